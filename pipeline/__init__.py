@@ -1,0 +1,1 @@
+"""What happens to one recording; runs only in worker processes."""

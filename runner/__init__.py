@@ -1,0 +1,1 @@
+"""What PID 1 does in detail; standard library only."""
