@@ -1,0 +1,164 @@
+# check=error=true
+
+# Build with docker-bake.hcl ('docker buildx bake', 'make image'); it describes every variable.
+ARG BASE_IMAGE=debian:bookworm-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e854332fe00f7b3a20fcc9f635c
+ARG ISX_SOURCE=public
+# What is baked in, by its own version and sha256: the wheel of the public isx for Python 3.11, or the installer.
+ARG ISX_VERSION=2.1.0
+ARG ISX_SHA256=ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd
+
+# The slot for the IDPS installer: a named context fills it; it is bind-mounted and never copied.
+FROM scratch AS installer
+
+# Python, where the base has none.
+FROM ${BASE_IMAGE} AS base
+ENV LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+RUN <<EOF
+set -eux
+if ! command -v python3; then
+  apt-get update -o Acquire::Retries=3
+  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 python3
+fi
+python3 -c 'import ctypes, json, sqlite3, ssl, sys; assert sys.version_info >= (3, 9), sys.version'
+EOF
+
+# What the runtime needs of the distribution, and nothing of what it does not.
+FROM base AS rootfs
+RUN <<EOF
+set -eux
+apt-get update -o Acquire::Retries=3
+DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 libglib2.0-0
+ldconfig -p | grep libglib-2.0
+EOF
+RUN --mount=type=bind,source=scripts,target=/build <<EOF
+set -eux
+find / -xdev -perm /6000 -type f -exec chmod a-s {} +
+python3 /build/slim.py rootfs /
+! find / -xdev -perm /6000 -type f | grep .
+EOF
+
+# Tools of the build. It descends from base, so that a change of a runtime package rebuilds none of what follows.
+FROM base AS builder
+RUN <<EOF
+set -eux
+apt-get update -o Acquire::Retries=3
+packages="ca-certificates binutils"
+python3 -m pip --version || packages="$packages python3-pip"
+DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 $packages
+python3 -m pip --version
+EOF
+# Runs a command with the CA bundle and the pip configuration of the secrets, where they were passed.
+COPY --chmod=755 <<'EOF' /usr/local/bin/with-secrets
+#!/bin/sh
+if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi
+if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
+export PIP_RETRIES=10 PIP_TIMEOUT=60 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+exec "$@"
+EOF
+
+# The locked Python dependencies, in a virtual environment without pip.
+FROM builder AS deps
+RUN --mount=type=bind,source=requirements.txt,target=/build/requirements.txt \
+    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
+set -eux
+python3 -m venv --without-pip /opt/venv
+with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes \
+  --only-binary :all: -r /build/requirements.txt
+/opt/venv/bin/python -c 'import numpy'
+EOF
+RUN --mount=type=bind,source=scripts,target=/build <<EOF
+set -eux
+site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+echo /opt/inscopix/api > "$site/isx-api.pth"
+# The font cache of matplotlib takes seconds to make; a worker starts from this copy.
+MPLCONFIGDIR=/opt/venv/share/matplotlib PYTHONHASHSEED=0 /opt/venv/bin/python -c 'import matplotlib.font_manager'
+chmod -R a+rX /opt/venv
+python3 /build/slim.py venv /opt/venv
+/opt/venv/bin/python -c 'import scipy.signal, sklearn.cluster, pandas, matplotlib.figure, imagecodecs, tifffile, h5py'
+EOF
+
+# The API as Inscopix publishes it: input and output, no licence needed.
+FROM builder AS isx-public
+ARG ISX_VERSION
+ARG ISX_SHA256
+RUN --mount=type=bind,source=scripts,target=/build/scripts --mount=type=bind,source=runner,target=/build/runner \
+    --mount=type=cache,target=/root/.cache/pip \
+    --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
+set -eux
+with-secrets python3 /build/scripts/install_isx.py public /opt/inscopix
+python3 /build/scripts/slim.py isx /opt/inscopix
+EOF
+
+# The API of IDPS, with its algorithms, from the installer.
+FROM builder AS isx-idps
+ARG ACCEPT_EULA=""
+ARG ISX_VERSION
+ARG ISX_SHA256
+ARG INSTALLER_TIMEOUT=900
+ARG ISX_TREE=full
+RUN --mount=type=bind,source=scripts,target=/build/scripts --mount=type=bind,source=runner,target=/build/runner \
+    --mount=type=bind,from=installer,target=/installer \
+    --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
+    --mount=type=secret,id=ca <<EOF
+set -eu
+with-secrets python3 /build/scripts/install_isx.py idps /opt/inscopix
+python3 /build/scripts/slim.py isx /opt/inscopix
+EOF
+
+FROM isx-${ISX_SOURCE} AS isx
+
+# The code of this project.
+FROM builder AS app
+COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY runner /app/runner
+COPY pipeline /app/pipeline
+COPY recipes /app/recipes
+RUN --mount=type=bind,source=scripts,target=/build <<EOF
+set -eux
+chmod -R a=rX,u+w /app
+python3 /build/slim.py app /app
+EOF
+
+# One copy each, in the order of change; linked, so that a change of one leaves the others as they are.
+FROM scratch AS assembled
+COPY --link --from=rootfs / /
+COPY --link --from=deps /opt/venv /opt/venv
+COPY --link --from=isx /opt/inscopix /opt/inscopix
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
+    LC_ALL=C.UTF-8 \
+    HOME=/tmp \
+    PYTHONDONTWRITEBYTECODE=1 \
+    ISX_MPLCACHE=/opt/venv/share/matplotlib
+
+# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
+FROM assembled AS proof
+RUN --network=none \
+    --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
+    --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
+    --mount=type=bind,source=VERSION,target=/app/VERSION \
+    --mount=type=bind,source=runner,target=/app/runner <<EOF
+set -eu
+cd /app
+python -m runner.elf /opt/inscopix/api/libisxpublicapi.so
+python healthcheck.py --deep
+mkdir /proof
+EOF
+
+FROM assembled AS runtime
+COPY --link --from=app /app /app
+COPY --link --from=proof /proof /opt/proof
+USER 1000:1000
+WORKDIR /tmp
+ENTRYPOINT ["python", "/app/bootstrap.py"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "/app/healthcheck.py"]
+ARG BASE_IMAGE
+ARG ISX_SOURCE
+ARG ISX_VERSION
+ARG ISX_SHA256
+LABEL org.opencontainers.image.title="isx" \
+      org.opencontainers.image.description="Inscopix recordings to results: the isx API, baked in" \
+      org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      isx.source="${ISX_SOURCE}" \
+      isx.version="${ISX_VERSION}" \
+      isx.sha256="${ISX_SHA256}"

@@ -1,0 +1,133 @@
+# Every build of this project. 'docker buildx bake' builds the image; 'docker buildx bake --list=variables' lists what
+# can be varied. A null default is the Dockerfile's own.
+
+variable "IMAGE" {
+  default     = "isx"
+  description = "Name of the image, without tag; a registry's prefix goes here."
+}
+variable "BASE_IMAGE" {
+  default     = null
+  description = "Base of the runtime: Debian 12 or Ubuntu 22.04 or later, or a Python image made of one."
+}
+variable "PYTHON_VERSION" {
+  default     = "3.11"
+  description = "Python of BASE_IMAGE (3.9 to 3.12): picks the wheel of the public isx."
+}
+variable "ISX_SHA256" {
+  default     = null
+  description = "sha256 of the public wheel, for a version or a Python that is not listed here."
+}
+variable "ISX_VERSION" {
+  default     = null
+  description = "Version of the public isx."
+}
+variable "INSTALLER_DIR" {
+  default     = ""
+  description = "Folder that holds the IDPS installer and nothing else; bind-mounted into the build."
+}
+variable "INSTALLER_SECRET" {
+  default     = ""
+  description = "Path of an installer of at most 500 KiB, passed as a secret instead."
+}
+variable "INSTALLER_URL" {
+  default     = ""
+  description = "Signed address from which the builder fetches the installer; passed as a secret; needs INSTALLER_SHA256."
+}
+variable "INSTALLER_SHA256" {
+  default     = ""
+  description = "sha256 that the installer must have."
+}
+variable "INSTALLER_VERSION" {
+  default     = ""
+  description = "Version that the installer must report; part of the image's tag."
+}
+variable "INSTALLER_TIMEOUT" {
+  default     = null
+  description = "Seconds after which an installer counts as stuck."
+}
+variable "ACCEPT_EULA" {
+  default     = ""
+  description = "Y accepts the vendor's licence, which the installer asks for."
+}
+variable "ISX_TREE" {
+  default     = null
+  description = "full: the whole installed tree; api: the Python API and the libraries that it reaches (no GUI, no MATLAB)."
+}
+variable "SSL_CERT_FILE" {
+  default     = ""
+  description = "CA bundle for package downloads behind a TLS proxy; passed as a secret."
+}
+variable "PIP_CONFIG_FILE" {
+  default     = ""
+  description = "pip configuration for package downloads, such as an internal index; passed as a secret."
+}
+variable "SOURCE_DATE_EPOCH" {
+  default     = null
+  description = "Creation time of the image, seconds since 1970."
+}
+variable "REVISION" {
+  default     = ""
+  description = "Commit that the image is built from."
+}
+variable "SOURCE_URL" {
+  default     = ""
+  description = "Where the source of the image is published."
+}
+
+# The other Pythons' wheels of the public isx that the Dockerfile names.
+ISX_WHEELS = {
+  "3.9"  = "a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60"
+  "3.10" = "38eb83561f1391fb6d1ba8b61423278b8bf53aabe9e05bf61765bae14a7e2555"
+  "3.12" = "2151150cdd30cc3093fb56f94bd91661a49130f60170f1e727070f91c91cb427"
+}
+
+group "default" {
+  targets = ["image"]
+}
+
+target "_common" {
+  context = "."
+  args = {
+    BASE_IMAGE        = BASE_IMAGE
+    SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
+    REVISION          = REVISION
+    SOURCE_URL        = SOURCE_URL
+  }
+  secret = concat(
+    SSL_CERT_FILE != "" ? ["id=ca,src=${SSL_CERT_FILE}"] : [],
+    PIP_CONFIG_FILE != "" ? ["id=pip,src=${PIP_CONFIG_FILE}"] : [],
+  )
+}
+
+target "image" {
+  inherits    = ["_common"]
+  description = "The image with the public isx."
+  target      = "runtime"
+  args = {
+    ISX_VERSION = ISX_VERSION
+    ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : lookup(ISX_WHEELS, PYTHON_VERSION, null)
+  }
+  tags   = ["${IMAGE}:public", "${IMAGE}:latest"]
+  output = ["type=docker"]
+}
+
+target "image-idps" {
+  inherits    = ["_common"]
+  description = "The image with IDPS, from its installer."
+  target      = "runtime"
+  contexts    = INSTALLER_DIR != "" ? { installer = INSTALLER_DIR } : {}
+  args = {
+    ISX_SOURCE        = "idps"
+    ISX_VERSION       = INSTALLER_VERSION
+    ISX_SHA256        = INSTALLER_SHA256
+    INSTALLER_TIMEOUT = INSTALLER_TIMEOUT
+    ISX_TREE          = ISX_TREE
+    ACCEPT_EULA       = ACCEPT_EULA
+  }
+  secret = concat(
+    INSTALLER_SECRET != "" ? ["id=installer,src=${INSTALLER_SECRET}"] : [],
+    INSTALLER_URL != "" ? ["id=installer_url,env=INSTALLER_URL"] : [],
+  )
+  tags   = ["${IMAGE}:idps${INSTALLER_VERSION != "" ? "-" : ""}${INSTALLER_VERSION}", "${IMAGE}:latest"]
+  output = ["type=docker"]
+}

@@ -1,0 +1,376 @@
+#!/usr/bin/env python3
+"""A private Docker engine for machines that have none (Debian, root, x86-64).
+
+    engine.py env     print the shell exports with which `docker` reaches the engine to use; start a private one
+                      only where no engine answers. Prints nothing where the user's own Docker answers.
+    engine.py up      the same, without printing
+    engine.py down    stop the private engine; it leaves nothing running
+
+The engine is Debian's own docker, unpacked into a folder of this project's and not installed. It has its own data,
+socket and client configuration; a Docker on the host is never touched. Standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HOME = Path(os.environ.get("ISX_ENGINE_HOME", "/var/lib/isx-engine"))
+RUN = Path(os.environ.get("ISX_ENGINE_RUN", "/run/isx-engine"))
+ROOT = HOME / "root"
+CONFIG = HOME / "config"
+SOCKET = RUN / "docker.sock"
+PIDFILE = RUN / "docker.pid"
+LOG = HOME / "dockerd.log"
+BASE_IMAGE = "isx-base:bookworm"
+
+# Newest first; the next is tried when the binaries of one do not run on this host (its C library may be too old).
+DOCKER_SUITES = ("testing", "stable")
+DOCKER_PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
+# From the host's own release, because these link against its libraries.
+HOST_PACKAGES = (
+    *("runc", "iptables", "mmdebstrap"),
+    *(
+        "libip4tc2",
+        "libip6tc2",
+        "libxtables12",
+        "libnftnl11",
+        "libmnl0",
+        "libnetfilter-conntrack3",
+        "libnfnetlink0",
+    ),
+)
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+class EngineError(Exception):
+    """The engine cannot be had; the message says why and what to do instead."""
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command quietly; its output comes out only with a failure."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=False,
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            **options,
+        },
+    )
+    if done.returncode:
+        raise EngineError(f"{shlex.join(map(str, command))} failed ({done.returncode}):\n{(done.stdout or '').strip()}")
+    return done
+
+
+# --- which engine -----------------------------------------------------------------------------------------------
+
+
+def own_docker_answers() -> bool:
+    """Whether the user's own client reaches an engine; raises if it does but cannot build."""
+    docker = shutil.which("docker")
+    if not docker or not quiet(docker, "version"):
+        return False
+    if not quiet(docker, "buildx", "version"):
+        raise EngineError(
+            "Docker answers, but its buildx plugin is missing: install docker-buildx-plugin (or docker-buildx)."
+        )
+    return True
+
+
+def quiet(*command: str) -> bool:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return (
+            subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=30).returncode
+            == 0
+        )
+    return False
+
+
+def exports() -> dict[str, str]:
+    """What a shell needs so that plain `docker`, buildx and compose use the private engine and its base image."""
+    return {
+        "DOCKER_HOST": f"unix://{SOCKET}",
+        "DOCKER_CONFIG": str(CONFIG),
+        "BASE_IMAGE": os.environ.get("BASE_IMAGE", BASE_IMAGE),
+    }
+
+
+def refuse_where_it_cannot_run() -> None:
+    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    reasons = [
+        reason
+        for reason, holds in (
+            ("this is not root", os.geteuid() != 0),
+            (
+                f"this is {release.get('PRETTY_NAME', platform.system())}, not Debian",
+                release.get("ID") != "debian",
+            ),
+            (f"this is {platform.machine()}, not x86-64", platform.machine() != "x86_64"),
+        )
+        if holds
+    ]
+    if reasons:
+        raise EngineError(
+            "No Docker engine answers, and a private one cannot be started: " + "; ".join(reasons) + ".\n"
+            "Install Docker (https://docs.docker.com/engine/install/), or start it, and check with 'docker info'."
+        )
+
+
+# --- install ----------------------------------------------------------------------------------------------------
+
+
+def host_sources() -> dict[str, str]:
+    """The mirrors that the host's own apt uses: suite -> address, its own release's suites first."""
+    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    rows = (line.split() for line in targets.stdout.splitlines())
+    return {release: uri for uri, release, component in rows if component == "main"}
+
+
+def host_release() -> str:
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
+
+
+def mirror() -> str:
+    """The address of the host's Debian mirror; it has every suite, not only the host's own."""
+    try:
+        return host_sources()[host_release()]
+    except KeyError:
+        raise EngineError(f"apt's sources name no mirror for Debian {host_release()}: add it to /etc/apt.") from None
+
+
+class Apt:
+    """A private apt for one suite: the host's mirror and keys, but lists, cache and state of its own."""
+
+    def __init__(self, suite: str) -> None:
+        self.folder = HOME / "apt" / suite
+        for part in ("lists/partial", "cache/archives/partial", "debs"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        (self.folder / "sources.list").write_text(f"deb {signed}{mirror()} {suite} main\n")
+        (self.folder / "status").touch()
+        places = {
+            "Dir::State": self.folder,
+            "Dir::State::lists": self.folder / "lists",
+            "Dir::State::status": self.folder / "status",
+            "Dir::Cache": self.folder / "cache",
+            "Dir::Etc::sourcelist": self.folder / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+            "APT::Sandbox::User": "root",
+            "Acquire::Retries": "3",
+        }
+        self.options = [part for key, value in places.items() for part in ("-o", f"{key}={value}")]
+
+    def unpack(self, packages: tuple[str, ...], target: Path) -> None:
+        run("apt-get", *self.options, "update")
+        run("apt-get", *self.options, "download", *packages, cwd=self.folder / "debs")
+        for package in sorted((self.folder / "debs").glob("*.deb")):
+            run("dpkg", "-x", package, target)
+
+
+def install() -> None:
+    """Unpack the engine once; a folder bears its final name only when its programs run."""
+    if ROOT.exists():
+        return
+    problems = []
+    for suite in DOCKER_SUITES:
+        target = HOME / "root.partial"
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir(parents=True)
+        try:
+            Apt(suite).unpack(DOCKER_PACKAGES, target)
+            Apt(host_release()).unpack(HOST_PACKAGES, target)
+            (target / "usr/sbin/iptables").symlink_to(iptables_that_works(target))
+            for program in ("usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/docker", "usr/sbin/runc"):
+                run(target / program, "--version", env=engine_environment(target))
+        except EngineError as error:
+            problems.append(f"Debian {suite}: {error}")
+            continue
+        target.rename(ROOT)
+        shutil.rmtree(HOME / "apt", ignore_errors=True)
+        return
+    raise EngineError("The packages of the private engine cannot be used:\n" + "\n".join(problems))
+
+
+def iptables_that_works(root: Path) -> str:
+    """The nft or the legacy variant, whichever this kernel has."""
+    environment = engine_environment(root)
+    for variant in ("xtables-nft-multi", "xtables-legacy-multi"):
+        with contextlib.suppress(EngineError):
+            run(root / "usr/sbin" / variant, "iptables", "-t", "nat", "-L", "-n", env=environment)
+            return variant
+    raise EngineError("this kernel has neither nftables nor iptables NAT, which containers need for their network")
+
+
+def engine_environment(root: Path) -> dict[str, str]:
+    return {
+        **os.environ,
+        "PATH": f"{root}/usr/sbin:{root}/usr/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "LD_LIBRARY_PATH": f"{root}/usr/lib/x86_64-linux-gnu",
+        "XTABLES_LIBDIR": f"{root}/usr/lib/x86_64-linux-gnu/xtables",
+    }
+
+
+def configure_client() -> None:
+    plugins = CONFIG / "cli-plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    for plugin in (ROOT / "usr/libexec/docker/cli-plugins").iterdir():
+        link = plugins / plugin.name
+        if not link.is_symlink():
+            link.symlink_to(plugin)
+
+
+# --- start and stop ---------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def only_one_at_a_time():
+    RUN.mkdir(parents=True, exist_ok=True)
+    with (RUN / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def running_pid() -> int | None:
+    """The private dockerd's pid; None for no pid file, or a stale one whose number another process has now."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int(PIDFILE.read_text())
+        if str(SOCKET) in Path(f"/proc/{pid}/cmdline").read_text():
+            return pid
+    return None
+
+
+def docker(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    return run(ROOT / "usr/bin/docker", *arguments, env={**os.environ, **exports()}, **options)
+
+
+def start() -> None:
+    if running_pid() is None:
+        PIDFILE.unlink(missing_ok=True)
+        HOME.mkdir(parents=True, exist_ok=True)
+        command = (
+            *(ROOT / "usr/sbin/dockerd", "--host", f"unix://{SOCKET}", "--pidfile", PIDFILE),
+            *("--data-root", HOME / "data", "--exec-root", RUN / "exec", "--storage-driver", "overlay2"),
+        )
+        with LOG.open("ab") as log:
+            daemon = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=engine_environment(ROOT),
+            )
+        wait_until_it_answers(daemon)
+
+
+def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and daemon.poll() is None:
+        with contextlib.suppress(EngineError):
+            docker("version")
+            return
+        time.sleep(0.2)
+    daemon.terminate()
+    tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
+    raise EngineError(f"The private engine did not start within {START_SECONDS} s; the end of {LOG}:\n{tail}")
+
+
+def import_base_image() -> None:
+    """Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
+    with contextlib.suppress(EngineError):
+        docker("image", "inspect", BASE_IMAGE)
+        return
+    say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
+    archive = HOME / "base.tar"
+    run("sh", Path(__file__).with_name("base.sh"), archive, *base_sources(), env=engine_environment(ROOT))
+    docker("import", archive, BASE_IMAGE)
+    archive.unlink()
+
+
+def base_sources() -> list[str]:
+    """apt lines for the base: its release, updates and, where the host's apt has them, security fixes."""
+    known = {"bookworm": mirror(), "bookworm-updates": mirror(), **host_sources()}
+    return [f"deb {uri} {suite} main" for suite, uri in known.items() if suite.startswith("bookworm")]
+
+
+def up() -> dict[str, str]:
+    """Make sure that an engine answers; returns the exports with which to reach it (none for the user's own)."""
+    if own_docker_answers():
+        return {}
+    refuse_where_it_cannot_run()
+    with only_one_at_a_time():
+        if running_pid() is None:
+            say(f"No Docker engine answers: starting a private one in {HOME} ('make engine-down' stops it).")
+        install()
+        configure_client()
+        start()
+        import_base_image()
+    return exports()
+
+
+def down() -> None:
+    """Stop dockerd, and with it every container and containerd; idempotent."""
+    with only_one_at_a_time():
+        containerd = RUN / "exec/containerd/containerd.pid"
+        pids = [running_pid()]
+        with contextlib.suppress(OSError, ValueError):
+            pids.append(int(containerd.read_text()))
+        for pid in filter(None, pids):
+            stop(pid)
+        PIDFILE.unlink(missing_ok=True)
+        if pids[0]:
+            quiet("ip", "link", "delete", "docker0")
+
+
+def stop(pid: int) -> None:
+    for sign, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5)):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, sign)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not Path(f"/proc/{pid}").exists():
+                return
+            time.sleep(0.1)
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments == ["env"]:
+            environment = up()
+            for name, value in environment.items():
+                print(f"export {name}={shlex.quote(value)}")
+            if environment:
+                print(f'export PATH={shlex.quote(str(ROOT / "usr/bin"))}:"$PATH"')
+        elif arguments == ["up"]:
+            up()
+        elif arguments == ["down"]:
+            down()
+        else:
+            say(__doc__ or "")
+            return 64
+    except EngineError as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

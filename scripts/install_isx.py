@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Bake the isx API into a folder; runs in a builder stage of the Dockerfile.
+
+    install_isx.py public TARGET    the package `isx` that Inscopix publishes
+    install_isx.py idps TARGET      the IDPS installer (a CPack STGZ archive) from the slot or a secret
+
+Both end with the same tree: TARGET/<IDPS layout>, TARGET/api (a link to its API/Python folder, so that no path with
+spaces is needed) and TARGET/isx.json (source, name, version, sha256). Whatever is amiss ends the build with one
+message: what was found, and what to do. Standard library and `runner.elf` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.request
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from runner import elf  # noqa: E402  (the project is not installed where this runs)
+
+LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
+LIBRARY = "libisxpublicapi.so"
+SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
+SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
+HOW = (
+    "Pass it with 'make image INSTALLER=path/to/Inscopix_Data_Processing_X.Y.Z.sh ACCEPT_EULA=Y' "
+    "or 'INSTALLER_DIR=folder ACCEPT_EULA=Y docker buildx bake image-idps'."
+)
+BLOCK = 1 << 20
+
+
+class BuildError(Exception):
+    """The image cannot be built; the message says what was found and what to do."""
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is baked in; `sha256` is of the wheel or the installer."""
+
+    source: str
+    name: str
+    version: str
+    sha256: str
+
+
+# --- the public package -------------------------------------------------------------------------------------------
+
+
+def install_public(target: Path) -> Product:
+    version, sha256 = os.environ["ISX_VERSION"], os.environ["ISX_SHA256"]
+    api = target / LAYOUT
+    with tempfile.TemporaryDirectory() as folder:
+        pin = Path(folder, "isx.txt")
+        pin.write_text(f"isx=={version} --hash=sha256:{sha256}\n")
+        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-compile", "--require-hashes"]
+        command += ["--only-binary", ":all:", "--target", str(api), "-r", str(pin)]
+        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise BuildError(
+            f"isx {version} could not be installed.\n{done.stderr.strip()}\n"
+            f"If the sha256 differs: this base has Python {sys.version_info[0]}.{sys.version_info[1]}, and each Python "
+            "has a wheel of its own; set PYTHON_VERSION to the base's. If nothing was found: the index must offer it."
+        )
+    (api / LIBRARY).symlink_to(f"isx/lib/{LIBRARY}")
+    drop_unreached_libraries(api)
+    return Product("public", "isx", version, sha256)
+
+
+def drop_unreached_libraries(api: Path) -> None:
+    """The wheel carries several libraries twice; only those stay that the loader reaches, whatever their names."""
+    needed = {path.resolve() for path in elf.closure(api / LIBRARY).found.values()}
+    for library in [*api.glob("isx/lib/*.so*"), *api.glob("isx.libs/*.so*")]:
+        if library.resolve() not in needed | {(api / LIBRARY).resolve()}:
+            library.unlink()
+
+
+# --- the IDPS installer -------------------------------------------------------------------------------------------
+
+
+def install_idps(target: Path) -> Product:
+    installer = find_installer()
+    sha256 = verify(installer, os.environ.get("ISX_SHA256", "").strip().lower())
+    name, version = name_and_version(installer)
+    expected = os.environ.get("ISX_VERSION", "")
+    if expected and version != expected:
+        raise BuildError(f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it.")
+    if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
+        raise BuildError(
+            f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with ACCEPT_EULA=Y."
+        )
+    unpack(installer, target)
+    assert_layout(target, name, version)
+    if os.environ.get("ISX_TREE", "full") == "api":
+        keep_api_only(target)
+    return Product("idps", name, version, sha256)
+
+
+def find_installer() -> Path:
+    """The one installer, from the slot, the secret or the address in a secret."""
+    slot = sorted(path for path in SLOT.rglob("*") if path.is_file() and not path.name.startswith("."))
+    secret = [path for path in (SECRETS / "installer",) if path.exists()]
+    address = SECRETS / "installer_url"
+    found = slot + secret
+    if len(found) + address.exists() > 1:
+        names = [*(str(path) for path in found), *(["the secret installer_url"] if address.exists() else [])]
+        raise BuildError(f"Two installers or more: {', '.join(names)}. Leave one.")
+    if address.exists():
+        return download(address.read_text().strip())
+    if not found:
+        raise BuildError(f"No IDPS installer was passed. {HOW}")
+    return found[0]
+
+
+def download(address: str) -> Path:
+    """Fetch the installer from a signed address; the address itself never appears in a message."""
+    if not os.environ.get("ISX_SHA256"):
+        raise BuildError("With the secret installer_url, INSTALLER_SHA256 is needed: it checks the download and keys the cache.")
+    file = Path(tempfile.mkdtemp(), "installer.sh")
+    for attempt in (1, 2, 3):
+        try:
+            with urllib.request.urlopen(address, timeout=60) as response, file.open("wb") as out:
+                shutil.copyfileobj(response, out, BLOCK)
+            return file
+        except (OSError, ValueError) as error:
+            print(f"download of the installer, attempt {attempt} of 3: {type(error).__name__}", file=sys.stderr)
+            reason = str(getattr(error, "reason", "") or type(error).__name__).replace(address, "(address)")
+    raise BuildError(f"The installer could not be fetched from the secret installer_url: {reason}. Is it still valid?")
+
+
+def verify(installer: Path, expected: str) -> str:
+    """Check the bytes before any of them runs; returns their sha256.
+
+    The archive is a shell stub followed by a gzip stream. The stub does not notice a lost end (it exits with 0), so
+    the stream is read to its checksum here.
+    """
+    digest = hashlib.sha256()
+    with installer.open("rb") as file:
+        head = file.read(BLOCK)
+        start = head.find(b"\n\x1f\x8b\x08") + 1
+        is_stub = head.startswith(b"#!") and start > 0 and b"--skip-license" in head[:start]
+        stream = zlib.decompressobj(wbits=31)
+        block, rest = head, head[start:]
+        try:
+            while block:
+                digest.update(block)
+                if is_stub and not stream.eof:
+                    stream.decompress(rest)
+                block = rest = file.read(BLOCK)
+        except zlib.error as error:
+            raise BuildError(f"{installer.name} is damaged ({error}): download it again.") from None
+    actual = digest.hexdigest()
+    if expected and actual != expected:
+        raise BuildError(
+            f"{installer.name} has sha256 {actual}, but INSTALLER_SHA256 says {expected}: download it again, or correct it."
+        )
+    if not is_stub:
+        raise BuildError(f"{installer.name} is not an IDPS installer (no self-extracting CPack archive). {HOW}")
+    if not stream.eof:
+        raise BuildError(f"{installer.name} is truncated ({installer.stat().st_size} bytes): download it again.")
+    return actual
+
+
+def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit."""
+    seconds = float(os.environ.get("INSTALLER_TIMEOUT") or 900)
+    command = ["sh", str(installer), *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        return subprocess.run(command, check=False, timeout=seconds, text=True, errors="replace", **pipes)
+    except subprocess.TimeoutExpired:
+        raise BuildError(
+            f"{installer.name} {' '.join(arguments)} did not end within {seconds:.0f} s: it may be waiting for an "
+            "answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
+        ) from None
+
+
+def name_and_version(installer: Path) -> tuple[str, str]:
+    """As the stub reports them: `--version` prints "<name> Installer Version: <version>, Copyright ..." and exits with 2."""
+    said = run_stub(installer, "--version").stdout
+    name, found, rest = said.partition(" Installer Version: ")
+    if not found:
+        raise BuildError(f"{installer.name} reports no name and version (it said: {said.strip()[:200]!r}). {HOW}")
+    return name.strip().splitlines()[-1], rest.split(",")[0].strip()
+
+
+def unpack(installer: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    done = run_stub(installer, "--skip-license", f"--prefix={target}", "--exclude-subdir")
+    if done.returncode:
+        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
+        raise BuildError(f"{installer.name} failed with exit code {done.returncode}:\n{tail}")
+
+
+def assert_layout(target: Path, name: str, version: str) -> None:
+    api = target / LAYOUT
+    missing = [str(LAYOUT / part) for part in (LIBRARY, "isx/__init__.py") if not (api / part).is_file()]
+    if missing:
+        there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
+        raise BuildError(
+            f"{name} {version} has another layout than expected: no {', '.join(missing)}. Found: {', '.join(there) or 'nothing'}. "
+            "Is it IDPS for Linux? Versions with the API in this place are supported."
+        )
+
+
+def keep_api_only(target: Path) -> None:
+    """Keep the Python API and the shared libraries that it reaches; drop the rest (the GUI, the MATLAB API)."""
+    api = target / LAYOUT
+    needed = {path.resolve() for path in elf.closure(api / LIBRARY).found.values()}
+    for path in sorted(target.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif api not in path.parents and path.resolve() not in needed:
+            path.unlink()
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def finish(target: Path, product: Product) -> None:
+    """Make every file readable by any user, and write down what this is."""
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o755 if executable else 0o644)
+    (target / "api").symlink_to(LAYOUT)
+    (target / "isx.json").write_text(json.dumps(asdict(product), indent=1) + "\n")
+    print(json.dumps(asdict(product)))
+
+
+def main(arguments: list[str]) -> int:
+    source, target = arguments[0], Path(arguments[1])
+    try:
+        product = {"public": install_public, "idps": install_idps}[source](target)
+        finish(target, product)
+    except BuildError as error:
+        print(f"\nERROR: {error}\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

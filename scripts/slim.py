@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+"""Make a tree small and the same on every build; runs in a builder stage of the Dockerfile.
+
+    slim.py SECTION ROOT    drop what slim.txt lists for SECTION, strip libraries (section venv), compile Python,
+                            clamp time stamps
+
+Python is compiled with unchecked hashes: byte code then stays valid whatever the time stamps, and is the same each time.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import compileall
+import os
+import py_compile
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+# Time stamps above are set to this: a constant, so that a new commit changes no layer but its own.
+EPOCH = int(os.environ.get("LAYER_EPOCH", "1735689600"))  # 2025-01-01
+LIST = Path(__file__).with_name("slim.txt")
+
+
+def patterns(section: str) -> list[str]:
+    """The patterns that slim.txt lists under [section]."""
+    found, current = [], None
+    for line in LIST.read_text().splitlines():
+        line = line.split(" #")[0].strip()
+        if line.startswith("["):
+            current = line.strip("[]")
+        elif line and not line.startswith("#") and current == section:
+            found.append(line)
+    return found
+
+
+def drop(root: Path, section: str) -> int:
+    """Remove what the list names; returns the bytes freed. A pattern that matches nothing is no error: bases differ."""
+    freed = 0
+    for pattern in patterns(section):
+        for path in sorted(root.glob(pattern.lstrip("/"))):
+            freed += size(path)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    return freed
+
+
+def size(path: Path) -> int:
+    if path.is_symlink() or not path.exists():
+        return 0
+    if path.is_dir():
+        return sum(part.lstat().st_size for part in path.rglob("*") if part.is_file())
+    return path.lstat().st_size
+
+
+def strip(root: Path) -> int:
+    """Strip shared libraries, except where the loader refuses the result; returns the bytes freed.
+
+    Plain `strip` corrupts libraries that auditwheel patched: the dynamic loader is asked with --verify (0: a program,
+    2: a library that it can load) before a stripped copy takes the place of the original.
+    """
+    loader = next(Path("/").glob("lib64/ld-linux-*.so.*"))
+
+    def one(library: Path) -> int:
+        copy = library.with_name(library.name + ".stripped")
+        done = subprocess.run(["strip", "--strip-unneeded", "-o", copy, library], check=False, capture_output=True)
+        verified = subprocess.run([loader, "--verify", copy], check=False, capture_output=True)
+        if done.returncode or verified.returncode not in (0, 2):
+            copy.unlink(missing_ok=True)
+            return 0
+        freed = library.stat().st_size - copy.stat().st_size
+        shutil.copymode(library, copy)
+        copy.replace(library)
+        return freed
+
+    libraries = [path for path in root.rglob("*.so*") if path.is_file() and not path.is_symlink()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return sum(pool.map(one, libraries))
+
+
+def compile_python(root: Path) -> None:
+    """Compile every module, one after the other (parallel runs differ in a few files). Broken samples are no error."""
+    for stale in root.rglob("__pycache__"):
+        shutil.rmtree(stale)
+    mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    # The path in the byte code is where the tree stands in the image, which is where it stands now.
+    compileall.compile_dir(root, quiet=2, workers=1, invalidation_mode=mode, maxlevels=50)
+
+
+def clamp(root: Path) -> None:
+    """Set every time stamp later than EPOCH to EPOCH, without crossing into another file system."""
+    device = root.lstat().st_dev
+    for folder, folders, files in os.walk(root, topdown=False):
+        if os.lstat(folder).st_dev != device:
+            continue
+        for name in [*files, *folders, "."]:
+            path = os.path.join(folder, name)
+            status = os.lstat(path)
+            if status.st_dev == device and status.st_mtime > EPOCH:
+                os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+
+
+def main(section: str, root: Path) -> int:
+    dropped = drop(root, section)
+    stripped = strip(root) if section == "venv" else 0
+    for folder in [root / "usr/lib", root / "usr/local/lib"] if root == Path("/") else [root]:
+        compile_python(folder)
+    clamp(root)
+    print(f"{section}: dropped {dropped / 1e6:.1f} MB, stripped {stripped / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], Path(sys.argv[2])))
