@@ -74,6 +74,11 @@ variable "SOURCE_URL" {
   description = "Where the source of the image is published."
 }
 
+variable "UPGRADE" {
+  default     = ""
+  description = "Not empty: 'lock' takes newer releases within the bounds of requirements.in."
+}
+
 # The other Pythons' wheels of the public isx that the Dockerfile names.
 ISX_WHEELS = {
   "3.9"  = "a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60"
@@ -105,7 +110,7 @@ target "image" {
   target      = "runtime"
   args = {
     ISX_VERSION = ISX_VERSION
-    ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : lookup(ISX_WHEELS, PYTHON_VERSION, null)
+    ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : try(ISX_WHEELS[PYTHON_VERSION], null)
   }
   tags   = ["${IMAGE}:public", "${IMAGE}:latest"]
   output = ["type=docker"]
@@ -130,4 +135,65 @@ target "image-idps" {
   )
   tags   = ["${IMAGE}:idps${INSTALLER_VERSION != "" ? "-" : ""}${INSTALLER_VERSION}", "${IMAGE}:latest"]
   output = ["type=docker"]
+}
+
+# Tests, checks and locks.
+
+group "validate" {
+  targets = ["lint", "check"]
+}
+
+target "_tests" {
+  inherits   = ["_common"]
+  dockerfile = "tests/Dockerfile"
+  contexts   = { builder = "target:builder" }
+}
+
+target "builder" {
+  inherits = ["_common"]
+  target   = "builder"
+}
+
+target "runtime" {
+  inherits = ["image"]
+  tags     = []
+}
+
+target "test" {
+  inherits    = ["_tests"]
+  description = "The image plus pytest; run it to run the unit tests."
+  target      = "test"
+  contexts    = { runtime = "target:runtime" }
+  tags        = ["${IMAGE}:test"]
+  output      = ["type=docker"]
+}
+
+target "lint" {
+  inherits    = ["_tests"]
+  description = "hadolint, shellcheck, ruff."
+  target      = "validate"
+  output      = ["type=cacheonly"]
+}
+
+target "check" {
+  inherits    = ["image"]
+  description = "BuildKit's own checks of the Dockerfile."
+  call        = "check"
+}
+
+target "lock" {
+  inherits        = ["_tests"]
+  description     = "Write the hashed locks from requirements.in."
+  target          = "lock"
+  args            = { UPGRADE = UPGRADE }
+  no-cache-filter = ["compiled"]
+  output          = ["type=local,dest=."]
+}
+
+target "lock-check" {
+  inherits        = ["_tests"]
+  description     = "Fail if a lock does not follow from its requirements.in."
+  target          = "lock-check"
+  no-cache-filter = ["compiled"]
+  output          = ["type=cacheonly"]
 }

@@ -110,6 +110,8 @@ def exports() -> dict[str, str]:
         "DOCKER_HOST": f"unix://{SOCKET}",
         "DOCKER_CONFIG": str(CONFIG),
         "BASE_IMAGE": os.environ.get("BASE_IMAGE", BASE_IMAGE),
+        # bake would ask before it reads a CA bundle or an installer from outside the project.
+        "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
     }
 
 

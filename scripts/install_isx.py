@@ -184,12 +184,23 @@ def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[st
 
 
 def name_and_version(installer: Path) -> tuple[str, str]:
-    """As the stub reports them: `--version` prints "<name> Installer Version: <version>, Copyright ..." and exits with 2."""
-    said = run_stub(installer, "--version").stdout
-    name, found, rest = said.partition(" Installer Version: ")
-    if not found:
-        raise BuildError(f"{installer.name} reports no name and version (it said: {said.strip()[:200]!r}). {HOW}")
-    return name.strip().splitlines()[-1], rest.split(",")[0].strip()
+    """As the stub reports them with --version (it exits with 2)."""
+    return parse_version(installer, run_stub(installer, "--version").stdout)
+
+
+def name_and_version_in_stub(installer: Path) -> tuple[str, str]:
+    """The same, read from the text of the stub: nothing of the vendor's runs outside the build."""
+    with installer.open("rb") as file:
+        return parse_version(installer, file.read(BLOCK).split(b"\n\x1f\x8b\x08")[0].decode(errors="replace"))
+
+
+def parse_version(installer: Path, text: str) -> tuple[str, str]:
+    """From CPack's line "<name> Installer Version: <version>, Copyright (c) <vendor>"."""
+    for line in text.splitlines():
+        name, found, rest = line.partition(" Installer Version: ")
+        if found:
+            return name.split("echo")[-1].strip(" \"'"), rest.split(",")[0].strip()
+    raise BuildError(f"{installer.name} reports no name and version (it said: {text.strip()[:200]!r}). {HOW}")
 
 
 def unpack(installer: Path, target: Path) -> None:

@@ -1,0 +1,51 @@
+# The menu. Builds are described in docker-bake.hcl; logic is in Python.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+PYTHON ?= python3
+# Reaches the engine to use: the user's own Docker, or a private one where none answers.
+ENGINE = engine="$$($(PYTHON) scripts/engine.py env)" && eval "$$engine" &&
+# Variables given to Make reach bake through the environment.
+BAKE = $(ENGINE) $(PYTHON) scripts/build.py
+
+.PHONY: help
+help: ## Show this menu
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-20s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: image
+image: ## Build the image; INSTALLER=path ACCEPT_EULA=Y bakes IDPS instead of the public isx
+	@$(BAKE)
+
+.PHONY: demo
+demo: image ## Build the image and run it on recordings made on the spot: input/ to output/
+	@$(ENGINE) $(PYTHON) scripts/demo.py
+
+.PHONY: test
+test: .venv/ready ## Run every test: unit tests in the image, image tests against the engine
+	@$(BAKE) test
+	@$(ENGINE) docker run --rm isx:test
+	@$(ENGINE) .venv/bin/python -m pytest tests/image
+
+.PHONY: lint
+lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellcheck)
+	@$(BAKE) validate
+
+.PHONY: lock
+lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releases
+	@$(BAKE) lock
+
+.PHONY: lock-check
+lock-check: ## Fail if a lock does not follow from its requirements.in
+	@$(BAKE) lock-check
+
+.PHONY: engine-env
+engine-env: ## Print the shell exports with which plain docker reaches the engine that Make uses
+	@$(PYTHON) scripts/engine.py env
+
+.PHONY: engine-down
+engine-down: ## Stop the private engine, if there is one
+	@$(PYTHON) scripts/engine.py down
+
+.venv/ready: tests/requirements.txt
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement tests/requirements.txt
+	touch $@

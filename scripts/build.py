@@ -1,0 +1,110 @@
+#!/usr/bin/env python3
+"""Build the image: the public isx, or IDPS where an installer is given or lies at the root of the project.
+
+    build.py [target] [bake option...]
+
+Works out what bake cannot (the installer's sha256 and version, the commit) and hands over to `docker buildx bake`.
+Variables of docker-bake.hcl come from the environment, and INSTALLER=path names the installer. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from install_isx import BuildError, name_and_version_in_stub, verify
+
+PROJECT = Path(__file__).resolve().parent.parent
+SECRET_LIMIT = 500 * 1024  # BuildKit's own
+
+
+def find_installer() -> Path | None:
+    """INSTALLER, or the one that lies at the root of the project."""
+    named = os.environ.get("INSTALLER", "")
+    if named:
+        path = Path(named).expanduser().resolve()
+        if not path.is_file():
+            raise BuildError(f"INSTALLER={named}: there is no such file.")
+        return path
+    found = sorted(PROJECT.glob("Inscopix*.sh"))
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found)
+        raise BuildError(f"Two installers or more lie at the root of the project: {names}. Name one with INSTALLER=path.")
+    return found[0] if found else None
+
+
+def assert_small_enough(secret: Path) -> None:
+    if secret.stat().st_size > SECRET_LIMIT:
+        raise BuildError(
+            f"{secret} is too large for a BuildKit secret ({secret.stat().st_size} bytes; at most {SECRET_LIMIT}): "
+            "pass it with INSTALLER=path, which bind-mounts it, or as INSTALLER_URL with INSTALLER_SHA256."
+        )
+
+
+def link_or_copy(installer: Path, folder: Path) -> None:
+    """A build context that holds the installer alone, so that nothing beside it is sent to the builder."""
+    try:
+        os.link(installer, folder / installer.name)
+    except OSError:
+        shutil.copy2(installer, folder / installer.name)
+
+
+def of_installer(installer: Path) -> dict[str, str]:
+    """The bake variables for an installer; it is checked here too, before anything is built."""
+    sha256 = verify(installer, os.environ.get("INSTALLER_SHA256", ""))
+    name, version = name_and_version_in_stub(installer)
+    if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
+        raise BuildError(
+            f"{installer.name} is {name} {version}. Its licence is not accepted: read the vendor's licence, then build "
+            "with ACCEPT_EULA=Y."
+        )
+    return {"INSTALLER_SHA256": sha256, "INSTALLER_VERSION": version}
+
+
+def of_commit() -> dict[str, str]:
+    """REVISION and SOURCE_DATE_EPOCH of the last commit; nothing outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", PROJECT, *arguments], check=False, capture_output=True, text=True)
+        return done.stdout.strip() if done.returncode == 0 else ""
+
+    commit, seconds = git("rev-parse", "HEAD"), git("log", "-1", "--format=%ct")
+    dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
+    known = {"REVISION": commit and commit + dirty, "SOURCE_DATE_EPOCH": seconds}
+    return {name: os.environ.get(name) or value for name, value in known.items() if value}
+
+
+def bake(target: str, options: list[str], variables: dict[str, str]) -> int:
+    # bake would ask before it reads what the caller named from outside the project.
+    environment = {**os.environ, **of_commit(), **variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
+    return subprocess.run(
+        ["docker", "buildx", "bake", target, *options], check=False, cwd=PROJECT, env=environment
+    ).returncode
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        if arguments and not arguments[0].startswith("-"):
+            return bake(arguments[0], arguments[1:], {})
+        secret = os.environ.get("INSTALLER_SECRET", "")
+        if secret:
+            assert_small_enough(Path(secret))
+        installer = find_installer()
+        if installer:
+            variables = of_installer(installer)
+            with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".installer-") as folder:
+                link_or_copy(installer, Path(folder))
+                return bake("image-idps", arguments, {**variables, "INSTALLER_DIR": folder})
+        by_other_way = secret or os.environ.get("INSTALLER_DIR") or os.environ.get("INSTALLER_URL")
+        return bake("image-idps" if by_other_way else "image", arguments, {})
+    except BuildError as error:
+        print(f"\nERROR: {error}\n", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
