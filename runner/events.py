@@ -1,0 +1,76 @@
+"""One event a line on standard error: text for people, JSON for machines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import time
+
+FORMATS = ("text", "json")
+BAR_WIDTH = 30
+PROGRESS_EVERY = 10.0  # seconds between progress lines where there is no terminal to draw a bar on
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def printable(text: str) -> str:
+    """File names are foreign text: control characters and undecodable bytes are shown, not sent to the terminal."""
+    visible = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    return visible.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def duration(seconds: float) -> str:
+    """Short and legible: 0.4 s, 12 s, 3 min, 2 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Log:
+    """Writes events; on a terminal it also keeps a progress bar on the last line."""
+
+    def __init__(self, format: str | None = None, fd: int = 2) -> None:
+        self.fd = fd
+        self.on_terminal = os.isatty(fd)
+        self.format = format or ("text" if self.on_terminal else "json")
+        self._bar_drawn = False
+        self._last_progress = time.monotonic()
+
+    def __call__(self, event: str, message: str, level: str = "info", **fields: object) -> None:
+        now = time.time()
+        if self.format == "json":
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
+            record = {"time": stamp, "level": level, "event": event, "message": message, **fields}
+            line = json.dumps(record, default=str)  # ASCII: survives any locale and any file name
+        else:
+            mark = "" if level == "info" else f"{level}: "
+            line = f"{time.strftime('%H:%M:%S', time.localtime(now))} {mark}{printable(message)}"
+        self._write(("\r\x1b[K" if self._bar_drawn else "") + line + "\n")
+        self._bar_drawn = False
+
+    def progress(self, fraction: float, done: int, total: int, seconds_left: float | None) -> None:
+        """Draw the bar, or now and then write a line."""
+        left = "" if seconds_left is None else f", {duration(seconds_left)} left"
+        if self.on_terminal and self.format == "text":
+            filled = round(fraction * BAR_WIDTH)
+            self._write(f"\r\x1b[K[{'#' * filled}{' ' * (BAR_WIDTH - filled)}] {done} of {total}{left}")
+            self._bar_drawn = True
+        elif time.monotonic() - self._last_progress >= PROGRESS_EVERY:
+            self._last_progress = time.monotonic()
+            self(
+                "progress",
+                f"{done} of {total} ({fraction:.0%}){left}",
+                done=done,
+                total=total,
+                fraction=round(fraction, 4),
+                seconds_left=None if seconds_left is None else round(seconds_left),
+            )
+
+    def _write(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # nobody listens any more: no reason to stop the work
+            os.write(self.fd, text.encode("utf-8", "backslashreplace"))

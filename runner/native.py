@@ -1,0 +1,185 @@
+"""Where the isx API is, which one it is, whether it can be loaded and, if not, why. Never imports it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from runner import APP, elf
+
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_TIMEOUT = 60  # seconds; it takes a twentieth of one
+IMPORT_TIMEOUT = 120
+
+
+@dataclass(frozen=True)
+class Api:
+    """Which isx this is, as far as files tell."""
+
+    folder: Path | None  # holds the package isx
+    library: Path | None
+    source: str  # "public" or "idps"
+    name: str
+    version: str
+    sha256: str
+
+    @property
+    def facts(self) -> dict[str, str]:
+        return {"source": self.source, "name": self.name, "version": self.version, "sha256": self.sha256}
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, (self.name, self.version, f"({self.source})")))
+
+
+def find_api() -> Api:
+    """The isx that `import isx` would take. Raises nothing: what is missing is empty."""
+    try:
+        spec = importlib.util.find_spec("isx")
+    except (ImportError, ValueError):
+        spec = None
+    package = Path(spec.origin).parent if spec and spec.origin else None
+    folder = package.parent if package else None
+    library = None
+    if package and folder:
+        # The public wheel keeps the library in isx/lib, IDPS beside the package; isx looks in this order.
+        places = (package / "lib" / elf.LIBRARY, package / elf.LIBRARY, folder / elf.LIBRARY)
+        library = next((place for place in places if place.exists()), None)
+    facts = _baked_facts(folder) or {"source": "public", "name": "isx", "version": distributions().get("isx", "")}
+    return Api(folder, library, *(str(facts.get(key) or "") for key in ("source", "name", "version", "sha256")))
+
+
+def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
+    """Begin to load the library in a process of its own; None where there is nothing to load."""
+    if api.library is None:
+        return None
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(PROBE), str(api.library)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+def finish_probe(process: subprocess.Popen[bytes] | None) -> dict[str, object]:
+    """What the probe found: `loaded`, then `with_algorithms` or `error`."""
+    if process is None:
+        return {"loaded": False, "error": f"{elf.LIBRARY} does not exist"}
+    try:
+        output, _ = process.communicate(timeout=PROBE_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {"loaded": False, "error": f"loading did not end within {PROBE_TIMEOUT} s"}
+    try:
+        return json.loads(output)
+    except ValueError:
+        return {"loaded": False, "error": f"loading ended the process: {ending(process.returncode)}"}
+
+
+def diagnosis(api: Api, error: str = "") -> str:
+    """Why isx cannot be loaded, in one message with all that matters."""
+    sentences = [f"isx cannot be loaded: {error}" if error else "isx cannot be loaded"]
+    if api.folder is None:
+        sentences.append("the package isx is in no folder of the Python path: the API is not in this image")
+    elif api.library is None:
+        sentences.append(f"missing file: {elf.LIBRARY}, neither in {api.folder / 'isx' / 'lib'} nor in {api.folder}")
+    elif not os.access(api.library, os.R_OK):
+        sentences.append(f"{api.library} cannot be read by uid {os.getuid()}")
+    else:
+        try:
+            found = elf.closure(api.library)
+            sentences += found.problems
+            sentences.append(f"glibc: {found.glibc_needed or 'any'} needed, {elf.system_glibc() or 'none'} found")
+        except (elf.NotElf, OSError) as problem:
+            sentences.append(str(problem))
+    sentences.append(f"Python {platform.python_version()}, {platform.machine()}")
+    if api.folder:
+        sentences.append(f"API: {api} in {api.folder}")
+    return "; ".join(sentences)
+
+
+def import_error() -> str:
+    """ "" if `import isx` works, else the error's last line. In a process of its own; costs half a second."""
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", "import isx"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            timeout=IMPORT_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
+    if result.returncode == 0:
+        return ""
+    lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ending(result.returncode)
+
+
+def distributions() -> dict[str, str]:
+    """Versions of what is installed, by normalised name: from the names of the metadata folders, which is quick."""
+    found: dict[str, str] = {}
+    for folder in dict.fromkeys(sys.path):
+        try:
+            names = os.listdir(folder or ".")  # noqa: PTH208 - thousands of entries, of which two dozen matter
+        except OSError:
+            continue
+        for name in sorted(names):
+            match = re.fullmatch(r"(.+)-([^-]+)\.dist-info", name)
+            if match:
+                found.setdefault(normalised(match[1]), match[2])
+    return dict(sorted(found.items()))
+
+
+def dependencies() -> dict[str, str]:
+    """Versions of what the lock names, without importing any of it; of all that is installed where there is no lock."""
+    installed = distributions()
+    try:
+        lock = (APP / "requirements.txt").read_text(encoding="utf-8")
+    except OSError:
+        return installed
+    names = [normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)]
+    return {name: installed[name] for name in names if name in installed}
+
+
+def normalised(name: str) -> str:
+    """A distribution's name as packaging tools compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def example_scripts(api: Api) -> list[str]:
+    """The example scripts that the product ships, relative to the API's folder."""
+    if api.folder is None:
+        return []
+    return sorted(path.relative_to(api.folder).as_posix() for path in api.folder.glob("isx/examples/**/*.py"))
+
+
+def ending(returncode: int) -> str:
+    """How a process ended, in words."""
+    if returncode >= 0:
+        return f"exit code {returncode}"
+    try:
+        return f"signal {signal.Signals(-returncode).name}"
+    except ValueError:
+        return f"signal {-returncode}"
+
+
+def _baked_facts(folder: Path | None) -> dict[str, object] | None:
+    """isx.json, which the image's build leaves in a folder above the API."""
+    for parent in folder.parents if folder else ():
+        try:
+            facts = json.loads((parent / "isx.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(facts, dict) and "source" in facts:
+            return facts
+    return None

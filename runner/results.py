@@ -1,0 +1,248 @@
+"""Results on disk: appear whole or not at all, are found again, and are done only once.
+
+Beside the results, the output folder holds
+- `.records/<input's path>.json`: what became of each input, and from what its results were made;
+- `.staging/<run>/`: what is not finished yet, on the same file system so that a rename suffices;
+- `.lock`, and one more for each shard: who works here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from runner.discover import Recording, join, short
+from runner.isxd import RecordingInfo
+from runner.shards import Shard
+
+RECORDS, STAGING, LOCK = ".records", ".staging", ".lock"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+class OutputInUse(Exception):
+    """Another run works on this output."""
+
+
+@dataclass
+class Record:
+    """What became of one input."""
+
+    inputs: list[str]  # relative paths; several for a series
+    status: str  # "done", "failed" or "publishing"
+    kind: str = ""
+    reason: str = ""
+    fingerprint: str = ""
+    results: str = ""  # folder, relative to the output
+    products: dict[str, int] = field(default_factory=dict)  # file names in it, and their sizes in bytes
+    summary: str = ""
+    thumbnail: str | None = None  # base64 of a PNG
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    info: dict[str, Any] = field(default_factory=dict)  # what series are recognised by
+    stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
+
+
+# ---- what is done already
+
+
+def digest(content: object) -> str:
+    """SHA-256 of anything that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object]) -> str:
+    """Equal for equal inputs (path, size, time stamp), recipe, options and software."""
+    inputs = [[recording.relative, recording.size, recording.mtime_ns] for recording in recordings]
+    return digest({"inputs": inputs, **conditions})
+
+
+def read_record(output: Path, recording: Recording) -> Record | None:
+    """What an earlier run left for this input; None where there is nothing to be relied on."""
+    try:
+        return Record(**json.loads(_record_path(output, recording).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_record(output: Path, recordings: Iterable[Recording], record: Record) -> None:
+    """One copy for each input of a series, so that every input can be looked up by its own path."""
+    content = json.dumps(asdict(record), separators=(",", ":")).encode()
+    for recording in recordings:
+        path = _record_path(output, recording)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+
+
+def is_complete(output: Path, record: Record) -> bool:
+    """Whether every product that the record lists is there in full."""
+    folder = output / record.results
+    try:
+        return record.status == "done" and all(
+            (folder / name).stat().st_size == size for name, size in record.products.items()
+        )
+    except OSError:
+        return False
+
+
+def info_to_json(info: RecordingInfo) -> dict[str, Any]:
+    """The part of a pre-check's findings by which series are recognised."""
+    return {
+        "n_samples": info.n_samples,
+        "start": info.start.isoformat() if info.start else None,
+        "period_s": info.period_s,
+        "width": info.width,
+        "height": info.height,
+        "pixel_um": list(info.pixel_um),
+        "names": list(info.names),
+    }
+
+
+def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
+    """The inverse of info_to_json, so that what is done need not be opened again."""
+    try:
+        stored = dict(record.info)
+        start = stored.pop("start")
+        size, mtime_ns = record.stamps[record.inputs[0]]
+        return RecordingInfo(
+            path=path,
+            kind=record.kind,
+            size=size,
+            mtime_ns=mtime_ns,
+            start=datetime.fromisoformat(start) if start else None,
+            pixel_um=tuple(stored.pop("pixel_um")),
+            names=tuple(stored.pop("names")),
+            **stored,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _record_path(output: Path, recording: Recording) -> Path:
+    return output / RECORDS / join(recording.folder, short(recording.relative.rpartition("/")[2]) + ".json")
+
+
+# ---- writing
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Under a temporary name, to disk, then renamed: readers see the old content or the new, after a crash too."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    sync_folder(path.parent)
+
+
+def publish(output: Path, staging: Path, recordings: Sequence[Recording], record: Record, old: Record | None) -> None:
+    """Move the products from staging to where they belong, `<stem>.json` last.
+
+    Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
+    What an earlier version left and this one no longer writes is removed, but only if the earlier record listed it.
+    """
+    folder = output / record.results
+    last = f"{folder.name}.json"
+    names = [name for name in record.products if name != last]
+    stale = set(old.products) - set(record.products) if old and old.results == record.results else set()
+    for name in record.products:
+        _sync(staging / name)
+    everything = {**dict.fromkeys(stale, 0), **record.products}
+    write_record(output, recordings, Record(**{**asdict(record), "status": "publishing", "products": everything}))
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        (folder / last).unlink()
+    for name in stale:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).unlink()
+    for name in names:
+        (staging / name).replace(folder / name)
+    sync_folder(folder)
+    (staging / last).replace(folder / last)
+    sync_folder(folder)
+    write_record(output, recordings, record)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder last. Some network file systems cannot, and need not."""
+    with contextlib.suppress(OSError):
+        _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# ---- who works here
+
+
+@contextlib.contextmanager
+def locked(output: Path, shard: Shard | None, warn) -> Iterator[None]:
+    """Hold the output, or this shard of it, for as long as the block runs. Raises OutputInUse, OSError.
+
+    Shards share the output's lock and each holds its own; a whole run or a gather step wants the output alone. The
+    kernel lets go when the process ends, however it ends.
+    """
+    with contextlib.ExitStack() as stack:
+        wanted = [(LOCK, fcntl.LOCK_SH if shard else fcntl.LOCK_EX)]
+        if shard:
+            wanted.append((f"{LOCK}-{shard.name}", fcntl.LOCK_EX))
+        for name, how in wanted:
+            fd = _open_lock(output / name)
+            stack.callback(os.close, fd)
+            try:
+                fcntl.flock(fd, how | fcntl.LOCK_NB)
+            except BlockingIOError:
+                what = f"shard {shard} of {output}" if name != LOCK else str(output)
+                raise OutputInUse(
+                    f"another run is working on {what}: wait for it, stop it, or give this one another output folder"
+                ) from None
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise
+                warn(f"{output} cannot be locked ({error.strerror}): take care that no other run works on it")
+        yield
+
+
+def _open_lock(path: Path) -> int:
+    """Usable by whoever may write here, as runs may come from different users."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.open(path, os.O_RDWR)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    with contextlib.suppress(OSError):
+        os.fchmod(fd, 0o666)
+    return fd
+
+
+def clean_staging(output: Path, shard: Shard | None) -> None:
+    """Remove what a killed run left: everything, or what the same shard left. The lock must be held."""
+    with contextlib.suppress(FileNotFoundError):
+        for left in list((output / STAGING).iterdir()):
+            if shard is None or left.name.startswith(f"{shard.name}."):
+                remove_tree(left)
+    with contextlib.suppress(OSError):  # others are at work in it
+        (output / STAGING).rmdir()
+
+
+def remove_tree(folder: Path) -> None:
+    """Without complaint: what cannot be removed is no reason to fail."""
+    shutil.rmtree(folder, ignore_errors=True)

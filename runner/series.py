@@ -1,0 +1,61 @@
+"""Parts of one recording: recognised by their names, confirmed by what the files say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from runner.discover import Recording
+from runner.isxd import RecordingInfo
+
+_NAMED_PART = re.compile(r"part[ _-]*(\d+)", re.ASCII | re.IGNORECASE)
+_LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII | re.DOTALL)
+
+
+def part_of(recording: Recording) -> tuple[str, str, str, int] | None:
+    """The folder and the stem without its part number, the suffix, and the number; None without a number.
+
+    The part number follows the word "part", or else is the last number of the stem.
+    """
+    match = _NAMED_PART.search(recording.stem) or _LAST_NUMBER.search(recording.stem)
+    if not match:
+        return None
+    rest = recording.stem[: match.start(1)] + "#" + recording.stem[match.end(1) :]
+    return recording.folder, rest, recording.suffix, int(match[1])
+
+
+def name_groups(recordings: Iterable[Recording]) -> list[list[Recording]]:
+    """Group recordings whose names differ only by a part number; the rest stand alone. Order is kept."""
+    groups: dict[object, list[Recording]] = {}
+    for recording in recordings:
+        part = part_of(recording)
+        groups.setdefault(part[:3] if part else recording.relative, []).append(recording)
+    return list(groups.values())
+
+
+def find_series(recordings: Sequence[Recording], infos: Mapping[str, RecordingInfo]) -> list[list[Recording]]:
+    """Series among the recordings (of which `infos` knows, by relative path), each in order of start.
+
+    Parts lie in one folder, have names that differ only by a part number, are of one kind, spacing and rate, and
+    their times do not overlap. Only groups of two and more are series.
+    """
+    series = []
+    for group in name_groups(recordings):
+        alike: dict[object, list[Recording]] = {}
+        for recording in group:
+            info = infos.get(recording.relative)
+            if info and info.start and info.end:
+                alike.setdefault(info.series_key, []).append(recording)
+        for parts in alike.values():
+            parts.sort(key=lambda part: (infos[part.relative].start, part.relative))
+            if len(parts) > 1 and not _overlap([infos[part.relative] for part in parts]):
+                series.append(parts)
+    return series
+
+
+def _overlap(infos: Sequence[RecordingInfo]) -> bool:
+    """Whether one begins before the one before it has ended; half a sample's rounding is forgiven."""
+    return any(
+        (before.end - after.start).total_seconds() > before.period_s / 2  # type: ignore[operator]
+        for before, after in zip(infos, infos[1:])
+    )

@@ -1,0 +1,340 @@
+"""One process for each recording, watched: its time, its memory, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import resource
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner import APP, machine
+from runner.native import ending
+
+COMMAND = (sys.executable, "-m", "pipeline")
+MAX_LINE = 32 << 20  # bytes of one event; a thumbnail needs a few thousand
+BEAT = 1.0  # seconds
+NEARLY_FULL = 1 << 20  # bytes left on a disk that count as full
+_PR_SET_PDEATHSIG = 1
+
+
+class Stopped(BaseException):
+    """The run was told to end. Not an Exception: nothing that handles failures may swallow it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signal.Signals(signum).name)
+        self.signum = signum
+
+
+@dataclass
+class Job:
+    """One call of a worker."""
+
+    name: str  # for messages
+    message: dict[str, Any]  # the worker protocol's job, without threads and events_fd
+    log: Path
+    address_space: int | None  # bytes
+    time_limit: float | None  # seconds
+    weight: int  # bytes of input, for the estimate of the time left
+    context: Any = None  # whatever the caller wants back with the verdict
+
+
+@dataclass
+class Verdict:
+    """How it went."""
+
+    ok: bool
+    reason: str = ""
+    summary: str = ""
+    thumbnail: str | None = None
+    products: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
+class _Worker:
+    job: Job
+    process: subprocess.Popen[bytes]
+    events: int  # file descriptor
+    started: float
+    oom_kills: int
+    buffer: bytes = b""
+    fraction: float = 0.0
+    result: dict[str, Any] | None = None
+    error: str = ""
+    timed_out: bool = False
+    protocol_error: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Signals:
+    """SIGTERM and SIGINT as a flag that is looked at between steps; any signal wakes the supervisor's select."""
+
+    def __init__(self) -> None:
+        self.received = 0
+        self.wakeup, writer = os.pipe()
+        for fd in (self.wakeup, writer):
+            os.set_blocking(fd, False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, self._stop)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def check(self) -> None:
+        """Raises Stopped."""
+        if self.received:
+            raise Stopped(self.received)
+
+    def drain(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self.wakeup, 4096):
+                pass
+
+    def _stop(self, signum: int, _: object) -> None:
+        self.received = self.received or signum
+
+
+def supervise(
+    jobs: Iterator[Job],
+    n_jobs: int,
+    *,
+    slots: int,
+    cores: int,
+    signals: Signals,
+    on_verdict: Callable[[Job, Verdict], None],
+    on_beat: Callable[[int, float], None],
+    command: Sequence[str] = COMMAND,
+) -> None:
+    """Work through the jobs, at most `slots` at once, until all have a verdict. Raises Stopped.
+
+    `on_beat` is called at least once a second with the number of verdicts and the bytes done of jobs under way.
+    """
+    running: list[_Worker] = []
+    started = n_done = 0
+    selector = selectors.DefaultSelector()
+    selector.register(signals.wakeup, selectors.EVENT_READ)
+    try:
+        while True:
+            while len(running) < slots and (job := next(jobs, None)) is not None:
+                threads = max(1, cores // min(slots, n_jobs - started + len(running)))
+                started += 1
+                try:
+                    worker = _start(job, threads, command)
+                except OSError as error:
+                    n_done += 1
+                    on_verdict(job, Verdict(False, f"its worker cannot be started: {error}"))
+                    continue
+                running.append(worker)
+                selector.register(worker.events, selectors.EVENT_READ, worker)
+            if not running:
+                return
+            for key, _ in selector.select(BEAT):
+                if key.data is None:
+                    signals.drain()
+                elif not _read_events(key.data):
+                    selector.unregister(key.fd)
+            signals.check()
+            _enforce_time_limits(running)
+            ended = _reap()
+            for worker in [worker for worker in running if worker.process.pid in ended]:
+                running.remove(worker)
+                worker.process.returncode = ended[worker.process.pid]  # reaped here: Popen must not wait for it
+                _read_events(worker)
+                with contextlib.suppress(KeyError):
+                    selector.unregister(worker.events)
+                _kill(worker)  # and whatever it left behind in its process group
+                os.close(worker.events)
+                n_done += 1
+                on_verdict(worker.job, _verdict(worker))
+            on_beat(n_done, sum(worker.fraction * worker.job.weight for worker in running))
+    finally:
+        for worker in running:
+            _kill(worker)
+            worker.process.wait()
+            os.close(worker.events)
+        selector.close()
+
+
+def worker_environment(environment: Mapping[str, str], threads: int, scratch: str) -> dict[str, str]:
+    """What a worker needs beyond the image's own: UTF-8 for file names, its temporary folder, its share of cores."""
+    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+    return {
+        **environment,
+        "LC_ALL": "C.UTF-8",
+        "TMPDIR": scratch,
+        "PYTHONPATH": str(APP),
+        "PYTHONUNBUFFERED": "1",  # the log keeps what was said before a crash
+        "PYTHONFAULTHANDLER": "1",
+        **dict.fromkeys(pools, str(threads)),
+    }
+
+
+def _start(job: Job, threads: int, command: Sequence[str]) -> _Worker:
+    job.log.parent.mkdir(parents=True, exist_ok=True)
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    message = {**job.message, "threads": threads, "events_fd": writer}
+    try:
+        with job.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
+            stack.callback(os.close, writer)
+            job_file = stack.enter_context(_as_file(json.dumps(message).encode()))
+            process = subprocess.Popen(
+                command,
+                stdin=job_file,
+                stdout=log,
+                stderr=log,
+                env=worker_environment(os.environ, threads, job.message["scratch"]),
+                cwd=job.message["scratch"],
+                pass_fds=(writer,),
+                start_new_session=True,
+                preexec_fn=lambda: _prepare_child(job.address_space),  # noqa: PLW1509 - PID 1 has one thread
+            )
+    except (OSError, subprocess.SubprocessError) as error:
+        os.close(reader)
+        raise OSError(str(error)) from error
+    return _Worker(job, process, reader, time.monotonic(), machine.oom_kills())
+
+
+@contextlib.contextmanager
+def _as_file(content: bytes) -> Iterator[int]:
+    """A job may be longer than a pipe holds: a file in memory never blocks."""
+    fd = os.memfd_create("job")
+    try:
+        os.write(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+_libc = ctypes.CDLL(None)
+
+
+def _prepare_child(address_space: int | None) -> None:
+    """In the child, before the worker begins: dies with PID 1, is the first to go when memory runs out."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    with contextlib.suppress(OSError):
+        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(fd, b"1000")
+        os.close(fd)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if address_space:
+        _, hard = resource.getrlimit(resource.RLIMIT_AS)
+        limit = address_space if hard == resource.RLIM_INFINITY else min(address_space, hard)
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+def _read_events(worker: _Worker) -> bool:
+    """Take in what the worker has said; False once it can say no more."""
+    while True:
+        try:
+            chunk = os.read(worker.events, 1 << 20)
+        except BlockingIOError:
+            return True
+        if not chunk:
+            return False
+        *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
+        for line in lines:
+            _take_event(worker, line)
+        if len(worker.buffer) > MAX_LINE:
+            worker.protocol_error, worker.buffer = "it sent an event without end", b""
+            _kill(worker)
+
+
+def _take_event(worker: _Worker, line: bytes) -> None:
+    try:
+        event = json.loads(line)
+        kind = event["event"]
+        if kind == "progress":
+            worker.fraction = min(1.0, max(0.0, float(event["done"])))
+        elif kind == "warning":
+            worker.warnings.append(str(event["message"]))
+        elif kind == "error":
+            worker.error = str(event["reason"])
+        elif kind == "result":
+            worker.result = event
+    except (ValueError, KeyError, TypeError) as error:
+        worker.protocol_error = f"it sent an event that cannot be read ({error})"
+
+
+def _enforce_time_limits(running: Sequence[_Worker]) -> None:
+    for worker in running:
+        limit = worker.job.time_limit
+        if limit and not worker.timed_out and time.monotonic() - worker.started > limit:
+            worker.timed_out = True
+            _kill(worker)
+
+
+def _reap() -> dict[int, int]:
+    """Every child that has ended, with its return code as Popen gives it: PID 1 inherits orphans too."""
+    ended = {}
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            ended[pid] = os.waitstatus_to_exitcode(status)
+    return ended
+
+
+def _kill(worker: _Worker) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
+
+
+def _verdict(worker: _Worker) -> Verdict:
+    verdict = Verdict(False, warnings=worker.warnings, seconds=round(time.monotonic() - worker.started, 3))
+    result = worker.result
+    if worker.timed_out:
+        verdict.reason = (
+            f"not finished after {worker.job.time_limit:.0f} s and stopped: "
+            "raise WORKER_TIMEOUT if it only needs longer"
+        )
+    elif worker.error:
+        verdict.reason = worker.error
+    elif worker.protocol_error:
+        verdict.reason = f"its worker broke the protocol: {worker.protocol_error}"
+    elif result is None or worker.process.returncode != 0:
+        verdict.reason = _cause_of_death(worker)
+    else:
+        verdict.ok = True
+        verdict.summary = str(result.get("summary") or "")
+        verdict.thumbnail = result.get("thumbnail") or None
+        verdict.products = [str(name) for name in result.get("products") or []]
+    return verdict
+
+
+def _cause_of_death(worker: _Worker) -> str:
+    code = worker.process.returncode
+    if code == -signal.SIGKILL and machine.oom_kills() > worker.oom_kills:
+        limit = machine.memory_limit() >> 20
+        return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS"
+    with contextlib.suppress(OSError):
+        disk = os.statvfs(worker.job.log.parent)
+        if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
+            return "no space left on the output's disk: free some and run again"
+    death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
+    last_words = _last_line(worker.job.log)
+    advice = " (most likely the file is damaged)" if code < 0 else ""
+    return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else "")
+
+
+def _last_line(log: Path) -> str:
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = text.partition("Fatal Python error")[0].strip().splitlines()  # faulthandler's own words say no more
+    return lines[-1].strip()[:300] if lines else ""

@@ -1,0 +1,408 @@
+"""From recordings to rows of the report: what is done already, what cannot be, and the work on the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from runner import machine, native, recipe, results, series, supervise
+from runner.discover import Recording
+from runner.events import Log, duration
+from runner.heartbeat import Heart
+from runner.isxd import BadRecording, RecordingInfo, check
+from runner.report import Row
+from runner.results import Record
+from runner.settings import Settings
+from runner.supervise import Job, Signals, Verdict
+
+LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
+INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
+RECIPE_SECONDS = 24 * 3600
+SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
+
+
+class IsxBroken(Exception):
+    """Workers fail because isx cannot be imported; the message is the diagnosis."""
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What else, beside the input, decides the results."""
+
+    recipe: recipe.Recipe
+    options: Mapping[str, bool]
+    software: Mapping[str, str]
+    code: str  # digest of the pipeline
+
+    @property
+    def fingerprinted(self) -> dict[str, object]:
+        content = self.recipe.sha256 or self.recipe.path
+        return {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker handles: a recording, or the parts of a series."""
+
+    recordings: tuple[Recording, ...]
+    kind: str
+    fingerprint: str
+    results: str  # folder, relative to the output
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(recording.size for recording in self.recordings)
+
+    @property
+    def name(self) -> str:
+        first, *rest = self.recordings
+        return first.relative + (f" and {len(rest)} more" if rest else "")
+
+
+@dataclass
+class Context:
+    """What all steps of a run share."""
+
+    settings: Settings
+    conditions: Conditions
+    container: Mapping[str, str]
+    log: Log
+    heart: Heart
+    signals: Signals
+    staging: Path
+    api: native.Api
+    command: Sequence[str] = supervise.COMMAND
+    records: dict[str, Record] = field(default_factory=dict)  # by relative path: what this run knows of each
+    infos: dict[str, RecordingInfo] = field(default_factory=dict)
+    n_unchanged: int = 0
+
+    def tick(self) -> None:
+        self.heart.tick()
+        self.signals.check()
+
+
+def handle(recordings: Sequence[Recording], context: Context) -> list[Row]:
+    """Bring every recording to an end, good or bad. Raises Stopped and IsxBroken."""
+    todo = _look_at(recordings, context)
+    units = _units(recordings, todo, context)
+    if units:
+        _work(units, context)
+    return rows(recordings, context.records, context.infos)
+
+
+def rows(
+    recordings: Sequence[Recording], records: Mapping[str, Record], infos: Mapping[str, RecordingInfo]
+) -> list[Row]:
+    """One row a recording, in their order, with the series that they belong to."""
+    found = [[part.relative for part in parts] for parts in series.find_series(recordings, infos)]
+    found += [record.inputs for record in records.values() if len(record.inputs) > 1]  # worked on as a series
+    parts = {path: (paths[0], number, len(paths)) for paths in found for number, path in enumerate(paths, 1)}
+    return [
+        _row(recording, records[recording.relative], *parts.get(recording.relative, ())) for recording in recordings
+    ]
+
+
+def code_digest(folder: Path) -> str:
+    """Of every source in the pipeline: a change of code is a change of software."""
+    sources = sorted(folder.rglob("*.py"))
+    return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
+
+
+def unchanged_input(recording: Recording, path: Path) -> str:
+    """ "" if the input is as it was when the run began, else what happened to it."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        return f"it vanished while it was worked on ({error.strerror}); put it back and run again"
+    if (now.st_size, now.st_mtime_ns) != (recording.size, recording.mtime_ns):
+        return "it changed while it was worked on; run again when nothing writes to it any more"
+    return ""
+
+
+# ---- before the work
+
+
+def _look_at(recordings: Sequence[Recording], context: Context) -> list[Recording]:
+    """Sort out what is done already and what cannot be read; returns the rest. Every sound one has its info then."""
+    settings, todo = context.settings, []
+    for recording in recordings:
+        context.tick()
+        path = settings.input / recording.relative
+        if recording.problem:
+            _fail([recording], recording.problem, context)
+            continue
+        old = None if settings.force else results.read_record(settings.output, recording)
+        if old and _is_current(old, [recording], context):
+            info = results.info_from_record(path, old)
+            if info:
+                context.infos[recording.relative] = info
+            context.records[recording.relative] = old
+            context.n_unchanged += 1
+            continue
+        try:
+            _check_name(path)
+            context.infos[recording.relative] = check(path)
+        except BadRecording as error:
+            _fail([recording], error.reason, context)
+            continue
+        todo.append(recording)
+    return todo
+
+
+def _is_current(record: Record, recordings: Sequence[Recording], context: Context) -> bool:
+    expected = results.fingerprint(recordings, context.conditions.fingerprinted)
+    return record.fingerprint == expected and results.is_complete(context.settings.output, record)
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRecording(path, "its name is not valid UTF-8, which the library needs: rename it") from None
+
+
+def _units(recordings: Sequence[Recording], todo: Sequence[Recording], context: Context) -> list[Unit]:
+    """The largest first, so that none is left alone at the end."""
+    units = [_unit([recording], context) for recording in todo]
+    if context.conditions.recipe.works_on_series:
+        units = _units_of_series(recordings, todo, context)
+    return sorted(units, key=lambda unit: (-unit.size, unit.name))
+
+
+def _units_of_series(recordings: Sequence[Recording], todo: Sequence[Recording], context: Context) -> list[Unit]:
+    found = series.find_series(todo, context.infos)
+    in_series = {part.relative for parts in found for part in parts}
+    siblings = {member.relative: names for names in series.name_groups(recordings) for member in names}
+    units = [_unit([recording], context) for recording in todo if recording.relative not in in_series]
+    for parts in found:
+        old = None if context.settings.force else results.read_record(context.settings.output, parts[0])
+        if old and _is_current(old, parts, context):
+            context.records.update((part.relative, old) for part in parts)
+            context.n_unchanged += len(parts)
+            continue
+        failed = [context.records.get(sibling.relative) for sibling in siblings[parts[0].relative]]
+        units.append(
+            _unit(parts, context, [f"{one.inputs[0]} is left out of the series: {one.reason}" for one in failed if one])
+        )
+    return units
+
+
+def _unit(group: Sequence[Recording], context: Context, warnings: Sequence[str] = ()) -> Unit:
+    first = group[0]
+    return Unit(
+        tuple(group),
+        context.infos[first.relative].kind,
+        results.fingerprint(group, context.conditions.fingerprinted),
+        first.results + ("-series" if len(group) > 1 else ""),
+        tuple(warnings),
+    )
+
+
+# ---- the work
+
+
+def _work(units: Sequence[Unit], context: Context) -> None:
+    settings = context.settings
+    cores = machine.cores()
+    slots = settings.workers or machine.workers(cores, machine.memory_limit())
+    total = sum(unit.size for unit in units) or 1
+    began = time.monotonic()
+    done_bytes = 0
+    import_works = False
+
+    def jobs() -> Iterator[Job]:
+        for number, unit in enumerate(units):
+            yield _job(unit, context.staging / str(number), context)
+
+    def on_verdict(job: Job, verdict: Verdict) -> None:
+        nonlocal done_bytes, import_works
+        done_bytes += job.weight
+        if not verdict.ok and not import_works:
+            error = native.import_error()
+            if error:
+                raise IsxBroken(native.diagnosis(context.api, error))
+            import_works = True
+        _settle(job, verdict, context)
+
+    def on_beat(n_done: int, bytes_under_way: float) -> None:
+        context.heart.tick()
+        fraction = min(1.0, (done_bytes + bytes_under_way) / total)
+        elapsed = time.monotonic() - began
+        left = elapsed * (1 - fraction) / fraction if fraction > 0.01 and elapsed > 1 else None
+        context.log.progress(fraction, n_done, len(units), left)
+
+    supervise.supervise(
+        jobs(),
+        len(units),
+        slots=slots,
+        cores=cores,
+        signals=context.signals,
+        on_verdict=on_verdict,
+        on_beat=on_beat,
+        command=context.command,
+    )
+
+
+def _job(unit: Unit, folder: Path, context: Context) -> Job:
+    settings, conditions = context.settings, context.conditions
+    staging, scratch = folder / "results", folder / "scratch"
+    for new in (staging, scratch):
+        new.mkdir(parents=True)
+    message: dict[str, Any] = {
+        "inputs": [str((settings.input / recording.relative).absolute()) for recording in unit.recordings],
+        "kind": unit.kind,
+        "stem": unit.results.rpartition("/")[2],
+        "staging": str(staging),
+        "scratch": str(scratch),
+        "recipe": conditions.recipe.path,
+        "options": dict(conditions.options),
+        "provenance": {
+            "fingerprint": unit.fingerprint,
+            "inputs": [recording.relative for recording in unit.recordings],
+            "recipe": Path(conditions.recipe.path).name,
+            "recipe_sha256": conditions.recipe.sha256,
+            "options": dict(conditions.options),
+            "software": dict(conditions.software),
+            "container": dict(context.container),
+        },
+    }
+    return Job(
+        name=unit.name,
+        message=message,
+        log=settings.output / unit.recordings[0].log,
+        address_space=_address_space(settings.worker_memory, unit.size),
+        time_limit=_time_limit(settings.worker_timeout, unit.size, conditions.recipe.path),
+        weight=unit.size,
+        context=unit,
+    )
+
+
+def _address_space(asked: int | None, size: int) -> int | None:
+    """Inputs are mapped into memory, perhaps by two libraries, so their size comes on top."""
+    if asked == 0:
+        return None
+    return (machine.memory_limit() + LIBRARIES if asked is None else asked) + 2 * size
+
+
+def _time_limit(asked: float | None, size: int, recipe_path: str) -> float | None:
+    if asked is not None:
+        return asked or None
+    return INSPECT_SECONDS + size / INSPECT_RATE if recipe_path == recipe.INSPECT else RECIPE_SECONDS
+
+
+def _settle(job: Job, verdict: Verdict, context: Context) -> None:
+    """Publish what a worker made, or say why there is nothing."""
+    unit: Unit = job.context
+    settings = context.settings
+    folder = Path(job.message["staging"])
+    verdict.warnings = [*unit.warnings, *verdict.warnings]
+    problems = [unchanged_input(recording, settings.input / recording.relative) for recording in unit.recordings]
+    problem = next(filter(None, problems), "")
+    if problem:
+        verdict.ok, verdict.reason = False, problem
+    if verdict.ok:
+        try:
+            record = _record(unit, verdict, folder, context)
+            old = results.read_record(settings.output, unit.recordings[0])
+            context.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
+            results.publish(settings.output, folder, unit.recordings, record, old)
+        except OSError as error:
+            verdict.ok = False
+            verdict.reason = f"its results cannot be written: {error.strerror or error} ({error.filename})"
+        else:
+            context.records.update((recording.relative, record) for recording in unit.recordings)
+            message = f"{unit.name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
+            fields = {"path": unit.name, "kind": unit.kind, "seconds": verdict.seconds}
+            context.log("recording-done", message, **fields)
+            for warning in verdict.warnings:
+                context.log("recording-warning", f"{unit.name}: {warning}", "warning", path=unit.name)
+    if not verdict.ok:
+        _fail(unit.recordings, verdict.reason, context, unit.kind, verdict)
+    _note_in_log(job.log, verdict)
+    results.remove_tree(folder.parent)
+
+
+def _record(unit: Unit, verdict: Verdict, staging: Path, context: Context) -> Record:
+    """Raises OSError where the worker did not leave what it says."""
+    first = unit.recordings[0]
+    names = sorted(set(verdict.products))
+    last = unit.results.rpartition("/")[2] + ".json"
+    if last not in names:
+        raise OSError(f"its worker wrote no {last}")
+    for name in names:
+        if "/" in name or not (staging / name).is_file() or (staging / name).is_symlink():
+            raise OSError(f"its worker lists {name}, but wrote no such file")
+    info = context.infos[first.relative]
+    return Record(
+        inputs=[recording.relative for recording in unit.recordings],
+        status="done",
+        kind=unit.kind,
+        fingerprint=unit.fingerprint,
+        results=unit.results,
+        products={name: (staging / name).stat().st_size for name in names},
+        summary=verdict.summary,
+        thumbnail=verdict.thumbnail,
+        warnings=verdict.warnings,
+        seconds=verdict.seconds,
+        info=results.info_to_json(info),
+        stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
+    )
+
+
+def _fail(
+    recordings: Sequence[Recording], reason: str, context: Context, kind: str = "", verdict: Verdict | None = None
+) -> None:
+    """Put a failure on record. What an earlier run left is kept: it is still true of what was there then."""
+    output = context.settings.output
+    old = results.read_record(output, recordings[0])
+    record = Record(
+        inputs=[recording.relative for recording in recordings],
+        status="failed",
+        kind=kind,
+        reason=reason,
+        results=old.results if old else "",
+        products=old.products if old else {},
+        warnings=verdict.warnings if verdict else [],
+        seconds=verdict.seconds if verdict else 0.0,
+    )
+    for recording in recordings:
+        context.records[recording.relative] = record
+        message = f"{recording.relative}: {reason}"
+        context.log("recording-failed", message, "error", path=recording.relative, kind=kind, reason=reason)
+    try:
+        results.write_record(output, recordings, record)
+    except OSError as error:
+        context.log("record-failed", f"{recordings[0].relative}: cannot be put on record: {error}", "warning")
+
+
+def _note_in_log(log: Path, verdict: Verdict) -> None:
+    line = f"done in {verdict.seconds} s" if verdict.ok else f"failed after {verdict.seconds} s: {verdict.reason}"
+    try:
+        with log.open("ab") as file:
+            file.write((line + "\n").encode("utf-8", "backslashreplace"))
+    except OSError:  # the disk is full: the run's own log has said it
+        return
+
+
+def _row(recording: Recording, record: Record, first: str = "", part: int = 0, parts: int = 0) -> Row:
+    done = record.status == "done"
+    return Row(
+        path=recording.relative,
+        kind=record.kind,
+        status="done" if done else "failed",
+        reason=record.reason,
+        seconds=record.seconds,
+        summary=record.summary,
+        thumbnail=record.thumbnail,
+        warnings=record.warnings,
+        results=record.results if done else "",
+        products=tuple(record.products) if done else (),
+        log=recording.log if record.seconds else "",
+        series=first,
+        part=part,
+        parts=parts,
+    )
