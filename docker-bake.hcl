@@ -9,6 +9,14 @@ variable "BASE_IMAGE" {
   default     = null
   description = "Base of the runtime: Debian 12 or Ubuntu 22.04 or later, or a Python image made of one."
 }
+variable "BASE_DIGEST" {
+  default     = null
+  description = "Digest of BASE_IMAGE for the labels, where its name does not carry it."
+}
+variable "DEBIAN_SNAPSHOT" {
+  default     = null
+  description = "Address of a dated snapshot of the distribution's archive (.../debian/<time>): pins every package of the base."
+}
 variable "PYTHON_VERSION" {
   default     = "3.11"
   description = "Python of BASE_IMAGE (3.9 to 3.12): picks the wheel of the public isx."
@@ -94,6 +102,8 @@ target "_common" {
   context = "."
   args = {
     BASE_IMAGE        = BASE_IMAGE
+    BASE_DIGEST       = BASE_DIGEST
+    DEBIAN_SNAPSHOT   = DEBIAN_SNAPSHOT
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
     REVISION          = REVISION
     SOURCE_URL        = SOURCE_URL
@@ -109,6 +119,7 @@ target "image" {
   description = "The image with the public isx."
   target      = "runtime"
   args = {
+    LICENSES    = "MIT AND CC-BY-NC-4.0"
     ISX_VERSION = ISX_VERSION
     ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : try(ISX_WHEELS[PYTHON_VERSION], null)
   }
@@ -122,6 +133,8 @@ target "image-idps" {
   target      = "runtime"
   contexts    = INSTALLER_DIR != "" ? { installer = INSTALLER_DIR } : {}
   args = {
+    LICENSES          = "MIT AND LicenseRef-Inscopix-IDPS"
+    REDISTRIBUTABLE   = "false"
     ISX_SOURCE        = "idps"
     ISX_VERSION       = INSTALLER_VERSION
     ISX_SHA256        = INSTALLER_SHA256
@@ -166,6 +179,25 @@ target "test" {
   contexts    = { runtime = "target:runtime" }
   tags        = ["${IMAGE}:test"]
   output      = ["type=docker"]
+}
+
+target "tools" {
+  inherits = ["_tests"]
+  target   = "tools"
+}
+
+target "isx-public" {
+  inherits = ["image"]
+  target   = "isx-public"
+  tags     = []
+}
+
+target "test-installer" {
+  inherits    = ["_common"]
+  description = "Stand-ins for the IDPS installer, sound and broken, for the image tests."
+  context     = "tests/installer"
+  contexts    = { tools = "target:tools", isx-public = "target:isx-public" }
+  output      = ["type=local,dest=build/installers"]
 }
 
 target "lint" {

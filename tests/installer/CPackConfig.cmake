@@ -1,0 +1,10 @@
+# The packaging of the IDPS installer. cpack refuses to run without the descriptions.
+set(CPACK_GENERATOR STGZ)
+set(CPACK_PACKAGE_NAME "Inscopix Data Processing")
+set(CPACK_PACKAGE_VENDOR "Inscopix")
+set(CPACK_PACKAGE_VERSION "1.9.6")
+set(CPACK_PACKAGE_FILE_NAME "Inscopix_Data_Processing_1.9.6")
+set(CPACK_INSTALLED_DIRECTORIES "$ENV{TREE};.")
+foreach(role RESOURCE_FILE_LICENSE RESOURCE_FILE_README RESOURCE_FILE_WELCOME PACKAGE_DESCRIPTION_FILE)
+  set(CPACK_${role} "${CMAKE_CURRENT_LIST_DIR}/notice.txt")
+endforeach()

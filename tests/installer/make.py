@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""Make stand-ins for the IDPS installer, sound and broken; runs in tests/installer/Dockerfile.
+
+    make.py PUBLIC TARGET    PUBLIC holds the public isx in the IDPS layout; writes TARGET/<variant>.sh
+
+`good` comes from cpack, as the vendor's own does. The others are its stub with another archive behind it, or its bytes
+with a fault put in. To add a variant with another tree, add a function to TREES. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+PRODUCT = Path("Inscopix Data Processing.linux")
+API = PRODUCT / "Contents/API/Python"
+LIBRARY = API / "isx/lib/libisxpublicapi.so"
+GZIP = b"\n\x1f\x8b\x08"  # where the stub ends and the archive begins
+
+# What IDPS has beside the API; the tests look for these bytes.
+BESIDE = {
+    PRODUCT / "Contents/GUI/Inscopix Data Processing": "bytes of the stand-in's GUI\n" * 1000,
+    PRODUCT / "Contents/API/MATLAB/isx.m": "% the stand-in's MATLAB API\n",
+    API / "isx/examples/example_preprocessing.py": "import isx  # the stand-in's example\n",
+    API / "setup.py": "from setuptools import setup\n\nsetup(name='isx', packages=['isx'])\n",
+}
+
+
+def idps_tree(public: Path, tree: Path) -> None:
+    """The public package as IDPS lays it out, and the rest of the product in a few small files."""
+    left_out = shutil.ignore_patterns("__pycache__", "*.dist-info")
+    shutil.copytree(public / PRODUCT, tree / PRODUCT, symlinks=True, ignore=left_out)
+    for path, text in BESIDE.items():
+        (tree / path).parent.mkdir(parents=True, exist_ok=True)
+        (tree / path).write_text(text)
+
+
+def cpack(tree: Path, target: Path) -> None:
+    here = Path(__file__).resolve().parent
+    with tempfile.TemporaryDirectory() as work:
+        command = ["cpack", "--config", here / "CPackConfig.cmake", "-B", work]
+        subprocess.run(command, check=True, env={**os.environ, "TREE": str(tree)}, stdin=subprocess.DEVNULL)
+        shutil.move(Path(work, "Inscopix_Data_Processing_1.9.6.sh"), target)
+
+
+# --- trees: each edits a copy of the sound one ------------------------------------------------------------------
+
+
+def missing_library(tree: Path) -> None:
+    (tree / API / "isx/lib/libQt5Core.so.5").unlink()
+
+
+def wrong_layout(tree: Path) -> None:
+    (tree / API).rename(tree / PRODUCT / "Python")
+
+
+def unreadable(tree: Path) -> None:
+    (tree / LIBRARY).chmod(0o000)
+    (tree / API / "isx/__init__.py").chmod(0o600)
+    (tree / API / "isx.libs").chmod(0o700)
+
+
+def newer_glibc(tree: Path) -> None:
+    """Let the library ask for a glibc that no base has: its name and its hash, where the linker put them."""
+    old, new = b"GLIBC_2.34", b"GLIBC_2.99"
+    edited = (tree / LIBRARY).read_bytes()
+    for before, after in ((old, new), *[[struct.pack("<I", elf_hash(name)) for name in (old, new)]]):
+        assert before in edited, before
+        edited = edited.replace(before, after)
+    (tree / LIBRARY).write_bytes(edited)
+
+
+def elf_hash(name: bytes) -> int:
+    """The hash of a version's name, as the System V ABI defines it."""
+    value = 0
+    for byte in name:
+        value = (value << 4) + byte
+        high = value & 0xF0000000
+        value = (value ^ (high >> 24)) & ~high
+    return value
+
+
+def small(tree: Path) -> None:
+    """Small enough for a secret; therefore without the API."""
+    shutil.rmtree(tree / API)
+
+
+TREES = {
+    "missing-library": missing_library,
+    "wrong-layout": wrong_layout,
+    "unreadable": unreadable,
+    "newer-glibc": newer_glibc,
+    "small": small,
+}
+
+
+# --- faults in the bytes ----------------------------------------------------------------------------------------
+
+
+def when_unpacking(stub: bytes, command: str) -> bytes:
+    """A stub that runs this command first. It takes the empty second line: the stub counts its lines."""
+    shebang, empty, rest = stub.split(b"\n", 2)
+    assert not empty, empty
+    return b"\n".join([shebang, f'case "$*" in *--skip-license*) {command} ;; esac'.encode(), rest])
+
+
+def faulty(good: bytes) -> dict[str, bytes]:
+    end = good.index(GZIP) + 1
+    stub, archive = good[:end], good[end:]
+    return {
+        "truncated-8": good[:-8],
+        "truncated-600": good[:-600],
+        "refuses": when_unpacking(stub, "echo 'This machine is not supported.'; exit 1") + archive,
+        "hangs": when_unpacking(stub, "exec sleep 600") + archive,
+        "not-an-installer": b"#!/bin/sh\necho 'Log in to download.'\n",
+    }
+
+
+def pack(stub: bytes, tree: Path, target: Path) -> None:
+    with target.open("wb") as file:
+        file.write(stub)
+        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+            archive.add(tree / PRODUCT, PRODUCT)
+
+
+def main(public: Path, target: Path) -> None:
+    target.mkdir(parents=True)
+    with tempfile.TemporaryDirectory() as work:
+        tree = Path(work, "sound")
+        idps_tree(public, tree)
+        cpack(tree, target / "good.sh")
+        good = (target / "good.sh").read_bytes()
+        for name, content in faulty(good).items():
+            (target / f"{name}.sh").write_bytes(content)
+        for name, edit in TREES.items():
+            copy = Path(work, name)
+            shutil.copytree(tree, copy, symlinks=True)
+            edit(copy)
+            pack(good[: good.index(GZIP) + 1], copy, target / f"{name}.sh")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
