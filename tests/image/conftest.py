@@ -1,0 +1,93 @@
+"""Every test in this folder needs an engine. Where one answers, none skips; where none does, all say so."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from harness import IDPS, IMAGE, INSTALLERS, PUBLIC, bake, container, docker, slot
+
+MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.image)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def engine():
+    """An engine that answers; what the tests made goes away with them, the build cache stays."""
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode:
+        pytest.skip("no Docker engine answers: 'make test' brings one, or eval \"$(make engine-env)\"")
+    yield
+    names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
+    mine = [name for name in names if name.partition(":")[0].split("/")[-1].startswith(IMAGE)]
+    if mine:
+        docker("image", "rm", "--force", *mine)
+
+
+@pytest.fixture(scope="session")
+def installers(engine) -> None:
+    """The stand-ins for the IDPS installer, in harness.INSTALLERS."""
+    bake("test-installer")
+
+
+@pytest.fixture(scope="session")
+def public(engine) -> str:
+    bake("image")
+    return PUBLIC
+
+
+@pytest.fixture(scope="session")
+def idps(installers, tmp_path_factory) -> str:
+    """The image with IDPS, from the bind-mounted stand-in."""
+    folder = slot(tmp_path_factory.mktemp("slot"), "good")
+    bake("image-idps", INSTALLER_DIR=folder, INSTALLER_VERSION="1.9.6", ACCEPT_EULA="Y")
+    return IDPS
+
+
+@pytest.fixture(scope="session")
+def web(installers) -> Iterator[str]:
+    """The address of a server of stand-ins that builds can reach: it listens where the bridge network ends."""
+    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").stdout.strip()
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=INSTALLERS)
+    with ThreadingHTTPServer((gateway, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{gateway}:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def recordings(public, tmp_path_factory) -> Path:
+    """A movie, the same again under awkward names, a cell set and an event set."""
+    folder = tmp_path_factory.mktemp("recordings")
+    folder.chmod(0o777)
+    options = ["-v", f"{folder}:/made", "-v", f"{MAKE_RECORDINGS}:/make.py:ro"]
+    container("python", "/make.py", "/made", options=options, check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def movie(recordings, tmp_path_factory) -> Path:
+    """A folder with one small movie: all that most runs need."""
+    folder = tmp_path_factory.mktemp("movie")
+    shutil.copy(recordings / "movie.isxd", folder)
+    return folder
+
+
+@pytest.fixture
+def output(tmp_path) -> Path:
+    """An output folder that any user may write to."""
+    folder = tmp_path / "output"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder

@@ -1,0 +1,81 @@
+"""What the image tests share: the commands of the project, run as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+INSTALLERS = PROJECT / "build/installers"
+IMAGE = "isx-test"  # never the name that users build under
+PUBLIC, IDPS = f"{IMAGE}:public", f"{IMAGE}:idps-1.9.6"
+CODE = ("python", "-c")  # a command in the image
+
+Done = subprocess.CompletedProcess  # of text
+
+# The caller's own choices must not change what is tested; the base and the network's needs may.
+OF_THE_CALLER = re.compile(r"INSTALLER|ISX_|ACCEPT_EULA|IMAGE$|PYTHON_VERSION|REVISION|SOURCE_")
+
+
+def environment(**variables: object) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not OF_THE_CALLER.match(name)}
+    given = {name: str(value) for name, value in variables.items()}
+    return {**kept, "IMAGE": IMAGE, "BUILDX_BAKE_ENTITLEMENTS_FS": "0", **given}
+
+
+def run(*command: object, check: bool = True, cwd: Path = PROJECT, **variables: object) -> Done:
+    """Run a command with these environment variables; with `check`, a failure shows its output."""
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words, check=False, cwd=cwd, env=environment(**variables), capture_output=True, text=True, timeout=900
+    )
+    if check:
+        assert done.returncode == 0, f"{' '.join(words)} failed ({done.returncode}):\n{done.stdout}{done.stderr}"
+    return done
+
+
+def docker(*arguments: object, **options: object) -> Done:
+    return run("docker", *arguments, **options)
+
+
+def bake(target: str, *options: object, **rest: object) -> Done:
+    return docker("buildx", "bake", "--progress=plain", target, *options, **rest)
+
+
+def container(*arguments: object, image: str = PUBLIC, options: Sequence[object] = (), check: bool = False) -> Done:
+    """`docker run`; the exit code is for the test to judge."""
+    return docker("run", "--rm", *options, image, *arguments, check=check)
+
+
+def mounts(recordings: Path, output: Path) -> list[str]:
+    return ["-v", f"{recordings}:/data:ro", "-v", f"{output}:/output"]
+
+
+def inspect(image: str) -> dict:
+    return json.loads(docker("image", "inspect", image).stdout)[0]
+
+
+def exists(image: str) -> bool:
+    return docker("image", "inspect", image, check=False).returncode == 0
+
+
+def slot(folder: Path, *variants: str) -> Path:
+    """A folder for INSTALLER_DIR with these stand-ins in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for variant in variants:
+        shutil.copy(INSTALLERS / f"{variant}.sh", folder)
+    return folder
+
+
+def events(done: Done) -> Iterator[dict]:
+    """The log of a run: every line on standard error is one event."""
+    return (json.loads(line) for line in done.stderr.splitlines())
+
+
+def last_event(done: Done) -> dict:
+    return list(events(done))[-1]

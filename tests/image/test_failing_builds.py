@@ -1,0 +1,137 @@
+"""Whatever is amiss with an installer ends the build with one message: what was found, and what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+
+import pytest
+from harness import IMAGE, INSTALLERS, PROJECT, bake, exists, run, slot
+
+FAILING = f"{IMAGE}-failing"
+SOUND = {"ACCEPT_EULA": "Y", "INSTALLER_TIMEOUT": 20}
+
+# name: the stand-ins in the slot, variables, the message
+FAILURES = {
+    "no installer": ([], {}, r"No IDPS installer was passed\. Pass it with 'make image INSTALLER=path/to/\S+ ACCEPT_EULA=Y'"),
+    "two installers": (
+        ["good", "small"],
+        {},
+        r"Two installers or more: /installer/good\.sh, /installer/small\.sh\. Leave one\.",
+    ),
+    "not an installer": (
+        ["not-an-installer"],
+        {},
+        r"not-an-installer\.sh is not an IDPS installer \(no self-extracting CPack archive\)\. Pass it with",
+    ),
+    "8 bytes short": (["truncated-8"], {}, r"truncated-8\.sh is truncated \(\d+ bytes\): download it again\."),
+    "600 bytes short": (["truncated-600"], {}, r"truncated-600\.sh is truncated \(\d+ bytes\): download it again\."),
+    "wrong sha256": (
+        ["good"],
+        {"INSTALLER_SHA256": "0" * 64},
+        r"good\.sh has sha256 [0-9a-f]{64}, but INSTALLER_SHA256 says 0{64}: download it again, or correct it\.",
+    ),
+    "wrong version": (
+        ["good"],
+        {"INSTALLER_VERSION": "1.9.5"},
+        r"good\.sh reports version 1\.9\.6, but INSTALLER_VERSION says 1\.9\.5: correct it\.",
+    ),
+    "licence not accepted": (
+        ["good"],
+        {"ACCEPT_EULA": ""},
+        r"The licence of Inscopix Data Processing 1\.9\.6 is not accepted: read the vendor's licence, then build with "
+        r"ACCEPT_EULA=Y\.",
+    ),
+    "refuses": (["refuses"], {}, r"refuses\.sh failed with exit code 1:"),
+    "hangs": (
+        ["hangs"],
+        {"INSTALLER_TIMEOUT": 3},
+        r"hangs\.sh --skip-license .* did not end within 3 s: it may be waiting for an answer\. Give it longer with "
+        r"INSTALLER_TIMEOUT",
+    ),
+    "wrong layout": (
+        ["wrong-layout"],
+        {},
+        r"Inscopix Data Processing 1\.9\.6 has another layout than expected: no Inscopix Data Processing\.linux/Contents"
+        r"/API/Python/libisxpublicapi\.so, .* Found: Inscopix Data Processing\.linux/Contents, "
+        r"Inscopix Data Processing\.linux/Python\.",
+    ),
+    "missing library": (
+        ["missing-library"],
+        {},
+        r"cannot be loaded on this system: shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)",
+    ),
+    "newer glibc": (
+        ["newer-glibc"],
+        {},
+        r"glibc 2\.99 needed by libisxpublicapi\.so, but this system has 2\.\d+",
+    ),
+    "not a library": (["small"], {}, r"libisxpublicapi\.so is too short for a shared library"),
+}
+
+
+@pytest.mark.parametrize("variants, variables, message", FAILURES.values(), ids=FAILURES)
+def test_build_fails_with_a_message(variants, variables, message, installers, tmp_path):
+    folder = slot(tmp_path / "slot", *variants)
+    given = {"INSTALLER_DIR": folder} if variants else {}
+    done = bake("image-idps", **{**SOUND, **given, **variables}, IMAGE=FAILING, check=False)
+    assert done.returncode != 0
+    assert re.search(message, done.stderr), done.stderr[-3000:]
+    assert "Traceback" not in done.stderr
+    assert not any(exists(f"{FAILING}:{tag}") for tag in ("latest", "idps", "idps-1.9.5"))
+
+
+def build(**variables: object):
+    """`make image`, without Make."""
+    return run(sys.executable, PROJECT / "scripts/build.py", **{"ACCEPT_EULA": "Y", "IMAGE": FAILING, **variables}, check=False)
+
+
+# The same, and more, said before anything is built.
+REFUSALS = {
+    "no such file": ({"INSTALLER": "nowhere.sh"}, r"INSTALLER=nowhere\.sh: there is no such file"),
+    "secret too large": (
+        {"INSTALLER_SECRET": INSTALLERS / "good.sh"},
+        r"good\.sh is too large for a BuildKit secret \(\d+ bytes; at most 512000\): pass it with INSTALLER=path, which "
+        r"bind-mounts it, or as INSTALLER_URL with INSTALLER_SHA256\.",
+    ),
+    "truncated": ({"INSTALLER": INSTALLERS / "truncated-8.sh"}, r"truncated-8\.sh is truncated"),
+    "not an installer": ({"INSTALLER": INSTALLERS / "not-an-installer.sh"}, r"is not an IDPS installer"),
+    "wrong sha256": (
+        {"INSTALLER": INSTALLERS / "good.sh", "INSTALLER_SHA256": "0" * 64},
+        r"good\.sh has sha256 [0-9a-f]{64}, but INSTALLER_SHA256 says 0{64}",
+    ),
+    "licence not accepted": (
+        {"INSTALLER": INSTALLERS / "good.sh", "ACCEPT_EULA": ""},
+        r"good\.sh is Inscopix Data Processing 1\.9\.6\. Its licence is not accepted: .* ACCEPT_EULA=Y\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("variables, message", REFUSALS.values(), ids=REFUSALS)
+def test_refused_before_anything_is_built(variables, message, installers):
+    done = build(**variables)
+    assert done.returncode == 1
+    assert re.search(message, done.stderr), done.stderr
+    assert "#1 " not in done.stderr, "a build was started"
+    assert not exists(f"{FAILING}:latest")
+
+
+# The signed address.
+
+SIGNATURE = "signature=b0b5c0ffee"
+
+
+def test_an_address_needs_a_sha256(web, installers):
+    done = bake("image-idps", INSTALLER_URL=f"{web}/good.sh?{SIGNATURE}", **SOUND, IMAGE=FAILING, check=False)
+    assert done.returncode != 0
+    assert "With the secret installer_url, INSTALLER_SHA256 is needed" in done.stderr
+    assert SIGNATURE not in done.stderr
+
+
+def test_an_address_that_has_expired(web, installers):
+    address, sha256 = f"{web}/expired.sh?{SIGNATURE}", hashlib.sha256(b"").hexdigest()
+    done = bake("image-idps", INSTALLER_URL=address, INSTALLER_SHA256=sha256, **SOUND, IMAGE=FAILING, check=False)
+    assert done.returncode != 0
+    assert re.search(r"could not be fetched from the secret installer_url: .*Is it still valid\?", done.stderr), done.stderr
+    assert SIGNATURE not in done.stderr
