@@ -115,6 +115,13 @@ def read_footer(path: str | os.PathLike[str]) -> dict[str, Any]:
         return file.footer()
 
 
+def data_size(path: str | os.PathLike[str]) -> int:
+    """Bytes before the footer of an `.isxd` file. Raises BadRecording."""
+    with _opened(path) as file:
+        file.footer()
+        return file.data_end
+
+
 def movie_layout(path: str | os.PathLike[str]) -> MovieLayout:
     """Where the frames of a movie or image lie. Raises BadRecording, also where frames are missing."""
     with _opened(path) as file:

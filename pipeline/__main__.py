@@ -1,0 +1,98 @@
+"""A worker: one job from standard input, results in its staging folder, events on a file descriptor.
+
+The protocol is described in docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+
+def main() -> int:
+    job = json.load(sys.stdin)
+    _set_environment(job)
+    events = Events(job["events_fd"])
+    try:
+        events.send("result", **_run(job, events))
+    except Exception as error:
+        traceback.print_exc()
+        events.send("error", reason=reason(error))
+        return 1
+    return 0
+
+
+def _set_environment(job: dict[str, Any]) -> None:
+    """Before any library is imported: each reads its environment once."""
+    os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
+    os.environ["TMPDIR"] = str(job["scratch"])
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
+        os.environ[name] = str(job["threads"])
+
+
+def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
+    from pipeline.adapter import Context, Options, Unusable, adapt
+
+    if job["recipe"] != "inspect":
+        raise Unusable(f"there is no recipe {job['recipe']}")
+    if len(job["inputs"]) != 1:
+        raise Unusable("the recipe inspect takes one recording at a time")
+    context = Context(
+        scratch=Path(job["scratch"]),
+        threads=int(job["threads"]),
+        options=Options(**job["options"]),
+        provenance=job["provenance"],
+        progress=events.progress,
+        warn=lambda message: events.send("warning", message=message),
+    )
+    done = adapt(Path(job["inputs"][0]), job["kind"], job["stem"], Path(job["staging"]), context)
+    thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
+    return {"summary": done.text, "thumbnail": thumbnail, "products": list(done.products)}
+
+
+class Events:
+    """JSON lines to the supervisor."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd, self.last_progress = fd, 0.0
+
+    def send(self, event: str, **fields: Any) -> None:
+        line = memoryview(json.dumps({"event": event, **fields}).encode() + b"\n")
+        while line:
+            line = line[os.write(self.fd, line) :]
+
+    def progress(self, fraction: float) -> None:
+        """At most ten a second."""
+        now = time.monotonic()
+        if now - self.last_progress >= 0.1 or fraction >= 1:
+            self.last_progress = now
+            self.send("progress", done=round(min(max(fraction, 0.0), 1.0), 4))
+
+
+def reason(error: Exception) -> str:
+    """One sentence for the user; the log has the rest."""
+    from pipeline.adapter import Unusable
+    from runner.isxd import BadRecording
+
+    if isinstance(error, BadRecording):
+        return error.reason
+    if isinstance(error, Unusable):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "needs more memory than a worker may use: allow it more, or run fewer workers at once"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    text = str(error).strip()
+    if text.startswith("Error calling C library function"):
+        return f"isx cannot read it: {text.splitlines()[-1]}"
+    return f"{type(error).__name__}: {text} (its log has the details)"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""Pictures: previews drawn with Pillow, which starts at once, and plots with Matplotlib, where a kind needs them.
+
+Colours: Okabe and Ito's palette and the maps viridis and cividis, which colour-blind readers can tell apart.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+STATUS_COLOUR = {"accepted": GREEN, "undecided": ORANGE, "rejected": PURPLE}
+INVALID_COLOUR = {"dropped": VERMILION, "cropped": SKY, "blank": YELLOW}
+
+THUMBNAIL = 240  # px, largest width
+SHOWN = (512, 1600)  # px, least and largest size of a preview
+
+
+# ---- previews
+
+
+def preview(path: Path, image: np.ndarray, pixel_um: tuple[float, float], caption: str) -> bytes:
+    """Draw a grey-scale image (rows, columns) with scale bar and caption; return its thumbnail as PNG.
+
+    The grey values span the 0.5th to the 99.5th percentile; the caption says which these are.
+    """
+    picture, low, high = grey(image)
+    zoom = _zoom(picture.size)
+    size = tuple(max(1, round(side * zoom)) for side in picture.size)
+    enlarged = picture.resize(size, Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX)
+    _framed(enlarged, pixel_um[0] / zoom, f"{caption}, black {low:.4g} to white {high:.4g}").save(path)
+    return thumbnail(picture)
+
+
+def grey(image: np.ndarray) -> tuple[Image.Image, float, float]:
+    """As 8 bits, and the values that became black and white."""
+    finite = image[np.isfinite(image)]
+    low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 0.0)
+    if high <= low and finite.size:
+        low, high = float(finite.min()), float(finite.max())
+    span = high - low if high > low else 1.0
+    scaled = np.clip((np.nan_to_num(image.astype(np.float32), nan=low) - low) * (255 / span), 0, 255)
+    return Image.fromarray(scaled.astype(np.uint8)), low, high
+
+
+def thumbnail(picture: Image.Image) -> bytes:
+    """A small PNG of at most 240 px in width and height."""
+    small = picture.copy()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    if small.mode not in ("L", "P"):
+        small = small.convert("RGB").quantize(64)
+    data = io.BytesIO()
+    small.save(data, "PNG", optimize=True)
+    return data.getvalue()
+
+
+def thumbnail_of(path: Path) -> bytes:
+    """Of a figure that has been written."""
+    with Image.open(path) as picture:
+        return thumbnail(picture.convert("RGB"))
+
+
+def _zoom(size: tuple[int, int]) -> float:
+    """Whole enlargement of small images, so that pixels stay square; reduction of large ones."""
+    longest = max(size)
+    if longest > SHOWN[1]:
+        return SHOWN[1] / longest
+    return max(1, SHOWN[0] // longest)
+
+
+def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image:
+    """The picture over a strip with scale bar and caption, so that neither hides data."""
+    font = ImageFont.load_default(14)
+    strip = 44
+    width = max(picture.width, 360)
+    framed = Image.new("RGB", (width, picture.height + strip), "white")
+    framed.paste(picture, (0, 0))
+    draw = ImageDraw.Draw(framed)
+    y = picture.height
+    if um_per_px > 0:
+        um = nice_length(picture.width * um_per_px / 4)
+        bar = round(um / um_per_px)
+        draw.rectangle((8, y + 9, 8 + bar, y + 12), fill="black")
+        draw.text((16 + bar, y + 10), f"{um:g} µm", fill="black", font=font, anchor="lm")
+    draw.text((8, y + 32), caption, fill="black", font=font, anchor="lm")
+    return framed
+
+
+def nice_length(largest: float) -> float:
+    """The largest of 1, 2, 5, 10, ... that is not larger."""
+    decade = 10 ** math.floor(math.log10(largest))
+    return max(step * decade for step in (1, 2, 5) if step * decade <= largest * (1 + 1e-9))
+
+
+# ---- plots
+
+
+def start_matplotlib(scratch: Path) -> None:
+    """Point Matplotlib at a private, writable folder, with the font list of the image where it has one.
+
+    Without it each worker would look for fonts again, and complain where there is no home.
+    """
+    folder = scratch / "matplotlib"
+    baked = os.environ.get("ISX_MPLCACHE")
+    if baked and Path(baked).is_dir() and not folder.exists():
+        shutil.copytree(baked, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    os.environ["MPLCONFIGDIR"] = str(folder)
+
+
+def figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple[Figure, Any]:
+    """A figure of so many inches, with its axes one above the other."""
+    from matplotlib import rcParams
+    from matplotlib.figure import Figure
+
+    rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "path.simplify": True})
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    return drawn, drawn.subplots(rows, 1, **options)
+
+
+def save(drawn: Figure, path: Path) -> bytes:
+    """Write as PNG; return its thumbnail."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    FigureCanvasAgg(drawn).print_png(path, metadata={"Software": None})
+    return thumbnail_of(path)
+
+
+def envelope(time: np.ndarray, values: np.ndarray, most: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """A long trace, thinned so that every peak stays: least and greatest value of each stretch."""
+    if len(values) <= most:
+        return time, values
+    n = len(values) // (most // 2)
+    whole = len(values) // n * n
+    stretches = values[:whole].reshape(-1, n)
+    with np.errstate(invalid="ignore"):
+        pairs = np.column_stack([np.fmin.reduce(stretches, axis=1), np.fmax.reduce(stretches, axis=1)])
+    return np.repeat(time[:whole:n], 2), pairs.ravel()
+
+
+def peaks(traces: np.ndarray, most: int) -> np.ndarray:
+    """Traces, shape (n, samples), thinned to about `most` columns so that every peak stays."""
+    n = max(1, traces.shape[1] // most)
+    whole = traces.shape[1] // n * n
+    return np.fmax.reduce(traces[:, :whole].reshape(len(traces), -1, n), axis=2)
+
+
+def mark_invalid(axes: Axes, status: np.ndarray, period_s: float) -> None:
+    """Shade the samples that were dropped, cropped or blank."""
+    for name, colour in INVALID_COLOUR.items():
+        runs = _runs(status == name)
+        for i, (first, last) in enumerate(runs):
+            axes.axvspan(
+                first * period_s,
+                (last + 1) * period_s,
+                color=colour,
+                alpha=0.5,
+                linewidth=0,
+                label=name if i == 0 else None,
+            )
+
+
+def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:
+    """First and last index of each run of true values; near runs are joined where there are too many to draw."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    firsts, lasts = edges[::2], edges[1::2] - 1
+    step = max(1, len(firsts) // most)
+    return list(zip(firsts[::step].tolist(), lasts[step - 1 :: step].tolist() + lasts[-1:].tolist()))
+
+
+def legend_outside(axes: Axes, **options: Any) -> None:
+    if axes.get_legend_handles_labels()[1]:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, **options)
+
+
+def stacked(axes: Axes, time: np.ndarray, traces: Sequence[np.ndarray], colours: Sequence[str]) -> float:
+    """Draw traces one above the other, the first on top, and return the distance between them."""
+    spread = [np.nanpercentile(t, 99.5) - np.nanpercentile(t, 0.5) for t in traces if np.isfinite(t).any()]
+    step = float(np.median(spread)) * 1.2 if spread and np.median(spread) > 0 else 1.0
+    for i, (trace, colour) in enumerate(zip(traces, colours)):
+        base = np.nanmedian(trace) if np.isfinite(trace).any() else 0.0
+        axes.plot(*envelope(time, (trace - base) / step - i), color=colour, linewidth=0.6)
+    return step

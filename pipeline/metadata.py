@@ -1,0 +1,109 @@
+"""The JSON beside each recording's results: what it is, where it comes from and what read it."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from datetime import datetime, timedelta, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+READERS = ("isx", "numpy", "pandas", "tifffile", "pillow", "matplotlib")
+
+
+def common(recording: Path, kind: str) -> dict[str, Any]:
+    """What is known of any recording."""
+    status = recording.stat()
+    modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": kind,
+        "input": {
+            "name": recording.name,
+            "size_bytes": status.st_size,
+            "modified": modified.isoformat(),
+        },
+    }
+
+
+def timing(timing: Any) -> dict[str, Any]:
+    """Of an isx.Timing: rate, duration, start and how many samples are missing, and why."""
+    period = timing.period.secs_float
+    return {
+        "sampling_rate_hz": 1 / period if period else None,
+        "period_s": period,
+        "n_samples": timing.num_samples,
+        "duration_s": timing.num_samples * period,
+        "start": start(timing),
+        "n_dropped": len(timing.dropped),
+        "n_cropped": sum(last - first + 1 for first, last in timing.cropped),
+        "n_blank": len(timing.blank),
+    }
+
+
+def sample_times(timing: Any) -> np.ndarray:
+    """Seconds from the start to each sample of an isx.Timing, shape (n_samples,), as near as a float64 can be."""
+    period = timing.period._impl
+    return np.arange(timing.num_samples) * period.num / period.den
+
+
+def start(timing: Any) -> str | None:
+    """When an isx.Timing starts, ISO 8601 with the recording's own offset from UTC."""
+    time = timing.start._impl  # isx.Time.to_datetime adds the offset and forgets it
+    offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
+    try:
+        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time.secs_since_epoch._as_float())
+        return moment.astimezone(timezone(timedelta(seconds=offset))).isoformat(timespec="milliseconds")
+    except (OverflowError, ZeroDivisionError):
+        return None
+
+
+def spacing(spacing: Any) -> dict[str, Any]:
+    """Of an isx.Spacing: size in px, size of a pixel in µm."""
+    rows, columns = spacing.num_pixels
+    width, height = pixel_um(spacing)
+    return {"width_px": columns, "height_px": rows, "pixel_width_um": width, "pixel_height_um": height}
+
+
+def pixel_um(spacing: Any) -> tuple[float, float]:
+    """Width and height of a pixel in µm; isx.Spacing has no public name for it."""
+    return spacing._impl.pixel_width._as_float(), spacing._impl.pixel_height._as_float()
+
+
+def acquisition(source: Any) -> dict[str, Any]:
+    """What isx tells of the acquisition; empty where a file does not say."""
+    return source.get_acquisition_info() or {}
+
+
+def software() -> dict[str, Any]:
+    """Versions of what reads recordings and writes results."""
+    found: dict[str, Any] = {"python": platform.python_version()}
+    for package in READERS:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def write(path: Path, record: dict[str, Any]) -> None:
+    """As strict JSON: what is not finite becomes null."""
+    text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _strict(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _strict(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_strict(each) for each in value]
+    if hasattr(value, "item"):  # a NumPy number
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
