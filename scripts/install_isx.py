@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from runner import elf  # noqa: E402  (the project is not installed where this runs)
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
-LIBRARY = "libisxpublicapi.so"
 SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
 SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
 HOW = (
@@ -70,17 +69,28 @@ def install_public(target: Path) -> Product:
             f"If the sha256 differs: this base has Python {sys.version_info[0]}.{sys.version_info[1]}, and each Python "
             "has a wheel of its own; set PYTHON_VERSION to the base's. If nothing was found: the index must offer it."
         )
-    (api / LIBRARY).symlink_to(f"isx/lib/{LIBRARY}")
     drop_unreached_libraries(api)
     return Product("public", "isx", version, sha256)
 
 
+def library(api: Path) -> Path:
+    """The library under the path by which isx loads it: what it needs is looked for from there."""
+    places = [api / "isx/lib" / LIBRARY, api / LIBRARY]
+    return next((place for place in places if place.exists()), places[-1])
+
+
 def drop_unreached_libraries(api: Path) -> None:
     """The wheel carries several libraries twice; only those stay that the loader reaches, whatever their names."""
-    needed = {path.resolve() for path in elf.closure(api / LIBRARY).found.values()}
+    needed = reached(api)
     for library in [*api.glob("isx/lib/*.so*"), *api.glob("isx.libs/*.so*")]:
-        if library.resolve() not in needed | {(api / LIBRARY).resolve()}:
+        if library.resolve() not in needed:
             library.unlink()
+
+
+def reached(api: Path) -> set[Path]:
+    """The native library and all that the loader reaches from it."""
+    (library,) = elf.find_library(api)
+    return {library.resolve(), *(path.resolve() for path in elf.closure(library).found.values())}
 
 
 # --- the IDPS installer -------------------------------------------------------------------------------------------
@@ -213,7 +223,8 @@ def unpack(installer: Path, target: Path) -> None:
 
 def assert_layout(target: Path, name: str, version: str) -> None:
     api = target / LAYOUT
-    missing = [str(LAYOUT / part) for part in (LIBRARY, "isx/__init__.py") if not (api / part).is_file()]
+    present = {elf.LIBRARY: bool(elf.find_library(api)), "isx/__init__.py": (api / "isx/__init__.py").is_file()}
+    missing = [str(LAYOUT / part) for part, there in present.items() if not there]
     if missing:
         there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
         raise BuildError(
@@ -225,7 +236,7 @@ def assert_layout(target: Path, name: str, version: str) -> None:
 def keep_api_only(target: Path) -> None:
     """Keep the Python API and the shared libraries that it reaches; drop the rest (the GUI, the MATLAB API)."""
     api = target / LAYOUT
-    needed = {path.resolve() for path in elf.closure(api / LIBRARY).found.values()}
+    needed = reached(api)
     for path in sorted(target.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
