@@ -230,7 +230,7 @@ def _parse(path: Path, data: mmap.mmap) -> Elf:
         return os.fsdecode(data[strings + offset : data.find(b"\0", strings + offset)])
 
     def folders(tag: int) -> tuple[str, ...]:
-        origin = str(path.resolve().parent)
+        origin = str(path.absolute().parent)  # as the loader has it: symbolic links are not followed
         parts = text(first[tag]).split(":") if tag in first else ()
         return tuple(part.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", origin) for part in parts if part)
 

@@ -31,6 +31,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def counted(number: int, noun: str) -> str:
+    """1 recording, 2 recordings."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 class Log:
     """Writes events; on a terminal it also keeps a progress bar on the last line."""
 

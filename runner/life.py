@@ -22,7 +22,7 @@ from typing import Any
 
 from runner import APP, NAME, elf, native, recipe, report, results, settings, shards, version, work
 from runner.discover import RESERVED, Discovery, Recording, discover
-from runner.events import Log
+from runner.events import Log, counted
 from runner.heartbeat import Heart
 from runner.isxd import SUFFIXES
 from runner.series import name_groups
@@ -185,7 +185,7 @@ def run(chosen: Settings, shard: Shard | None, log: Log, heart: Heart, signals: 
             recordings = _shard_of(recordings, shard, keep_series=conditions.recipe.works_on_series)
         log(
             "found",
-            f"{len(found.recordings)} recordings in {chosen.input}"
+            f"{counted(len(found.recordings), 'recording')} in {chosen.input}"
             + (f", {len(recordings)} in shard {shard}" if shard else ""),
             recordings=len(found.recordings),
             selected=len(recordings),
@@ -211,7 +211,7 @@ def _judge(total: int, failed: int, unchanged: int, facts: dict[str, Any]) -> Ou
     earlier = f", {unchanged} of them earlier" if unchanged else ""
     if failed:
         return Outcome(SOME_FAILED, f"{failed} of {total} failed, {total - failed} done{earlier}; no sentinel", facts)
-    return Outcome(DONE, f"all {total} recordings are done{earlier}", facts)
+    return Outcome(DONE, f"{counted(total, 'recording')}, all done{earlier}", facts)
 
 
 def preflight(api: native.Api, probe: Any, log: Log) -> None:

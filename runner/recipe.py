@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runner import APP
+from runner.supervise import worker_environment
 
 INSPECT = "inspect"  # built in: results for every kind, nothing to choose
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
@@ -59,7 +60,7 @@ def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, object]:
         capture_output=True,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONPATH": str(APP), "LC_ALL": "C.UTF-8"},
+        env=worker_environment(os.environ),
         check=False,
     )
     if result.returncode != 0:

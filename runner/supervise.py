@@ -165,17 +165,14 @@ def supervise(
         selector.close()
 
 
-def worker_environment(environment: Mapping[str, str], threads: int, scratch: str) -> dict[str, str]:
-    """What a worker needs beyond the image's own: UTF-8 for file names, its temporary folder, its share of cores."""
-    pools = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """What a worker needs beyond the image's own: to find its code, UTF-8 for file names, a log that is complete."""
     return {
         **environment,
         "LC_ALL": "C.UTF-8",
-        "TMPDIR": scratch,
-        "PYTHONPATH": str(APP),
-        "PYTHONUNBUFFERED": "1",  # the log keeps what was said before a crash
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(APP), environment.get("PYTHONPATH")))),
+        "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
-        **dict.fromkeys(pools, str(threads)),
     }
 
 
@@ -193,7 +190,7 @@ def _start(job: Job, threads: int, command: Sequence[str]) -> _Worker:
                 stdin=job_file,
                 stdout=log,
                 stderr=log,
-                env=worker_environment(os.environ, threads, job.message["scratch"]),
+                env={**worker_environment(os.environ), "TMPDIR": job.message["scratch"]},
                 cwd=job.message["scratch"],
                 pass_fds=(writer,),
                 start_new_session=True,

@@ -1,0 +1,473 @@
+"""The contract, by running PID 1 as it is run in the image."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from runner.settings import ACTIONS, OPTIONS
+from tests.launch import ROOT, bootstrap, environment, run, tree
+
+NOBODY = 65534
+
+
+def put(samples: Path, name: str, *targets: Path) -> None:
+    for target in targets:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(samples / name, target)
+
+
+def rows(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "summary.csv").open(newline="", encoding="utf-8") as file:
+        return {row["path"]: row for row in csv.DictReader(file)}
+
+
+# ---- a run that succeeds
+
+
+def test_results_for_each_recording_then_report_and_sentinel(samples, input, output):
+    put(samples, "image.isxd", input / "day 1" / "mouse µ.isxd", input / "b.isxd")
+    done = run(input, output)
+    assert done.code == 0, done.stderr
+    assert done.end == "2 recordings, all done"
+    assert (output / "day 1/mouse µ/mouse µ.json").is_file()
+    assert (output / "b/b.json").is_file()
+    for name in ("index.html", "summary.csv", "dataset_description.json", "logs", "done.marker"):
+        assert (output / name).exists()
+    sentinel = json.loads((output / "done.marker").read_text())
+    assert (sentinel["version"], sentinel["recordings"], sentinel["failed"], sentinel["shard"]) == (
+        (ROOT / "VERSION").read_text().strip(), 2, 0, "1/1",
+    )  # fmt: skip
+    assert {path: row["status"] for path, row in rows(output).items()} == {
+        "b.isxd": "done",
+        "day 1/mouse µ.isxd": "done",
+    }
+    assert not list(output.glob("**/.staging"))
+    description = json.loads((output / "dataset_description.json").read_text())
+    assert description["DatasetType"] == "derivative"
+    assert [each["Name"] for each in description["GeneratedBy"]] == ["isx image", "isx"]
+
+
+def test_first_event_and_preflight(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    done = run(input, output)
+    assert done.events[0]["event"] == "start"
+    (preflight,) = done.named("preflight")
+    assert preflight["isx"]["source"] == "public"
+    assert preflight["algorithms"] is False
+    assert preflight["glibc"].startswith("2.")
+    assert preflight["dependencies"]["numpy"]
+
+
+def test_provenance_is_in_the_results(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    run(input, output, env={"CONTAINER_TAG": "isx:public"})
+    provenance = json.loads((output / "a/a.json").read_text())["provenance"]
+    assert provenance["container"] == {"Type": "docker", "Tag": "isx:public"}
+    assert provenance["inputs"] == ["a.isxd"]
+    assert len(provenance["fingerprint"]) == 64
+
+
+def test_options_win_over_environment(samples, tmp_path, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    env = {"INPUT_DIR": "/nowhere", "OUTPUT_DIR": str(output), "EXPECTED_OUTPUT_FILE": str(tmp_path / "x" / "finished")}
+    done = bootstrap("--input-dir", input, env=env)
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "x" / "finished").is_file()
+    assert not (output / "done.marker").exists()
+
+
+# ---- re-runs
+
+
+def test_unchanged_recordings_are_skipped_and_the_tree_stays(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd", input / "b.isxd")
+    run(input, output)
+    before = tree(output)
+    times = {path: path.stat().st_mtime_ns for path in output.glob("[ab]/*")}
+    done = run(input, output)
+    assert done.end == "2 recordings, all done, 2 of them earlier"
+    assert tree(output) == before
+    assert {path: path.stat().st_mtime_ns for path in output.glob("[ab]/*")} == times
+    assert run(input, output, "--force").end == "2 recordings, all done"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda input, output: os.utime(input / "a.isxd", (1, 1)), id="input touched"),
+        pytest.param(lambda input, output: next(output.glob("a/*.tif")).unlink(), id="product gone"),
+        pytest.param(lambda input, output: next(output.glob("a/*.png")).write_bytes(b""), id="product cut"),
+        pytest.param(lambda input, output: (output / "a/a.json").unlink(), id="json gone"),
+        pytest.param(lambda input, output: (output / ".records/a.isxd.json").unlink(), id="record gone"),
+        pytest.param(lambda input, output: (output / ".records/a.isxd.json").write_text("{"), id="record cut"),
+    ],
+)
+def test_what_changed_is_done_again_and_only_that(samples, input, output, change):
+    put(samples, "image.isxd", input / "a.isxd", input / "b.isxd")
+    run(input, output)
+    change(input, output)
+    done = run(input, output)
+    assert done.end == "2 recordings, all done, 1 of them earlier"
+    assert [event["path"] for event in done.named("recording-done")] == ["a.isxd"]
+
+
+def test_options_are_part_of_the_fingerprint(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    run(input, output)
+    assert run(input, output, "--movie-tiff").end == "1 recording, all done"
+
+
+def test_leftovers_are_removed_only_if_an_earlier_record_listed_them(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    run(input, output)
+    record = json.loads((output / ".records/a.isxd.json").read_text())
+    for name in ("a-old.csv", "notes.txt"):
+        (output / "a" / name).write_text("x")
+    record["products"]["a-old.csv"] = 999
+    (output / ".records/a.isxd.json").write_text(json.dumps(record))
+    assert run(input, output).code == 0
+    assert not (output / "a/a-old.csv").exists()
+    assert (output / "a/notes.txt").exists()
+
+
+# ---- recordings that fail
+
+
+def test_a_failure_is_named_and_the_rest_goes_on(samples, input, output):
+    put(samples, "image.isxd", input / "good.isxd")
+    (input / "empty.isxd").touch()
+    (input / "cut.isxd").write_bytes((samples / "part1.isxd").read_bytes()[:-5])
+    os.mkfifo(input / "fifo.isxd")
+    (input / "nowhere.isxd").symlink_to("/does/not/exist.isxd")
+    output.mkdir()
+    (output / "done.marker").write_text("stale")
+    done = run(input, output)
+    assert done.code == 1
+    assert done.end == "4 of 5 failed, 1 done; no sentinel"
+    assert not (output / "done.marker").exists()
+    reasons = {path: row["reason"] for path, row in rows(output).items()}
+    assert reasons.pop("good.isxd") == ""
+    assert "empty" in reasons["empty.isxd"]
+    assert "cut short" in reasons["cut.isxd"]
+    assert "regular file" in reasons["fifo.isxd"]
+    assert "must be mounted too" in reasons["nowhere.isxd"]
+    page = (output / "index.html").read_text()
+    assert page.index("empty.isxd") < page.index("good.isxd"), "failures come first"
+
+
+def test_names_that_the_library_cannot_take(samples, input, output):
+    raw = os.fsencode(input) + b"/\xff.isxd"
+    shutil.copy(samples / "image.isxd", raw)
+    done = run(input, output)
+    assert done.code == 1
+    assert "not valid UTF-8" in done.named("recording-failed")[0]["reason"]
+
+
+def test_names_that_clash_and_hidden_files(samples, input, output):
+    put(samples, "image.isxd", input / "index.html.isxd", input / "a.isxd", input / "._a.isxd", input / ".trash/b.isxd")
+    (input / "a.gpio").touch()
+    done = run(input, output)
+    assert rows(output).keys() == {"a.gpio", "a.isxd", "index.html.isxd"}
+    assert (output / "a/a.json").is_file()
+    assert (output / "index.html.isxd/index.html.isxd.json").is_file()
+    assert (output / "index.html").is_file()
+    assert done.code == 1
+
+
+def test_html_escapes_foreign_names(samples, input, output):
+    put(samples, "image.isxd", input / '<img src=x onerror="alert(1)">&.isxd')
+    assert run(input, output).code == 0
+    page = (output / "index.html").read_text()
+    assert "<img src=x" not in page
+    assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;.isxd" in page
+
+
+def test_unreadable_files_and_folders_fail_aloud(samples, open_tmp):
+    input, output = open_tmp / "in", open_tmp / "out"
+    put(samples, "image.isxd", input / "secret.isxd", input / "locked/x.isxd")
+    (input / "secret.isxd").chmod(0)
+    (input / "locked").chmod(0)
+    output.mkdir(mode=0o777)
+    output.chmod(0o777)
+    done = as_nobody("--input-dir", input, "--output-dir", output)
+    assert done.returncode == 1, done.stderr
+    assert {path: "Permission denied" in row["reason"] for path, row in rows(output).items()} == {
+        "secret.isxd": True,
+        "locked/": True,
+    }
+
+
+def test_series_are_shown_together(samples, input, output):
+    for name in ("part1", "part2", "part3"):
+        put(samples, f"{name}.isxd", input / f"{name}.isxd")
+    assert run(input, output).code == 0
+    assert [(row["series"], row["part"]) for row in rows(output).values()] == [("part1.isxd", n) for n in "123"]
+    assert "Series from part1.isxd: 3 of 3 parts" in (output / "index.html").read_text()
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("arguments", "env", "message"),
+    [
+        (["--bogus"], {}, "unknown option '--bogus'"),
+        (["--workers"], {}, "--workers needs a value: N"),
+        (["--workers", "0"], {}, "WORKERS must be a whole number from 1, not '0'"),
+        (["--force=perhaps"], {}, "FORCE must be 1 or 0"),
+        (["--check", "--gather"], {}, "--check and --gather do not go together"),
+        (["--gather=now"], {}, "--gather takes no value"),
+        (["-v", "x"], {}, "unknown argument after options 'x'"),
+        ([""], {}, "unknown argument after options ''"),
+        ([], {"SHARD": "3/2"}, "part 3 (counted from 1) of 2"),
+        ([], {"LOG_FORMAT": "xml"}, "LOG_FORMAT must be one of text, json"),
+        ([], {"WORKER_MEMORY": "much"}, "WORKER_MEMORY must be a size"),
+        ([], {"WORKER_TIMEOUT": "-1"}, "WORKER_TIMEOUT must be a number of seconds"),
+        ([], {"RECIPE": "no-such"}, "no recipe 'no-such': neither a file nor one of those shipped (inspect"),
+    ],
+)
+def test_wrong_usage(samples, input, output, arguments, env, message):
+    put(samples, "image.isxd", input / "a.isxd")
+    output.mkdir()
+    (output / "done.marker").write_text("stale")
+    env = {"INPUT_DIR": str(input), "OUTPUT_DIR": str(output), **env}
+    done = bootstrap(*arguments, env=env)
+    assert done.code == 64
+    assert message in done.end
+    if "--check" not in arguments:
+        assert not (output / "done.marker").exists(), "a stale sentinel goes before anything can fail"
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "it is empty: is the right folder mounted?"),
+        (["a.tif", "b.tif", "c"], "found only other files (2 .tif, 1 without suffix)"),
+        ([".hidden.isxd"], "no recording found"),
+    ],
+)
+def test_nothing_to_do(input, output, files, message):
+    for name in files:
+        (input / name).touch()
+    output.mkdir()
+    (output / "done.marker").write_text("stale")
+    done = run(input, output)
+    assert done.code == 66
+    assert message in done.end
+    assert not (output / "done.marker").exists()
+
+
+def test_no_input_folder(tmp_path, output):
+    done = run(tmp_path / "nowhere", output)
+    assert (done.code, done.end) == (
+        66,
+        f"the input {tmp_path}/nowhere does not exist: mount the recordings there, or set INPUT_DIR",
+    )
+
+
+def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
+    """An isx before the real one on the path, whose library is gone or no library."""
+    package = tmp_path / "api" / "isx"
+    (package / "lib").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise ImportError('half an API')\n")
+    real = Path(sysconfig.get_paths()["platlib"], "isx", "lib", "libisxpublicapi.so")
+    if how == "import fails":
+        (package / "lib").rmdir()
+        (package / "lib").symlink_to(real.parent)
+    library = package / "lib" / real.name
+    if how == "alone":
+        shutil.copy(real, library)
+    elif how == "garbage":
+        library.write_bytes(b"not a library" * 100)
+    return {"PYTHONPATH": str(tmp_path / "api")}
+
+
+@pytest.mark.parametrize(
+    ("how", "messages"),
+    [
+        ("gone", ["missing file: libisxpublicapi.so", "Python 3."]),
+        (
+            "alone",
+            ["shared library libQt5Core.so.5 not found (needed by libisxpublicapi.so)", "glibc: 2.34 needed, 2."],
+        ),
+        ("garbage", ["is not a 64-bit little-endian ELF file"]),
+    ],
+)
+def test_isx_that_cannot_be_loaded(samples, tmp_path, input, output, how, messages):
+    put(samples, "image.isxd", input / "a.isxd")
+    done = run(input, output, env=broken_api(tmp_path, how))
+    assert done.code == 69
+    for message in messages:
+        assert message in done.end
+    assert not (output / "done.marker").exists()
+
+
+def test_isx_whose_python_part_is_broken(samples, tmp_path, input, output):
+    """Seen only when the first worker fails: the preflight would cost half a second each time."""
+    put(samples, "image.isxd", input / "a.isxd", input / "b.isxd")
+    env = broken_api(tmp_path, "import fails")
+    done = run(input, output, env=env)
+    assert done.code == 69
+    assert "half an API" in done.end
+    checked = bootstrap("--check", env=env)
+    assert (checked.code, "half an API" in checked.end) == (69, True)
+
+
+def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """A run as a user without rights, which root alone can start; with an interpreter that this user may execute."""
+    if os.getuid() != 0:
+        pytest.skip("only root can start a process as another user, and is itself denied nothing")
+    env = environment({"PYTHONPATH": sysconfig.get_paths()["platlib"], "LOG_FORMAT": "text"})
+    for python in (sys.executable, "/usr/bin/python3"):
+        try:
+            return subprocess.run(
+                [python, ROOT / "bootstrap.py", *arguments],
+                env=env, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+                capture_output=True, text=True, timeout=60, check=False,
+            )  # fmt: skip
+        except PermissionError:
+            continue
+    pytest.skip(f"no Python here that uid {NOBODY} may execute")
+
+
+@pytest.mark.parametrize(
+    ("owner", "mode", "message"),
+    [
+        (
+            (1234, 1235),
+            0o755,
+            f"not writable for uid {NOBODY}: it belongs to uid 1234, gid 1235; run with `--user 1234:1235`",
+        ),
+        ((NOBODY, NOBODY), 0o555, f"belongs to this user (uid {NOBODY}) but is not writable for it: chmod u+rwx"),
+    ],
+)
+def test_output_that_cannot_be_written(samples, open_tmp, owner, mode, message):
+    put(samples, "image.isxd", open_tmp / "in/a.isxd")
+    output = open_tmp / "out"
+    output.mkdir()
+    os.chown(output, *owner) if os.getuid() == 0 else None
+    output.chmod(mode)
+    for place in (output, output / "deeper"):
+        done = as_nobody("--input-dir", open_tmp / "in", "--output-dir", place)
+        assert done.returncode == 73, done.stderr
+        assert f"{output} " in done.stderr
+        assert message in done.stderr
+
+
+def test_output_that_is_a_file(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    output.touch()
+    done = run(input, output)
+    assert (done.code, "File exists" in done.end) == (73, True)
+
+
+def test_full_disk_is_a_clear_failure(samples, input, open_tmp):
+    """On a file system of 40 KB, which root alone can mount."""
+    put(samples, "part1.isxd", input / "a.isxd")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(open_tmp)]
+    mounted = subprocess.run(mount, capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    try:
+        done = run(input, open_tmp)
+        assert done.code == 1, done.stderr
+        assert "no space left" in done.named("recording-failed")[0]["reason"].lower()
+        assert not (open_tmp / "done.marker").exists()
+        with (open_tmp / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+            while ballast.write(bytes(4096)):
+                pass
+        done = run(input, open_tmp)
+        assert done.code == 73, done.stderr
+        assert f"no space is left in {open_tmp}: free some and run again" in done.end
+        (open_tmp / "ballast").unlink()
+        subprocess.run(["mount", "-o", "remount,size=16m", str(open_tmp)], check=True)
+        assert run(input, open_tmp).code == 0
+        assert not list(open_tmp.glob("a/.*")), "nothing half-written is left"
+    finally:
+        subprocess.run(["umount", str(open_tmp)], check=True)
+
+
+def test_sentinel_that_is_a_folder(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    (output / "done.marker").mkdir(parents=True)
+    done = run(input, output)
+    assert (done.code, "is a folder: set EXPECTED_OUTPUT_FILE to a file" in done.end) == (73, True)
+
+
+# ---- what is not a run
+
+
+def test_help_names_every_option_and_variable():
+    text = bootstrap("--help").stdout
+    for option in OPTIONS:
+        assert option.flag in text
+        assert f"[{option.variable}]" in text
+    assert all(action in text for action in ACTIONS)
+    assert bootstrap("-h", env={"LOG_FORMAT": "json"}).stdout == text
+
+
+def test_version_says_which_isx():
+    done = bootstrap("--version")
+    assert (done.code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"isx image {(ROOT / 'VERSION').read_text()}isx ")
+    assert "(public" in done.stdout
+
+
+def test_baked_facts_win(tmp_path):
+    api = tmp_path / "Inscopix Data Processing.linux" / "Contents" / "API" / "Python"
+    (api / "isx").mkdir(parents=True)
+    (api / "isx" / "__init__.py").touch()
+    facts = {"source": "idps", "name": "Inscopix Data Processing", "version": "1.9.6", "sha256": "ab" * 32}
+    (tmp_path / "isx.json").write_text(json.dumps(facts))
+    done = bootstrap("--version", env={"PYTHONPATH": str(api)})
+    assert f"Inscopix Data Processing 1.9.6 (idps, sha256 {'ab' * 32})" in done.stdout
+
+
+def test_check_touches_nothing(output):
+    done = bootstrap("--check", "--output-dir", output)
+    assert (done.code, done.end) == (0, "isx can be imported: the image is sound")
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "stdout"),
+    [
+        (["printf", "%s", "--gather"], 0, "--gather"),
+        (["sh", "-c", "exit 7"], 7, ""),
+        (["sh", "-c", "kill -PIPE $$; echo deaf to SIGPIPE"], -13, ""),
+        (["no-such-command"], 127, ""),
+        ([str(ROOT / "VERSION")], 126, ""),
+    ],
+)
+def test_anything_else_is_a_command(arguments, code, stdout):
+    done = bootstrap(*arguments)
+    assert (done.code, done.stdout) == (code, stdout)
+
+
+def test_log_on_request_as_text(samples, input, output):
+    put(samples, "image.isxd", input / "a\x1b[31m.isxd")
+    done = run(input, output, "--log-format=text")
+    assert "starts" in done.stderr.splitlines()[0]
+    assert "\x1b" not in done.stderr
+    assert "a\\x1b[31m.isxd" in done.stderr
+
+
+def test_modes_follow_the_umask(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    old = os.umask(0o027)
+    try:
+        run(input, output)
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((output / "a/a.json").stat().st_mode) == 0o640
