@@ -124,19 +124,23 @@ def snr_of(trace: np.ndarray, noise: float) -> float:
 
 
 def _cell(name: str, status: str, footprint: np.ndarray) -> Cell:
-    """Centroid weighted with the footprint; area where it reaches half its maximum."""
+    """Area and centroid, weighted with the footprint, of where it reaches half its maximum.
+
+    Beyond, footprints of PCA-ICA carry a faint background over the whole field of view, which would draw the centroid
+    to its middle.
+    """
     weights = np.nan_to_num(np.maximum(footprint, 0))
     peak = weights.max()
     if peak <= 0:
         return Cell(name, status, (np.nan, np.nan), 0, np.zeros((0, 0)), (0, 0))
-    total = weights.sum(dtype=np.float64)
-    x = (weights.sum(axis=0, dtype=np.float64) @ np.arange(weights.shape[1])) / total
-    y = (weights.sum(axis=1, dtype=np.float64) @ np.arange(weights.shape[0])) / total
     inside = weights >= peak / 2
+    core = np.where(inside, weights, 0)
+    x = np.average(np.arange(core.shape[1]), weights=core.sum(axis=0, dtype=np.float64))
+    y = np.average(np.arange(core.shape[0]), weights=core.sum(axis=1, dtype=np.float64))
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
     outline = weights[top : rows[-1] + 2, left : columns[-1] + 2] / peak
-    return Cell(name, status, (x, y), int(inside.sum()), outline.copy(), (top, left))
+    return Cell(name, status, (float(x), float(y)), int(inside.sum()), outline, (top, left))
 
 
 def _trace_unit(footer: dict) -> str:
@@ -169,10 +173,12 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
             fontsize=7 if len(cells) <= 60 else 4,
             ha="center",
             va="center",
+            path_effects=figures.halo(),
         )
     for status, colour in figures.STATUS_COLOUR.items():
         count = sum(cell.status == status for cell in cells)
-        axes.plot([], [], color=colour, label=f"{status} ({count})")
+        if count:
+            axes.plot([], [], color=colour, label=f"{status} ({count})")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
     axes.set(xlabel="x [µm]", ylabel="y [µm]")
     return figures.save(drawn, path)
@@ -187,6 +193,7 @@ def _draw_traces(
     if n and n <= MOST_LINES:
         step = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
         axes.set_yticks(-np.arange(n), [cell.name for cell in cells])
+        axes.set_xlim(0, time_s[-1] if len(time_s) > 1 else 1)
         axes.set_ylabel(f"Cell (distance between lines: {step:.3g} {unit})")
         for status, colour in figures.STATUS_COLOUR.items():
             if any(cell.status == status for cell in cells):

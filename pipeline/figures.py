@@ -5,6 +5,7 @@ Colours: Okabe and Ito's palette and the maps viridis and cividis, which colour-
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import math
 import os
@@ -40,17 +41,23 @@ SHOWN = (512, 1600)  # px, least and largest size of a preview
 # ---- previews
 
 
-def preview(path: Path, image: np.ndarray, pixel_um: tuple[float, float], caption: str) -> bytes:
+def preview(
+    path: Path, image: np.ndarray, pixel_um: tuple[float, float], caption: str, track: np.ndarray | None = None
+) -> bytes:
     """Draw a grey-scale image (rows, columns) with scale bar and caption; return its thumbnail as PNG.
 
-    The grey values span the 0.5th to the 99.5th percentile; the caption says which these are.
+    The grey values span the 0.5th to the 99.5th percentile; the caption says which these are. `track` (n, 2) holds x
+    and y in px of a line to draw over it. Where pixels are not square, the picture is stretched so that lengths are.
     """
     picture, low, high = grey(image)
     zoom = _zoom(picture.size)
-    size = tuple(max(1, round(side * zoom)) for side in picture.size)
-    enlarged = picture.resize(size, Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX)
-    _framed(enlarged, pixel_um[0] / zoom, f"{caption}, black {low:.4g} to white {high:.4g}").save(path)
-    return thumbnail(picture)
+    aspect = pixel_um[1] / pixel_um[0] if min(pixel_um) > 0 and 0.1 < pixel_um[1] / pixel_um[0] < 10 else 1.0
+    size = max(1, round(picture.width * zoom)), max(1, round(picture.height * zoom * aspect))
+    shown = picture.resize(size, Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX).convert("RGB")
+    if track is not None and len(track) > 1:
+        ImageDraw.Draw(shown).line([(zoom * x, zoom * y) for x, y in track], fill=ORANGE, width=2)
+    _framed(shown, pixel_um[0] / zoom, f"{caption}, black {low:.4g}, white {high:.4g}").save(path)
+    return thumbnail(picture if track is None else shown)
 
 
 def grey(image: np.ndarray) -> tuple[Image.Image, float, float]:
@@ -91,9 +98,9 @@ def _zoom(size: tuple[int, int]) -> float:
 
 def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image:
     """The picture over a strip with scale bar and caption, so that neither hides data."""
-    font = ImageFont.load_default(14)
+    font = _font()
     strip = 44
-    width = max(picture.width, 360)
+    width = max(picture.width, round(font.getlength(caption)) + 16)
     framed = Image.new("RGB", (width, picture.height + strip), "white")
     framed.paste(picture, (0, 0))
     draw = ImageDraw.Draw(framed)
@@ -105,6 +112,16 @@ def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image
         draw.text((16 + bar, y + 10), f"{um:g} µm", fill="black", font=font, anchor="lm")
     draw.text((8, y + 32), caption, fill="black", font=font, anchor="lm")
     return framed
+
+
+def _font() -> ImageFont.ImageFont:
+    """Matplotlib's own font, found without importing Matplotlib; Pillow's has no µ."""
+    found = importlib.util.find_spec("matplotlib")
+    folder = Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else Path()
+    try:
+        return ImageFont.truetype(str(folder / "mpl-data/fonts/ttf/DejaVuSans.ttf"), 13)
+    except OSError:
+        return ImageFont.load_default(13)
 
 
 def nice_length(largest: float) -> float:
@@ -192,6 +209,13 @@ def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:
 def legend_outside(axes: Axes, **options: Any) -> None:
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, borderaxespad=0, **options)
+
+
+def halo() -> list[Any]:
+    """What makes text readable on any ground."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=2, foreground="white")]
 
 
 def stacked(axes: Axes, time: np.ndarray, traces: Sequence[np.ndarray], colours: Sequence[str]) -> float:

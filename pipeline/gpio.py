@@ -95,7 +95,8 @@ def _draw_gpio(path: Path, channels: list[packets.Channel]) -> bytes:
             1.01, -i + 0.3, f"{low:.4g} to {high:.4g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
         )
     axes.set_yticks(0.3 - np.arange(len(shown)), [channel.name for channel in shown])
-    axes.set(xlabel="Time [s]", ylabel="Channel (each scaled to its range, at right)")
+    axes.set(xlabel="Time [s]", ylabel="Channel")
+    axes.set_title("Each scaled to its own range, at right", loc="right", fontsize=8)
     return figures.save(drawn, path)
 
 

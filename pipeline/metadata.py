@@ -76,8 +76,11 @@ def pixel_um(spacing: Any) -> tuple[float, float]:
 
 
 def acquisition(source: Any) -> dict[str, Any]:
-    """What isx tells of the acquisition; empty where a file does not say."""
-    return source.get_acquisition_info() or {}
+    """What isx tells of the acquisition; empty where the file says nothing or not all that isx asks for."""
+    try:
+        return source.get_acquisition_info() or {}
+    except Exception:  # isx raises nothing narrower
+        return {}
 
 
 def software() -> dict[str, Any]:

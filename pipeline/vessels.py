@@ -99,7 +99,7 @@ def _draw_map(
         corners = np.vstack([line, line[:1]]) if len(line) > 2 else line
         axes.plot(corners[:, 0] * across, corners[:, 1] * down, color=colour, linewidth=1.5, marker="o", markersize=2)
         x, y = line.mean(axis=0) * (across, down)
-        axes.annotate(name, (x, y), color=colour, fontsize=8, xytext=(4, 4), textcoords="offset points")
+        axes.annotate(name, (x, y), fontsize=8, xytext=(4, 4), textcoords="offset points", path_effects=figures.halo())
     for state, colour in figures.STATUS_COLOUR.items():
         if state in status:
             axes.plot([], [], color=colour, label=f"{state} ({status.count(state)})")

@@ -504,7 +504,8 @@ def _check_events(file: _File, footer: dict[str, Any], kind: str) -> RecordingIn
     if end < start:
         file.refuse("its footer is damaged: it ends before it starts")
     _check_channels(file, len(names))
-    period = max(steps, default=Fraction(0)) or Fraction(1, 1000)  # as the library assumes where no step is given
+    chosen = min if kind == "imu" else max  # as the library does
+    period = chosen(steps, default=Fraction(0)) or Fraction(1, 1000)
     n_samples = round((end - start) / period)
     if n_samples > MAX_SAMPLES:
         file.refuse(f"its footer is damaged: it claims {n_samples} samples")
