@@ -12,12 +12,23 @@ FROM scratch AS installer
 
 # Python, where the base has none.
 FROM ${BASE_IMAGE} AS base
-ENV LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1
+ENV LC_ALL=C.UTF-8 PYTHONDONTWRITEBYTECODE=1 DEBIAN_FRONTEND=noninteractive
+ARG DEBIAN_SNAPSHOT=""
+RUN <<EOF
+set -eux
+if [ -n "$DEBIAN_SNAPSHOT" ]; then
+  release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  rm -rf /etc/apt/sources.list.d/*
+  printf 'deb [check-valid-until=no] %s main\n' "$DEBIAN_SNAPSHOT $release" "$DEBIAN_SNAPSHOT $release-updates" \
+    "$(echo "$DEBIAN_SNAPSHOT" | sed s,/debian,/debian-security,) $release-security" > /etc/apt/sources.list
+fi
+echo 'Acquire::Retries "5";' > /etc/apt/apt.conf.d/80-retries
+EOF
 RUN <<EOF
 set -eux
 if ! command -v python3; then
-  apt-get update -o Acquire::Retries=3
-  DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 python3
+  apt-get update
+  apt-get install -y --no-install-recommends python3
 fi
 python3 -c 'import ctypes, json, sqlite3, ssl, sys; assert sys.version_info >= (3, 9), sys.version'
 EOF
@@ -26,8 +37,8 @@ EOF
 FROM base AS rootfs
 RUN <<EOF
 set -eux
-apt-get update -o Acquire::Retries=3
-DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 libglib2.0-0
+apt-get update
+apt-get install -y --no-install-recommends libglib2.0-0
 ldconfig -p | grep libglib-2.0
 EOF
 RUN --mount=type=bind,source=scripts,target=/build <<EOF
@@ -41,10 +52,10 @@ EOF
 FROM base AS builder
 RUN <<EOF
 set -eux
-apt-get update -o Acquire::Retries=3
+apt-get update
 packages="ca-certificates binutils"
 python3 -m pip --version || packages="$packages python3-pip"
-DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends -o Acquire::Retries=3 $packages
+apt-get install -y --no-install-recommends $packages
 python3 -m pip --version
 EOF
 # Runs a command with the CA bundle and the pip configuration of the secrets, where they were passed.
@@ -108,23 +119,11 @@ EOF
 
 FROM isx-${ISX_SOURCE} AS isx
 
-# The code of this project.
-FROM builder AS app
-COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
-COPY runner /app/runner
-COPY pipeline /app/pipeline
-COPY recipes /app/recipes
-RUN --mount=type=bind,source=scripts,target=/build <<EOF
-set -eux
-chmod -R a=rX,u+w /app
-python3 /build/slim.py app /app
-EOF
-
 # One copy each, in the order of change; linked, so that a change of one leaves the others as they are.
 FROM scratch AS assembled
 COPY --link --from=rootfs / /
-COPY --link --from=deps /opt/venv /opt/venv
-COPY --link --from=isx /opt/inscopix /opt/inscopix
+COPY --link --from=deps /opt /opt
+COPY --link --from=isx /opt /opt
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     LC_ALL=C.UTF-8 \
     HOME=/tmp \
@@ -140,25 +139,47 @@ RUN --network=none \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
 set -eu
 cd /app
-python -m runner.elf /opt/inscopix/api/libisxpublicapi.so
+python -m runner.elf /opt/inscopix/api/
 python healthcheck.py --deep
-mkdir /proof
+touch /proved
+EOF
+
+# The code of this project; it waits for the proof.
+FROM builder AS app
+COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY runner /app/runner
+COPY pipeline /app/pipeline
+COPY recipes /app/recipes
+RUN --mount=type=bind,source=scripts,target=/build --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
+set -eux
+chmod -R a=rX,u+w /app
+python3 /build/slim.py app /app
 EOF
 
 FROM assembled AS runtime
 COPY --link --from=app /app /app
-COPY --link --from=proof /proof /opt/proof
 USER 1000:1000
 WORKDIR /tmp
 ENTRYPOINT ["python", "/app/bootstrap.py"]
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "/app/healthcheck.py"]
 ARG BASE_IMAGE
+ARG BASE_DIGEST=${BASE_IMAGE##*@}
+ARG REVISION
+ARG SOURCE_URL
+ARG LICENSES
+ARG REDISTRIBUTABLE
 ARG ISX_SOURCE
 ARG ISX_VERSION
 ARG ISX_SHA256
 LABEL org.opencontainers.image.title="isx" \
       org.opencontainers.image.description="Inscopix recordings to results: the isx API, baked in" \
+      org.opencontainers.image.source="${SOURCE_URL}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.version="${ISX_VERSION}" \
+      org.opencontainers.image.licenses="${LICENSES}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
+      isx.redistributable="${REDISTRIBUTABLE}" \
       isx.source="${ISX_SOURCE}" \
       isx.version="${ISX_VERSION}" \
       isx.sha256="${ISX_SHA256}"

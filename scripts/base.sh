@@ -7,7 +7,7 @@ shift
 # No full perl is needed with the merged-usr hook (76 MB instead of 126).
 exec mmdebstrap --quiet --variant=minbase --format=tar \
   --hook-dir="$(dirname "$(command -v mmdebstrap)")/../share/mmdebstrap/hooks/merged-usr" \
-  --include=usr-is-merged,ca-certificates \
+  --include=usr-is-merged \
   --aptopt='Acquire::Retries "3"' \
   --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-include=/usr/share/doc/*/copyright' \
   --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \

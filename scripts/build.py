@@ -79,11 +79,11 @@ def of_commit() -> dict[str, str]:
 
 
 def bake(target: str, options: list[str], variables: dict[str, str]) -> int:
-    # bake would ask before it reads what the caller named from outside the project.
-    environment = {**os.environ, **of_commit(), **variables, "BUILDX_BAKE_ENTITLEMENTS_FS": "0"}
-    return subprocess.run(
-        ["docker", "buildx", "bake", target, *options], check=False, cwd=PROJECT, env=environment
-    ).returncode
+    environment = {**os.environ, **of_commit(), **variables}
+    # bake asks before it reads from outside the project; what the caller named is meant to be read.
+    named = filter(None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "INSTALLER_DIR", "INSTALLER_SECRET")))
+    command = ["docker", "buildx", "bake", *(f"--allow=fs.read={path}" for path in named), target, *options]
+    return subprocess.run(command, check=False, cwd=PROJECT, env=environment).returncode
 
 
 def main(arguments: list[str]) -> int:

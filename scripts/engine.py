@@ -32,6 +32,8 @@ SOCKET = RUN / "docker.sock"
 PIDFILE = RUN / "docker.pid"
 LOG = HOME / "dockerd.log"
 BASE_IMAGE = "isx-base:bookworm"
+BASE_DIGEST = HOME / "base.sha256"
+BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base are set to this, so that it is the same each time
 
 # Newest first; the next is tried when the binaries of one do not run on this host (its C library may be too old).
 DOCKER_SUITES = ("testing", "stable")
@@ -110,6 +112,7 @@ def exports() -> dict[str, str]:
         "DOCKER_HOST": f"unix://{SOCKET}",
         "DOCKER_CONFIG": str(CONFIG),
         "BASE_IMAGE": os.environ.get("BASE_IMAGE", BASE_IMAGE),
+        "BASE_DIGEST": BASE_DIGEST.read_text() if BASE_DIGEST.exists() else "",
         # bake would ask before it reads a CA bundle or an installer from outside the project.
         "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
     }
@@ -302,9 +305,15 @@ def import_base_image() -> None:
         return
     say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
     archive = HOME / "base.tar"
-    run("sh", Path(__file__).with_name("base.sh"), archive, *base_sources(), env=engine_environment(ROOT))
+    environment = {**engine_environment(ROOT), "SOURCE_DATE_EPOCH": BASE_EPOCH}
+    run("sh", Path(__file__).with_name("base.sh"), archive, *base_sources(), env=environment)
+    BASE_DIGEST.write_text("sha256:" + sha256(archive))
     docker("import", archive, BASE_IMAGE)
     archive.unlink()
+
+
+def sha256(file: Path) -> str:
+    return run("sha256sum", file).stdout.split()[0]
 
 
 def base_sources() -> list[str]:

@@ -107,6 +107,8 @@ def main(section: str, root: Path) -> int:
     for folder in [root / "usr/lib", root / "usr/local/lib"] if root == Path("/") else [root]:
         compile_python(folder)
     clamp(root)
+    if root != root.parent:  # the folder that holds it is copied along
+        os.utime(root.parent, (EPOCH, EPOCH))
     print(f"{section}: dropped {dropped / 1e6:.1f} MB, stripped {stripped / 1e6:.1f} MB")
     return 0
 
