@@ -73,12 +73,6 @@ def install_public(target: Path) -> Product:
     return Product("public", "isx", version, sha256)
 
 
-def library(api: Path) -> Path:
-    """The library under the path by which isx loads it: what it needs is looked for from there."""
-    places = [api / "isx/lib" / LIBRARY, api / LIBRARY]
-    return next((place for place in places if place.exists()), places[-1])
-
-
 def drop_unreached_libraries(api: Path) -> None:
     """The wheel carries several libraries twice; only those stay that the loader reaches, whatever their names."""
     needed = reached(api)
