@@ -80,6 +80,7 @@ def recordings(public, tmp_path_factory) -> Path:
 def movie(recordings, tmp_path_factory) -> Path:
     """A folder with one small movie: all that most runs need."""
     folder = tmp_path_factory.mktemp("movie")
+    folder.chmod(0o755)
     shutil.copy(recordings / "movie.isxd", folder)
     return folder
 

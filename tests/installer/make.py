@@ -36,6 +36,7 @@ def idps_tree(public: Path, tree: Path) -> None:
     """The public package as IDPS lays it out, and the rest of the product in a few small files."""
     left_out = shutil.ignore_patterns("__pycache__", "*.dist-info")
     shutil.copytree(public / PRODUCT, tree / PRODUCT, symlinks=True, ignore=left_out)
+    (tree / API / LIBRARY.name).symlink_to(LIBRARY.relative_to(API))
     for path, text in BESIDE.items():
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         (tree / path).write_text(text)
