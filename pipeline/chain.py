@@ -1,0 +1,237 @@
+"""How steps follow from one another: which product each step reads, and what its own products are called."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.algorithms import FILE, KIND_NAMES, Makes, Takes
+from pipeline.recipe import INPUT, Problem, Step
+
+CELLS = 500  # assumed in a cell set where nothing tells
+
+
+@dataclass(frozen=True)
+class Stream:
+    """One product: a file for each part of a recording, or (`once`) one for all."""
+
+    step: int  # index of the step that makes it; -1 for the recording itself
+    kind: str
+    chain: str = ""  # what its files' names end in: "-PP-BP"
+    extension: str = ".isxd"
+    label: str = ""
+    once: bool = False
+
+    def names(self, stem: str, parts: Sequence[str]) -> list[str]:
+        """File names; `parts` are the stems of the parts, `stem` is that of the whole."""
+        return [f"{each}{self.chain}{self.extension}" for each in ([stem] if self.once else parts)]
+
+
+@dataclass
+class PlannedStep:
+    """A step, with what it reads and makes."""
+
+    step: Step
+    inputs: list[tuple[Takes, list[Stream]]] = field(default_factory=list)
+    outputs: list[tuple[Makes, Stream]] = field(default_factory=list)
+
+    @property
+    def read(self) -> list[Stream]:
+        return [stream for _, streams in self.inputs for stream in streams]
+
+    @property
+    def made(self) -> list[Stream]:
+        return [stream for _, stream in self.outputs]
+
+
+def plan(steps: Sequence[Step], kind: str) -> tuple[list[PlannedStep], list[Problem]]:
+    """Chain the steps for a recording of this kind."""
+    latest: dict[str, list[Stream]] = {kind: [Stream(-1, kind)]}
+    by_name = {INPUT: latest[kind]}
+    taken = {""}
+    planned, problems = [], []
+    for index, step in enumerate(steps):
+        current = PlannedStep(step)
+        messages = _fill(current, latest, by_name)
+        problems += [Problem(step.line_of("from"), message) for message in messages]
+        if not messages:
+            _name_outputs(current, index, taken)
+        else:  # as if it had worked, so that what follows is not reported as well
+            current.outputs = [(one, Stream(index, one.kind, label=one.label)) for one in step.algorithm.makes]
+        planned.append(current)
+        made: dict[str, list[Stream]] = {}
+        for stream in current.made:
+            if stream.kind != FILE:
+                made.setdefault(stream.kind, []).append(stream)
+        latest.update(made)
+        by_name[step.name] = current.made
+    return planned, problems
+
+
+def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
+    """What stays: all, or (`keep = "last"`) what no later step used, and the latest of each kind."""
+    used = {stream for each in planned for stream in each.read}
+    latest = {stream.kind: (stream.step, stream.kind) for each in planned for stream in each.made}
+    return {
+        stream
+        for each in planned
+        for stream in each.made
+        if keep == "all"
+        or stream.kind == FILE
+        or stream not in used
+        or latest[stream.kind] == (stream.step, stream.kind)
+    }
+
+
+def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]) -> list[str]:
+    """Choose what a step reads; returns what is wrong."""
+    step = current.step
+    chosen, problems = _chosen(step, by_name)
+    slots: list[list[Stream]] = [[] for _ in step.algorithm.takes]
+    for stream in chosen:
+        for slot, takes in zip(slots, step.algorithm.takes):
+            if stream.kind in takes.kinds and (takes.several or not slot):
+                slot.append(stream)
+                break
+        else:
+            if not _is_side_product(stream, chosen):
+                problems.append(f"from names {KIND_NAMES[stream.kind]} that {step.name} does not take")
+    for slot, takes in zip(slots, step.algorithm.takes):
+        if slot or takes.optional or problems:
+            continue
+        if sum(other.kinds == takes.kinds and not other.optional for other in step.algorithm.takes) > 1:
+            kind = KIND_NAMES[takes.kinds[0]].split(" ", 1)[1]
+            problems.append(f"{step.name} takes two {kind}s: name both with from = [..., ...]")
+            continue
+        found = [latest[kind] for kind in takes.kinds if kind in latest]
+        if not found:
+            what = " or ".join(KIND_NAMES[kind] for kind in takes.kinds)
+            problems.append(f"{step.name} needs {what}, and no earlier step makes one")
+            continue
+        newest = max(found, key=lambda streams: streams[0].step)
+        if len(newest) > 1 and not takes.several:
+            names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
+            problems.append(f"{step.name} takes one of several products: choose it with from = one of {names}")
+            continue
+        slot += newest
+    current.inputs = [(takes, slot) for takes, slot in zip(step.algorithm.takes, slots) if slot]
+    return problems
+
+
+def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream], list[str]]:
+    chosen: list[Stream] = []
+    problems: list[str] = []
+    for source in step.sources:
+        name, _, label = source.partition(".")
+        streams = [stream for stream in by_name.get(name, ()) if stream.kind != FILE]
+        if label:
+            labels = [stream.label for stream in streams]
+            streams = [stream for stream in streams if stream.label == label]
+            if not streams:
+                has = f"it has {', '.join(filter(None, labels))}" if any(labels) else "it has none"
+                problems.append(f"from names {source!r}, but {name} has no product {label!r}: {has}")
+        elif name in by_name and not streams:
+            problems.append(f"from names {name!r}, which makes nothing that a step can take")
+        elif len({stream.kind for stream in streams}) < len(streams) and not any(
+            takes.several for takes in step.algorithm.takes
+        ):
+            names = ", ".join(f'"{name}.{stream.label}"' for stream in streams)
+            problems.append(f"from names {name!r}, which makes several products: choose one of {names}")
+            streams = []
+        chosen += streams
+    return chosen, problems
+
+
+def _is_side_product(stream: Stream, chosen: Sequence[Stream]) -> bool:
+    """`from` names a step; of a step that makes several kinds, those that are not taken do not matter."""
+    return any(other.step == stream.step and other.kind != stream.kind for other in chosen)
+
+
+def _names_of(streams: Sequence[Stream], by_name: dict[str, list[Stream]]) -> list[str]:
+    return [f"{name}.{stream.label}" for name, made in by_name.items() for stream in made if stream in streams]
+
+
+def _name_outputs(current: PlannedStep, index: int, taken: set[str]) -> None:
+    step = current.step
+    first = current.inputs[0][1]
+    once = len(first) > 1 or first[0].once
+    given = {takes.parameter for takes, _ in current.inputs}
+    for makes in step.algorithm.makes:
+        if makes.needs and makes.needs not in given:
+            continue
+        for value in step.values.get(makes.split_by, [0]) if makes.split_by else [None]:
+            values = {**step.values, makes.split_by: value}
+            suffix = makes.suffix.format(**values) if step.use else makes.suffix
+            chain = _free(f"{first[0].chain}-{suffix}", makes.extension, taken)
+            label = str(value) if makes.split_by else makes.label
+            stream = Stream(index, makes.kind, chain, makes.extension, label, makes.once or once)
+            current.outputs.append((makes, stream))
+
+
+def _free(chain: str, extension: str, taken: set[str]) -> str:
+    """Two products never share a name, nor does a file have one that the inspect results of a recording have."""
+    number, free = 1, chain
+    while taken & (names := _claimed(free, extension)):
+        number += 1
+        free = f"{chain}-{number}"
+    taken |= names
+    return free
+
+
+def _claimed(chain: str, extension: str) -> set[str]:
+    return {chain + each for each in ([".isxd", ".json", ".tif", ".csv"] if extension == ".isxd" else [extension])}
+
+
+# ---- how much room the products need
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Of a recording."""
+
+    samples: int
+    pixels: int
+    cells: int = CELLS
+
+
+def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], keep: set[Stream]) -> int:
+    """Bytes that the steps in need of running (`wanted`: what they make) will take at the most at once.
+
+    Movies count as 4 bytes a pixel, whatever they are: dF/F and most filters make float32.
+    """
+    shapes = {-1: recording}
+    sizes: dict[Stream, int] = {}
+    needed = peak = 0
+    for index, each in enumerate(planned):
+        before = shapes[each.read[0].step]
+        shapes[index] = after = _shape_after(each.step, before)
+        for stream in each.made:
+            if stream in wanted:
+                sizes[stream] = _bytes(stream.kind, after)
+                needed += sizes[stream]
+        peak = max(peak, needed)
+        still_used = {stream for later in planned[index + 1 :] for stream in later.read}
+        for stream in [stream for stream in sizes if stream not in keep and stream not in still_used]:
+            needed -= sizes.pop(stream)
+    return peak
+
+
+def _shape_after(step: Step, before: Shape) -> Shape:
+    values = step.values
+    if step.use == "preprocess":
+        time, space = values["temporal_downsample_factor"], values["spatial_downsample_factor"]
+        return Shape(-(-before.samples // time), -(-before.pixels // space**2), before.cells)
+    if step.use in ("pca_ica", "apply_rois"):
+        cells = values["num_ics"] if step.use == "pca_ica" else len(values["rois"])
+        return Shape(before.samples, before.pixels, cells)
+    if step.use in ("de_interleave", "de_interleave_dualcolor"):
+        return Shape(-(-before.samples // len(values.get("in_efocus_values", (1, 2)))), before.pixels, before.cells)
+    return before
+
+
+def _bytes(kind: str, shape: Shape) -> int:
+    if kind == "movie":
+        return 4 * shape.samples * shape.pixels
+    if kind in ("cell_set", "vessel_set"):
+        return 4 * shape.cells * (shape.pixels + shape.samples)
+    return 4 * shape.pixels + (1 << 20)
