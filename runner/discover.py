@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
@@ -88,7 +88,7 @@ def discover(
     return found
 
 
-def name_results(recordings: Iterable[Recording], taken: frozenset[str] = RESERVED) -> list[Recording]:
+def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERVED) -> list[Recording]:
     """Give the results of each recording a name that nothing else in their folder has, whatever the letters' case.
 
     The name is the file's stem. Where a folder holds several recordings of one stem, `.isxd` keeps it and the others

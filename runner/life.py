@@ -133,7 +133,7 @@ def _locked_run(request: Request, log: Log, started: float) -> int:
     sentinel: Path | None = None
     try:
         chosen = settings.understand(request, os.environ)
-        shard = None if gathering or not chosen.shard or chosen.shard.count == 1 else chosen.shard
+        shard = chosen.shard if chosen.shard and chosen.shard.count > 1 else None
     except UsageError as error:
         remove_sentinel(request.sentinel)
         return conclude(outcome_of(error, log), log)

@@ -185,7 +185,7 @@ def understand(request: Request, environment: Mapping[str, str]) -> Settings:
         sentinel=request.sentinel,
         recipe=texts["RECIPE"],
         workers=attempt(_count, "WORKERS", texts["WORKERS"]),
-        shard=attempt(shard_from, texts["SHARD"], environment),
+        shard=None if request.action == "--gather" else attempt(shard_from, texts["SHARD"], environment),
         force=attempt(_switch, "FORCE", texts["FORCE"]),
         movie_tiff=attempt(_switch, "MOVIE_TIFF", texts["MOVIE_TIFF"]),
         movie_mp4=attempt(_switch, "MOVIE_MP4", texts["MOVIE_MP4"]),

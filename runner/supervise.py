@@ -21,7 +21,7 @@ from runner import APP, machine
 from runner.native import ending
 
 COMMAND = (sys.executable, "-m", "pipeline")
-MAX_LINE = 32 << 20  # bytes of one event; a thumbnail needs a few thousand
+MAX_LINE = 16 << 20  # bytes of one event; a thumbnail needs a few thousand
 BEAT = 1.0  # seconds
 NEARLY_FULL = 1 << 20  # bytes left on a disk that count as full
 _PR_SET_PDEATHSIG = 1
@@ -68,7 +68,7 @@ class _Worker:
     events: int  # file descriptor
     started: float
     oom_kills: int
-    buffer: bytes = b""
+    buffer: bytearray = field(default_factory=bytearray)
     fraction: float = 0.0
     result: dict[str, Any] | None = None
     error: str = ""
@@ -240,15 +240,17 @@ def _read_events(worker: _Worker) -> bool:
             return True
         if not chunk:
             return False
-        *lines, worker.buffer = (worker.buffer + chunk).split(b"\n")
-        for line in lines:
-            _take_event(worker, line)
+        worker.buffer += chunk
+        if b"\n" in chunk:
+            *lines, worker.buffer = worker.buffer.split(b"\n")
+            for line in lines:
+                _take_event(worker, line)
         if len(worker.buffer) > MAX_LINE:
-            worker.protocol_error, worker.buffer = "it sent an event without end", b""
+            worker.protocol_error, worker.buffer = "it sent an event without end", bytearray()
             _kill(worker)
 
 
-def _take_event(worker: _Worker, line: bytes) -> None:
+def _take_event(worker: _Worker, line: bytearray) -> None:
     try:
         event = json.loads(line)
         kind = event["event"]

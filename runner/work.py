@@ -147,7 +147,7 @@ def _look_at(recordings: Sequence[Recording], context: Context) -> list[Recordin
             _check_name(path)
             context.infos[recording.relative] = check(path)
         except BadRecording as error:
-            _fail([recording], error.reason, context)
+            _fail([recording], unchanged_input(recording, path) or error.reason, context)
             continue
         todo.append(recording)
     return todo

@@ -1,0 +1,50 @@
+"""Supervises stand-in workers, which misbehave as no real one can be made to; prints how each ended.
+
+Usage: supervise_driver.py FOLDER JOBS, with JOBS a JSON list of {"code": ..., and fields of Job}. A process of its own,
+because PID 1 never has isx imported, and a test process may.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from runner.supervise import Job, Signals, supervise
+
+WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['code'])"
+
+
+def main() -> None:
+    folder, specs = Path(sys.argv[1]), json.loads(sys.argv[2])
+    verdicts, beats = {}, []
+
+    def jobs():
+        for number, spec in enumerate(specs):
+            scratch = folder / str(number)
+            scratch.mkdir()
+            yield Job(
+                name=str(number),
+                message={"code": spec["code"], "scratch": str(scratch)},
+                log=folder / "logs" / f"{number}.log",
+                address_space=spec.get("address_space"),
+                time_limit=spec.get("time_limit"),
+                weight=100,
+            )
+
+    supervise(
+        jobs(),
+        len(specs),
+        slots=2,
+        cores=4,
+        signals=Signals(),
+        on_verdict=lambda job, verdict: verdicts.__setitem__(job.name, asdict(verdict)),
+        on_beat=lambda n_done, weight: beats.append((n_done, weight)),
+        command=(sys.executable, "-c", WORKER),
+    )
+    print(json.dumps({"verdicts": [verdicts[str(number)] for number in range(len(specs))], "beats": beats}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from runner.shards import Shard, assign, count_from, shard_from
+
+SLURM = {
+    "SLURM_ARRAY_TASK_ID": "7",
+    "SLURM_ARRAY_TASK_MIN": "5",
+    "SLURM_ARRAY_TASK_MAX": "9",
+    "SLURM_ARRAY_TASK_COUNT": "5",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "expected"),
+    [
+        ("", {}, None),
+        ("2/8", {}, Shard(2, 8)),
+        ("2/8", {"SHARD_INDEX": "0", "SHARD_COUNT": "3", **SLURM}, Shard(2, 8)),
+        ("", {"SHARD_INDEX": "0", "SHARD_COUNT": "3"}, Shard(1, 3)),
+        ("", {"SHARD_INDEX": "2", "SHARD_COUNT": "3", **SLURM}, Shard(3, 3)),
+        ("", {"SHARD_COUNT": "9", **SLURM, "SLURM_ARRAY_TASK_COUNT": "1"}, Shard(8, 9)),
+        ("", {"SHARD_COUNT": "4", "JOB_COMPLETION_INDEX": "0"}, Shard(1, 4)),
+        ("", SLURM, Shard(3, 5)),
+        ("", {"SLURM_ARRAY_TASK_ID": "6", "SLURM_ARRAY_TASK_MIN": "2", "SLURM_ARRAY_TASK_STEP": "2",
+              "SLURM_ARRAY_TASK_COUNT": "4"}, Shard(3, 4)),
+        ("", {"SLURM_ARRAY_TASK_ID": "0", "SLURM_ARRAY_TASK_COUNT": "1"}, Shard(1, 1)),
+        ("", {"SHARD_COUNT": "", "SHARD_INDEX": ""}, None),
+    ],
+)  # fmt: skip
+def test_shard_from(text, environment, expected):
+    assert shard_from(text, environment) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "message"),
+    [
+        ("0/3", {}, "part 0"),
+        ("4/3", {}, "no such part"),
+        ("1-3", {}, "must be I/N"),
+        ("", {"SHARD_INDEX": "3", "SHARD_COUNT": "3"}, "part 4 (counted from 1) of 3"),
+        ("", {"SHARD_INDEX": "x", "SHARD_COUNT": "3"}, "SHARD_INDEX must be a whole number"),
+        ("", {"SHARD_INDEX": "1"}, "SHARD_INDEX needs SHARD_COUNT"),
+        ("", {"SHARD_COUNT": "3"}, "SHARD_COUNT needs an index"),
+        ("", {"JOB_COMPLETION_INDEX": "1"}, "set SHARD_COUNT"),
+        (
+            "",
+            {"SLURM_ARRAY_TASK_ID": "7", "SLURM_ARRAY_TASK_COUNT": "1", "SLURM_ARRAY_TASK_MIN": "7"},
+            "submitted again",
+        ),
+    ],
+)
+def test_shards_that_make_no_sense(text, environment, message):
+    with pytest.raises(ValueError, match=r"(?s).*") as error:
+        shard_from(text, environment)
+    assert message in str(error.value)
+
+
+def test_count_for_gathering():
+    assert count_from("", {}) is None
+    assert count_from("", {"SHARD_COUNT": "5"}) == 5
+    assert count_from("1/8", {"SHARD_COUNT": "5"}) == 8
+
+
+def groups(seed: int, n: int) -> tuple[list[list[str]], list[list[int]]]:
+    generator = random.Random(seed)
+    lengths = [generator.choice([1, 1, 1, 3]) for _ in range(n)]
+    names = [[f"{group}-{part}" for part in range(length)] for group, length in enumerate(lengths)]
+    return names, [[generator.randrange(0, 10**9) for _ in range(length)] for length in lengths]
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_shards_cover_everything_exactly_once(count):
+    names, sizes = groups(1, 60)
+    shards = assign(names, sizes, count, keep=False)
+    assert len(shards) == count
+    assert sorted(name for shard in shards for name in shard) == sorted(name for group in names for name in group)
+    assert assign(names, sizes, count, keep=False) == shards
+
+
+def test_shards_are_balanced_by_bytes_and_keep_series_together():
+    names, sizes = groups(2, 200)
+    shards = assign(names, sizes, 4, keep=False)
+    size_of = {name: size for group, group_sizes in zip(names, sizes) for name, size in zip(group, group_sizes)}
+    loads = [sum(size_of[name] for name in shard) for shard in shards]
+    assert max(loads) < 1.02 * min(loads)
+    for group in names:
+        assert len({number for number, shard in enumerate(shards) if set(group) & set(shard)}) == 1
+
+
+def test_a_folder_of_numbered_recordings_is_still_shared_out():
+    names, sizes = [[str(number) for number in range(100)]], [[10] * 100]
+    assert [len(shard) for shard in assign(names, sizes, 4, keep=False)] == [25, 25, 25, 25]
+    assert [len(shard) for shard in assign(names, sizes, 4, keep=True)] == [100, 0, 0, 0]
+
+
+def test_empty_files_are_spread_too():
+    names = [[str(number)] for number in range(8)]
+    assert [len(shard) for shard in assign(names, [[0]] * 8, 4, keep=False)] == [2, 2, 2, 2]

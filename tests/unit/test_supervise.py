@@ -1,0 +1,134 @@
+"""Workers that misbehave in every way, and what is said of each."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.launch import ROOT, environment
+
+SAY = "os.write(job['events_fd'], (json.dumps({}) + '\\n').encode());"
+
+
+def say(**event: object) -> str:
+    return SAY.format(event)
+
+
+RESULT = say(event="result", summary="fine", thumbnail=None, products=["x.json"])
+
+
+def supervised(folder: Path, *jobs: dict[str, object]) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.supervise_driver", str(folder), json.dumps(jobs)],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+CASES = {
+    "result": (RESULT, True, ""),
+    "result in pieces": (
+        f"line = {json.dumps({'event': 'result', 'summary': 'fine', 'products': []})!r} + chr(10)\n"
+        "for c in line: os.write(job['events_fd'], c.encode())",
+        True,
+        "",
+    ),
+    "result without newline": ("os.write(job['events_fd'], b'{\"event\": \"result\"}')", False, "without a result"),
+    "error": (
+        say(event="error", reason="too dark: take off the cap") + "sys.exit(1)",
+        False,
+        "too dark: take off the cap",
+    ),
+    "silence": ("print('last words'); sys.exit(0)", False, "ended without a result; it said last: last words"),
+    "exit code": ("sys.exit(3)", False, "ended with exit code 3"),
+    "segmentation fault": (
+        "import ctypes; print('hello', flush=True); ctypes.string_at(0)",
+        False,
+        "ended with signal SIGSEGV (most likely the file is damaged); it said last: hello",
+    ),
+    "abort after the result": (RESULT + "os.abort()", False, "ended with signal SIGABRT"),
+    "killed": ("os.kill(os.getpid(), 9)", False, "ended with signal SIGKILL"),
+    "nonsense": ("os.write(job['events_fd'], b'nonsense' + bytes([10]))", False, "sent an event that cannot be read"),
+    "nonsense in an event": (say(event="progress", done="x") + RESULT, False, "sent an event that cannot be read"),
+    "endless event": (
+        "\nwhile True: os.write(job['events_fd'], b'x' * (1 << 20))",
+        False,
+        "sent an event without end",
+    ),
+    "unknown event": (say(event="joke") + RESULT, True, ""),
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    jobs = [{"code": code} for code, _, _ in CASES.values()]
+    found = supervised(tmp_path_factory.mktemp("cases"), *jobs)["verdicts"]
+    return dict(zip(CASES, found))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_verdict(verdicts, case):
+    _, ok, reason = CASES[case]
+    assert verdicts[case]["ok"] is ok
+    assert reason in verdicts[case]["reason"]
+    assert verdicts[case]["summary"] == ("fine" if ok and case != "result without newline" else "")
+
+
+def test_time_limit_ends_the_whole_process_group(tmp_path):
+    code = "import subprocess; child = subprocess.Popen(['sleep', '1000']); print(child.pid, flush=True); child.wait()"
+    (verdict,) = supervised(tmp_path, {"code": code, "time_limit": 1})["verdicts"]
+    assert verdict["reason"] == "not finished after 1 s and stopped: raise WORKER_TIMEOUT if it only needs longer"
+    child = int((tmp_path / "logs/0.log").read_text())
+    stat = Path(f"/proc/{child}/stat")
+    assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path):
+    """A grandchild inherits the events' pipe: the worker's end counts, not the pipe's."""
+    code = "import subprocess; subprocess.Popen(['sleep', '1000'], pass_fds=[job['events_fd']]);" + RESULT
+    (verdict,) = supervised(tmp_path, {"code": code})["verdicts"]
+    assert verdict["ok"]
+    assert verdict["seconds"] < 50
+
+
+def test_address_space_is_limited(tmp_path):
+    code = "\ntry: bytearray(4 << 30)\nexcept MemoryError: sys.exit(5)"
+    limited, free = supervised(tmp_path, {"code": code, "address_space": 1 << 30}, {"code": code})["verdicts"]
+    assert "exit code 5" in limited["reason"]
+    assert "without a result" in free["reason"]
+
+
+def test_a_large_job_and_a_large_result_pass(tmp_path):
+    code = "pad = 'x' * 3_000_000;" + RESULT + "#" + "y" * 100_000  # more than a pipe holds
+    big = "\nline = json.dumps({'event': 'result', 'thumbnail': 'A' * 3_000_000, 'products': []}).encode() + b'\\n'"
+    big += "\nwhile line: line = line[os.write(job['events_fd'], line):]"
+    small, large = supervised(tmp_path, {"code": code}, {"code": big})["verdicts"]
+    assert small["ok"]
+    assert len(large["thumbnail"]) == 3_000_000
+
+
+def test_all_cores_are_used_whatever_remains(tmp_path):
+    """Two slots, four cores: two threads each while two run, all four for one that is alone."""
+    code = "print(job['threads'], flush=True);" + RESULT
+    supervised(tmp_path, {"code": code})
+    assert (tmp_path / "logs/0.log").read_text() == "4\n"
+    (tmp_path / "more").mkdir()
+    supervised(tmp_path / "more", *[{"code": code}] * 3)
+    assert (tmp_path / "more/logs/0.log").read_text() == "2\n"
+
+
+def test_warnings_and_progress_arrive(tmp_path):
+    code = say(event="warning", message="blank frames") + say(event="progress", done=0.5) + RESULT
+    found = supervised(tmp_path, {"code": code})
+    assert found["verdicts"][0]["warnings"] == ["blank frames"]
+    assert found["beats"][-1][0] == 1
