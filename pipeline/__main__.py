@@ -39,10 +39,6 @@ def _set_environment(job: dict[str, Any]) -> None:
 def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
     from pipeline.adapter import Context, Options, Unusable, adapt
 
-    if job["recipe"] != "inspect":
-        raise Unusable(f"there is no recipe {job['recipe']}")
-    if len(job["inputs"]) != 1:
-        raise Unusable("the recipe inspect takes one recording at a time")
     context = Context(
         scratch=Path(job["scratch"]),
         threads=int(job["threads"]),
@@ -51,6 +47,12 @@ def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
         progress=events.progress,
         warn=lambda message: events.send("warning", message=message),
     )
+    if job["recipe"] != "inspect":
+        from pipeline import run_recipe
+
+        return run_recipe.run(job, context)
+    if len(job["inputs"]) != 1:
+        raise Unusable("the recipe inspect takes one recording at a time")
     done = adapt(Path(job["inputs"][0]), job["kind"], job["stem"], Path(job["staging"]), context)
     thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
     return {"summary": done.text, "thumbnail": thumbnail, "products": list(done.products)}

@@ -346,7 +346,7 @@ class _Reader:
                 self.problem("suffix", f"suffix has {len(suffixes)} entries but makes has {len(makes)}")
             return (), ()
         return (
-            tuple(Takes(kind, (kind,)) for kind in takes),
+            tuple(Takes(f"{kind} {number}", (kind,)) for number, kind in enumerate(takes, 1)),
             tuple(
                 Makes("outputs", kind if kind in MADE_KINDS else FILE, suffix, ".isxd" if kind in MADE_KINDS else kind)
                 for kind, suffix in zip(makes, suffixes)
