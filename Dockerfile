@@ -17,13 +17,16 @@ ARG DEBIAN_SNAPSHOT=""
 RUN <<EOF
 set -eux
 if [ -n "$DEBIAN_SNAPSHOT" ]; then
-  release=$(. /etc/os-release && echo "$VERSION_CODENAME")
+  . /etc/os-release
   rm -rf /etc/apt/sources.list.d/*
-  printf 'deb [check-valid-until=no] %s main\n' "$DEBIAN_SNAPSHOT $release" "$DEBIAN_SNAPSHOT $release-updates" \
-    "$(echo "$DEBIAN_SNAPSHOT" | sed s,/debian,/debian-security,) $release-security" > /etc/apt/sources.list
+  echo "deb [check-valid-until=no] $DEBIAN_SNAPSHOT $VERSION_CODENAME main" > /etc/apt/sources.list
+  echo "deb [check-valid-until=no] $DEBIAN_SNAPSHOT $VERSION_CODENAME-updates main" >> /etc/apt/sources.list
+  security="${DEBIAN_SNAPSHOT%/debian*}/debian-security${DEBIAN_SNAPSHOT##*/debian}"
+  echo "deb [check-valid-until=no] $security $VERSION_CODENAME-security main" >> /etc/apt/sources.list
 fi
 echo 'Acquire::Retries "5";' > /etc/apt/apt.conf.d/80-retries
 EOF
+
 RUN <<EOF
 set -eux
 if ! command -v python3; then
@@ -39,13 +42,14 @@ RUN <<EOF
 set -eux
 apt-get update
 apt-get install -y --no-install-recommends libglib2.0-0
-ldconfig -p | grep libglib-2.0
+python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
 EOF
+
 RUN --mount=type=bind,source=scripts,target=/build <<EOF
 set -eux
 find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 python3 /build/slim.py rootfs /
-! find / -xdev -perm /6000 -type f | grep .
+test -z "$(find / -xdev -perm /6000 -type f)"
 EOF
 
 # Tools of the build. It descends from base, so that a change of a runtime package rebuilds none of what follows.
@@ -53,11 +57,11 @@ FROM base AS builder
 RUN <<EOF
 set -eux
 apt-get update
-packages="ca-certificates binutils"
-python3 -m pip --version || packages="$packages python3-pip"
-apt-get install -y --no-install-recommends $packages
+apt-get install -y --no-install-recommends ca-certificates binutils
+python3 -m pip --version || apt-get install -y --no-install-recommends python3-pip
 python3 -m pip --version
 EOF
+
 # Runs a command with the CA bundle and the pip configuration of the secrets, where they were passed.
 COPY --chmod=755 <<'EOF' /usr/local/bin/with-secrets
 #!/bin/sh
@@ -74,10 +78,10 @@ RUN --mount=type=bind,source=requirements.txt,target=/build/requirements.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
 python3 -m venv --without-pip /opt/venv
-with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes \
-  --only-binary :all: -r /build/requirements.txt
+with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
 /opt/venv/bin/python -c 'import numpy'
 EOF
+
 RUN --mount=type=bind,source=scripts,target=/build <<EOF
 set -eux
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
@@ -121,6 +125,7 @@ FROM isx-${ISX_SOURCE} AS isx
 
 # One copy each, in the order of change; linked, so that a change of one leaves the others as they are.
 FROM scratch AS assembled
+# hadolint ignore=DL3067
 COPY --link --from=rootfs / /
 COPY --link --from=deps /opt /opt
 COPY --link --from=isx /opt /opt
@@ -138,9 +143,8 @@ RUN --network=none \
     --mount=type=bind,source=VERSION,target=/app/VERSION \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
 set -eu
-cd /app
-python -m runner.elf /opt/inscopix/api/
-python healthcheck.py --deep
+PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/
+python /app/healthcheck.py --deep
 touch /proved
 EOF
 

@@ -29,6 +29,18 @@ test: .venv/ready ## Run every test: unit tests in the image, image tests agains
 lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellcheck)
 	@$(BAKE) validate
 
+.PHONY: verify-reproducible
+verify-reproducible: ## Build twice without cache and show that both have one digest
+	@$(ENGINE) $(PYTHON) scripts/verify_reproducible.py
+
+.PHONY: size
+size: image ## Print what is in each layer, and whether it keeps to its budget
+	@$(ENGINE) $(PYTHON) scripts/size.py
+
+.PHONY: sbom
+sbom: image ## Write the SBOM of the image to build/sbom.cdx.json (CycloneDX)
+	@$(ENGINE) $(PYTHON) scripts/sbom.py
+
 .PHONY: lock
 lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releases
 	@$(BAKE) lock

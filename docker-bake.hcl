@@ -211,6 +211,8 @@ target "check" {
   inherits    = ["image"]
   description = "BuildKit's own checks of the Dockerfile."
   call        = "check"
+  tags        = []
+  output      = ["type=cacheonly"]
 }
 
 target "lock" {

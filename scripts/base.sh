@@ -4,7 +4,8 @@ set -eu
 file=$1
 shift
 
-# No full perl is needed with the merged-usr hook (76 MB instead of 126).
+# No full perl is needed with the merged-usr hook (76 MB instead of 126). In the last hook $1 is mmdebstrap's.
+# shellcheck disable=SC2016
 exec mmdebstrap --quiet --variant=minbase --format=tar \
   --hook-dir="$(dirname "$(command -v mmdebstrap)")/../share/mmdebstrap/hooks/merged-usr" \
   --include=usr-is-merged \

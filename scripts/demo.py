@@ -1,0 +1,48 @@
+#!/usr/bin/env python3
+"""Run the image over a folder of recordings, with every restriction at once, as the current user.
+
+INPUT (default: input) is read, OUTPUT (default: output) written. With no recording in INPUT, sample recordings are
+made there first, by the image itself. Standard library only.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
+SUFFIXES = {".isxd", ".isxb", ".gpio", ".imu"}
+
+
+def run(*arguments: str) -> int:
+    """`docker run` as the current user, read-only, without network, capabilities or new privileges."""
+    user = f"{os.getuid()}:{os.getgid()}"
+    restrictions = ["--read-only", "--tmpfs", "/tmp", "--network", "none", "--cap-drop", "ALL"]
+    restrictions += ["--security-opt", "no-new-privileges"]
+    command = ["docker", "run", "--rm", "--user", user, *restrictions, *arguments]
+    return subprocess.run(command, check=False).returncode
+
+
+def main() -> int:
+    source = Path(os.environ.get("INPUT") or PROJECT / "input").resolve()
+    results = Path(os.environ.get("OUTPUT") or PROJECT / "output").resolve()
+    for folder in (source, results):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not any(path.suffix in SUFFIXES for path in source.rglob("*")):
+        print(f"No recordings in {source}: writing samples there.", flush=True)
+        maker = PROJECT / "scripts/sample_recordings.py"
+        mounts = ["-v", f"{source}:/samples", "-v", f"{maker}:/make.py:ro"]
+        if run(*mounts, IMAGE, "python", "/make.py", "/samples"):
+            return 1
+    terminal = ["-t"] if sys.stdout.isatty() else []
+    code = run(*terminal, "-v", f"{source}:/data:ro", "-v", f"{results}:/output", "-e", "LOG_FORMAT=text", IMAGE)
+    if code == 0:
+        print(f"\nOpen {results}/index.html")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
