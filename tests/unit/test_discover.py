@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,28 +58,34 @@ def test_the_output_inside_the_input_is_left_out(tmp_path):
     assert found(tmp_path, output=tmp_path / "output") == ["a.isxd"]
 
 
-def test_deep_trees_need_no_recursion(tmp_path):
-    depth = 1500  # more than Python's stack, and beyond the longest path that the kernel takes at once
-    here = os.open(tmp_path, os.O_RDONLY)
+@pytest.fixture
+def deep(tmp_path: Path) -> Iterator[Path]:
+    """A place for trees so deep that pytest itself could not remove them."""
+    yield tmp_path
+    subprocess.run(["find", str(tmp_path), "-mindepth", "1", "-delete"], check=True)
+
+
+def nest(root: Path, name: str, depth: int) -> None:
+    """Folders in folders, with a recording in the last; by descriptors, as the path may be too long to name."""
+    here = os.open(root, os.O_RDONLY)
     for _ in range(depth):
-        os.mkdir("d", dir_fd=here)
-        deeper = os.open("d", os.O_RDONLY, dir_fd=here)
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, os.O_RDONLY, dir_fd=here)
         os.close(here)
         here = deeper
     os.close(os.open("a.isxd", os.O_CREAT, dir_fd=here))
     os.close(here)
-    assert found(tmp_path) == ["d/" * depth + "a.isxd"]
 
 
-def test_too_deep_is_said(tmp_path):
-    here = os.open(tmp_path, os.O_RDONLY)
-    for _ in range(30):
-        os.mkdir("d" * 200, dir_fd=here)
-        deeper = os.open("d" * 200, os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = deeper
-    os.close(here)
-    ((folder, reason),) = discover(tmp_path).unreadable
+def test_deep_trees_need_no_recursion(deep):
+    depth = sys.getrecursionlimit() + 500
+    nest(deep, "d", depth)
+    assert found(deep) == ["d/" * depth + "a.isxd"]
+
+
+def test_too_deep_is_said(deep):
+    nest(deep, "d" * 200, 30)
+    ((folder, reason),) = discover(deep).unreadable
     assert folder.startswith("d" * 200)
     assert "File name too long" in reason
 

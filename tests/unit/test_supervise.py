@@ -102,7 +102,7 @@ def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path):
 
 
 def test_address_space_is_limited(tmp_path):
-    code = "\ntry: bytearray(4 << 30)\nexcept MemoryError: sys.exit(5)"
+    code = "import mmap\ntry: mmap.mmap(-1, 4 << 30)\nexcept (MemoryError, OSError): sys.exit(5)"
     limited, free = supervised(tmp_path, {"code": code, "address_space": 1 << 30}, {"code": code})["verdicts"]
     assert "exit code 5" in limited["reason"]
     assert "without a result" in free["reason"]
