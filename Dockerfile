@@ -50,6 +50,7 @@ set -eux
 find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 python3 /build/slim.py rootfs /
 test -z "$(find / -xdev -perm /6000 -type f)"
+test -z "$(find /usr/bin /usr/sbin /usr/lib -type f -exec ldd {} + 2>/dev/null | grep 'not found')"
 EOF
 
 # Tools of the build. It descends from base, so that a change of a runtime package rebuilds none of what follows.

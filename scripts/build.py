@@ -33,7 +33,9 @@ def find_installer() -> Path | None:
     found = sorted(PROJECT.glob("Inscopix*.sh"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise BuildError(f"Two installers or more lie at the root of the project: {names}. Name one with INSTALLER=path.")
+        raise BuildError(
+            f"Two installers or more lie at the root of the project: {names}. Name one with INSTALLER=path."
+        )
     return found[0] if found else None
 
 
@@ -81,7 +83,9 @@ def of_commit() -> dict[str, str]:
 def bake(target: str, options: list[str], variables: dict[str, str]) -> int:
     environment = {**os.environ, **of_commit(), **variables}
     # bake asks before it reads from outside the project; what the caller named is meant to be read.
-    named = filter(None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "INSTALLER_DIR", "INSTALLER_SECRET")))
+    named = filter(
+        None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "INSTALLER_DIR", "INSTALLER_SECRET"))
+    )
     command = ["docker", "buildx", "bake", *(f"--allow=fs.read={path}" for path in named), target, *options]
     return subprocess.run(command, check=False, cwd=PROJECT, env=environment).returncode
 

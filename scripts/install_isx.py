@@ -96,7 +96,9 @@ def install_idps(target: Path) -> Product:
     name, version = name_and_version(installer)
     expected = os.environ.get("ISX_VERSION", "")
     if expected and version != expected:
-        raise BuildError(f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it.")
+        raise BuildError(
+            f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it."
+        )
     if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
         raise BuildError(
             f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with ACCEPT_EULA=Y."
@@ -127,7 +129,9 @@ def find_installer() -> Path:
 def download(address: str) -> Path:
     """Fetch the installer from a signed address; the address itself never appears in a message."""
     if not os.environ.get("ISX_SHA256"):
-        raise BuildError("With the secret installer_url, INSTALLER_SHA256 is needed: it checks the download and keys the cache.")
+        raise BuildError(
+            "With the secret installer_url, INSTALLER_SHA256 is needed: it checks the download and keys the cache."
+        )
     file = Path(tempfile.mkdtemp(), "installer.sh")
     for attempt in (1, 2, 3):
         try:

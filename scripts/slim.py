@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Make a tree small and the same on every build; runs in a builder stage of the Dockerfile.
 
-    slim.py SECTION ROOT    drop what slim.txt lists for SECTION, strip libraries (section venv), compile Python,
-                            clamp time stamps
+    slim.py SECTION ROOT    purge packages (section rootfs), drop what slim.txt lists for SECTION, strip libraries
+                            (section venv), compile Python, clamp time stamps
 
 Python is compiled with unchecked hashes: byte code then stays valid whatever the time stamps, and is the same each time.
 Standard library only.
@@ -44,6 +44,14 @@ def drop(root: Path, section: str) -> int:
             freed += size(path)
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     return freed
+
+
+def purge_packages() -> None:
+    """Purge what slim.txt lists under [packages], against the package manager's advice but through its records."""
+    installed = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], check=True, capture_output=True, text=True)
+    present = [name for name in patterns("packages") if name in installed.stdout.split()]
+    force = ["--force-depends", "--force-remove-essential", "--force-remove-protected"]
+    subprocess.run(["dpkg", "--purge", *force, *present], check=True, stdout=subprocess.DEVNULL)
 
 
 def size(path: Path) -> int:
@@ -102,6 +110,8 @@ def clamp(root: Path) -> None:
 
 
 def main(section: str, root: Path) -> int:
+    if section == "rootfs":
+        purge_packages()
     dropped = drop(root, section)
     stripped = strip(root) if section == "venv" else 0
     for folder in [root / "usr/lib", root / "usr/local/lib"] if root == Path("/") else [root]:

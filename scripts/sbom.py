@@ -1,0 +1,103 @@
+#!/usr/bin/env python3
+"""Write the software bill of materials of the image to build/sbom.cdx.json, in CycloneDX 1.6.
+
+What it lists is read inside the image: the distribution's packages from dpkg's records, Python's from their metadata,
+and the vendor's tree as one component with its name, version and sha256. IMAGE names another image than isx:latest.
+Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+PROJECT = Path(__file__).resolve().parent.parent
+IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
+
+# Runs in the image.
+READER = """
+import json, subprocess
+from importlib.metadata import distributions
+query = ["dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\n"]
+release = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)
+python = [(d.name, d.version, d.metadata.get("License-Expression") or d.metadata.get("License") or "")
+          for d in distributions() if d.name != "isx"]
+print(json.dumps({
+    "packages": [line.split("\\t") for line in subprocess.check_output(query, text=True).splitlines()],
+    "python": sorted(python),
+    "isx": json.load(open("/opt/inscopix/isx.json")),
+    "release": {key: value.strip('"') for key, value in release.items()},
+}))
+"""
+
+
+def component(kind: str, name: str, version: str, purl: str = "", **more: object) -> dict:
+    reference = purl or f"{name}@{version}"
+    return {
+        "type": kind,
+        "bom-ref": reference,
+        "name": name,
+        "version": version,
+        **({"purl": purl} if purl else {}),
+        **more,
+    }
+
+
+def components(found: dict) -> list[dict]:
+    release, isx = found["release"], found["isx"]
+    distribution = f"{release['ID']}-{release['VERSION_ID']}"
+    vendor = component(
+        "library" if isx["source"] == "public" else "application",
+        isx["name"],
+        isx["version"],
+        f"pkg:pypi/isx@{isx['version']}" if isx["source"] == "public" else "",
+        supplier={"name": "Inscopix, Inc."},
+        **({"hashes": [{"alg": "SHA-256", "content": isx["sha256"]}]} if isx["sha256"] else {}),
+    )
+    packages = [
+        component(
+            "library",
+            name,
+            version,
+            f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version)}?arch={architecture}&distro={distribution}",
+        )
+        for name, version, architecture, _ in found["packages"]
+    ]
+    python = [
+        component("library", name, version, f"pkg:pypi/{name.lower().replace('_', '-')}@{version}", **licence(text))
+        for name, version, text in found["python"]
+    ]
+    system = component("operating-system", release["ID"], release["VERSION_ID"])
+    return [vendor, system, *packages, *python]
+
+
+def licence(text: str) -> dict:
+    """The licence as the package names it; long texts that some packages put there are left to the image itself."""
+    return {"licenses": [{"license": {"name": text}}]} if text and len(text) < 80 else {}
+
+
+def main() -> int:
+    command = ["docker", "run", "--rm", "-i", "--network", "none", IMAGE, "python", "-c", READER]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]
+    digest = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
+    document = {
+        "bomFormat": "CycloneDX",
+        "specVersion": "1.6",
+        "version": 1,
+        "metadata": {"component": component("container", IMAGE, digest)},
+        "components": components(found),
+    }
+    target = PROJECT / "build/sbom.cdx.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"{target}: {len(document['components'])} components")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
