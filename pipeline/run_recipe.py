@@ -195,7 +195,7 @@ def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
         raise Unusable("; ".join(found))
     inputs, staging = [Path(path) for path in job["inputs"]], Path(job["staging"])
     if job["kind"] not in recipe.kinds:
-        return _inspect(inputs, job, staging, context)
+        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job['kind']}")
     planned, _ = plan(recipe.steps, job["kind"])
     store = Store(staging, Path(job["results"]) if job.get("results") else None)
     this = Run(recipe, planned, kept(planned, recipe.keep), inputs, job["stem"], store, context)
@@ -549,20 +549,3 @@ def _result(summaries: list[tuple[str, Summary]], products: list[str], title: st
     text = f"{title}: {spoken[-1].text}" if spoken else title
     thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
     return {"summary": text, "thumbnail": thumbnail, "products": products}
-
-
-def _inspect(inputs: list[Path], job: dict[str, Any], staging: Path, context: Context) -> dict[str, Any]:
-    """For a kind that the recipe does not take, such as the GPIO recording beside a movie."""
-    for path in list(staging.iterdir()):
-        _remove(path)
-    one = len(inputs) == 1
-    summaries = [
-        (job["kind"], adapt(path, job["kind"], job["stem"] if one else short(path.stem), staging, context))
-        for path in inputs
-    ]
-    products = [name for _, summary in summaries for name in summary.products]
-    if not one:
-        record = {"schema_version": metadata.SCHEMA_VERSION, "kind": job["kind"], "results": products}
-        metadata.write(staging / f"{job['stem']}.json", {**record, "provenance": context.provenance})
-        products.append(f"{job['stem']}.json")
-    return _result(summaries, products, "inspected")
