@@ -122,6 +122,11 @@ def data_size(path: str | os.PathLike[str]) -> int:
         return file.data_end
 
 
+def has_packets(footer: dict[str, Any]) -> bool:
+    """Whether events, GPIO or IMU are stored as packets, as they are since 2017."""
+    return footer.get("fileType", 0) != 0
+
+
 def movie_layout(path: str | os.PathLike[str]) -> MovieLayout:
     """Where the frames of a movie or image lie. Raises BadRecording, also where frames are missing."""
     with _opened(path) as file:
@@ -483,8 +488,9 @@ def _statuses(file: _File, footer: dict[str, Any], key: str) -> None:
 
 def _check_events(file: _File, footer: dict[str, Any], kind: str) -> RecordingInfo:
     """Events, GPIO and IMU. The library crashes on a packet of a channel that is not there."""
-    if "fileType" not in footer:  # the format of 2017 and before, which holds no packets
+    if not has_packets(footer):
         return RecordingInfo(file.path, kind, file.size, file.mtime_ns)
+    _whole(file, footer, "fileType", low=1, high=1)
     _whole(file, footer, "fileVersion", low=1)
     names = _names(file, footer, "channel list")
     _same_length(file, footer, names, "signalSteps", "signalTypes", "startOffsets", "numSamples")

@@ -91,6 +91,8 @@ def outcome_of(error: BaseException, log: Log) -> Outcome:
         return Outcome(IN_USE, str(error))
     if isinstance(error, work.IsxBroken):
         return Outcome(NO_API, str(error))
+    if isinstance(error, recipe.NoIsx):
+        return Outcome(NO_API, native.diagnosis(native.find_api(), str(error)))
     if isinstance(error, Stopped):
         return Outcome(128 + error.signum, f"stopped by {error}; run again to complete what is missing")
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -199,8 +201,7 @@ def run(chosen: Settings, shard: Shard | None, log: Log, heart: Heart, signals: 
             report.write_report(chosen.output, rows, conditions.software, generated_by(api, container))
     finally:
         results.remove_tree(staging)
-        with contextlib.suppress(OSError):
-            staging.parent.rmdir()
+        results.remove_if_empty(staging.parent)
     failed = sum(row.status == "failed" for row in rows)
     counts = {"recordings": len(rows), "failed": failed, "unchanged": context.n_unchanged}
     facts = {**counts, "shard": str(shard or "1/1"), "isx": api.facts}

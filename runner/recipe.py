@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runner import APP
 from runner.supervise import worker_environment
@@ -18,8 +19,15 @@ INSPECT = "inspect"  # built in: results for every kind, nothing to choose
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
 
 
+NO_ISX = 69  # the checker's exit code where the recipe is not to blame
+
+
 class BadRecipe(Exception):
     """The recipe cannot be used; the message says why."""
+
+
+class NoIsx(Exception):
+    """A recipe cannot be checked because isx cannot be imported."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +37,24 @@ class Recipe:
     path: str  # or INSPECT
     sha256: str = ""
     works_on_series: bool = False
+    kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
+
+    def takes(self, kind: str) -> bool:
+        return self.path == INSPECT or kind in self.kinds
 
 
 def load(name: str) -> Recipe:
-    """A shipped recipe by name, or a TOML file by path. Raises BadRecipe."""
+    """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoIsx."""
     if name == INSPECT:
         return Recipe(INSPECT)
     path = locate(name)
     facts = check(path)
-    return Recipe(str(path), hashlib.sha256(path.read_bytes()).hexdigest(), facts.get("group") == "series")
+    return Recipe(
+        str(path),
+        hashlib.sha256(path.read_bytes()).hexdigest(),
+        facts.get("group") == "series",
+        tuple(facts.get("kinds") or ()),
+    )
 
 
 def locate(name: str) -> Path:
@@ -52,8 +69,11 @@ def locate(name: str) -> Path:
     return path
 
 
-def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, object]:
-    """What the checker says of a recipe: JSON on standard output, or why not on standard error. Raises BadRecipe."""
+def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, Any]:
+    """What the checker says of a recipe: JSON on standard output, or why not on standard error.
+
+    Raises BadRecipe, NoIsx.
+    """
     result = subprocess.run(
         [*command, str(path)],
         stdin=subprocess.DEVNULL,
@@ -63,6 +83,8 @@ def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, object]:
         env=worker_environment(os.environ),
         check=False,
     )
+    if result.returncode == NO_ISX:
+        raise NoIsx(result.stderr.strip())
     if result.returncode != 0:
         raise BadRecipe(result.stderr.strip() or f"the recipe {path} cannot be used")
     try:

@@ -3,6 +3,7 @@
 Beside the results, the output folder holds
 - `.records/<input's path>.json`: what became of each input, and from what its results were made;
 - `.staging/<run>/`: what is not finished yet, on the same file system so that a rename suffices;
+- `.staging/kept/<results>/`: the finished steps of a recipe that did not come to its end, for the next run;
 - `.lock`, and one more for each shard: who works here.
 """
 
@@ -25,7 +26,7 @@ from runner.discover import Recording, join, short
 from runner.isxd import RecordingInfo
 from runner.shards import Shard
 
-RECORDS, STAGING, LOCK = ".records", ".staging", ".lock"
+RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -237,10 +238,30 @@ def clean_staging(output: Path, shard: Shard | None) -> None:
     """Remove what a killed run left: everything, or what the same shard left. The lock must be held."""
     with contextlib.suppress(FileNotFoundError):
         for left in list((output / STAGING).iterdir()):
-            if shard is None or left.name.startswith(f"{shard.name}."):
+            if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
                 remove_tree(left)
-    with contextlib.suppress(OSError):  # others are at work in it
-        (output / STAGING).rmdir()
+    remove_if_empty(output / STAGING)
+
+
+def kept_steps(output: Path, results: str) -> Path:
+    """Where a recipe's finished steps outlast a run that did not come to its end."""
+    return output / STAGING / KEPT / results
+
+
+def forget_kept_steps(output: Path, results: str) -> None:
+    """They are published, or no longer wanted."""
+    folder = kept_steps(output, results)
+    if folder.exists():
+        remove_tree(folder)
+        while folder.name != KEPT:
+            folder = folder.parent
+            remove_if_empty(folder)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Others may be at work in it."""
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def remove_tree(folder: Path) -> None:

@@ -37,10 +37,16 @@ class Conditions:
     software: Mapping[str, str]
     code: str  # digest of the pipeline
 
-    @property
-    def fingerprinted(self) -> dict[str, object]:
-        content = self.recipe.sha256 or self.recipe.path
-        return {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
+    def recipe_for(self, kind: str) -> recipe.Recipe:
+        """The recipe, or inspect for a kind that it does not take."""
+        return self.recipe if self.recipe.takes(kind) else recipe.Recipe(recipe.INSPECT)
+
+    def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
+        """Of recordings of this kind and all else that decides the results."""
+        used = self.recipe_for(kind)
+        content = used.sha256 or used.path
+        others = {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
+        return results.fingerprint(recordings, others)
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def _look_at(recordings: Sequence[Recording], context: Context) -> list[Recordin
 
 
 def _is_current(record: Record, recordings: Sequence[Recording], context: Context) -> bool:
-    expected = results.fingerprint(recordings, context.conditions.fingerprinted)
+    expected = context.conditions.fingerprint(recordings, record.kind)
     return record.fingerprint == expected and results.is_complete(context.settings.output, record)
 
 
@@ -174,7 +180,8 @@ def _units(recordings: Sequence[Recording], todo: Sequence[Recording], context: 
 
 
 def _units_of_series(recordings: Sequence[Recording], todo: Sequence[Recording], context: Context) -> list[Unit]:
-    found = series.find_series(todo, context.infos)
+    taken = [recording for recording in todo if context.conditions.recipe.takes(context.infos[recording.relative].kind)]
+    found = series.find_series(taken, context.infos)
     in_series = {part.relative for parts in found for part in parts}
     siblings = {member.relative: names for names in series.name_groups(recordings) for member in names}
     units = [_unit([recording], context) for recording in todo if recording.relative not in in_series]
@@ -193,10 +200,11 @@ def _units_of_series(recordings: Sequence[Recording], todo: Sequence[Recording],
 
 def _unit(group: Sequence[Recording], context: Context, warnings: Sequence[str] = ()) -> Unit:
     first = group[0]
+    kind = context.infos[first.relative].kind
     return Unit(
         tuple(group),
-        context.infos[first.relative].kind,
-        results.fingerprint(group, context.conditions.fingerprinted),
+        kind,
+        context.conditions.fingerprint(group, kind),
         first.results + ("-series" if len(group) > 1 else ""),
         tuple(warnings),
     )
@@ -249,22 +257,26 @@ def _work(units: Sequence[Unit], context: Context) -> None:
 
 def _job(unit: Unit, folder: Path, context: Context) -> Job:
     settings, conditions = context.settings, context.conditions
+    used = conditions.recipe_for(unit.kind)
     staging, scratch = folder / "results", folder / "scratch"
+    if used.path != recipe.INSPECT and not settings.force:
+        staging = results.kept_steps(settings.output, unit.results)
     for new in (staging, scratch):
-        new.mkdir(parents=True)
+        new.mkdir(parents=True, exist_ok=True)
     message: dict[str, Any] = {
         "inputs": [str((settings.input / recording.relative).absolute()) for recording in unit.recordings],
         "kind": unit.kind,
         "stem": unit.results.rpartition("/")[2],
-        "staging": str(staging),
-        "scratch": str(scratch),
-        "recipe": conditions.recipe.path,
+        "staging": str(staging.absolute()),
+        "scratch": str(scratch.absolute()),
+        "results": "" if settings.force else str((settings.output / unit.results).absolute()),
+        "recipe": used.path,
         "options": dict(conditions.options),
         "provenance": {
             "fingerprint": unit.fingerprint,
             "inputs": [recording.relative for recording in unit.recordings],
-            "recipe": Path(conditions.recipe.path).name,
-            "recipe_sha256": conditions.recipe.sha256,
+            "recipe": Path(used.path).name,
+            "recipe_sha256": used.sha256,
             "options": dict(conditions.options),
             "software": dict(conditions.software),
             "container": dict(context.container),
@@ -275,7 +287,7 @@ def _job(unit: Unit, folder: Path, context: Context) -> Job:
         message=message,
         log=settings.output / unit.recordings[0].log,
         address_space=_address_space(settings.worker_memory, unit.size),
-        time_limit=_time_limit(settings.worker_timeout, unit.size, conditions.recipe.path),
+        time_limit=_time_limit(settings.worker_timeout, unit.size, used.path),
         weight=unit.size,
         context=unit,
     )
@@ -310,6 +322,7 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
             old = results.read_record(settings.output, unit.recordings[0])
             context.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             results.publish(settings.output, folder, unit.recordings, record, old)
+            results.forget_kept_steps(settings.output, unit.results)
         except OSError as error:
             verdict.ok = False
             verdict.reason = f"its results cannot be written: {error.strerror or error} ({error.filename})"
@@ -323,7 +336,7 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
     if not verdict.ok:
         _fail(unit.recordings, verdict.reason, context, unit.kind, verdict)
     _note_in_log(job.log, verdict)
-    results.remove_tree(folder.parent)
+    results.remove_tree(Path(job.message["scratch"]).parent)
 
 
 def _record(unit: Unit, verdict: Verdict, staging: Path, context: Context) -> Record:
