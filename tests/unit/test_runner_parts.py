@@ -1,0 +1,214 @@
+"""The small parts: what the machine allows, how the log and the report speak."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html.parser
+import io
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from runner import machine, report
+from runner.events import Log, duration, printable
+from runner.report import Row
+
+HOST = len(os.sched_getaffinity(0))
+
+
+def fake_root(tmp_path: Path, files: dict[str, str]) -> Path:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return tmp_path
+
+
+V2 = {"proc/self/cgroup": "0::/\n"}
+V1 = {"proc/self/cgroup": "5:memory:/docker/x\n3:cpu,cpuacct:/docker/x\n0::/system.slice\n"}
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, HOST),
+        ({**V2, "sys/fs/cgroup/cpu.max": "max 100000\n"}, HOST),
+        ({**V2, "sys/fs/cgroup/cpu.max": "100000 100000\n"}, 1),
+        ({**V2, "sys/fs/cgroup/cpu.max": "20000 100000\n"}, 1),
+        ({**V2, "sys/fs/cgroup/cpu.max": "9900000 100000\n"}, HOST),
+        (
+            {"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/cpu.max": "50000 100000\n", "sys/fs/cgroup/a/b/x": ""},
+            1,
+        ),
+        (
+            {
+                **V1,
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us": "-1\n",
+                "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us": "9",
+            },
+            HOST,
+        ),
+        (
+            {**V1, "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "100000\n", "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"},
+            1,
+        ),
+    ],
+)
+def test_cores(tmp_path, files, cores):
+    assert machine.cores(fake_root(tmp_path, files)) == cores
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({**V2, "sys/fs/cgroup/memory.max": "536870912\n"}, 512 << 20),
+        ({**V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "536870912\n"}, 512 << 20),
+        ({**V1, "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n"}, None),
+        ({**V2, "sys/fs/cgroup/memory.max": "max\n"}, None),
+        ({}, None),
+    ],
+)
+def test_memory_limit(tmp_path, files, limit):
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    assert machine.memory_limit(fake_root(tmp_path, files)) == (limit or physical)
+
+
+def test_oom_kills_are_counted(tmp_path):
+    root = fake_root(tmp_path, {**V2, "sys/fs/cgroup/memory.events": "low 0\noom 3\noom_kill 2\noom_group_kill 9\n"})
+    assert machine.oom_kills(root) == 2
+
+
+@pytest.mark.parametrize(
+    ("cores", "memory", "workers"), [(8, 512 << 20, 1), (8, 64 << 30, 8), (1, 1, 1), (4, 1 << 30, 2)]
+)
+def test_workers(cores, memory, workers):
+    assert machine.workers(cores, memory) == workers
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (12.3, "12 s"), (179, "3 min"), (7500, "2 h 5 min")]
+)
+def test_duration(seconds, text):
+    assert duration(seconds) == text
+
+
+def test_foreign_text_is_shown_not_obeyed():
+    assert printable("a\x1b[2J\n\udcff\u2028µ") == "a\\x1b[2J\\x0a\\udcff\\x2028µ"
+
+
+def logged(format: str, *events: tuple) -> str:
+    reader, writer = os.pipe()
+    log = Log(format, writer)
+    for event in events:
+        log(*event)
+    os.close(writer)
+    with os.fdopen(reader, encoding="utf-8") as file:
+        return file.read()
+
+
+def test_each_event_is_one_line():
+    lines = logged("json", ("a", "x\ny"), ("b", "\udcff", "error")).splitlines()
+    first, second = map(json.loads, lines)
+    assert (first["event"], first["message"], first["level"]) == ("a", "x\ny", "info")
+    assert second["level"] == "error"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first["time"])
+    assert len(logged("text", ("a", "x\ny")).splitlines()) == 1
+
+
+def test_a_log_that_nobody_reads_stops_nothing():
+    reader, writer = os.pipe()
+    os.close(reader)
+    Log("text", writer)("a", "b")
+    os.close(writer)
+
+
+def test_on_a_terminal_a_bar_on_the_last_line():
+    import pty
+
+    parent, child = pty.openpty()
+    log = Log(None, child)
+    log.progress(0.5, 3, 6, 90.0)
+    log("a", "done with it")
+    text = os.read(parent, 10_000).decode()
+    os.close(parent)
+    os.close(child)
+    assert "[###############               ] 3 of 6, 90 s left\r\x1b[K" in text
+    assert text.endswith("done with it\r\n")
+
+
+# ---- the report
+
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+ROWS = [
+    Row("a/ok.isxd", "movie", "done", "", 1.2, "63 frames", PNG, [], "a/ok", ("ok.json", "ok-preview.png")),
+    Row("a/warned.isxd", "image", "done", "", 0.5, "image", None, ["two <blank> frames"], "a/warned", ("warned.json",)),
+    Row("a/bad & worse.isxd", "", "failed", 'the file is "empty"', log="logs/a/bad & worse.isxd.log"),
+    Row("=1+1#?%.isxd", "gpio", "done", results="=1+1#?%", products=("=1+1#?%.json",)),
+    Row("a/p1.isxd", "movie", "done", results="a/p1", series="a/p1.isxd", part=1, parts=2),
+    Row("a/p2.isxd", "movie", "done", results="a/p2", series="a/p1.isxd", part=2, parts=2),
+]
+
+
+class Page(html.parser.HTMLParser):
+    """Notes every tag and attribute, and that what opens is closed."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def values(self, attribute: str) -> list[str | None]:
+        return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
+
+
+def test_the_page_needs_nothing_but_itself():
+    text = report.page(ROWS, {"isx image": "1"})
+    page = Page(text)
+    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not re.search(r"https?:|url\(|@import", text)
+    assert all(source.startswith("data:image/png;base64,") for source in page.values("src"))
+    assert all(page.values("alt"))
+
+
+def test_links_lead_to_the_files_whatever_their_names():
+    page = Page(report.page(ROWS, {}))
+    links = page.values("href")
+    assert "./%3D1%2B1%23%3F%25/%3D1%2B1%23%3F%25.json" in links
+    assert "./logs/a/bad%20%26%20worse.isxd.log" in links
+    assert "./a/ok/ok-preview.png" in links
+    assert all(link.startswith("./") or link in ("summary.csv", "dataset_description.json") for link in links)
+
+
+def test_failures_then_warnings_then_the_rest():
+    text = report.page(ROWS, {})
+    assert text.index("bad &amp; worse.isxd") < text.index("two &lt;blank&gt; frames") < text.index("63 frames")
+    assert "Series from a/p1.isxd: 2 of 2 parts, in order" in text
+
+
+def test_pictures_stop_at_the_budget(monkeypatch):
+    monkeypatch.setattr(report, "THUMBNAIL_BUDGET", len(PNG) + 1)
+    text = report.page([ROWS[0], ROWS[0]], {})
+    assert text.count("data:image/png") == 1
+    assert "too many recordings for a picture of each" in text
+
+
+def test_summary_has_a_row_for_each_input():
+    rows = list(csv.DictReader(io.StringIO(report.summary_csv(ROWS))))
+    assert [row["path"] for row in rows] == [row.path for row in ROWS]
+    assert (rows[2]["status"], rows[2]["reason"]) == ("failed", 'the file is "empty"')
+    assert rows[5]["part"] == "2"
