@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from harness import IDPS, IMAGE, INSTALLERS, PUBLIC, bake, container, docker, slot
+from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
 
@@ -48,10 +49,9 @@ def public(engine) -> str:
 
 
 @pytest.fixture(scope="session")
-def idps(installers, tmp_path_factory) -> str:
-    """The image with IDPS, from the bind-mounted stand-in."""
-    folder = slot(tmp_path_factory.mktemp("slot"), "good")
-    bake("image-idps", INSTALLER_DIR=folder, INSTALLER_VERSION="1.9.6", ACCEPT_EULA="Y")
+def idps(installers) -> str:
+    """The image with IDPS, from the stand-in, as `make image INSTALLER=...` builds it."""
+    run(sys.executable, PROJECT / "scripts/build.py", INSTALLER=INSTALLERS / "good.sh", ACCEPT_EULA="Y")
     return IDPS
 
 

@@ -57,14 +57,16 @@ FAILURES = {
     "wrong layout": (
         ["wrong-layout"],
         {},
-        r"Inscopix Data Processing 1\.9\.6 has another layout than expected: no Inscopix Data Processing\.linux/Contents"
-        r"/API/Python/libisxpublicapi\.so, .* Found: Inscopix Data Processing\.linux/Contents, "
+        r"Inscopix Data Processing 1\.9\.6 has another layout than expected: no "
+        r"Inscopix Data Processing\.linux/Contents/API/Python/libisxpublicapi\.so, .* "
+        r"Found: Inscopix Data Processing\.linux/Contents, "
         r"Inscopix Data Processing\.linux/Python\.",
     ),
     "missing library": (
         ["missing-library"],
         {},
-        r"cannot be loaded on this system: shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)",
+        r"cannot be loaded on this system: "
+        r"shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)",
     ),
     "newer glibc": (
         ["newer-glibc"],
@@ -98,8 +100,8 @@ REFUSALS = {
     "no such file": ({"INSTALLER": "nowhere.sh"}, r"INSTALLER=nowhere\.sh: there is no such file"),
     "secret too large": (
         {"INSTALLER_SECRET": INSTALLERS / "good.sh"},
-        r"good\.sh is too large for a BuildKit secret \(\d+ bytes; at most 512000\): pass it with INSTALLER=path, which "
-        r"bind-mounts it, or as INSTALLER_URL with INSTALLER_SHA256\.",
+        r"good\.sh is too large for a BuildKit secret \(\d+ bytes; at most 512000\): pass it with INSTALLER=path, "
+        r"which bind-mounts it, or as INSTALLER_URL with INSTALLER_SHA256\.",
     ),
     "truncated": ({"INSTALLER": INSTALLERS / "truncated-8.sh"}, r"truncated-8\.sh is truncated"),
     "not an installer": ({"INSTALLER": INSTALLERS / "not-an-installer.sh"}, r"is not an IDPS installer"),

@@ -1,0 +1,70 @@
+"""A change rebuilds what it must and no more; the layers of all else stay the same to the bit."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from harness import IMAGE, PROJECT, docker, inspect
+
+TAG = f"{IMAGE}-layers"
+SOURCES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "VERSION", "bootstrap.py", "healthcheck.py")
+SOURCES += ("requirements.in", "requirements.txt", "runner", "pipeline", "recipes", "scripts")
+STEP = re.compile(r"\[(?:\S+ )?(\S+) +\d+/\d+\] (?!FROM )")
+
+
+@pytest.fixture
+def project(public, tmp_path) -> Path:
+    """A copy of what the image is built from."""
+    for name in SOURCES:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path)
+    return tmp_path
+
+
+def build(project: Path) -> tuple[set[str], list[str]]:
+    """The stages of which a step ran, and the layers."""
+    done = docker("buildx", "bake", "--progress=rawjson", "image", cwd=project, IMAGE=TAG)
+    steps = {}
+    for line in done.stderr.splitlines():
+        for step in json.loads(line).get("vertexes") or ():
+            steps[step["name"]] = steps.get(step["name"], False) or bool(step.get("cached"))
+    ran = {match[1] for name, cached in steps.items() if not cached and (match := STEP.match(name))}
+    return ran, inspect(f"{TAG}:public")["RootFS"]["Layers"]
+
+
+def append(name: str) -> Callable[[Path], None]:
+    def change(project: Path) -> None:
+        with (project / name).open("a") as file:
+            file.write("\n# a change\n")
+
+    return change
+
+
+# name: the file that changes, the stages of which a step runs, how many layers differ
+CHANGES = {
+    "nothing": (None, set(), 0),
+    "the pipeline": ("pipeline/__init__.py", {"app", "runtime"}, 1),
+    "PID 1": ("bootstrap.py", {"app", "runtime"}, 1),
+    "what the build uses of PID 1": ("runner/report.py", {"isx-public", "proof", "app", "runtime"}, 1),
+    "a file that is not in the image": ("scripts/build.py", set(), 0),
+    "the lock": ("requirements.txt", {"deps", "proof", "app", "runtime"}, 1),  # a comment: the same packages
+}
+
+
+@pytest.mark.parametrize("changed, rebuilt, differing", CHANGES.values(), ids=CHANGES)
+def test_a_change_of(changed, rebuilt, differing, project):
+    _, before = build(project)
+    if changed:
+        append(changed)(project)
+    ran, after = build(project)
+    assert ran == rebuilt
+    assert len(after) == len(before)
+    assert sum(old != new for old, new in zip(before, after)) == differing
