@@ -35,9 +35,10 @@ def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
 
     Raises BadRecording where a packet names a channel that is not there.
     """
-    if "fileType" not in isxd.read_footer(path):  # of 2017 or before, when data were stored in another way
+    footer = isxd.read_footer(path)
+    if not isxd.has_packets(footer):
         return _through_library(source)
-    names = isxd.read_footer(path)["channel list"]
+    names = footer["channel list"]
     packets = np.fromfile(path, PACKET, count=isxd.data_size(path) // PACKET.itemsize)
     if len(packets) and packets["channel"].max() >= len(names):
         raise isxd.BadRecording(path, "an event names a channel that is not there: it is damaged")

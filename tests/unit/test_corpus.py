@@ -1,0 +1,60 @@
+"""Damaged recordings: each is refused with a reason, or a process that opens it ends by itself, in time."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from runner import isxd
+from tests import damage, recordings
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 30  # for one recording, of which each takes well under one
+
+
+def test_damaged_recordings_do_no_harm(tmp_path):
+    sound, variants = tmp_path / "sound", tmp_path / "variants"
+    sound.mkdir()
+    variants.mkdir()
+    kinds = recordings.every_kind(sound)
+    accepted, n_refused = [], 0
+    for path in damage.corpus(kinds, variants):
+        try:
+            isxd.check(path)
+            accepted.append(path)
+        except isxd.BadRecording as error:
+            assert error.reason.strip(), path
+            n_refused += 1
+    assert n_refused + len(accepted) >= 300
+    assert n_refused > 2 * len(accepted)  # the rest are bits of data, or fields that nothing depends on
+
+    ends = _adapt_all(accepted, tmp_path / "out")
+    assert set(ends) == {path.name for path in accepted}
+    assert all(end != f"signal {signal.SIGALRM}" for end in ends.values()), ends
+    crashed = {name: end for name, end in ends.items() if end and end.startswith("signal")}
+    assert not crashed, crashed
+
+
+def _adapt_all(paths: list[Path], out: Path) -> dict[str, str | None]:
+    """How each adaptation ended: None, a reason, or the signal that ended the process."""
+    ends: dict[str, str | None] = {}
+    while paths:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "tests/adapt_all.py"), str(out), str(SECONDS), *map(str, paths)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+            check=False,
+        )
+        for line in done.stdout.splitlines():
+            told = json.loads(line)
+            ends[told["name"]] = told["reason"]
+        left = [path for path in paths if path.name not in ends]
+        if left:
+            ends[left[0].name] = f"signal {-done.returncode}"
+        paths = left[1:]
+    return ends
