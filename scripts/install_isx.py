@@ -25,7 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runner import elf  # noqa: E402  (the project is not installed where this runs)
+from runner import elf  # the project is not installed where this runs
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
@@ -101,7 +101,8 @@ def install_idps(target: Path) -> Product:
         )
     if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
         raise BuildError(
-            f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with ACCEPT_EULA=Y."
+            f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with "
+            "ACCEPT_EULA=Y."
         )
     unpack(installer, target)
     assert_layout(target, name, version)
@@ -168,7 +169,8 @@ def verify(installer: Path, expected: str) -> str:
     actual = digest.hexdigest()
     if expected and actual != expected:
         raise BuildError(
-            f"{installer.name} has sha256 {actual}, but INSTALLER_SHA256 says {expected}: download it again, or correct it."
+            f"{installer.name} has sha256 {actual}, but INSTALLER_SHA256 says {expected}: download it again, or "
+            "correct it."
         )
     if not is_stub:
         raise BuildError(f"{installer.name} is not an IDPS installer (no self-extracting CPack archive). {HOW}")
@@ -226,8 +228,9 @@ def assert_layout(target: Path, name: str, version: str) -> None:
     if missing:
         there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
         raise BuildError(
-            f"{name} {version} has another layout than expected: no {', '.join(missing)}. Found: {', '.join(there) or 'nothing'}. "
-            "Is it IDPS for Linux? Versions with the API in this place are supported."
+            f"{name} {version} has another layout than expected: no {', '.join(missing)}. "
+            f"Found: {', '.join(there) or 'nothing'}. Is it IDPS for Linux? "
+            "Versions with the API in this place are supported."
         )
 
 

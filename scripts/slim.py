@@ -4,8 +4,8 @@
     slim.py SECTION ROOT    purge packages (section rootfs), drop what slim.txt lists for SECTION, strip libraries
                             (section venv), compile Python, clamp time stamps
 
-Python is compiled with unchecked hashes: byte code then stays valid whatever the time stamps, and is the same each time.
-Standard library only.
+Python is compiled with unchecked hashes: byte code then stays valid whatever the time stamps, and is the same each
+time. Standard library only.
 """
 
 from __future__ import annotations
@@ -102,9 +102,8 @@ def clamp(root: Path) -> None:
     for folder, folders, files in os.walk(root, topdown=False):
         if os.lstat(folder).st_dev != device:
             continue
-        for name in [*files, *folders, "."]:
-            path = os.path.join(folder, name)
-            status = os.lstat(path)
+        for path in [Path(folder), *(Path(folder, name) for name in [*files, *folders])]:
+            status = path.lstat()
             if status.st_dev == device and status.st_mtime > EPOCH:
                 os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
 

@@ -2,7 +2,8 @@
 """Build the image twice without any cache and show that both have one digest.
 
 The second build starts in another second, in another folder, with another umask. Where the digests differ, prints
-which files differ in which layer, and how. Variables of docker-bake.hcl come from the environment. Standard library only.
+which files differ in which layer, and how. Variables of docker-bake.hcl come from the environment. Standard library
+only.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ PROJECT = Path(__file__).resolve().parent.parent
 NAME = "isx-reproducible"
 
 
-def build(project: Path, tag: str, umask: int) -> str:
-    """Build in a folder; returns the image's digest."""
+def build(project: Path, tag: str, umask: int, commit: dict[str, str]) -> str:
+    """Build in a folder, with a commit's variables; returns the image's digest."""
     command = [sys.executable, project / "scripts/build.py", "image", "--no-cache", "--set", f"image.tags={NAME}:{tag}"]
     started = time.monotonic()
-    environment = {**os.environ, **of_commit()}  # the other folder is no git checkout
+    environment = {**os.environ, **commit}
     subprocess.run(command, check=True, preexec_fn=lambda: os.umask(umask), stdin=subprocess.DEVNULL, env=environment)
     digest = docker("image", "inspect", "--format", "{{.Id}}", f"{NAME}:{tag}")
     print(f"{tag} build: {digest} ({time.monotonic() - started:.0f} s)", flush=True)
@@ -41,10 +42,8 @@ def docker(*arguments: str) -> str:
 
 def copy_of_project(folder: Path) -> Path:
     """What git knows of the working tree, elsewhere and with other permissions and time stamps."""
-    listed = subprocess.run(
-        ["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        **{"check": True, "capture_output": True, "text": True},
-    )
+    command = ["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (PROJECT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -94,8 +93,9 @@ def print_differences(folder: Path) -> None:
 
 def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
-        first = build(PROJECT, "first", 0o022)
-        second = build(copy_of_project(Path(folder, "elsewhere")), "second", 0o077)
+        commit = of_commit()  # the other folder is no git checkout
+        first = build(PROJECT, "first", 0o022, commit)
+        second = build(copy_of_project(Path(folder, "elsewhere")), "second", 0o077, commit)
         if first == second:
             print(f"reproducible: {first}")
             return 0
