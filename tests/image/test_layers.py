@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def build(project: Path) -> tuple[set[str], list[str]]:
 def append(name: str) -> Callable[[Path], None]:
     def change(project: Path) -> None:
         with (project / name).open("a") as file:
-            file.write("\n# a change\n")
+            file.write(f"\n# a change that no cache knows: {uuid.uuid4()}\n")
 
     return change
 
