@@ -253,13 +253,21 @@ def only_one_at_a_time():
         yield
 
 
-def running_pid() -> int | None:
-    """The private dockerd's pid; None for no pid file, or a stale one whose number another process has now."""
+def running_pid(pidfile: Path | None = None) -> int | None:
+    """The pid of the private dockerd, or of another program of the engine's; None for no pid file, or a stale one
+    whose number another process has now."""
     with contextlib.suppress(OSError, ValueError):
-        pid = int(PIDFILE.read_text())
-        if str(SOCKET) in Path(f"/proc/{pid}/cmdline").read_text():
+        pid = int((pidfile or PIDFILE).read_text())
+        if str(RUN) in command_line(pid):
             return pid
     return None
+
+
+def command_line(pid: int) -> str:
+    """Empty for a process that is gone, and for one that only waits to be reaped."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
+    return ""
 
 
 def docker(*arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
@@ -340,10 +348,7 @@ def up() -> dict[str, str]:
 def down() -> None:
     """Stop dockerd, and with it every container and containerd; idempotent."""
     with only_one_at_a_time():
-        containerd = RUN / "exec/containerd/containerd.pid"
-        pids = [running_pid()]
-        with contextlib.suppress(OSError, ValueError):
-            pids.append(int(containerd.read_text()))
+        pids = [running_pid(), running_pid(RUN / "exec/containerd/containerd.pid")]
         for pid in filter(None, pids):
             stop(pid)
         PIDFILE.unlink(missing_ok=True)
@@ -357,7 +362,7 @@ def stop(pid: int) -> None:
             os.kill(pid, sign)
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not Path(f"/proc/{pid}").exists():
+            if not command_line(pid):
                 return
             time.sleep(0.1)
 

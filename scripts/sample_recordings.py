@@ -32,14 +32,15 @@ def cells(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarr
 def write(folder: Path) -> None:
     random = np.random.default_rng(1)
     footprints, traces, events = cells(random)
+    baselines = footprints.sum(0) * 60
     timing = isx.Timing(num_samples=FRAMES, period=isx.Duration.from_msecs(1000 / RATE_HZ), dropped=DROPPED)
     spacing = isx.Spacing(num_pixels=(ROWS, COLUMNS))
     y, x = np.mgrid[-1 : 1 : ROWS * 1j, -1 : 1 : COLUMNS * 1j]
-    background = 600 + 900 * np.exp(-(x**2 + y**2))
+    background = 300 + 250 * np.exp(-(x**2 + y**2))
 
     movie = isx.Movie.write(str(folder / "sample.isxd"), timing, spacing, np.uint16)
     for frame in set(range(FRAMES)) - set(DROPPED):
-        light = background + 500 * np.tensordot(traces[:, frame], footprints, 1)
+        light = background + baselines + 400 * np.tensordot(traces[:, frame], footprints, 1)
         movie.set_frame_data(frame, random.poisson(light).astype(np.uint16))
     movie.flush()
 
