@@ -1,0 +1,131 @@
+"""scripts/engine.py: refusals, and what it takes for its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import engine
+
+SOUND = {"uid": 0, "machine": "x86_64", "release": {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"}}
+UBUNTU = {"ID": "ubuntu", "PRETTY_NAME": "Ubuntu 24.04 LTS"}
+
+
+def on_a_machine(monkeypatch, uid: int, machine: str, release: dict[str, str]) -> None:
+    monkeypatch.setattr(engine.os, "geteuid", lambda: uid)
+    monkeypatch.setattr(engine.platform, "machine", lambda: machine)
+    monkeypatch.setattr(engine.platform, "freedesktop_os_release", lambda: release, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(monkeypatch, tmp_path):
+    monkeypatch.setattr(engine, "RUN", tmp_path / "run")
+    monkeypatch.setattr(engine, "HOME", tmp_path / "home")
+    monkeypatch.setattr(engine, "PIDFILE", tmp_path / "run/docker.pid")
+    (tmp_path / "run/exec/containerd").mkdir(parents=True)
+
+
+REFUSALS = {
+    "not root": ({"uid": 1000}, "this is not root."),
+    "not Debian": ({"release": UBUNTU}, "this is Ubuntu 24.04 LTS, not Debian."),
+    "not x86-64": ({"machine": "aarch64"}, "this is aarch64, not x86-64."),
+    "all of it": (
+        {"uid": 1000, "release": UBUNTU, "machine": "aarch64"},
+        "this is not root; this is Ubuntu 24.04 LTS, not Debian; this is aarch64, not x86-64.",
+    ),
+}
+
+
+@pytest.mark.parametrize("machine, reason", REFUSALS.values(), ids=REFUSALS)
+def test_refused_with_instructions(machine, reason, monkeypatch):
+    on_a_machine(monkeypatch, **{**SOUND, **machine})
+    with pytest.raises(engine.EngineError) as caught:
+        engine.refuse_where_it_cannot_run()
+    assert str(caught.value) == (
+        f"No Docker engine answers, and a private one cannot be started: {reason}\n"
+        "Install Docker (https://docs.docker.com/engine/install/), or start it, and check with 'docker info'."
+    )
+
+
+def test_not_refused_where_it_can_run(monkeypatch):
+    on_a_machine(monkeypatch, **SOUND)
+    engine.refuse_where_it_cannot_run()
+
+
+def test_the_command_says_it_on_standard_error_alone(monkeypatch, capsys):
+    """What `eval "$(engine.py env)"` must not run is not on standard output."""
+    on_a_machine(monkeypatch, **{**SOUND, "uid": 1000})
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert engine.main(["env"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("No Docker engine answers, and a private one cannot be started: this is not root.")
+
+
+@pytest.mark.parametrize("arguments", [[], ["start"], ["env", "now"]])
+def test_unknown_commands_explain(arguments, capsys):
+    assert engine.main(arguments) == 64
+    assert "engine.py env" in capsys.readouterr().err
+
+
+# --- whose process is it --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [None, "", "no number\n", "0", "999999999\n", "of this test"])
+def test_a_stale_pid_file(content):
+    if content is not None:
+        engine.PIDFILE.write_text(str(os.getpid()) if content == "of this test" else content)
+    assert engine.running_pid() is None
+
+
+@pytest.fixture
+def lookalike() -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the command line of the engine's own."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; print(flush=True); sys.stdin.read()",
+        f"unix://{engine.RUN}/docker.sock",
+    ]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.stdout.readline()  # from here on, a signal meets the program itself
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_a_pid_file_that_holds(lookalike):
+    engine.PIDFILE.write_text(f"{lookalike.pid}\n")
+    assert engine.running_pid() == lookalike.pid
+
+
+def test_down_stops_what_is_its_own(lookalike, monkeypatch):
+    monkeypatch.setattr(engine, "quiet", lambda *command: True)  # the bridge may be another engine's
+    engine.PIDFILE.write_text(str(lookalike.pid))
+    assert engine.main(["down"]) == 0
+    assert lookalike.wait(10) == -signal.SIGTERM
+    assert not engine.PIDFILE.exists()
+
+
+@pytest.mark.parametrize("name", ["docker.pid", "exec/containerd/containerd.pid"])
+def test_down_leaves_alone_who_has_the_number_now(name):
+    other = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    try:
+        (engine.RUN / name).write_text(str(other.pid))
+        assert engine.main(["down"]) == 0
+        assert other.poll() is None
+    finally:
+        other.communicate()
+    assert other.returncode == 0
+
+
+def test_down_twice():
+    assert [engine.main(["down"]), engine.main(["down"])] == [0, 0]
