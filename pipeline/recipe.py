@@ -274,7 +274,7 @@ class _Reader:
         for check in step.algorithm.checks:
             wrong = check(sound)
             if wrong:
-                self.problem(next((key for key in given if key in wrong), ""), wrong)
+                self.problem(min((key for key in given if key in wrong), key=wrong.index, default=""), wrong)
 
     def _python_step(self, table: dict[str, Any]) -> Step | None:
         file, colon, name = table["python"].rpartition(":")
@@ -334,10 +334,11 @@ class _Reader:
             lambda kind: kind in MADE_KINDS or re.fullmatch(r"\.[A-Za-z0-9.]{1,12}", kind) is not None,
             (*MADE_KINDS, 'a file\'s ending such as ".csv"'),
         )
-        fallback = table["python"].rpartition(":")[2]
+        if not makes:
+            return (), ()
         suffixes = self._list_of(
             "suffix",
-            table.get("suffix", [fallback] * len(makes)),
+            table.get("suffix", [table["python"].rpartition(":")[2]] * len(makes)),
             lambda suffix: re.fullmatch(r"[\w-]{1,40}", suffix) is not None and suffix not in TAKEN_SUFFIXES,
             ("a text of letters, digits, _ and - (but not one that inspect results have, such as 'mean')",),
         )
