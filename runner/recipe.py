@@ -51,7 +51,7 @@ def load(name: str) -> Recipe:
     facts = check(path)
     return Recipe(
         str(path),
-        hashlib.sha256(path.read_bytes()).hexdigest(),
+        str(facts.get("sha256") or hashlib.sha256(path.read_bytes()).hexdigest()),  # of its Python steps as well
         facts.get("group") == "series",
         tuple(facts.get("kinds") or ()),
     )

@@ -24,7 +24,7 @@ import pytest
 import tifffile
 
 from pipeline.algorithms import ALGORITHMS
-from tests import recordings
+from tests import launch, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests/installer/algorithms"
@@ -203,19 +203,24 @@ SHIPPED = {
 }
 
 
+@pytest.fixture(scope="session")
+def standard(tmp_path_factory: pytest.TempPathFactory, api: Path, movie: Path) -> Done:
+    return Bench(tmp_path_factory.mktemp("standard"), api).run(ROOT / "recipes/standard.toml", movie)
+
+
 @pytest.mark.parametrize("name", [path.stem for path in sorted((ROOT / "recipes").glob("*.toml"))])
-def test_shipped_recipes(bench: Bench, movie: Path, name: str) -> None:
-    done = bench.run(ROOT / f"recipes/{name}.toml", movie)
+def test_shipped_recipes(bench: Bench, movie: Path, standard: Done, name: str) -> None:
+    done = standard if name == "standard" else bench.run(ROOT / f"recipes/{name}.toml", movie)
     assert recordings_among(done.products) == sorted(f"mouse{ending}.isxd" for ending in SHIPPED[name])
     last = f"mouse{SHIPPED[name][-1]}"
     assert {f"{last}-cells.csv", f"{last}-traces.csv", f"{last}-cellmap.png", f"{last}.json"} <= set(done.products)
     assert "mouse-PP-BP-MC-translations.csv" in done.products
     assert done.last["summary"].startswith(f"recipe {name}: ")
     assert done.last["thumbnail"]
-    corrected = isx.Movie.read(str(bench.staging / "mouse-PP-BP-MC.isxd"))
+    corrected = isx.Movie.read(str(done.staging / "mouse-PP-BP-MC.isxd"))
     assert corrected.timing.num_samples == 12
     assert corrected.spacing.num_pixels == (12, 16)
-    before, after = (isx.CellSet.read(str(bench.staging / f"mouse{SHIPPED[name][i]}.isxd")) for i in (-3, -1))
+    before, after = (isx.CellSet.read(str(done.staging / f"mouse{SHIPPED[name][i]}.isxd")) for i in (-3, -1))
     assert {before.get_cell_status(i) for i in range(before.num_cells)} == {"undecided"}
     assert "undecided" not in {after.get_cell_status(i) for i in range(after.num_cells)}
 
@@ -238,8 +243,8 @@ def test_a_series_is_worked_on_together(bench: Bench) -> None:
     assert done.products[-1] == "mouse.json"
 
 
-def test_provenance_of_each_product(bench: Bench, movie: Path) -> None:
-    done = bench.run(ROOT / "recipes/standard.toml", movie)
+def test_provenance_of_each_product(standard: Done, movie: Path) -> None:
+    done = standard
     step = done.json("mouse-PP-BP-MC.json")["provenance"]["step"]
     assert step["function"] == "motion_correct"
     assert step["parameters"] == {
@@ -676,3 +681,47 @@ def test_licensed_steps_without_the_algorithms(bench: Bench, movie: Path) -> Non
     done = bench.run(ROOT / "recipes/standard.toml", movie, api=False)
     assert "need the licensed algorithms of IDPS, which are not in this image" in done.reason
     assert not list(bench.staging.iterdir())
+
+
+# ---- from PID 1 to the sentinel
+
+
+def test_a_recipe_from_start_to_sentinel(bench: Bench, steps: Path, tmp_path: Path) -> None:
+    source, output = tmp_path / "data", tmp_path / "out"
+    source.mkdir()
+    recordings.movie(source / "mouse.isxd", n=8)
+    recordings.cell_set(source / "cells.isxd")
+    broken = bench.recipe(BRIGHTEN.format(2) + '[[step]]\npython = "steps.py:fails"\n')
+    first = launch.run(source, output, "--recipe", str(broken))
+    assert first.code == 1
+    (failure,) = first.named("recording-failed")
+    assert failure["reason"] == "step 2 (fails) failed: ValueError: no cells (steps.py, line 24)"
+    assert not (output / "mouse").exists()
+    assert (output / "cells" / "cells-cells.csv").is_file()  # not of a kind that the recipe takes: inspected
+
+    mended = bench.recipe(BRIGHTEN.format(2) + TABLE)
+    second = launch.run(source, output, "--recipe", str(mended))
+    assert second.code == 0, second.stderr
+    log = (output / "logs" / "mouse.isxd.log").read_text()
+    assert "step 1 (brighten) begins" not in log  # finished by the first run
+    assert "step 2 (table) begins" in log
+    assert {"mouse-BR.isxd", "mouse-BR-table.csv", "mouse-BR-mean.tif", "mouse.json"} <= {
+        path.name for path in (output / "mouse").iterdir()
+    }
+    assert not (output / ".staging").exists()
+    assert (output / "done.marker").is_file()
+
+    unchanged = launch.run(source, output, "--recipe", str(mended))
+    assert "2 of them earlier" in unchanged.end
+    steps.write_text(STEPS + "\n# changed\n")
+    assert "1 of them earlier" in launch.run(source, output, "--recipe", str(mended)).end
+
+
+def test_check_recipe(bench: Bench, steps: Path, tmp_path: Path) -> None:
+    good = bench.recipe(TABLE)
+    done = launch.bootstrap("--check-recipe", good)
+    assert (done.code, done.end) == (0, f"the recipe {good} can be used")
+    bad = bench.recipe(TABLE + "[[step]]\nuse = 'dfff'\n")
+    done = launch.bootstrap("--check-recipe", bad)
+    assert done.code == 64
+    assert f"{bad}:6: unknown step 'dfff': there is no such step; did you mean 'dff'?" in done.stderr
