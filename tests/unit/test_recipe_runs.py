@@ -1,0 +1,86 @@
+"""Recipes as PID 1 sees them: series in one worker, other kinds inspected, finished steps kept, changes noticed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.launch import run
+
+RECIPE = """
+version = 1
+description = "Count the parts"
+group = "series"
+
+[[step]]
+python = "steps.py:first"
+makes = ".csv"
+
+[[step]]
+python = "steps.py:second"
+makes = ".txt"
+"""
+STEPS = """
+from pathlib import Path
+
+def first(inputs, outputs, context):
+    with Path(__file__).with_name("calls").open("a") as file:
+        file.write("first ")
+    for output in outputs:
+        Path(output).write_text(" ".join(Path(one).name for one in inputs))
+
+def second(inputs, outputs, context):
+    if Path(__file__).with_name("broken").exists():
+        raise ValueError("the second step is told to fail")
+    for output in outputs:
+        Path(output).write_text("VERSION 1")
+"""
+
+
+@pytest.fixture
+def recipe(samples: Path, tmp_path: Path, input: Path) -> Path:
+    for name in ("part1", "part2", "part3", "image"):
+        shutil.copy(samples / f"{name}.isxd", input / f"{name}.isxd")
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "steps.py").write_text(STEPS)
+    (folder / "count.toml").write_text(RECIPE)
+    return folder / "count.toml"
+
+
+def products(output: Path) -> dict[str, str]:
+    return {
+        path.name: path.read_text() for path in (output / "part1-series").iterdir() if path.suffix in (".csv", ".txt")
+    }
+
+
+def test_a_series_goes_to_one_worker_and_other_kinds_are_inspected(recipe, input, output):
+    done = run(input, output, "--recipe", str(recipe))
+    assert done.code == 0, done.stderr
+    assert "part1.isxd part2.isxd part3.isxd" in products(output).values()
+    assert json.loads((output / "image/image.json").read_text())["provenance"]["recipe"] == "inspect"
+    assert not (output / "part1").exists()
+    again = run(input, output, "--recipe", str(recipe))
+    assert again.end == "4 recordings, all done, 4 of them earlier"
+
+
+def test_a_step_that_changes_is_a_recipe_that_changes(recipe, input, output):
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    (recipe.parent / "steps.py").write_text(STEPS.replace("VERSION 1", "VERSION 2"))
+    assert run(input, output, "--recipe", str(recipe)).end == "4 recordings, all done, 1 of them earlier"  # the image
+    assert "VERSION 2" in products(output).values()
+
+
+def test_finished_steps_outlast_a_run_that_failed(recipe, input, output):
+    (recipe.parent / "broken").touch()
+    failed = run(input, output, "--recipe", str(recipe))
+    assert failed.code == 1
+    assert "told to fail" in failed.named("recording-failed")[0]["reason"]
+    assert (output / ".staging/kept/part1-series").is_dir()
+    (recipe.parent / "broken").unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert (recipe.parent / "calls").read_text() == "first ", "the first step was not done again"
+    assert not (output / ".staging").exists()
