@@ -22,6 +22,7 @@ import isx.algo
 import numpy as np
 import pytest
 import tifffile
+from scipy.ndimage import gaussian_filter
 
 from pipeline.algorithms import ALGORITHMS
 from tests import launch, recordings
@@ -536,7 +537,7 @@ def test_the_example_of_the_docs(bench: Bench) -> None:
     done = bench.run(ROOT / "docs/examples/local_correlation.toml", movie, api=False)
     image = tifffile.imread(bench.staging / "mouse-CORR.tif")
     assert {"mouse-CORR.isxd", "mouse-CORR-preview.png"} <= set(done.products)
-    valid = np.delete(data, 3, axis=0).astype(float)
+    valid = np.array([frame - gaussian_filter(frame, 8) for frame in np.delete(data, 3, axis=0).astype(float)])
     neighbours = [
         np.corrcoef(valid[:, 12, 16], valid[:, 12 + dy, 16 + dx])[0, 1]
         for dy in (-1, 0, 1)
@@ -544,8 +545,7 @@ def test_the_example_of_the_docs(bench: Bench) -> None:
         if dy or dx
     ]
     assert image[12, 16] == pytest.approx(np.mean(neighbours), abs=1e-5)
-    assert image[12, 16] > 0.8
-    assert abs(np.mean(image[:4])) < 0.2
+    assert image[12, 16] > np.mean(image[:4]) + 0.3
 
 
 # ---- what is finished is not done again
