@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from harness import IMAGE, INSTALLERS, PROJECT, PUBLIC, container, last_event, mounts, run
+from harness import IMAGE, INSTALLERS, PROJECT, PUBLIC, container, events, last_event, mounts, run
 
 EXAMPLES = PROJECT / "docs/examples"
 
@@ -54,6 +54,8 @@ def test_check_recipe_names_every_mistake_with_its_line(public, tmp_path):
     options = ["-v", f"{recipe}:/mine.toml:ro"]
     done = container("--check-recipe", "/mine.toml", image=PUBLIC, options=options)
     assert done.returncode == 64
-    message = last_event(done)["message"]
-    assert "/mine.toml:4: spatial_filter has no parameter 'low_cutof'; did you mean 'low_cutoff'?" in message
-    assert "/mine.toml:5: high_cutoff must be a number above 0" in message
+    problems = [event["message"] for event in events(done) if event["event"] == "recipe-problem"]
+    assert problems[0] == "/mine.toml:4: spatial_filter has no parameter 'low_cutof'; did you mean 'low_cutoff'?"
+    assert problems[1].startswith("/mine.toml:5: high_cutoff must be a number above 0")
+    assert "not in this image" in problems[2]
+    assert last_event(done)["message"] == "the recipe cannot be used: 3 problems, listed above"

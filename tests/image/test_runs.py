@@ -7,12 +7,15 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from harness import CODE, PROJECT, container, docker, environment, events, last_event, mounts
+from harness import CODE, IMAGE, PROJECT, PUBLIC, container, docker, environment, events, last_event, mounts
 
 VERSION = (PROJECT / "VERSION").read_text().strip()
+MANY = 12
 CONFINEMENTS = {
     "as any user": ["--user", "12345:23456"],
     "with a read-only root": ["--read-only", "--tmpfs", "/tmp"],
@@ -33,6 +36,17 @@ def listing(output: Path) -> list[str]:
     return sorted(path.as_posix() for path in files if not path.parts[0].startswith("."))
 
 
+def golden_listing() -> list[str]:
+    """What a run on the recordings of these tests writes, in full."""
+    movie = ["-frames.csv", "-intensity.png", "-max.tif", "-mean.tif", "-min.tif", "-preview.png", "-std.tif", ".json"]
+    cells = ["-cellmap.png", "-cells.csv", "-footprints.tif", "-traces.csv", "-traces.png", ".json"]
+    events = ["-events.csv", "-raster.png", "-rates.csv", ".json"]
+    names = {"movie": movie, "Maus 7, größte Pause/réponse ß & co": movie, "cells": cells, "events": events}
+    results = [f"{name}/{Path(name).name}{ending}" for name, endings in names.items() for ending in endings]
+    logs = [f"logs/{name}.isxd.log" for name in names]
+    return sorted([*results, *logs, "dataset_description.json", "done.marker", "index.html", "summary.csv"])
+
+
 # --- results and sentinel -----------------------------------------------------------------------------------------
 
 
@@ -40,12 +54,7 @@ def test_results_of_every_recording_then_the_sentinel(recordings, output):
     done = run_on(recordings, output)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
-    written = listing(output)
-    for stem in ("movie/movie", "cells/cells", "events/events", "Maus 7, größte Pause/réponse ß & co/réponse ß & co"):
-        assert f"{stem}.json" in written
-        assert json.loads((output / f"{stem}.json").read_text())
-    assert {"index.html", "summary.csv", "dataset_description.json"} <= set(written)
-    assert not [path for path in output.rglob("*") if path.name.endswith((".tmp", ".part"))]
+    assert listing(output) == golden_listing()
 
     sentinel = json.loads((output / "done.marker").read_text())
     assert sentinel["version"] == VERSION
@@ -178,39 +187,66 @@ def test_a_full_disk(movie):
     assert "no space is left" in done.stderr.lower()
 
 
-# --- stopped ------------------------------------------------------------------------------------------------------
+# --- in the middle of a run -----------------------------------------------------------------------------------------
 
 
-def test_stopped_in_the_middle_then_completed(movie, output, tmp_path):
-    recordings = tmp_path / "recordings"
-    recordings.mkdir()
-    for number in range(12):
-        shutil.copy(movie / "movie.isxd", recordings / f"{number:02}.isxd")
-    name = f"isx-test-{os.getpid()}"
-    command = ["docker", "run", "--name", name, *mounts(recordings, output), "isx-test:public", "--workers=1"]
-    (output / "done.marker").write_text("of an earlier run")
+@pytest.fixture
+def many(movie, tmp_path) -> Path:
+    """Recordings for several seconds: half a one each."""
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    for number in range(MANY):
+        shutil.copy(movie / "movie.isxd", folder / f"{number:02}.isxd")
+    return folder
+
+
+@contextmanager
+def run_in_progress(recordings: Path, output: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The name and the process of a run that has finished its first recording."""
+    name = f"{IMAGE}-{os.getpid()}"
+    command = ["docker", "run", "--name", name, *mounts(recordings, output), PUBLIC, "--workers=1"]
     process = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     try:
-        for line in process.stderr:
-            if json.loads(line)["event"] == "recording-done":
-                break
-        started = time.monotonic()
-        docker("kill", "--signal", "TERM", name)
-        rest = [json.loads(line) for line in process.stderr]
-        assert process.wait() == 143
-        assert time.monotonic() - started < 10, "docker stop would have killed it"
+        assert any(json.loads(line)["event"] == "recording-done" for line in process.stderr)
+        yield name, process
     finally:
         docker("rm", "--force", name)
-    assert rest[-1]["message"] == "stopped by SIGTERM; run again to complete what is missing"
-    assert rest[-1]["code"] == 143
-    assert not (output / "done.marker").exists()
-    finished = len(list(output.glob("[0-9]*/*.json")))
-    assert 1 <= finished < 12
+        process.communicate()
 
-    done = run_on(recordings, output)
+
+def finished(output: Path) -> int:
+    return len(list(output.glob("[0-9]*/*.json")))
+
+
+@pytest.mark.parametrize("sign, code", [("TERM", 143), ("INT", 130)])
+def test_stopped_then_completed(sign, code, many, output):
+    (output / "done.marker").write_text("of an earlier run")
+    with run_in_progress(many, output) as (name, process):
+        started = time.monotonic()
+        docker("kill", "--signal", sign, name)
+        last = [json.loads(line) for line in process.stderr][-1]
+        assert process.wait() == code
+        assert time.monotonic() - started < 10, "docker stop would have killed it"
+    assert (last["message"], last["code"]) == (f"stopped by SIG{sign}; run again to complete what is missing", code)
+    assert not (output / "done.marker").exists()
+    before = finished(output)
+    assert 1 <= before < MANY
+
+    done = run_on(many, output)
     assert done.returncode == 0, done.stderr
-    assert finished - 1 <= last_event(done)["unchanged"] <= finished  # one may have been cut short in its last step
-    assert len(list(output.glob("[0-9]*/*.json"))) == 12
+    assert before - 1 <= last_event(done)["unchanged"] <= before  # one may have been cut short in its last step
+    assert finished(output) == MANY
+
+
+def test_a_run_is_alive_and_has_the_output_to_itself(many, movie, output):
+    with run_in_progress(many, output) as (name, _):
+        alive = json.loads(docker("exec", name, "python", "/app/healthcheck.py").stdout)
+        second = run_on(movie, output)
+        still_there = docker("inspect", "--format", "{{.State.Running}}", name).stdout.strip()
+    assert alive["healthy"] is True
+    assert alive["run"].startswith("alive, last sign of life ")
+    assert second.returncode == 75
+    assert still_there == "true"
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
