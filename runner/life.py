@@ -85,7 +85,9 @@ def outcome_of(error: BaseException, log: Log) -> Outcome:
     """Every way in which a run can break off, and its exit code."""
     if isinstance(error, Refused):
         return Outcome(error.code, str(error))
-    if isinstance(error, (UsageError, recipe.BadRecipe)):
+    if isinstance(error, recipe.BadRecipe):
+        return Outcome(USAGE, _recipe_verdict(str(error).splitlines(), log))
+    if isinstance(error, UsageError):
         return Outcome(USAGE, str(error))
     if isinstance(error, results.OutputInUse):
         return Outcome(IN_USE, str(error))
@@ -111,6 +113,15 @@ def versions() -> str:
         f"{NAME} {version()}\n{api.name} {api.version} ({api.source}{digest})\n"
         f"Python {platform.python_version()}, glibc {elf.system_glibc() or 'none'}\n"
     )
+
+
+def _recipe_verdict(problems: list[str], log: Log) -> str:
+    """One event for each mistake, as a lab mends them one by one."""
+    if len(problems) == 1:
+        return problems[0]
+    for problem in problems:
+        log("recipe-problem", problem, "error")
+    return f"the recipe cannot be used: {len(problems)} problems, listed above"
 
 
 def _only_check(request: Request, log: Log) -> Outcome:

@@ -721,7 +721,11 @@ def test_check_recipe(bench: Bench, steps: Path, tmp_path: Path) -> None:
     good = bench.recipe(TABLE)
     done = launch.bootstrap("--check-recipe", good)
     assert (done.code, done.end) == (0, f"the recipe {good} can be used")
-    bad = bench.recipe(TABLE + "[[step]]\nuse = 'dfff'\n")
+    bad = bench.recipe(TABLE + "[[step]]\nuse = 'dfff'\n[[step]]\nuse = 'export_movie_to_tiff'\nx = 1\n")
     done = launch.bootstrap("--check-recipe", bad)
     assert done.code == 64
-    assert f"{bad}:6: unknown step 'dfff': there is no such step; did you mean 'dff'?" in done.stderr
+    assert [event["message"] for event in done.named("recipe-problem")] == [
+        f"{bad}:6: unknown step 'dfff': there is no such step; did you mean 'dff'?",
+        f"{bad}:9: export_movie_to_tiff has no parameter 'x'",
+    ]
+    assert done.end == "the recipe cannot be used: 2 problems, listed above"
