@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import platform
 import shlex
 import shutil
 import signal
@@ -23,6 +22,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from debian import Apt, Unavailable, host_release, host_sources, mirror, quiet, reasons_against, run, say
 
 HOME = Path(os.environ.get("ISX_ENGINE_HOME", "/var/lib/isx-engine"))
 RUN = Path(os.environ.get("ISX_ENGINE_RUN", "/run/isx-engine"))
@@ -51,35 +52,8 @@ HOST_PACKAGES = (
         "libnfnetlink0",
     ),
 )
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 START_SECONDS = 60
 STOP_SECONDS = 30
-
-
-class EngineError(Exception):
-    """The engine cannot be had; the message says why and what to do instead."""
-
-
-def say(message: str) -> None:
-    print(message, file=sys.stderr, flush=True)
-
-
-def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command quietly; its output comes out only with a failure."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        check=False,
-        **{
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-            **options,
-        },
-    )
-    if done.returncode:
-        raise EngineError(f"{shlex.join(map(str, command))} failed ({done.returncode}):\n{(done.stdout or '').strip()}")
-    return done
 
 
 # --- which engine -----------------------------------------------------------------------------------------------
@@ -91,19 +65,10 @@ def own_docker_answers() -> bool:
     if not docker or not quiet(docker, "version"):
         return False
     if not quiet(docker, "buildx", "version"):
-        raise EngineError(
+        raise Unavailable(
             "Docker answers, but its buildx plugin is missing: install docker-buildx-plugin (or docker-buildx)."
         )
     return True
-
-
-def quiet(*command: str) -> bool:
-    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-        return (
-            subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=30).returncode
-            == 0
-        )
-    return False
 
 
 def exports() -> dict[str, str]:
@@ -119,75 +84,15 @@ def exports() -> dict[str, str]:
 
 
 def refuse_where_it_cannot_run() -> None:
-    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
-    reasons = [
-        reason
-        for reason, holds in (
-            ("this is not root", os.geteuid() != 0),
-            (
-                f"this is {release.get('PRETTY_NAME', platform.system())}, not Debian",
-                release.get("ID") != "debian",
-            ),
-            (f"this is {platform.machine()}, not x86-64", platform.machine() != "x86_64"),
-        )
-        if holds
-    ]
+    reasons = reasons_against()
     if reasons:
-        raise EngineError(
+        raise Unavailable(
             "No Docker engine answers, and a private one cannot be started: " + "; ".join(reasons) + ".\n"
             "Install Docker (https://docs.docker.com/engine/install/), or start it, and check with 'docker info'."
         )
 
 
 # --- install ----------------------------------------------------------------------------------------------------
-
-
-def host_sources() -> dict[str, str]:
-    """The mirrors that the host's own apt uses: suite -> address, its own release's suites first."""
-    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
-    rows = (line.split() for line in targets.stdout.splitlines())
-    return {release: uri for uri, release, component in rows if component == "main"}
-
-
-def host_release() -> str:
-    return platform.freedesktop_os_release()["VERSION_CODENAME"]
-
-
-def mirror() -> str:
-    """The address of the host's Debian mirror; it has every suite, not only the host's own."""
-    try:
-        return host_sources()[host_release()]
-    except KeyError:
-        raise EngineError(f"apt's sources name no mirror for Debian {host_release()}: add it to /etc/apt.") from None
-
-
-class Apt:
-    """A private apt for one suite: the host's mirror and keys, but lists, cache and state of its own."""
-
-    def __init__(self, suite: str) -> None:
-        self.folder = HOME / "apt" / suite
-        for part in ("lists/partial", "cache/archives/partial", "debs"):
-            (self.folder / part).mkdir(parents=True, exist_ok=True)
-        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-        (self.folder / "sources.list").write_text(f"deb {signed}{mirror()} {suite} main\n")
-        (self.folder / "status").touch()
-        places = {
-            "Dir::State": self.folder,
-            "Dir::State::lists": self.folder / "lists",
-            "Dir::State::status": self.folder / "status",
-            "Dir::Cache": self.folder / "cache",
-            "Dir::Etc::sourcelist": self.folder / "sources.list",
-            "Dir::Etc::sourceparts": "/dev/null",
-            "APT::Sandbox::User": "root",
-            "Acquire::Retries": "3",
-        }
-        self.options = [part for key, value in places.items() for part in ("-o", f"{key}={value}")]
-
-    def unpack(self, packages: tuple[str, ...], target: Path) -> None:
-        run("apt-get", *self.options, "update")
-        run("apt-get", *self.options, "download", *packages, cwd=self.folder / "debs")
-        for package in sorted((self.folder / "debs").glob("*.deb")):
-            run("dpkg", "-x", package, target)
 
 
 def install() -> None:
@@ -200,28 +105,28 @@ def install() -> None:
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir(parents=True)
         try:
-            Apt(suite).unpack(DOCKER_PACKAGES, target)
-            Apt(host_release()).unpack(HOST_PACKAGES, target)
+            Apt(suite, HOME).unpack(DOCKER_PACKAGES, target)
+            Apt(host_release(), HOME).unpack(HOST_PACKAGES, target)
             (target / "usr/sbin/iptables").symlink_to(iptables_that_works(target))
             for program in ("usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/docker", "usr/sbin/runc"):
                 run(target / program, "--version", env=engine_environment(target))
-        except EngineError as error:
+        except Unavailable as error:
             problems.append(f"Debian {suite}: {error}")
             continue
         target.rename(ROOT)
         shutil.rmtree(HOME / "apt", ignore_errors=True)
         return
-    raise EngineError("The packages of the private engine cannot be used:\n" + "\n".join(problems))
+    raise Unavailable("The packages of the private engine cannot be used:\n" + "\n".join(problems))
 
 
 def iptables_that_works(root: Path) -> str:
     """The nft or the legacy variant, whichever this kernel has."""
     environment = engine_environment(root)
     for variant in ("xtables-nft-multi", "xtables-legacy-multi"):
-        with contextlib.suppress(EngineError):
+        with contextlib.suppress(Unavailable):
             run(root / "usr/sbin" / variant, "iptables", "-t", "nat", "-L", "-n", env=environment)
             return variant
-    raise EngineError("this kernel has neither nftables nor iptables NAT, which containers need for their network")
+    raise Unavailable("this kernel has neither nftables nor iptables NAT, which containers need for their network")
 
 
 def engine_environment(root: Path) -> dict[str, str]:
@@ -297,18 +202,18 @@ def start() -> None:
 def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and daemon.poll() is None:
-        with contextlib.suppress(EngineError):
+        with contextlib.suppress(Unavailable):
             docker("version")
             return
         time.sleep(0.2)
     daemon.terminate()
     tail = "\n".join(LOG.read_text(errors="replace").splitlines()[-15:])
-    raise EngineError(f"The private engine did not start within {START_SECONDS} s; the end of {LOG}:\n{tail}")
+    raise Unavailable(f"The private engine did not start within {START_SECONDS} s; the end of {LOG}:\n{tail}")
 
 
 def import_base_image() -> None:
     """Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
-    with contextlib.suppress(EngineError):
+    with contextlib.suppress(Unavailable):
         docker("image", "inspect", BASE_IMAGE)
         return
     say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
@@ -382,7 +287,7 @@ def main(arguments: list[str]) -> int:
         else:
             say(__doc__ or "")
             return 64
-    except EngineError as error:
+    except Unavailable as error:
         say(str(error))
         return 1
     return 0

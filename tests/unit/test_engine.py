@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
+import debian
 import engine
 
 SOUND = {"uid": 0, "machine": "x86_64", "release": {"ID": "debian", "PRETTY_NAME": "Debian GNU/Linux 12 (bookworm)"}}
@@ -20,9 +21,9 @@ UBUNTU = {"ID": "ubuntu", "PRETTY_NAME": "Ubuntu 24.04 LTS"}
 
 
 def on_a_machine(monkeypatch, uid: int, machine: str, release: dict[str, str]) -> None:
-    monkeypatch.setattr(engine.os, "geteuid", lambda: uid)
-    monkeypatch.setattr(engine.platform, "machine", lambda: machine)
-    monkeypatch.setattr(engine.platform, "freedesktop_os_release", lambda: release, raising=False)
+    monkeypatch.setattr(debian.os, "geteuid", lambda: uid)
+    monkeypatch.setattr(debian.platform, "machine", lambda: machine)
+    monkeypatch.setattr(debian.platform, "freedesktop_os_release", lambda: release, raising=False)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +48,7 @@ REFUSALS = {
 @pytest.mark.parametrize("machine, reason", REFUSALS.values(), ids=REFUSALS)
 def test_refused_with_instructions(machine, reason, monkeypatch):
     on_a_machine(monkeypatch, **{**SOUND, **machine})
-    with pytest.raises(engine.EngineError) as caught:
+    with pytest.raises(engine.Unavailable) as caught:
         engine.refuse_where_it_cannot_run()
     assert str(caught.value) == (
         f"No Docker engine answers, and a private one cannot be started: {reason}\n"

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Run the image on a Slurm cluster: a job array with a part of the recordings each, then a job that gathers.
+
+    submit.py isx.sif INPUT OUTPUT --shards 50 --memory 8G --time 4:00:00 --sbatch=--partition=long -- --movie-tiff
+
+What follows `--` goes to the image (see `docker run isx --help`). The ids of the jobs are printed. The gather job
+runs if every shard succeeded, and then writes the final sentinel; else Slurm cancels it. `--redo` submits again only
+the shards that have no sentinel. Needs `sbatch`; standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SENTINEL = "done.marker"
+
+
+class SubmitError(Exception):
+    """Nothing can be submitted; the message says why."""
+
+
+def main(arguments: list[str]) -> int:
+    try:
+        options = parse(arguments)
+        check(options)
+        indices = to_run(options)
+        if not options.dry_run:
+            prepare(options, indices)
+        submit(options, indices)
+    except SubmitError as error:
+        print(f"submit.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    arguments, for_image = split_at_dashes(arguments)
+    summary, _, description = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        usage="submit.py IMAGE INPUT OUTPUT [--shards N] [OPTION...] [-- OPTION of the image...]",
+        description=f"{summary}\n\n{description}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("image", type=Path, help="a .sif file (Apptainer), or a folder (Charliecloud)")
+    parser.add_argument("input", type=Path, help="the folder of recordings")
+    parser.add_argument("output", type=Path, help="the folder of results, on a file system that all nodes share")
+    parser.add_argument("--shards", type=positive, help="into how many parts the recordings are divided")
+    parser.add_argument("--memory", default="4G", help="of each shard (default: %(default)s)")
+    parser.add_argument("--time", help="limit of each shard, as Slurm writes it: 4:00:00 (default: the partition's)")
+    parser.add_argument("--cpus", type=positive, default=1, help="cores of each shard (default: %(default)s)")
+    parser.add_argument("--at-once", type=positive, help="run at most so many shards at the same time")
+    parser.add_argument("--bind", type=Path, action="append", default=[], help="a folder that the image shall see too")
+    parser.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="any other option of sbatch")
+    parser.add_argument("--redo", action="store_true", help="only the shards that are not done, then gather")
+    parser.add_argument("--gather", action="store_true", help="only gather: the report, whatever failed")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands, submit nothing")
+    options = parser.parse_args(arguments)
+    options.for_image = for_image
+    for name in ("image", "input", "output"):
+        setattr(options, name, getattr(options, name).resolve())
+    options.bind = [folder.resolve() for folder in options.bind]
+    options.shards = options.shards or shards_of_earlier_run(options)
+    return options
+
+
+def split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
+    at = arguments.index("--") if "--" in arguments else len(arguments)
+    return arguments[:at], arguments[at + 1 :]
+
+
+def positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    return int(text)
+
+
+def check(options: argparse.Namespace) -> None:
+    """What would fail on every node fails here."""
+    if not options.image.exists():
+        raise SubmitError(f"there is no image {options.image}: 'make sif' builds one")
+    for folder in (options.input, *options.bind):
+        if not folder.is_dir():
+            raise SubmitError(f"{folder} is not a folder")
+    if not options.dry_run and not shutil.which("sbatch"):
+        raise SubmitError("there is no sbatch: submit from a machine of the cluster, or see --dry-run")
+    if options.image.is_dir():
+        with_colon = [path for path in (options.input, options.output, *options.bind) if ":" in str(path)]
+        if with_colon:
+            raise SubmitError(f"Charliecloud cannot mount a path with a colon: {with_colon[0]}")
+
+
+# --- which shards ---------------------------------------------------------------------------------------------------
+
+
+def sentinels(output: Path) -> dict[Path, tuple[int, int]]:
+    """The shards' sentinels, each with its index, from 1, and how many shards there were."""
+    pattern = re.compile(re.escape(SENTINEL) + r"\.(\d+)-of-(\d+)", re.ASCII)
+    matches = {file: pattern.fullmatch(file.name) for file in output.glob(SENTINEL + ".*")}
+    return {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
+
+
+def shards_of_earlier_run(options: argparse.Namespace) -> int:
+    counts = {count for _, count in sentinels(options.output).values()}
+    if not (options.redo or options.gather):
+        return 1
+    if len(counts) != 1:
+        raise SubmitError(f"{options.output} does not tell how many shards there were: say it with --shards")
+    return counts.pop()
+
+
+def to_run(options: argparse.Namespace) -> list[int]:
+    """Indices, from 0."""
+    if options.gather:
+        return []
+    done = set(sentinels(options.output).values()) if options.redo else set()
+    return [index for index in range(options.shards) if (index + 1, options.shards) not in done]
+
+
+def ranges(indices: Iterable[int]) -> str:
+    """As Slurm writes them: 0-3,7."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
+
+
+# --- what to submit -------------------------------------------------------------------------------------------------
+
+
+def container(options: argparse.Namespace) -> list[str]:
+    """The command that runs the image, as `docker run` would: nothing of the node but these folders, in or out."""
+    mounts = [(options.input, "/data", True), (options.output, "/output", False)]
+    mounts += [(folder, str(folder), True) for folder in options.bind]
+    if options.image.is_dir():
+        binds = [f"--bind={source}:{target}" for source, target, _ in mounts]
+        environment = ["--unset-env=*", f"--set-env={options.image}/ch/environment"]
+        command = ["ch-run", *environment, *binds, "--cd=/tmp", str(options.image), "--"]
+        command += ["python", "/app/bootstrap.py"]
+    else:
+        program = next(filter(shutil.which, ("apptainer", "singularity")), "apptainer")
+        command = [program, "--quiet", "run", "--containall", "--no-eval", "--pwd", "/tmp"]
+        for source, target, read_only in mounts:
+            quoted = '"source=' + str(source).replace('"', '""') + '"'  # it is a line of CSV
+            command += ["--mount", f"type=bind,{quoted},destination={target}" + (",ro" if read_only else "")]
+        command.append(str(options.image))
+    return [str(HERE / "with-scratch.sh"), *command, *options.for_image]
+
+
+def sbatch(script: str, options: argparse.Namespace, *of_sbatch: str) -> list[str]:
+    log = str(options.output / "logs/slurm").replace("%", "%%")
+    number = "%A_%a" if script == "array.sh" else "%j"
+    common = ["--parsable", f"--output={log}/{number}.log", "--open-mode=append", f"--mem={options.memory}"]
+    return [
+        *("sbatch", *common, *of_sbatch, *options.sbatch),
+        *(str(HERE / script), str(options.shards), *container(options)),
+    ]
+
+
+def array_command(options: argparse.Namespace, indices: Sequence[int]) -> list[str]:
+    array = f"--array={ranges(indices)}" + (f"%{options.at_once}" if options.at_once else "")
+    limit = [f"--time={options.time}"] if options.time else []
+    return sbatch("array.sh", options, array, f"--cpus-per-task={options.cpus}", *limit)
+
+
+def gather_command(options: argparse.Namespace, after: str) -> list[str]:
+    dependency = [f"--dependency=afterok:{after}", "--kill-on-invalid-dep=yes"] if after else []
+    return sbatch("gather.sh", options, *dependency)
+
+
+def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
+    """Folders, and no sentinel that speaks for a run before this one."""
+    (options.output / "logs/slurm").mkdir(parents=True, exist_ok=True)
+    (options.output / SENTINEL).unlink(missing_ok=True)
+    for file, (index, count) in sentinels(options.output).items():
+        if count != options.shards or index - 1 in indices:
+            file.unlink()
+
+
+def submit(options: argparse.Namespace, indices: Sequence[int]) -> None:
+    array = ""
+    if indices:
+        array = run(array_command(options, indices), options.dry_run, "ARRAY")
+        print(f"shards {array} ({ranges(index + 1 for index in indices)} of {options.shards})")
+    print(f"gather {run(gather_command(options, array), options.dry_run, 'GATHER')}")
+
+
+def run(command: list[str], dry_run: bool, name: str) -> str:
+    """Submit, and return the job's id."""
+    if dry_run:
+        print(shlex.join(command))
+        return name
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SubmitError(f"sbatch refuses ({done.returncode}): {done.stderr.strip()}")
+    return done.stdout.strip().partition(";")[0]
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

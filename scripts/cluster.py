@@ -1,0 +1,135 @@
+#!/usr/bin/env python3
+"""Slurm and Apptainer for machines that have none (Debian, root, x86-64): to build a .sif, and for the cluster tests.
+
+    cluster.py env     print the PATH with which `apptainer` (or, where it cannot be had, Charliecloud's `ch-run`) and
+                       Slurm's commands are found; nothing is printed where the machine has an Apptainer of its own
+
+They are Debian's packages, unpacked into a folder of this project's and not installed. Apptainer is only in unstable
+and needs a newer C library than Debian 12 has, so it brings its own. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from debian import Apt, HostApt, Unavailable, reasons_against, run, say
+
+HOME = Path(os.environ.get("ISX_CLUSTER_HOME", "/var/lib/isx-cluster"))
+ROOT = HOME / "root"  # of the host's own release
+NEWER = HOME / "newer"  # of unstable
+LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
+APPTAINER = NEWER / "usr/bin/apptainer"
+SLURM = ROOT / "usr/sbin/slurmctld-wlm"
+PATHS = (NEWER / "usr/bin", ROOT / "usr/bin", ROOT / "bin")
+
+NEWER_PACKAGES = ("apptainer", "libc6", "libseccomp2", "libsqlite3-0")
+HOST_PACKAGES = (
+    *("slurm-wlm", "munge"),
+    *("squashfuse", "squashfs-tools", "uidmap", "fuse3"),  # what Apptainer calls
+    *("charliecloud-runtime", "patchelf"),
+)
+# Apptainer looks for its parts relative to itself; these put its /etc and /var where it looks.
+MENDING_LINKS = {"usr/etc": "../etc", "usr/var": "../var", "usr/lib/etc": "../../etc", "usr/lib/var": "../../var"}
+
+
+def own_apptainer() -> str | None:
+    return shutil.which("apptainer") or shutil.which("singularity")
+
+
+def refuse_where_it_cannot_run() -> None:
+    reasons = reasons_against()
+    if reasons:
+        raise Unavailable(
+            "There is no Apptainer, and a private one cannot be had: " + "; ".join(reasons) + ".\n"
+            "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html)."
+        )
+
+
+def install() -> None:
+    """Unpack Slurm, Charliecloud and, where it runs, Apptainer once; folders bear their final names when they work."""
+    refuse_where_it_cannot_run()
+    HOME.mkdir(parents=True, exist_ok=True)
+    with (HOME / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        install_what_is_missing()
+
+
+def install_what_is_missing() -> None:
+    if not ROOT.exists():
+        partial = empty(ROOT)
+        HostApt(HOME).unpack(HOST_PACKAGES, partial)
+        for program in elf_programs(partial):
+            use_libraries(program, own_libraries(ROOT))
+        partial.rename(ROOT)
+        run(SLURM, "-V")
+    if not NEWER.exists():
+        try:
+            install_apptainer()
+        except Unavailable as error:
+            say(f"Apptainer cannot be had; Charliecloud takes its place. {error}")
+    shutil.rmtree(HOME / "apt", ignore_errors=True)
+
+
+def install_apptainer() -> None:
+    partial = empty(NEWER)
+    Apt("unstable", HOME).unpack(NEWER_PACKAGES, partial)
+    for link, target in MENDING_LINKS.items():
+        (partial / link).symlink_to(target)
+    for program in (partial / "usr/bin/apptainer", partial / LIBRARIES / "apptainer/bin/starter"):
+        use_libraries(program, [NEWER / LIBRARIES], interpreter=NEWER / LIBRARIES / "ld-linux-x86-64.so.2")
+    partial.rename(NEWER)
+    try:
+        say(f"Apptainer {run(APPTAINER, 'version').stdout.strip()} from Debian unstable.")
+    except Unavailable:
+        shutil.rmtree(NEWER)
+        raise
+
+
+def empty(final: Path) -> Path:
+    partial = final.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def own_libraries(root: Path) -> list[Path]:
+    return [root / LIBRARIES, root / "lib/x86_64-linux-gnu", root / LIBRARIES / "slurm-wlm"]
+
+
+def elf_programs(root: Path) -> Iterator[Path]:
+    """The programs that came from packages, but for patchelf, which must not change itself."""
+    for folder in ("bin", "sbin", "usr/bin", "usr/sbin"):
+        for file in sorted((root / folder).glob("*")):
+            if not file.is_symlink() and file.name != "patchelf" and file.read_bytes()[:4] == b"\x7fELF":
+                yield file
+
+
+def use_libraries(program: Path, folders: list[Path], interpreter: Path | None = None) -> None:
+    """Have a program find its libraries in these folders, whatever the environment says, as plain users run it too."""
+    patchelf = next(root / "usr/bin/patchelf" for root in (ROOT, ROOT.with_suffix(".partial")) if root.exists())
+    loader = ("--set-interpreter", interpreter) if interpreter else ()
+    run(patchelf, *loader, "--force-rpath", "--set-rpath", ":".join(map(str, folders)), program)
+
+
+def main(arguments: list[str]) -> int:
+    if arguments != ["env"]:
+        say(__doc__ or "")
+        return 64
+    try:
+        if not own_apptainer():
+            install()
+            print(f'export PATH="$PATH":{shlex.quote(":".join(map(str, PATHS)))}')
+    except Unavailable as error:
+        say(str(error))
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,140 @@
+"""Programs from Debian's packages, unpacked into a private folder and not installed. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class Unavailable(Exception):
+    """What is asked for cannot be had here; the message says why and what to do instead."""
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run a command quietly; its output comes out only with a failure."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        check=False,
+        **{
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.STDOUT,
+            "text": True,
+            **options,
+        },
+    )
+    if done.returncode:
+        raise Unavailable(f"{shlex.join(map(str, command))} failed ({done.returncode}):\n{(done.stdout or '').strip()}")
+    return done
+
+
+def quiet(*command: str) -> bool:
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        return (
+            subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=30).returncode
+            == 0
+        )
+    return False
+
+
+def reasons_against() -> list[str]:
+    """Why packages cannot be unpacked and run as a daemon needs it on this machine; empty where they can."""
+    release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
+    return [
+        reason
+        for reason, holds in (
+            ("this is not root", os.geteuid() != 0),
+            (
+                f"this is {release.get('PRETTY_NAME', platform.system())}, not Debian",
+                release.get("ID") != "debian",
+            ),
+            (f"this is {platform.machine()}, not x86-64", platform.machine() != "x86_64"),
+        )
+        if holds
+    ]
+
+
+def host_sources() -> dict[str, str]:
+    """The mirrors that the host's own apt uses: suite -> address, its own release's suites first."""
+    targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
+    rows = (line.split() for line in targets.stdout.splitlines())
+    return {release: uri for uri, release, component in rows if component == "main"}
+
+
+def host_release() -> str:
+    return platform.freedesktop_os_release()["VERSION_CODENAME"]
+
+
+def mirror() -> str:
+    """The address of the host's Debian mirror; it has every suite, not only the host's own."""
+    try:
+        return host_sources()[host_release()]
+    except KeyError:
+        raise Unavailable(f"apt's sources name no mirror for Debian {host_release()}: add it to /etc/apt.") from None
+
+
+class Apt:
+    """A private apt for one suite: the host's mirror and keys, but lists, cache and state of its own."""
+
+    def __init__(self, suite: str, home: Path) -> None:
+        self.folder = home / "apt" / suite
+        for part in ("lists/partial", "cache/archives/partial", "debs"):
+            (self.folder / part).mkdir(parents=True, exist_ok=True)
+        (self.folder / "status").touch()
+        places = {
+            "Dir::State": self.folder,
+            "Dir::State::lists": self.folder / "lists",
+            "Dir::Cache": self.folder / "cache",
+            "APT::Sandbox::User": "root",
+            "Acquire::Retries": "3",
+            **self.sources_and_status(suite),
+        }
+        self.options = [part for key, value in places.items() for part in ("-o", f"{key}={value}")]
+
+    def sources_and_status(self, suite: str) -> dict[str, object]:
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        (self.folder / "sources.list").write_text(f"deb {signed}{mirror()} {suite} main\n")
+        return {
+            "Dir::State::status": self.folder / "status",
+            "Dir::Etc::sourcelist": self.folder / "sources.list",
+            "Dir::Etc::sourceparts": "/dev/null",
+        }
+
+    def unpack(self, packages: tuple[str, ...], target: Path) -> None:
+        """These packages alone, without what they depend on."""
+        run("apt-get", *self.options, "update")
+        run("apt-get", *self.options, "download", *packages, cwd=self.folder / "debs")
+        unpack_all(self.folder / "debs", target)
+
+
+class HostApt(Apt):
+    """The host's own sources, and what it has installed, but lists and cache of its own: nothing is installed."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__("host", home)
+
+    def sources_and_status(self, suite: str) -> dict[str, object]:
+        return {"Dir::State::status": "/var/lib/dpkg/status"}
+
+    def unpack(self, packages: tuple[str, ...], target: Path) -> None:
+        """These packages, and what they depend on and the host lacks."""
+        run("apt-get", *self.options, "update")
+        quick = ("--download-only", "--reinstall", "--no-install-recommends", "--yes")
+        run("apt-get", *self.options, "install", *quick, *packages)
+        unpack_all(self.folder / "cache/archives", target)
+
+
+def unpack_all(debs: Path, target: Path) -> None:
+    for package in sorted(debs.glob("*.deb")):
+        run("dpkg", "-x", package, target)
