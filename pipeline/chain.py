@@ -89,13 +89,17 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
     chosen, problems = _chosen(step, by_name)
     slots: list[list[Stream]] = [[] for _ in step.algorithm.takes]
     for stream in chosen:
-        for slot, takes in zip(slots, step.algorithm.takes):
-            if stream.kind in takes.kinds and (takes.several or not slot):
-                slot.append(stream)
-                break
-        else:
-            if not _is_side_product(stream, chosen):
-                problems.append(f"from names {KIND_NAMES[stream.kind]} that {step.name} does not take")
+        fits = (
+            slot
+            for slot, takes in zip(slots, step.algorithm.takes)
+            if stream.kind in takes.kinds and (takes.several or not slot)
+        )
+        next(fits, []).append(stream)
+    used = {stream.step for slot in slots for stream in slot}
+    for stream in chosen:  # of a step that makes several kinds, one that is taken suffices
+        if stream.step not in used:
+            used.add(stream.step)
+            problems.append(f"from names {KIND_NAMES[stream.kind]} that {step.name} does not take")
     for slot, takes in zip(slots, step.algorithm.takes):
         if slot or takes.optional or problems:
             continue
@@ -140,11 +144,6 @@ def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream],
             streams = []
         chosen += streams
     return chosen, problems
-
-
-def _is_side_product(stream: Stream, chosen: Sequence[Stream]) -> bool:
-    """`from` names a step; of a step that makes several kinds, those that are not taken do not matter."""
-    return any(other.step == stream.step and other.kind != stream.kind for other in chosen)
 
 
 def _names_of(streams: Sequence[Stream], by_name: dict[str, list[Stream]]) -> list[str]:

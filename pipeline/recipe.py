@@ -303,6 +303,9 @@ class _Reader:
             *zip(arguments.kwonlyargs, arguments.kw_defaults),
         ]
         settable = {argument.arg: None if default is None else (_literal(default),) for argument, default in pairs}
+        for taken in sorted({*settable} & {*STEP_KEYS, *PYTHON_KEYS}):
+            self.problem("python", f"{name} has a parameter {taken!r}, which is a key of every step: rename it")
+            return None
         self._parameters(step, table, settable, {}, settable, takes_any=arguments.kwarg is not None)
         step.defaults = {}  # the function has its own
         return step

@@ -35,6 +35,7 @@ from runner.isxd import BadRecording, check
 INDEX = ".steps.json"
 WORK = ".work"  # what a step writes lies here until it is whole
 RULES = 1  # counted up when the runner comes to call a function in another way
+LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
 SPARE = 1.05  # for the inspect results of the products
 
 
@@ -199,6 +200,7 @@ def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
     planned, _ = plan(recipe.steps, job["kind"])
     store = Store(staging, Path(job["results"]) if job.get("results") else None)
     this = Run(recipe, planned, kept(planned, recipe.keep), inputs, job["stem"], store, context)
+    _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)
@@ -207,6 +209,14 @@ def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
         _run_step(this, index, _part_of_progress(context.progress, number, len(todo) + 1))
         _drop_used(this, [later for later in todo if later > index])
     return _results(this, job, _part_of_progress(context.progress, len(todo), len(todo) + 1))
+
+
+def _check_names(this: Run) -> None:
+    """Before hours of work, not after. Raises Unusable."""
+    names = [name for each in this.planned for stream in each.made for name in this.names(stream)]
+    longest = max(names, key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise Unusable(f"a product would be called {longest}, which is too long: shorten the recording's name")
 
 
 def _fingerprints(this: Run) -> list[str]:
@@ -325,7 +335,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         raise Unusable(f"{label}: {error}") from error
     except MemoryError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
     expected = {name for stream in each.made for name in this.names(stream)}
     entry = Entry(
@@ -470,7 +480,7 @@ def _check_products(this: Run, each: PlannedStep, work: Path) -> None:
             raise Unusable(f"it ended without an error, but wrote no {missing[0]}")
 
 
-def _why(error: Exception, step: Step) -> str:
+def _why(error: BaseException, step: Step) -> str:
     """For a step in Python also where, in its own file."""
     text = str(error).strip()
     if text.startswith("Error calling C library function"):

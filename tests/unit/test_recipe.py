@@ -110,6 +110,7 @@ WRONG_STEPS = [
     ("[[step]]\nuse = 'preprocess'\n[[step]]\nuse = 'event_detection'", 5, "event_detection needs a cell set, and no earlier"),
     (CELLS + "[[step]]\nuse = 'auto_accept_reject'", 6, "auto_accept_reject needs an event set, and no earlier step makes one"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'pca_ica'", 8, "from names a cell set that dff does not take"),
+    (EVENTS + "[[step]]\nuse = 'deconvolve_cellset'\n[[step]]\nuse = 'dff'\nfrom = 'deconvolve_cellset'", 12, "from names a cell set that dff does not take"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'pca'", 8, "from names 'pca', which is no earlier step; did you mean 'pca_ica'?"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'dff'", 8, "from names 'dff', which is no earlier step: it comes later"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 3", 8, "from must be the name of an earlier step, or a list of names"),
@@ -141,6 +142,7 @@ WRONG_STEPS = [
     ("[[step]]\npython = 'steps.py:smoth'", 4, "has no function 'smoth'; did you mean 'smooth'?"),
     ("[[step]]\npython = 'steps.py:short'", 4, "short must take (inputs, outputs, context) and then its parameters; it takes (inputs)"),
     ("[[step]]\npython = 'steps.py:smooth'", 3, "smooth needs width"),
+    ("[[step]]\npython = 'steps.py:clash'", 4, "clash has a parameter 'name', which is a key of every step: rename it"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nwdith = 2", 6, "smooth has no parameter 'wdith'; did you mean 'width'?"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nhow = 2", 6, "how must be a text, not 2"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\ntakes = 'moive'", 6, "did you mean 'movie'?"),
@@ -155,6 +157,7 @@ WRONG_STEPS = [
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "steps.py").write_text(
         "def smooth(inputs, outputs, context, width, *, how='mean'):\n    pass\n\n\ndef short(inputs):\n    pass\n"
+        "\n\ndef clash(inputs, outputs, context, name='x'):\n    pass\n"
     )
     (tmp_path / "broken.py").write_text("def run(inputs, outputs, context):\n    return (\n")
     return tmp_path

@@ -480,6 +480,10 @@ def dies(inputs, outputs, context):
     os.kill(os.getpid(), 9)
 
 
+def quits(inputs, outputs, context):
+    raise SystemExit("enough")
+
+
 def garbage(inputs, outputs, context):
     outputs[0].write_bytes(b"garbage")
 """
@@ -521,6 +525,7 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
         ("fails", "step 1 (fails) failed: ValueError: no cells (steps.py, line 24)"),
         ("forgets", "step 1 (forgets): it ended without an error, but wrote no mouse-forgets.isxd"),
         ("mistakes", "step 1 (mistakes): it should write movies, but mouse-mistakes.isxd is"),
+        ("quits", "step 1 (quits) failed: SystemExit: enough (steps.py, line 42)"),
         ("garbage", "step 1 (garbage) left an unusable mouse-garbage.isxd: "),
     ],
 )
@@ -670,6 +675,14 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
         "the products of the recipe take about 3.87e-05 GB and 1.02e-06 GB are free on the output's disk: free some, "
         'or write keep = "last" in the recipe, which takes 2.58e-05 GB'
     )
+
+
+def test_a_name_that_grows_too_long(bench: Bench, steps: Path, movie: Path) -> None:
+    source = bench.folder / f"{'m' * 195}.isxd"
+    source.write_bytes(movie.read_bytes())
+    done = bench.run(BRIGHTEN.format(2).replace("BR", "x" * 40), source, api=False)
+    assert done.reason.startswith("a product would be called mmm")
+    assert done.reason.endswith(".isxd, which is too long: shorten the recording's name")
 
 
 def test_a_kind_that_the_recipe_does_not_take(bench: Bench, steps: Path, cells: Path) -> None:
