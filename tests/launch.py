@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -12,6 +13,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
+API = Path(
+    importlib.util.find_spec("isx").origin
+).parent.parent  # site-packages or the baked tree
 TIMEOUT = 120
 SCHEDULERS = ("SLURM_", "JOB_", "SHARD")  # of the machine that runs the tests: not for the runs that are tested
 

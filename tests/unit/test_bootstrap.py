@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import ctypes
 import json
 import os
 import shutil
 import stat
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
 from runner.settings import ACTIONS, OPTIONS
-from tests.launch import ROOT, bootstrap, environment, run, tree
+from tests.launch import API, ROOT, bootstrap, environment, run, tree
 
 NOBODY = 65534
+MS_REMOUNT = 32  # mount(2)
 
 
 def put(samples: Path, name: str, *targets: Path) -> None:
@@ -281,7 +282,7 @@ def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
     package = tmp_path / "api" / "isx"
     (package / "lib").mkdir(parents=True)
     (package / "__init__.py").write_text("raise ImportError('half an API')\n")
-    real = Path(sysconfig.get_paths()["platlib"], "isx", "lib", "libisxpublicapi.so")
+    real = API / "isx/lib/libisxpublicapi.so"
     if how == "import fails":
         (package / "lib").rmdir()
         (package / "lib").symlink_to(real.parent)
@@ -328,7 +329,7 @@ def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A run as a user without rights, which root alone can start; with an interpreter that this user may execute."""
     if os.getuid() != 0:
         pytest.skip("only root can start a process as another user, and is itself denied nothing")
-    env = environment({"PYTHONPATH": sysconfig.get_paths()["platlib"], "LOG_FORMAT": "text"})
+    env = environment({"PYTHONPATH": str(API), "LOG_FORMAT": "text"})
     for python in (sys.executable, "/usr/bin/python3"):
         try:
             return subprocess.run(
@@ -375,10 +376,9 @@ def test_output_that_is_a_file(samples, input, output):
 def test_full_disk_is_a_clear_failure(samples, input, open_tmp):
     """On a file system of 40 KB, which root alone can mount."""
     put(samples, "part1.isxd", input / "a.isxd")
-    mount = ["mount", "-t", "tmpfs", "-o", "size=40k", "tmpfs", str(open_tmp)]
-    mounted = subprocess.run(mount, capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip(f"cannot mount a small file system: {mounted.stderr.decode().strip()}")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", bytes(open_tmp), b"tmpfs", 0, b"size=40k"):
+        pytest.skip(f"cannot mount a small file system: {os.strerror(ctypes.get_errno())}")
     try:
         done = run(input, open_tmp)
         assert done.code == 1, done.stderr
@@ -391,11 +391,11 @@ def test_full_disk_is_a_clear_failure(samples, input, open_tmp):
         assert done.code == 73, done.stderr
         assert f"no space is left in {open_tmp}: free some and run again" in done.end
         (open_tmp / "ballast").unlink()
-        subprocess.run(["mount", "-o", "remount,size=16m", str(open_tmp)], check=True)
+        assert libc.mount(b"tmpfs", bytes(open_tmp), b"tmpfs", MS_REMOUNT, b"size=16m") == 0
         assert run(input, open_tmp).code == 0
         assert not list(open_tmp.glob("a/.*")), "nothing half-written is left"
     finally:
-        subprocess.run(["umount", str(open_tmp)], check=True)
+        assert libc.umount2(bytes(open_tmp), 0) == 0
 
 
 def test_sentinel_that_is_a_folder(samples, input, output):

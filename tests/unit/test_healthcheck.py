@@ -8,16 +8,13 @@ import shutil
 import signal
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from runner import heartbeat
-from tests.launch import ROOT, command, environment, start
-
-SITE = Path(sysconfig.get_paths()["platlib"])
+from tests.launch import API, ROOT, command, environment, start
 
 
 @pytest.fixture
@@ -28,14 +25,14 @@ def image(tmp_path: Path) -> Path:
         shutil.copy(ROOT / name, tmp_path / "app")
     shutil.copytree(ROOT / "runner", tmp_path / "app" / "runner", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("isx", "isx.libs"):
-        shutil.copytree(SITE / name, tmp_path / "api" / name, ignore=shutil.ignore_patterns("__pycache__", "test"))
+        shutil.copytree(API / name, tmp_path / "api" / name, ignore=shutil.ignore_patterns("__pycache__", "test"))
     return tmp_path
 
 
 def check(image: Path, *arguments: str, python: str = sys.executable, **options: object) -> tuple[int, dict]:
     done = subprocess.run(
         [python, str(image / "app/healthcheck.py"), *arguments],
-        env=environment({"PYTHONPATH": f"{image / 'api'}{os.pathsep}{SITE}"}),
+        env=environment({"PYTHONPATH": f"{image / 'api'}{os.pathsep}{API}"}),
         capture_output=True,
         text=True,
         timeout=60,
