@@ -614,7 +614,7 @@ def test_killed_while_publishing(bench: Bench, steps: Path, movie: Path) -> None
     """Some products are published already, others are not, the record is not: nothing is done again or lost."""
     done = bench.run(BRIGHTEN.format(2) + TABLE, movie)
     bench.results.mkdir(parents=True)
-    for name in done.products[: len(done.products) // 2]:
+    for name in ("mouse-BR.isxd", "mouse-BR-mean.tif"):
         (bench.staging / name).replace(bench.results / name)
     again = bench.run(BRIGHTEN.format(2) + TABLE, movie)
     assert again.steps_run == []
