@@ -49,6 +49,10 @@ lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releas
 lock-check: ## Fail if a lock does not follow from its requirements.in
 	@$(BAKE) lock-check
 
+.PHONY: lock-audit
+lock-audit: ## Report known vulnerabilities of the lock, where the network allows
+	@$(BAKE) lock-audit
+
 .PHONY: engine-env
 engine-env: ## Print the shell exports with which plain docker reaches the engine that Make uses
 	@$(PYTHON) scripts/engine.py env

@@ -224,6 +224,14 @@ target "lock" {
   output          = ["type=local,dest=."]
 }
 
+target "lock-audit" {
+  inherits        = ["_tests"]
+  description     = "Known vulnerabilities of the lock, as the package index reports them."
+  target          = "lock-audit"
+  no-cache-filter = ["lock-audit"]
+  output          = ["type=cacheonly"]
+}
+
 target "lock-check" {
   inherits        = ["_tests"]
   description     = "Fail if a lock does not follow from its requirements.in."
