@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import figures, metadata, tables, tiff
+from pipeline import export, figures, metadata, tables, tiff
 from pipeline.adapter import Context, Outcome
 from pipeline.statistics import MovieStatistics, movie_statistics
 from runner import isxd
@@ -46,6 +46,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
+    _export(recording, layout, valid, found, out, stem, timing.period.secs_float, pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
@@ -61,6 +62,27 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "file_metadata": isxd.read_footer(recording),
         },
     )
+
+
+def _export(
+    recording: Path,
+    layout: isxd.MovieLayout,
+    valid: np.ndarray,
+    found: MovieStatistics | None,
+    out: Path,
+    stem: str,
+    period_s: float,
+    pixel_um: tuple[float, float],
+    context: Context,
+) -> None:
+    """The movie in other formats, as asked for."""
+    if context.options.movie_tiff:
+        target = out / f"{stem}-movie.tif"
+        export.to_tiff(recording, layout, valid, target, pixel_um, period_s, context.progress)
+    if context.options.movie_mp4 and found:
+        grey_range = (float(np.nanpercentile(found.min, 0.5)), float(np.nanpercentile(found.max, 99.5)))
+        target = out / f"{stem}-movie.mp4"
+        export.to_mp4(recording, layout, valid, target, grey_range, period_s, context.threads, context.progress)
 
 
 def sample_status(layout: isxd.MovieLayout) -> np.ndarray:

@@ -36,7 +36,7 @@ from runner.isxd import BadRecording, MovieLayout
 
 BAND = 8192  # px of a frame that are worked on at a time
 BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a second-level cache
-SLAB_BYTES = 64 << 20  # of the file, between the visits to a band: large, so that a band's sums are seldom fetched
+SLAB_BYTES = 80 << 20  # of the file, between the visits to a band: large, so that a band's sums are seldom fetched
 PROCESS_BYTES = 192 << 20  # of the file, below which starting one more process does not pay
 GREW_SHORTER = 3  # exit code of a process that found the file too short
 PR_SET_PDEATHSIG = 1
@@ -103,14 +103,10 @@ def _part(
     with path.open("rb", buffering=0) as file:
         frames = _Frames(file, path, layout, first, last)
         sums = _Sums(frames)
-        n_slab = min(
-            120, max(BLOCK, SLAB_BYTES // layout.stride)
-        )  # 120 differences of 16 bits add up to less than 2^24
-        for start in range(0, layout.n_stored, n_slab):
-            stop = min(start + n_slab, layout.n_stored)
-            frames.prefetch(stop, n_slab)
-            for pixel in range(0, frames.n_pixels, BAND):
-                sums.add(slice(start, stop), slice(pixel, min(pixel + BAND, frames.n_pixels)))
+        for start in range(0, layout.n_stored, sums.n_slab):
+            stop = min(start + sums.n_slab, layout.n_stored)
+            frames.prefetch(stop, sums.n_slab)
+            sums.add(start, stop)
             progress(stop / layout.n_stored)
     return sums.part()
 
@@ -150,7 +146,8 @@ class _Frames:
         for i in range(9):
             self.read((2 * i + 1) * n // 18, 0, nine[i : i + 1])
         thirds = [_median_of_three(*nine[i::3]) for i in range(3)]
-        return np.nan_to_num(_median_of_three(*thirds), posinf=0, neginf=0)
+        middle = _median_of_three(*thirds)
+        return np.nan_to_num(middle, copy=False, posinf=0, neginf=0) if self.dtype.kind == "f" else middle
 
 
 def _median_of_three(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -158,73 +155,92 @@ def _median_of_three(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 class _Sums:
-    """The running sums of a pass, and the buffers that it works in."""
+    """The running sums of a pass, and the buffers that it works in.
+
+    d = x - r, relative to the reference; c is the mean of r.
+    """
 
     def __init__(self, frames: _Frames) -> None:
         n, n_frames, dtype = frames.n_pixels, frames.layout.n_stored, frames.dtype
         self.frames = frames
         self.reference = frames.reference()
         self.centre = float(np.rint(self.reference.mean(dtype=np.float64)))
-        self.centred = self.reference.astype(np.float32) - np.float32(self.centre)
+        self.centred = self.reference.astype(np.float32) - np.float32(self.centre)  # r - c
+        exact = self.centred.astype(np.float64)
+        self.centred_sum, self.centred_squared = exact.sum(), exact @ exact
         self.is_float = dtype.kind == "f"
         self.levels = SATURATION[frames.layout.dtype]
+        self.bands = [slice(pixel, min(pixel + BAND, n)) for pixel in range(0, n, BAND)]
+        # So many differences of 16 bits add up to less than 2^24.
+        self.n_slab = min(120, max(BLOCK, SLAB_BYTES // frames.layout.stride))
 
         low, high = (-np.inf, np.inf) if self.is_float else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         self.min, self.max = np.full(n, high, dtype), np.full(n, low, dtype)
         self.sum, self.sum_squared = np.zeros(n), np.zeros(n)  # of d, over frames
-        self.frame_min, self.frame_max = np.full(n_frames, high, dtype), np.full(n_frames, low, dtype)
+        self.frame_min, self.frame_max = np.empty(n_frames, dtype), np.empty(n_frames, dtype)
         self.frame_sum, self.frame_squared = np.zeros(n_frames), np.zeros(n_frames)  # of x - c, over pixels
         self.frame_saturated = np.zeros((len(self.levels), n_frames))
+
+        # Of a slab, each band's part of each frame: added up once a slab, as small operations cost most by being many.
+        self.low, self.high = np.empty((2, len(self.bands), self.n_slab), dtype)
+        self.d_sum = np.empty((len(self.bands), self.n_slab))
+        self.d_centred, self.d_squared = np.empty((2, len(self.bands), self.n_slab), np.float32)
 
         self.x, self.d = np.empty(BLOCK * BAND, dtype), np.empty(BLOCK * BAND, np.float32)
         self.ones = np.ones(max(BLOCK, BAND), np.float32)
 
-    def add(self, frames: slice, pixels: slice) -> None:
-        """A band of pixels of a slab of frames, block by block."""
-        n = pixels.stop - pixels.start
-        reference, centred = self.reference[pixels], self.centred[pixels]
-        centred_squared = float(np.square(centred, dtype=np.float64).sum())
-        centred_sum = float(centred.sum(dtype=np.float64))
-        reference_max = reference.max()
-        low, high = self.min[pixels], self.max[pixels]
-        d_sum, d_squared = np.zeros(n, np.float32), np.zeros(n, np.float32)
-        for first in range(frames.start, frames.stop, BLOCK):
-            k = min(BLOCK, frames.stop - first)
-            here = slice(first, first + k)
-            x, d = self.x[: k * n].reshape(k, n), self.d[: k * n].reshape(k, n)
-            over_frames, over_pixels = self.ones[:k], self.ones[:n]
-            self.frames.read(first, pixels.start, x)
+    def add(self, start: int, stop: int) -> None:
+        """The frames from `start` to `stop`, a slab, band by band."""
+        for i, pixels in enumerate(self.bands):
+            self._add_band(start, stop, i, pixels)
+        n, slab = stop - start, slice(start, stop)
+        self.frame_min[slab] = self.low[:, :n].min(axis=0)
+        self.frame_max[slab] = self.high[:, :n].max(axis=0)
+        self.frame_sum[slab] = self.d_sum[:, :n].sum(axis=0) + self.centred_sum
+        self.frame_squared[slab] = self.d_squared[:, :n].sum(axis=0, dtype=np.float64) + self.centred_squared
+        self.frame_squared[slab] += 2 * self.d_centred[:, :n].sum(axis=0, dtype=np.float64)
 
-            frame_max = x.max(axis=1)
-            np.maximum(self.frame_max[here], frame_max, out=self.frame_max[here])
-            np.minimum(self.frame_min[here], x.min(axis=1), out=self.frame_min[here])
-            np.maximum(high, x.max(axis=0), out=high)
-            np.minimum(low, x.min(axis=0), out=low)
-            highest = max(frame_max.max(), reference_max)
+    def _add_band(self, start: int, stop: int, i: int, pixels: slice) -> None:
+        n = pixels.stop - pixels.start
+        reference, centred, over_pixels = self.reference[pixels], self.centred[pixels], self.ones[:n]
+        low, high, reference_high = self.min[pixels], self.max[pixels], reference.max()
+        extreme, total = np.empty(n, self.x.dtype), np.empty(n, np.float32)
+        d_sum, d_squared = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        for first in range(0, stop - start, BLOCK):
+            k = min(BLOCK, stop - start - first)
+            here, over_frames = slice(first, first + k), self.ones[:k]
+            x, d = self.x[: k * n].reshape(k, n), self.d[: k * n].reshape(k, n)
+            self.frames.read(start + first, pixels.start, x)
+
+            np.minimum.reduce(x, axis=1, out=self.low[i, here])
+            np.maximum.reduce(x, axis=1, out=self.high[i, here])
+            np.minimum(low, np.minimum.reduce(x, axis=0, out=extreme), out=low)
+            np.maximum(high, np.maximum.reduce(x, axis=0, out=extreme), out=high)
+            highest = max(self.high[i, here].max(), reference_high)
             for saturated, level in zip(self.frame_saturated, self.levels):
                 if highest >= level:
-                    saturated[here] += np.count_nonzero(x == level, axis=1)
+                    saturated[start + first : start + first + k] += np.count_nonzero(x == level, axis=1)
 
             _difference(x, reference, highest, out=d)
-            d_sum += over_frames @ d
-            self.frame_sum[here] += self._frame_sums(d, highest) + centred_sum
-            self.frame_squared[here] += 2.0 * (d @ centred) + centred_squared
-            np.multiply(d, d, out=d)
-            d_squared += over_frames @ d
-            self.frame_squared[here] += d @ over_pixels
+            np.add(d_sum, np.matmul(over_frames, d, out=total), out=d_sum)
+            self.d_sum[i, here] = self._frame_sums(d, highest)
+            np.matmul(d, centred, out=self.d_centred[i, here])
+            np.square(d, out=d)
+            np.add(d_squared, np.matmul(over_frames, d, out=total), out=d_squared)
+            np.matmul(d, over_pixels, out=self.d_squared[i, here])
         self.sum[pixels] += d_sum
         self.sum_squared[pixels] += d_squared
 
     def _frame_sums(self, d: np.ndarray, highest: float) -> np.ndarray:
-        """Of each row, in float64; exact for integers."""
+        """Of each row, in float64. Exact for integers: no piece of a row adds up to 2^24."""
         k, n = d.shape
         if self.is_float:
             width = n
         else:
-            width = 4096 if highest < 4096 else 256  # so many differences add up to less than 2^24
+            width = 4096 if highest < 4096 else 256
         whole = n - n % width
-        sums = (d[:, :whole].reshape(k, -1, width) @ self.ones[:width]).sum(axis=1, dtype=np.float64)
-        return sums + d[:, whole:] @ self.ones[: n - whole]
+        sums = (d[:, :whole].reshape(-1, width) @ self.ones[:width]).reshape(k, -1).sum(axis=1, dtype=np.float64)
+        return sums + d[:, whole:] @ self.ones[: n - whole] if whole < n else sums
 
     def part(self) -> _Part:
         n_frames, n_pixels = len(self.frame_sum), len(self.sum)

@@ -21,7 +21,7 @@ def write(path: Path, image: np.ndarray, pixel_um: tuple[float, float], labels: 
         path,
         image.astype(np.float32, copy=False),
         imagej=True,
-        resolution=_per_um(pixel_um),
+        resolution=per_um(pixel_um),
         metadata=metadata,
     )
 
@@ -41,10 +41,11 @@ def write_pages(
         dtype=np.float32,
         imagej=True,
         compression="zlib",
-        resolution=_per_um(pixel_um),
+        resolution=per_um(pixel_um),
         metadata={"axes": "ZYX", "unit": "um", "Labels": list(labels)},
     )
 
 
-def _per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:
+def per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:
+    """Pixels a µm, as TIFF states resolution; 1 where a pixel's size is not known."""
     return tuple(1 / um if um > 0 else 1.0 for um in pixel_um)

@@ -1,0 +1,164 @@
+"""How fast the pass over a movie is, against two measures of the same run.
+
+- floor: read each frame, convert it to float32, one dot product; less no statistic can do.
+- naive: each statistic as NumPy spells it, frame by frame.
+- pass: what the adapter does, all statistics of all frames and pixels.
+
+All three read the same file, which is in the page cache, on as many processes as are asked for; rounds are interleaved,
+so that a busy machine slows all alike, and the ratios are of the medians.
+
+    python bench/movie_pass.py [--frames 1000] [--size 800x1280] [--dtype uint16] [--processes 2] [--rounds 5] [--json]
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import argparse
+import json
+import statistics as medians
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from pipeline.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
+from runner.isxd import MovieLayout  # noqa: E402
+
+
+def main() -> None:
+    options = _options()
+    rows, columns = (int(side) for side in options.size.split("x"))
+    with tempfile.TemporaryDirectory(dir=options.dir) as folder:
+        path = Path(folder) / "movie.raw"
+        layout = _write_movie(path, options.frames, rows, columns, options.dtype)
+        measured = _measure(path, layout, options.processes, options.rounds)
+    report = _report(measured, path_bytes=options.frames * layout.stride)
+    report |= {"frames": options.frames, "size": options.size, "dtype": options.dtype, "processes": options.processes}
+    print(json.dumps(report) if options.json else _table(report))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--size", default="800x1280", help="rows x columns")
+    parser.add_argument("--dtype", default="uint16", choices=("uint16", "float32", "uint8"))
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dir", help="where the movie is written; by default the system's temporary folder")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
+
+
+def _write_movie(path: Path, n: int, rows: int, columns: int, dtype: str) -> MovieLayout:
+    """A bright field with the noise of a sensor of 12 bits; 20 different frames, over and over."""
+    rng = np.random.default_rng(0)
+    field = 400 + 800 * rng.random((rows, columns), np.float32)
+    scale = 1 / 16 if dtype == "uint8" else 1
+    different = [(scale * (field + rng.normal(0, 20, field.shape))).astype(dtype) for _ in range(20)]
+    with path.open("wb") as file:
+        for i in range(n):
+            file.write(different[i % 20])
+    itemsize = np.dtype(dtype).itemsize
+    return MovieLayout(np.dtype(dtype).str, rows, columns, 0, rows * columns * itemsize, n, n)
+
+
+def _measure(path: Path, layout: MovieLayout, processes: int, rounds: int) -> dict[str, list[float]]:
+    contenders: dict[str, Callable[[], object]] = {
+        "floor": lambda: _in_processes("floor", path, layout, processes),
+        "pass": lambda: movie_statistics(path, layout, processes),
+        "naive": lambda: _in_processes("naive", path, layout, processes),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def _in_processes(name: str, path: Path, layout: MovieLayout, processes: int) -> None:
+    """Some frames in each of several processes, of which this is the first."""
+    cuts = [layout.n_stored * i // processes for i in range(processes + 1)]
+    others = [
+        subprocess.Popen(
+            [
+                sys.executable,
+                __file__,
+                "--part",
+                name,
+                str(path),
+                str(first),
+                str(last),
+                layout.dtype,
+                str(layout.stride),
+            ]
+        )
+        for first, last in zip(cuts[1:], cuts[2:])
+    ]
+    PARTS[name](path, 0, cuts[1], layout.dtype, layout.stride)
+    assert all(other.wait() == 0 for other in others)
+
+
+def floor(path: Path, first: int, last: int, dtype: str, stride: int) -> float:
+    frame, total = np.empty(stride // np.dtype(dtype).itemsize, dtype), 0.0
+    with path.open("rb", buffering=0) as file:
+        file.seek(first * stride)
+        for _ in range(first, last):
+            file.readinto(frame)
+            converted = frame.astype(np.float32)
+            total += float(converted @ converted)
+    return total
+
+
+def naive(path: Path, first: int, last: int, dtype: str, stride: int) -> object:
+    frame = np.empty(stride // np.dtype(dtype).itemsize, dtype)
+    total, squares = np.zeros(len(frame)), np.zeros(len(frame))
+    least, most = np.full(len(frame), np.inf), np.full(len(frame), -np.inf)
+    rows = []
+    with path.open("rb", buffering=0) as file:
+        file.seek(first * stride)
+        for _ in range(first, last):
+            file.readinto(frame)
+            rows.append((frame.mean(), frame.std(), frame.min(), frame.max(), (frame == 4095).mean()))
+            exact = frame.astype(np.float64)
+            total += exact
+            squares += exact**2
+            least, most = np.minimum(least, frame), np.maximum(most, frame)
+    return rows, total, squares, least, most
+
+
+PARTS = {"floor": floor, "naive": naive}
+
+
+def _report(seconds: dict[str, list[float]], path_bytes: int) -> dict[str, float]:
+    rate = {name: path_bytes / medians.median(each) / 1e6 for name, each in seconds.items()}
+    found = {f"{name}_mb_per_s": round(value) for name, value in rate.items()}
+    found["pass_to_floor"] = round(rate["pass"] / rate["floor"], 3)
+    found["pass_to_naive"] = round(rate["pass"] / rate["naive"], 2)
+    return found
+
+
+def _table(report: dict[str, float]) -> str:
+    lines = [f"{report['frames']} frames of {report['size']} {report['dtype']}, {report['processes']} processes"]
+    lines += [f"{name:>6} {report[f'{name}_mb_per_s']:>6} MB/s" for name in ("floor", "pass", "naive")]
+    lines.append(f"  pass / floor {report['pass_to_floor']:.0%}, pass / naive {report['pass_to_naive']}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--part"]:
+        name, path, first, last, dtype, stride = sys.argv[2:]
+        PARTS[name](Path(path), int(first), int(last), dtype, int(stride))
+    else:
+        main()
