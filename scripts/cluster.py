@@ -25,7 +25,7 @@ ROOT = HOME / "root"  # of the host's own release
 NEWER = HOME / "newer"  # of unstable
 LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 APPTAINER = NEWER / "usr/bin/apptainer"
-SLURM = ROOT / "usr/sbin/slurmctld-wlm"
+SLURM_DAEMONS = ("slurmctld", "slurmd", "slurmstepd")  # what each may do depends on its being called so
 PATHS = (NEWER / "usr/bin", ROOT / "usr/bin", ROOT / "bin")
 
 NEWER_PACKAGES = ("apptainer", "libc6", "libseccomp2", "libsqlite3-0")
@@ -40,6 +40,13 @@ MENDING_LINKS = {"usr/etc": "../etc", "usr/var": "../var", "usr/lib/etc": "../..
 
 def own_apptainer() -> str | None:
     return shutil.which("apptainer") or shutil.which("singularity")
+
+
+def apptainer() -> str | None:
+    """The program; None where only Charliecloud can be had. Raises Unavailable where neither can."""
+    if not own_apptainer():
+        install()
+    return own_apptainer() or (str(APPTAINER) if APPTAINER.exists() else None)
 
 
 def refuse_where_it_cannot_run() -> None:
@@ -66,8 +73,10 @@ def install_what_is_missing() -> None:
         HostApt(HOME).unpack(HOST_PACKAGES, partial)
         for program in elf_programs(partial):
             use_libraries(program, own_libraries(ROOT))
+        for daemon in SLURM_DAEMONS:
+            (partial / "usr/sbin" / daemon).symlink_to(f"{daemon}-wlm")
         partial.rename(ROOT)
-        run(SLURM, "-V")
+        run(ROOT / "usr/sbin/slurmctld", "-V")
     if not NEWER.exists():
         try:
             install_apptainer()

@@ -117,15 +117,15 @@ def shards_of_earlier_run(options: argparse.Namespace) -> int:
 
 
 def to_run(options: argparse.Namespace) -> list[int]:
-    """Indices, from 0."""
+    """Which shards, from 1: Slurm's index of a task is that of its shard."""
     if options.gather:
         return []
     done = set(sentinels(options.output).values()) if options.redo else set()
-    return [index for index in range(options.shards) if (index + 1, options.shards) not in done]
+    return [index for index in range(1, options.shards + 1) if (index, options.shards) not in done]
 
 
 def ranges(indices: Iterable[int]) -> str:
-    """As Slurm writes them: 0-3,7."""
+    """As Slurm writes them: 1-3,7."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][-1] + 1:
@@ -183,7 +183,7 @@ def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
     (options.output / "logs/slurm").mkdir(parents=True, exist_ok=True)
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
-        if count != options.shards or index - 1 in indices:
+        if count != options.shards or index in indices:
             file.unlink()
 
 
@@ -191,7 +191,7 @@ def submit(options: argparse.Namespace, indices: Sequence[int]) -> None:
     array = ""
     if indices:
         array = run(array_command(options, indices), options.dry_run, "ARRAY")
-        print(f"shards {array} ({ranges(index + 1 for index in indices)} of {options.shards})")
+        print(f"shards {array} ({ranges(indices)} of {options.shards})")
     print(f"gather {run(gather_command(options, array), options.dry_run, 'GATHER')}")
 
 

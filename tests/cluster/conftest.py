@@ -1,0 +1,131 @@
+"""The image on a real Slurm of two nodes, through Apptainer: root on Debian, all else skips and says so."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from slurm import NOBODY, Slurm, cluster
+
+PROJECT = Path(__file__).resolve().parents[2]
+IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents and "slurm" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cluster)
+
+
+@pytest.fixture(scope="session")
+def workspace() -> Iterator[Path]:
+    """A folder that plain users can reach, unlike pytest's own."""
+    reasons = cluster.reasons_against()
+    if reasons:
+        pytest.skip("a Slurm cannot be started here: " + "; ".join(reasons))
+    if not shutil.which("docker") or subprocess.run(["docker", "info"], check=False, capture_output=True).returncode:
+        pytest.skip("no Docker engine answers: 'make test-cluster' brings one, or eval \"$(make engine-env)\"")
+    folder = Path(tempfile.mkdtemp(prefix="isx-cluster-", dir="/var/tmp"))
+    folder.chmod(0o755)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o777)
+    shutil.copytree(PROJECT / "deploy/slurm", folder / "deploy")
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def sif(workspace) -> Path:
+    """The image as `make sif` makes it."""
+    return make_sif(workspace / "isx.sif")
+
+
+@pytest.fixture(scope="session")
+def charliecloud(workspace) -> Path:
+    return make_sif("--charliecloud", workspace / "isx")
+
+
+def make_sif(*arguments: object) -> Path:
+    command = [sys.executable, str(PROJECT / "scripts/sif.py"), *map(str, arguments)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return Path(str(arguments[-1]))
+
+
+@pytest.fixture(scope="session")
+def recordings(workspace) -> Path:
+    """movie.isxd, cells.isxd, events.isxd."""
+    folder = workspace / "recordings"
+    folder.mkdir()
+    folder.chmod(0o777)
+    maker = PROJECT / "tests/image/make_recordings.py"
+    mounts = ["-v", f"{folder}:/made", "-v", f"{maker}:/make.py:ro"]
+    subprocess.run(["docker", "run", "--rm", *mounts, IMAGE, "python", "/make.py", "/made"], check=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slurm(workspace) -> Iterator[Slurm]:
+    cluster.install()
+    slurm = Slurm(workspace / "slurm")
+    try:
+        slurm.start()
+        yield slurm
+    finally:
+        slurm.stop()
+
+
+@dataclass
+class Lab:
+    """A folder of recordings and one of results, as a plain user has them."""
+
+    slurm: Slurm
+    image: Path
+    input: Path
+    output: Path
+
+    @property
+    def sentinel(self) -> Path:
+        return self.output / "done.marker"
+
+    def add(self, recording: Path, *names: str) -> None:
+        for name in names:
+            target = self.input / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(recording, target)
+            target.chmod(0o644)
+
+    def submit(self, *options: object) -> dict[str, str]:
+        """The ids of the jobs: `shards` and `gather`."""
+        done = self.try_to_submit(*options)
+        assert done.returncode == 0, done.stderr
+        return dict(line.split()[:2] for line in done.stdout.splitlines())
+
+    def try_to_submit(self, *options: object) -> subprocess.CompletedProcess[str]:
+        script = self.image.parent / "deploy/submit.py"
+        return self.slurm.as_user("/usr/bin/python3", script, self.image, self.input, self.output, *options)
+
+    def log(self, name: str) -> str:
+        return (self.output / f"logs/slurm/{name}.log").read_text()
+
+    def shard_sentinels(self) -> dict[str, int]:
+        """Their names, and when each was written."""
+        return {file.name: file.stat().st_mtime_ns for file in self.output.glob("done.marker.*")}
+
+
+@pytest.fixture
+def lab(slurm, sif, workspace, request) -> Lab:
+    # With all that a path may hold and a list of mounts must quote.
+    folder = workspace / f"{request.node.name}, a: b"
+    folder.mkdir()
+    for name in ("input", "output"):
+        (folder / name).mkdir()
+    os.chown(folder / "output", NOBODY, NOBODY)
+    return Lab(slurm, sif, folder / "input", folder / "output")
