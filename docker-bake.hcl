@@ -200,6 +200,30 @@ target "test-installer" {
   output      = ["type=local,dest=build/installers"]
 }
 
+# What bench/ compares the image with.
+
+target "base" {
+  inherits = ["_common"]
+  target   = "base"
+}
+
+target "bench-runtime-install" {
+  inherits   = ["_common"]
+  dockerfile = "bench/baseline/Dockerfile"
+  contexts   = { base = "target:base", installers = "build/installers" }
+  tags       = ["${IMAGE}:runtime-install"]
+  output     = ["type=docker"]
+}
+
+target "bench-single-stage" {
+  inherits   = ["_common"]
+  dockerfile = "bench/single-stage/Dockerfile"
+  contexts   = { base = "target:base" }
+  args       = { ISX_VERSION = ISX_VERSION }
+  tags       = ["${IMAGE}:single-stage"]
+  output     = ["type=docker"]
+}
+
 target "lint" {
   inherits    = ["_tests"]
   description = "hadolint, shellcheck, ruff."
