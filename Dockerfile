@@ -98,7 +98,8 @@ EOF
 FROM builder AS isx-public
 ARG ISX_VERSION
 ARG ISX_SHA256
-RUN --mount=type=bind,source=scripts,target=/build/scripts --mount=type=bind,source=runner,target=/build/runner \
+RUN --mount=type=bind,source=scripts,target=/build/scripts \
+    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
@@ -113,7 +114,8 @@ ARG ISX_VERSION
 ARG ISX_SHA256
 ARG INSTALLER_TIMEOUT=900
 ARG ISX_TREE=full
-RUN --mount=type=bind,source=scripts,target=/build/scripts --mount=type=bind,source=runner,target=/build/runner \
+RUN --mount=type=bind,source=scripts,target=/build/scripts \
+    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=bind,from=installer,target=/installer \
     --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
     --mount=type=secret,id=ca <<EOF

@@ -440,8 +440,9 @@ def remove_sentinel(sentinel: Path) -> None:
     except IsADirectoryError:
         raise Refused(NO_OUTPUT, f"the sentinel {sentinel} is a folder: set EXPECTED_OUTPUT_FILE to a file") from None
     except OSError as error:
-        why = explain_unwritable(sentinel.parent, error)
-        raise Refused(NO_OUTPUT, f"the sentinel of an earlier run cannot be removed: {why}") from error
+        # A read-only file system refuses whether or not there is one.
+        what = "the sentinel of an earlier run cannot be removed: " if os.path.lexists(sentinel) else ""
+        raise Refused(NO_OUTPUT, what + explain_unwritable(sentinel.parent, error)) from error
 
 
 def explain_unwritable(folder: Path, error: OSError) -> str:

@@ -54,7 +54,7 @@ CHANGES = {
     "nothing": (None, set(), 0),
     "the pipeline": ("pipeline/__init__.py", {"app", "runtime"}, 1),
     "PID 1": ("bootstrap.py", {"app", "runtime"}, 1),
-    "what the build uses of PID 1": ("runner/report.py", {"isx-public", "proof", "app", "runtime"}, 1),
+    "what the build uses of PID 1": ("runner/report.py", {"proof", "app", "runtime"}, 1),
     "a file that is not in the image": ("scripts/build.py", set(), 0),
     "the lock": ("requirements.txt", {"deps", "proof", "app", "runtime"}, 1),  # a comment: the same packages
 }
