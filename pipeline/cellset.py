@@ -58,7 +58,14 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
     if n:
         tiff.write_pages(
-            out / f"{stem}-footprints.tif", footprints(), (n, *together.shape), (width_um, height_um), labels=names
+            out / f"{stem}-footprints.tif",
+            footprints(),
+            (n, *together.shape),
+            np.float32,
+            (width_um, height_um),
+            compression="zlib",  # mostly zeros
+            axes="ZYX",
+            Labels=names,
         )
     noise = np.array([noise_of(trace) for trace in traces])
     unit = _trace_unit(footer)

@@ -8,13 +8,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import tifffile
 from PIL import Image
 
 from pipeline import tiff
 from runner.isxd import BadRecording, MovieLayout
 
-LARGEST_TIFF = 3 << 30  # bytes of pixels; beyond, 32-bit offsets may not do
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 
 
@@ -42,21 +40,17 @@ def to_tiff(
     period_s: float,
     progress: Callable[[float], None],
 ) -> None:
-    """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does.
-
-    For ImageJ with µm and seconds; larger movies as BigTIFF, which ImageJ opens through Bio-Formats.
-    """
-    shape = (layout.n_samples, layout.rows, layout.columns)
-    pages = _told(frames(recording, layout, valid), layout.n_samples, progress)
-    common = {"shape": shape, "dtype": np.dtype(layout.dtype)}
-    if np.prod(shape, dtype=np.float64) * common["dtype"].itemsize <= LARGEST_TIFF:
-        metadata = {"axes": "TYX", "unit": "um", "finterval": period_s, "fps": 1 / period_s}
-        tifffile.imwrite(out, pages, imagej=True, resolution=tiff.per_um(pixel_um), metadata=metadata, **common)
-    else:
-        per_cm = tuple(1e4 * each for each in tiff.per_um(pixel_um))
-        tifffile.imwrite(
-            out, pages, bigtiff=True, resolution=per_cm, resolutionunit="CENTIMETER", metadata=None, **common
-        )
+    """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does."""
+    tiff.write_pages(
+        out,
+        _told(frames(recording, layout, valid), layout.n_samples, progress),
+        (layout.n_samples, layout.rows, layout.columns),
+        layout.dtype,
+        pixel_um,
+        axes="TYX",
+        finterval=period_s,
+        fps=1 / period_s,
+    )
 
 
 def to_mp4(

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
 
+LARGEST = 3 << 30  # bytes of pixels; well below the 4 GiB that the offsets of a TIFF can reach
 
-def write(path: Path, image: np.ndarray, pixel_um: tuple[float, float], labels: Sequence[str] = ()) -> None:
-    """Write an image (rows, columns) or a stack (pages, rows, columns) as float32.
 
-    `pixel_um` is the width and height of a pixel; `labels` name the pages in ImageJ.
-    """
-    metadata = {"axes": "ZYX"[-image.ndim :], "unit": "um"}
-    if labels:
-        metadata["Labels"] = list(labels)
+def write(path: Path, image: np.ndarray, pixel_um: tuple[float, float]) -> None:
+    """Write an image (rows, columns) as float32; `pixel_um` is the width and height of a pixel."""
     tifffile.imwrite(
         path,
         image.astype(np.float32, copy=False),
         imagej=True,
-        resolution=per_um(pixel_um),
-        metadata=metadata,
+        resolution=_per_um(pixel_um),
+        metadata={"axes": "YX", "unit": "um"},
     )
 
 
@@ -30,22 +28,27 @@ def write_pages(
     path: Path,
     pages: Iterator[np.ndarray],
     shape: tuple[int, int, int],
+    dtype: Any,
     pixel_um: tuple[float, float],
-    labels: Sequence[str] = (),
+    compression: str | None = None,
+    **imagej: Any,
 ) -> None:
-    """Write a stack of `shape` (pages, rows, columns) page by page, so that only one is in memory; compressed."""
-    tifffile.imwrite(
-        path,
-        (page.astype(np.float32, copy=False) for page in pages),
-        shape=shape,
-        dtype=np.float32,
-        imagej=True,
-        compression="zlib",
-        resolution=per_um(pixel_um),
-        metadata={"axes": "ZYX", "unit": "um", "Labels": list(labels)},
-    )
+    """Write a stack of `shape` (pages, rows, columns) page by page, so that only one is in memory.
+
+    `imagej` are axes and other properties for ImageJ. Stacks of more than 3 GiB become BigTIFF without these, with the
+    resolution in pixels a cm; ImageJ opens them through Bio-Formats.
+    """
+    common = {"shape": shape, "dtype": np.dtype(dtype), "compression": compression}
+    if math.prod(shape) * np.dtype(dtype).itemsize <= LARGEST:
+        metadata = {"unit": "um", **imagej}
+        tifffile.imwrite(path, pages, imagej=True, resolution=_per_um(pixel_um), metadata=metadata, **common)
+    else:
+        per_cm = tuple(1e4 * each for each in _per_um(pixel_um))
+        tifffile.imwrite(
+            path, pages, bigtiff=True, resolution=per_cm, resolutionunit="CENTIMETER", metadata=None, **common
+        )
 
 
-def per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:
+def _per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:
     """Pixels a µm, as TIFF states resolution; 1 where a pixel's size is not known."""
     return tuple(1 / um if um > 0 else 1.0 for um in pixel_um)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 
 import isx
@@ -13,7 +14,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pipeline.adapter import Context, Summary, adapt
+from pipeline import tiff
+from pipeline.adapter import Context, Options, Summary, adapt
 from pipeline.cellset import noise_of, snr_of
 from runner import isxd
 from tests import recordings
@@ -166,6 +168,61 @@ def test_a_movie_without_valid_frames(tmp_path):
     assert done.products == ("s-frames.csv", "s.json") and done.thumbnail == b""
     assert warnings == ["no frame is valid: all were dropped, cropped or blank; there are no projections"]
     assert json.loads((out / "s.json").read_text())["warnings"] == warnings
+
+
+def exported(tmp_path: Path, dtype: str = "uint16", n: int = 30) -> tuple[Path, Path]:
+    path = recordings.movie_from(tmp_path / "m.isxd", recordings.frames(n, 48, 64, np.dtype(dtype).type), dropped=[4])
+    out = tmp_path / "out"
+    out.mkdir()
+    adapt(path, "movie", "s", out, Context(tmp_path, options=Options(movie_tiff=True, movie_mp4=True)))
+    return path, out
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32", "uint8"])
+@pytest.mark.parametrize("largest", [tiff.LARGEST, 1])
+def test_movie_as_tiff(tmp_path, monkeypatch, dtype, largest):
+    monkeypatch.setattr(tiff, "LARGEST", largest)
+    path, out = exported(tmp_path, dtype)
+    source = isx.Movie.read(str(path))
+    with tifffile.TiffFile(out / "s-movie.tif") as tif:
+        pages, is_big = tif.asarray(), tif.is_bigtiff
+        assert is_big == (largest == 1)
+        if not is_big:
+            assert tif.imagej_metadata["finterval"] == 0.05 and tif.imagej_metadata["frames"] == 31
+    assert pages.dtype == dtype and pages.shape == (31, 48, 64)
+    for i in (0, 3, 4, 5, 30):
+        np.testing.assert_array_equal(pages[i], source.get_frame_data(i))
+    assert not pages[4].any()  # dropped
+
+
+def test_movie_as_mp4(tmp_path):
+    """Changed back to an AVIF sequence, of which it is a copy but for some fields, Pillow can decode it."""
+    _, out = exported(tmp_path)
+    film = bytearray((out / "s-movie.mp4").read_bytes())
+    assert film[4:12] == b"ftypiso6"
+    clock = struct.unpack_from(">IQ", film, film.index(b"mdhd") + 24)
+    assert clock == (20_000, 31_000)  # 20 frames a second, 31 frames
+    film[8:12], film[16:20] = b"avis", b"avis"
+    at = film.index(b"hdlr", film.index(b"mdia"))
+    assert film[at + 12 : at + 16] == b"vide"
+    film[at + 12 : at + 16] = b"pict"
+    film[film.index(b"free") : film.index(b"free") + 4] = b"meta"
+    with Image.open(io.BytesIO(film)) as picture:
+        assert picture.n_frames == 31 and picture.size == (64, 48)
+        brightness = []
+        for i in range(31):
+            picture.seek(i)
+            brightness.append(np.asarray(picture.convert("L"))[24, 32])
+    assert brightness[4] < 5 < min(brightness[:4] + brightness[5:])  # dropped: black
+    assert np.ptp(brightness[5:]) > 50  # it pulses
+
+
+def test_mp4_is_the_same_each_time(tmp_path):
+    films = []
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        films.append((exported(tmp_path / name)[1] / "s-movie.mp4").read_bytes())
+    assert films[0] == films[1]
 
 
 def test_image(adapted):
