@@ -333,5 +333,7 @@ def _serve() -> None:
         part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])
     except BadRecording:
         sys.exit(GREW_SHORTER)
+    arrays = io.BytesIO()  # NumPy asks a file for its position, which a pipe may not have
     for each in fields(_Part):
-        np.save(sys.stdout.buffer, getattr(part, each.name))
+        np.save(arrays, getattr(part, each.name))
+    sys.stdout.buffer.write(arrays.getbuffer())
