@@ -12,10 +12,10 @@ from pipeline import figures, metadata, packets, tables
 from pipeline.adapter import Context, Outcome, Unusable
 from runner import isxd
 
-IMU_SCALE = {  # the unit of a column, and what its raw values are divided by for that
+IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
     "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
-    "Ori": ("rad", 1),
-    "Mag": ("gauss", 16384),  # github.com/inscopix/HeatMaps, "Accelerometer IMU Data"
+    "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
+    "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
 }
 
 
@@ -101,7 +101,7 @@ def _draw_gpio(path: Path, channels: list[packets.Channel]) -> bytes:
 
 
 def _draw_imu(path: Path, columns: dict[str, np.ndarray]) -> bytes:
-    groups = {"acc": "Acceleration [g]", "ori": "Orientation [rad]", "mag": "Magnetic field [gauss]"}
+    groups = {"acc": "Acceleration [g]", "ori": "Orientation [rad]", "mag": "Magnetic field [raw]"}
     drawn, all_axes = figures.figure(9, 6, rows=3, sharex=True)
     for axes, (prefix, label) in zip(all_axes, groups.items()):
         names = [name for name in columns if name.startswith(prefix)]

@@ -300,11 +300,11 @@ def test_packets_are_read_as_the_library_reads_them(adapted):
 def test_imu(adapted, name):
     table = adapted.table(name, "-imu.csv")
     axes = [f"acc_{a}_g" for a in "xyz"] + [f"ori_{a}_rad" for a in ("yaw", "pitch", "roll")]
-    assert list(table) == ["time_s", *axes, *(f"mag_{a}_gauss" for a in "xyz")]
+    assert list(table) == ["time_s", *axes, *(f"mag_{a}_raw" for a in "xyz")]
     np.testing.assert_allclose(table["acc_z_g"], 1)
     np.testing.assert_allclose(table["ori_yaw_rad"], np.sin(np.arange(100) / 10), atol=1e-3)
-    field = table["mag_y_gauss"].dropna()  # sampled 20 times as seldom
-    assert list(field.index) == [0, 20, 40, 60, 80] and (field == 0.25).all()
+    field = table["mag_y_raw"].dropna()  # sampled 20 times as seldom
+    assert list(field.index) == [0, 20, 40, 60, 80] and (field == 4096).all()
 
 
 @pytest.mark.parametrize(("name", "what"), [("vessel_set", "diameter_um"), ("velocity_set", "velocity_um_per_s")])
