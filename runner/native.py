@@ -107,7 +107,7 @@ def diagnosis(api: Api, error: str = "") -> str:
 
 
 def import_error() -> str:
-    """ "" if `import isx` works, else the error's last line. In a process of its own; costs half a second."""
+    """Empty if `import isx` works or is killed, else the error's last line. In another process; costs half a second."""
     try:
         result = subprocess.run(
             [sys.executable, "-c", "import isx"],
@@ -119,7 +119,7 @@ def import_error() -> str:
         )
     except subprocess.TimeoutExpired:
         return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
-    if result.returncode == 0:
+    if result.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
         return ""
     lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
     return lines[-1] if lines else ending(result.returncode)
