@@ -1,7 +1,7 @@
 # check=error=true
 
 # Build with docker-bake.hcl ('docker buildx bake', 'make image'); it describes every variable.
-ARG BASE_IMAGE=debian:bookworm-slim@sha256:d5d3f9c23164ea16f31852f95bd5959aad1c5e854332fe00f7b3a20fcc9f635c
+ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
 ARG ISX_SOURCE=public
 # What is baked in, by its own version and sha256: the wheel of the public isx for Python 3.11, or the installer.
 ARG ISX_VERSION=2.1.0
