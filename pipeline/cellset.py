@@ -112,7 +112,7 @@ def noise_of(trace: np.ndarray) -> float:
     """Standard deviation of the noise of a trace, shape (samples,), NaN where samples are missing.
 
     The median absolute deviation of the finest Haar wavelet coefficients, (x[i+1] - x[i]) / sqrt(2), divided by 0.6745
-    (Donoho and Johnstone, 1994, Biometrika 81:425, section 4.3): slow changes hardly enter it, and transients, being
+    (Donoho and Johnstone, 1994, Biometrika 81:425): slow changes hardly enter it, and transients, being
     rare, not either.
     """
     details = np.diff(trace.astype(np.float64)) / np.sqrt(2)

@@ -123,7 +123,7 @@ def data_size(path: str | os.PathLike[str]) -> int:
 
 
 def has_packets(footer: dict[str, Any]) -> bool:
-    """Whether events, GPIO or IMU are stored as packets, as they are since 2017."""
+    """Whether events, GPIO or IMU are stored as packets, as in all but the oldest files."""
     return footer.get("fileType", 0) != 0
 
 
