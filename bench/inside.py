@@ -1,0 +1,197 @@
+"""What runs inside the image: makes recordings, goes through a movie in one way, measures commands.
+
+inside.py small FOLDER N               N small movies
+inside.py movie FILE GIGABYTES DTYPE   a movie of 800 x 1280 px
+inside.py measure WAY FILE             go through a movie: JSON with wall and CPU seconds and peak memory in MB
+inside.py commands ROUNDS              the health check and `import isx`, in turns: JSON
+inside.py WAY FILE                     one of naive, floor, isx, memmap: go through a movie
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+APP = Path("/app")
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; tests.recordings
+
+ROWS, COLUMNS = 800, 1280
+DIFFERENT = 20  # frames, over and over
+SAMPLE_SECONDS = 0.02
+
+
+# --- recordings -------------------------------------------------------------------------------------------------
+
+
+class Frames:
+    """As many frames as asked for, in the memory of a few: what recordings.movie_from needs of an array."""
+
+    def __init__(self, n: int, dtype: str) -> None:
+        from tests import recordings
+
+        self.different = recordings.frames(DIFFERENT, ROWS, COLUMNS, dtype)
+        self.n, self.dtype, self.shape = n, self.different.dtype, (n, ROWS, COLUMNS)
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __iter__(self) -> Iterator:
+        return (self.different[i % DIFFERENT] for i in range(self.n))
+
+
+def make_movie(path: Path, gigabytes: float, dtype: str) -> None:
+    """On disk when this returns, so that nothing is written while something is measured."""
+    import numpy as np
+
+    from tests import recordings
+
+    n = round(gigabytes * 1e9 / (ROWS * COLUMNS * np.dtype(dtype).itemsize))
+    recordings.movie_from(path, Frames(n, dtype))
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def make_small(folder: Path, n: int) -> None:
+    from tests import recordings
+
+    content = recordings.movie(folder / "0000.isxd").read_bytes()
+    for number in range(1, n):
+        (folder / f"{number:04}.isxd").write_bytes(content)
+
+
+# --- ways through a movie ---------------------------------------------------------------------------------------
+
+
+def by_memmap(path: Path) -> None:
+    import numpy as np
+
+    from runner.isxd import movie_layout
+
+    layout = movie_layout(path)
+    movie = np.memmap(path, layout.dtype, "r", layout.offset, (layout.n_stored, layout.rows, layout.columns))
+    frame = np.empty(movie.shape[1:], movie.dtype)
+    for stored in movie:
+        np.copyto(frame, stored)
+
+
+def by_isx(path: Path) -> None:
+    import isx
+
+    movie = isx.Movie.read(str(path))
+    for i in range(movie.timing.num_samples):
+        movie.get_frame_data(i)
+
+
+def by_part(name: str, path: Path) -> None:
+    """`naive` and `floor` of movie_pass.py, on one core."""
+    import movie_pass
+
+    from runner.isxd import movie_layout
+
+    layout = movie_layout(path)
+    movie_pass.PARTS[name](path, 0, layout.n_stored, layout.dtype, layout.stride)
+
+
+WAYS = {
+    "naive": lambda path: by_part("naive", path),
+    "floor": lambda path: by_part("floor", path),
+    "isx": by_isx,
+    "memmap": by_memmap,
+}
+
+
+# --- measuring ----------------------------------------------------------------------------------------------------
+
+
+def measure(way: str, path: Path) -> dict[str, float]:
+    """A process of its own, from its start to its end; `run` is PID 1's program, sentinel included."""
+    command = [sys.executable, __file__, way, str(path)]
+    with tempfile.TemporaryDirectory() as output:
+        if way == "run":
+            command = [
+                sys.executable,
+                str(APP / "bootstrap.py"),
+                "--input-dir",
+                str(path.parent),
+                "--output-dir",
+                output,
+            ]
+        peak, done = 0, threading.Event()
+
+        def watch() -> None:
+            nonlocal peak
+            while not done.wait(SAMPLE_SECONDS):
+                peak = max(peak, anonymous_memory())
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            measured = timed(command)
+        finally:
+            done.set()
+            watcher.join()
+        assert way != "run" or Path(output, "done.marker").is_file()
+    return {**measured, "peak": peak / 1e6}
+
+
+def timed(command: list[str]) -> dict[str, float]:
+    """Wall and CPU seconds of a command and all that it started."""
+    started = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    return {"seconds": seconds, "cpu": usage.ru_utime + usage.ru_stime}
+
+
+def anonymous_memory() -> int:
+    """Bytes that all other processes of the container hold; pages of files, which the kernel can drop, not counted."""
+    total = 0
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                text = (entry / "status").read_text()
+            except OSError:
+                continue
+            total += 1024 * sum(int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon:"))
+    return total
+
+
+def commands(rounds: int) -> dict[str, list[dict[str, float]]]:
+    contenders = {
+        "healthcheck": [sys.executable, str(APP / "healthcheck.py")],
+        "import_isx": [sys.executable, "-c", "import isx"],
+        "python": [sys.executable, "-c", ""],
+    }
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, command in contenders.items():
+            measured[name].append(timed(command))
+    return measured
+
+
+def main(arguments: list[str]) -> None:
+    verb, *rest = arguments
+    if verb == "small":
+        make_small(Path(rest[0]), int(rest[1]))
+    elif verb == "movie":
+        make_movie(Path(rest[0]), float(rest[1]), rest[2])
+    elif verb == "measure":
+        print(json.dumps(measure(rest[0], Path(rest[1]))))
+    elif verb == "commands":
+        print(json.dumps(commands(int(rest[0]))))
+    else:
+        WAYS[verb](Path(rest[0]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

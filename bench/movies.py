@@ -1,0 +1,81 @@
+"""Sections about recordings: throughput and memory of one movie, cost of many small recordings."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from measure import IMAGE, ME, docker, inside, interleaved, new_folder, rounded, say, seconds_of, spread, workspace
+
+GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.5,)
+DTYPES = ("uint16", "float32")
+MANY, QUICK_MANY = (1, 10, 100, 1000), (1, 10)
+ALONE = ("naive", "floor", "isx", "memmap")
+
+
+def section_movie(quick: bool) -> dict[str, Any]:
+    """One movie in the page cache, gone through by PID 1 on one core and on two, and by others on one core."""
+    cores = sorted(os.sched_getaffinity(0))
+    found: dict[str, Any] = {}
+    for gigabytes in QUICK_GIGABYTES if quick else GIGABYTES:
+        for dtype in DTYPES:
+            with workspace() as folder:
+                say(f"  {gigabytes} GB of {dtype}")
+                inside("movie", "/data/movie.isxd", gigabytes, dtype, options=("-v", f"{folder}:/data"))
+                size = (folder / "movie.isxd").stat().st_size
+                key = f"{dtype}_{str(gigabytes).replace('.', '_')}gb"
+                found[key] = one_movie(folder, size, cores, 2 if quick else 3)
+    return found
+
+
+def one_movie(folder: Path, size: int, cores: list[int], rounds: int) -> dict[str, Any]:
+    def way(name: str, n_cores: int) -> dict[str, float]:
+        cpuset = ",".join(map(str, cores[:n_cores]))
+        options = ("--cpuset-cpus", cpuset, "-v", f"{folder}:/data:ro")
+        return json.loads(inside("measure", name, "/data/movie.isxd", options=options))
+
+    ways = {f"run_{n}": lambda n=n: way("run", n) for n in (1, 2) if n <= len(cores)}
+    ways.update({name: lambda name=name: way(name, 1) for name in ALONE})
+    with (folder / "movie.isxd").open("rb") as movie:  # into the page cache
+        while movie.read(1 << 24):
+            pass
+    measured = interleaved(ways, rounds)
+    found: dict[str, Any] = {
+        name: {
+            "mb_per_s": spread([size / 1e6 / one["seconds"] for one in each]),
+            "peak_mb": spread([one["peak"] for one in each]),
+        }
+        for name, each in measured.items()
+    }
+    for name in ("naive", "floor"):
+        found[f"run_1_to_{name}"] = rounded(found["run_1"]["mb_per_s"]["median"] / found[name]["mb_per_s"]["median"])
+    return found
+
+
+def section_many(quick: bool) -> dict[str, Any]:
+    """Seconds of `docker run` as small recordings grow in number, and of a second run that finds all done."""
+    numbers = QUICK_MANY if quick else MANY
+    found: dict[str, Any] = {}
+    with workspace() as folder:
+        for n in numbers:
+            say(f"  {n} recordings")
+            inputs = new_folder(folder / f"input-{n}")
+            inside("small", "/made", n, options=("-v", f"{inputs}:/made"))
+            rounds = 1 if n >= 1000 else 2 if n >= 100 else 3
+
+            def run(output: Path, inputs: Path = inputs) -> float:
+                mounts = ("-v", f"{inputs}:/data:ro", "-v", f"{output}:/output")
+                seconds = seconds_of(lambda: docker("run", "--rm", "--user", ME, *mounts, IMAGE))
+                assert (output / "done.marker").is_file()
+                return seconds
+
+            outputs = [new_folder(folder / f"output-{n}-{number}") for number in range(rounds)]
+            found[f"n_{n}"] = spread([run(output) for output in outputs])
+            found[f"again_{n}"] = spread([run(output) for output in outputs])
+    first, last = numbers[0], numbers[-1]
+    for name in ("n", "again"):
+        difference = found[f"{name}_{last}"]["median"] - found[f"{name}_{first}"]["median"]
+        found["each" if name == "n" else "each_again"] = rounded(difference / (last - first))
+    return found

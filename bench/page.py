@@ -1,0 +1,162 @@
+"""docs/benchmarks.md, from bench/report.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from measure import PROJECT
+
+PAGE = PROJECT / "docs/benchmarks.md"
+
+START = {
+    "true": "floor: `docker run isx true`",
+    "import_isx": 'floor: `docker run isx python -c "import isx"`',
+    "image": "this image, from `docker run` to the sentinel",
+    "install_warm": "install at each start, volume filled before",
+    "install_cold": "install at each start, new volume, downloads cached",
+}
+BUILDS = {
+    "cold": "no step cached (downloads of pip are)",
+    "nothing_changed": "nothing changed",
+    "code_changed": "code changed",
+    "lock_changed": "lock changed",
+    "installer_changed": "installer changed (IDPS, from a stand-in)",
+}
+HEALTH = {"healthcheck": "`healthcheck.py`", "import_isx": '`python -c "import isx"`', "python": '`python -c ""`'}
+WAYS = {
+    "run_1": "this image, 1 core",
+    "run_2": "this image, 2 cores",
+    "naive": "naive pass",
+    "floor": "read, convert, one product",
+    "isx": "`isx` reading alone",
+    "memmap": "memory-mapped reading",
+}
+
+
+def page(report: dict[str, Any]) -> str:
+    parts = [
+        heading(report),
+        start(report["start"]),
+        build(report["build"], report["size"]),
+        size(report["size"]),
+        health(report["health"]),
+        movie(report["movie"]),
+        many(report["many"]),
+        scale_out(report["scale_out"]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def heading(report: dict[str, Any]) -> str:
+    host = report["machine"]
+    return f"""\
+# Benchmarks
+
+`make bench` measures all of this and writes this page; `make chaos` shows what the image survives. Medians, least and
+greatest in parentheses, of repeated runs in turns.
+
+Measured on {report["made"]}: {host["cpu"]}, {host["cores"]} cores, {host["memory_gb"]} GB, Linux {host["kernel"]}, \
+Docker {host["engine"]} ({host["storage"]}), buildx {host["builder"]}; load average at the start {host["load"]:g}.
+
+![start to sentinel, throughput, size](images/bench.png)"""
+
+
+def table(columns: list[str], rows: list[list[str]]) -> str:
+    lines = [columns, ["---"] + ["---:"] * (len(columns) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def figure(found: dict[str, float], unit: str = "") -> str:
+    """median (low to high) unit"""
+    each = f"{short(found['median'])} ({short(found['low'])} to {short(found['high'])})"
+    return f"{each} {unit}".rstrip()
+
+
+def short(value: float) -> str:
+    """Three digits, or all of a larger number."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def start(found: dict[str, Any]) -> str:
+    rows = [
+        [text, figure(found[name], "s"), f"{short(found[name]['median'] / found['image']['median'])} ×"]
+        for name, text in START.items()
+    ]
+    return f"""\
+## Start to sentinel
+
+One movie of 12 frames. The design that installs at each start runs the same code after it (`bench/baseline/`).
+
+{table(["", "seconds", "of this image"], rows)}"""
+
+
+def build(found: dict[str, Any], sizes: dict[str, Any]) -> str:
+    rows = [[text, figure(found[name], "s"), steps(found[name]["rebuilt"])] for name, text in BUILDS.items()]
+    return f"""\
+## Build
+
+{table(["", "seconds", "steps done, by stage"], rows)}
+
+A single-stage build of the same content without cache: {short(sizes["single_stage_build"])} s (once; it downloads)."""
+
+
+def steps(rebuilt: dict[str, int]) -> str:
+    return ", ".join(f"{stage} {count}" for stage, count in rebuilt.items()) or "none"
+
+
+def size(found: dict[str, Any]) -> str:
+    texts = {"image": "this image", "single_stage": "a single stage (`bench/single-stage/`)", "ratio": "ratio"}
+    rows = [
+        [text, *(short(found[name][kind]) + ("" if name == "ratio" else " MB") for kind in ("unpacked", "compressed"))]
+        for name, text in texts.items()
+    ]
+    return f"## Size\n\n{table(['', 'unpacked', 'gzipped'], rows)}"
+
+
+def health(found: dict[str, Any]) -> str:
+    rows = [[text, figure(found[name]["wall"], "s"), figure(found[name]["cpu"], "s")] for name, text in HEALTH.items()]
+    return f"## Health check\n\nWithin a running container.\n\n{table(['', 'wall', 'CPU'], rows)}"
+
+
+def movie(found: dict[str, Any]) -> str:
+    blocks = []
+    for measure, unit in (("mb_per_s", "MB/s"), ("peak_mb", "MB")):
+        columns = [f"{unit}", *(name.replace("_", " ", 1).replace("_", ".").replace("gb", " GB") for name in found)]
+        rows = [
+            [text, *(short(each[way][measure]["median"]) if way in each else "" for each in found.values())]
+            for way, text in WAYS.items()
+        ]
+        blocks.append(table(columns, rows))
+    return f"""\
+## Movies
+
+One movie of 800 × 1280 px in the page cache: everything that the image does with it, sentinel included, against one
+core that computes the statistics as NumPy spells them (naive), that reads, converts to float32 and takes one product
+(less no statistic can do), and that only reads. Start of Python included; medians, the spread is in
+`bench/report.json`.
+
+{blocks[0]}
+
+Peak of the memory that all processes hold together; pages of files not counted.
+
+{blocks[1]}"""
+
+
+def many(found: dict[str, Any]) -> str:
+    numbers = [int(name[2:]) for name in found if name.startswith("n_")]
+    rows = [[f"{n:,}", figure(found[f"n_{n}"], "s"), figure(found[f"again_{n}"], "s")] for n in numbers]
+    return f"""\
+## Many small recordings
+
+Movies of 12 frames, from `docker run` to the sentinel.
+
+{table(["recordings", "first run", "second run, nothing changed"], rows)}
+
+That is {short(1000 * found["each"])} ms for each further recording, and {short(1000 * found["each_again"])} ms where it is done already."""
+
+
+def scale_out(found: dict[str, Any]) -> str:
+    if "left_out" in found:
+        return f"## Scale-out\n\nNot measured: {found['left_out']}."
+    rows = [[name.replace("_", " "), figure(each, "s")] for name, each in found.items() if "median" in each]
+    return f"## Scale-out\n\n{table(['', 'seconds'], rows)}"
