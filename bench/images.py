@@ -31,9 +31,10 @@ from measure import (
 
 sys.path.insert(0, str(PROJECT / "scripts"))
 
-from build import of_commit  # noqa: E402  the scripts are beside, not installed
-from size import layers  # noqa: E402
-from verify_reproducible import copy_of_project  # noqa: E402
+from size import layers
+from verify_reproducible import copy_of_project
+
+from build import of_commit
 
 INSTALLER = PROJECT / "build/installers/good.sh"
 STEP = re.compile(r"\[(?:\S+ )?(\S+) \d+/\d+\] (?!FROM )")

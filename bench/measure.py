@@ -26,6 +26,12 @@ CODE = (
     *("-e", "PYTHONPATH=/app"),
 )
 
+EMPTY = """
+import os, shutil
+for entry in os.scandir("/w"):
+    shutil.rmtree(entry) if entry.is_dir(follow_symlinks=False) else os.unlink(entry)
+"""
+
 
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
@@ -77,9 +83,8 @@ def workspace() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        emptied = "import shutil, pathlib; [shutil.rmtree(p) if p.is_dir() else p.unlink() for p in pathlib.Path('/w').iterdir()]"
         with contextlib.suppress(RuntimeError):
-            docker("run", "--rm", "--user", "0", "-v", f"{folder}:/w", IMAGE, "python", "-c", emptied)
+            docker("run", "--rm", "--user", "0", "-v", f"{folder}:/w", IMAGE, "python", "-c", EMPTY)
         shutil.rmtree(folder, ignore_errors=True)
 
 

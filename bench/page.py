@@ -145,6 +145,7 @@ Peak of the memory that all processes hold together; pages of files not counted.
 def many(found: dict[str, Any]) -> str:
     numbers = [int(name[2:]) for name in found if name.startswith("n_")]
     rows = [[f"{n:,}", figure(found[f"n_{n}"], "s"), figure(found[f"again_{n}"], "s")] for n in numbers]
+    each, again = (short(1000 * found[name]) for name in ("each", "each_again"))
     return f"""\
 ## Many small recordings
 
@@ -152,7 +153,7 @@ Movies of 12 frames, from `docker run` to the sentinel.
 
 {table(["recordings", "first run", "second run, nothing changed"], rows)}
 
-That is {short(1000 * found["each"])} ms for each further recording, and {short(1000 * found["each_again"])} ms where it is done already."""
+That is {each} ms for each further recording, and {again} ms where it is done already."""
 
 
 def scale_out(found: dict[str, Any]) -> str:
