@@ -346,7 +346,7 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
     missing = [
         str(index)
         for index in range(1, count + 1)
-        if not shard_sentinel(chosen.sentinel, Shard(index, count)).is_file()
+        if count > 1 and not shard_sentinel(chosen.sentinel, Shard(index, count)).is_file()
     ]
     records, infos = {}, {}
     for recording in found.recordings:

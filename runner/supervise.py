@@ -325,6 +325,8 @@ def _cause_of_death(worker: _Worker) -> str:
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
     last_words = _last_line(worker.job.log)
     advice = " (most likely the file is damaged)" if code < 0 else ""
+    if code == -signal.SIGKILL:
+        advice = " (most likely out of memory: give the run more, or lower WORKERS)"
     return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else "")
 
 

@@ -11,6 +11,8 @@ the shards that have no sentinel. Needs `sbatch`; standard library only.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import re
 import shlex
 import shutil
@@ -121,7 +123,24 @@ def to_run(options: argparse.Namespace) -> list[int]:
     if options.gather:
         return []
     done = set(sentinels(options.output).values()) if options.redo else set()
+    if done and changed_since(options):
+        print("the input has changed since: all shards again; what is done is skipped", file=sys.stderr)
+        done = set()
     return [index for index in range(1, options.shards + 1) if (index, options.shards) not in done]
+
+
+def changed_since(options: argparse.Namespace) -> bool:
+    """Whether the input has changed after a shard was done: the recordings may then be divided otherwise."""
+    first_done = min(file.stat().st_mtime for file in sentinels(options.output))
+    for folder, folders, files in os.walk(options.input):
+        if Path(folder) == options.output:
+            folders.clear()
+            continue
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            with contextlib.suppress(OSError):
+                if max(path.stat().st_mtime, path.stat().st_ctime) > first_done:
+                    return True
+    return False
 
 
 def ranges(indices: Iterable[int]) -> str:

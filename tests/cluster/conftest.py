@@ -17,6 +17,15 @@ from slurm import NOBODY, Slurm, cluster
 PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
 
+MAKE_LARGE = """
+import isx, numpy
+timing = isx.Timing(num_samples=2, period=isx.Duration.from_msecs(50))
+movie = isx.Movie.write("/made/large.isxd", timing, isx.Spacing(num_pixels=(3000, 3000)), numpy.uint16)
+for number in range(2):
+    movie.set_frame_data(number, numpy.zeros((3000, 3000), numpy.uint16))
+movie.flush()
+"""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
@@ -61,13 +70,14 @@ def make_sif(*arguments: object) -> Path:
 
 @pytest.fixture(scope="session")
 def recordings(workspace) -> Path:
-    """movie.isxd, cells.isxd, events.isxd."""
+    """movie.isxd, cells.isxd, events.isxd, and large.isxd, of which each frame has nine million pixels."""
     folder = workspace / "recordings"
     folder.mkdir()
     folder.chmod(0o777)
     maker = PROJECT / "tests/image/make_recordings.py"
     mounts = ["-v", f"{folder}:/made", "-v", f"{maker}:/make.py:ro"]
-    subprocess.run(["docker", "run", "--rm", *mounts, IMAGE, "python", "/make.py", "/made"], check=True)
+    for command in (["/make.py", "/made"], ["-c", MAKE_LARGE]):
+        subprocess.run(["docker", "run", "--rm", *mounts, IMAGE, "python", *command], check=True)
     return folder
 
 
@@ -121,11 +131,14 @@ class Lab:
 
 
 @pytest.fixture
-def lab(slurm, sif, workspace, request) -> Lab:
+def lab(slurm, sif, workspace, request) -> Iterator[Lab]:
     # With all that a path may hold and a list of mounts must quote.
     folder = workspace / f"{request.node.name}, a: b"
     folder.mkdir()
     for name in ("input", "output"):
         (folder / name).mkdir()
     os.chown(folder / "output", NOBODY, NOBODY)
-    return Lab(slurm, sif, folder / "input", folder / "output")
+    lab = Lab(slurm, sif, folder / "input", folder / "output")
+    yield lab
+    for log in sorted((lab.output / "logs/slurm").glob("*.log")):  # pytest shows it where a test fails
+        print(f"--- {log.name}\n{log.read_text()}")

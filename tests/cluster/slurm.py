@@ -23,7 +23,7 @@ import cluster
 
 NOBODY = 65534
 NODES = ("n1", "n2")
-MEMORY = 2000  # MiB a node
+MEMORY = 5000  # MiB a node, whatever the host has
 CGROUPS = Path("/sys/fs/cgroup")
 CGROUP_CONF = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\n"
 REAPER = "import os, time\nwhile True:\n try: os.wait()\n except ChildProcessError: time.sleep(0.2)"
@@ -79,8 +79,7 @@ class Slurm:
 
     def inside(self) -> int | None:
         """The first process of the namespace, as its number is outside."""
-        children = Path(f"/proc/{self.init.pid}/task/{self.init.pid}/children").read_text().split()
-        return int(children[0]) if children else None
+        return next(iter(children(self.init.pid)), None)
 
     def run_daemon(self, name: str, *command: object) -> None:
         enter = ["nsenter", f"--target={self.inside()}", "--pid", "--mount", "--", *map(str, command)]
@@ -104,11 +103,14 @@ class Slurm:
                 os.kill(pid, signal.SIGKILL)
         enter.wait()
 
-    def tasks_of(self, node: str) -> set[int]:
-        """The processes of a node's jobs, as they are numbered outside."""
-        mine = descendants(self.inside())
-        steps = [pid for pid in mine if node.encode() in environ(pid).get(b"SLURMD_NODENAME", b"")]
-        return {pid for step in steps for pid in (step, *descendants(step))}
+    def tasks_of(self, node: str) -> list[int]:
+        """The processes of a node's jobs, as they are numbered outside; those that would report first."""
+
+        def is_there(pid: int) -> bool:
+            return environ(pid).get(b"SLURMD_NODENAME") == node.encode()
+
+        # slurmstepd itself does not say where it is; what it starts does.
+        return [pid for pid in descendants(self.inside()) if is_there(pid) or any(map(is_there, children(pid)))]
 
     def configure(self) -> None:
         (self.folder / "munge").mkdir(parents=True)
@@ -172,6 +174,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=5
             "SLURM_CONF": str(self.folder / "slurm.conf"),
             "LANG": "C.UTF-8",
             "HOME": "/nonexistent",
+            "USER": "nobody",
             "TMPDIR": str(self.folder.parent / "tmp"),
         }
 
@@ -234,12 +237,19 @@ def wait_for(
         time.sleep(0.1)
 
 
-def descendants(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     found = []
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            for child in map(int, tasks.read_text().split()):
-                found += [child, *descendants(child)]
+            found += map(int, tasks.read_text().split())
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Parents before their children."""
+    found = children(pid)
+    for child in found[:]:
+        found += descendants(child)
     return found
 
 
