@@ -607,9 +607,11 @@ def _check_isxb(file: _File) -> RecordingInfo:
     frames = _whole(file, last, "fc") - _whole(file, first, "fc")
     if n_samples > 1 and (ticks <= 0 or frames <= 0):
         file.refuse("its frame metadata are damaged: time does not advance")
-    dropped = meta.get("droppedFrames", [])
+    dropped = meta.get("droppedFrames") or []
     if not isinstance(dropped, list) or not all(isinstance(i, int) and 0 <= i < n_samples for i in dropped):
         file.refuse("its frame metadata are damaged: droppedFrames")
+    if dropped and len(set(dropped)) != header.n_dropped:
+        file.refuse(f"lists {len(set(dropped))} dropped frames but claims {header.n_dropped}: it is damaged")
     camera = _field(file, session, "cameraName")
     view = _field(file, _field(file, _field(file, session, "processingInterface"), str(camera)), "recordFov")
     for name in ("originx", "originy"):

@@ -157,6 +157,15 @@ def test_packets_beyond_the_first_chunk_are_checked(tmp_path, monkeypatch):
         isxd.check(path)
 
 
+def test_behavior_movie_that_claims_more_dropped_frames_than_it_lists(tmp_path):
+    path = recordings.behavior_movie(tmp_path / "b.isxb")
+    data = bytearray(path.read_bytes())
+    data[40] = 129  # the library aborts: it looks for frames that are not there
+    path.write_bytes(data)
+    with pytest.raises(isxd.BadRecording, match="lists 1 dropped frames but claims 129"):
+        isxd.check(path)
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, make):
     path = tmp_path / "x.isxd"
