@@ -55,7 +55,7 @@ padding:0;margin:0}
 .card{display:flex;gap:.9rem;border:1px solid var(--line);border-radius:.6rem;background:var(--card);padding:.8rem;
 min-width:0}
 .card>div{min-width:0;flex:1}
-.card img{width:7rem;height:7rem;object-fit:contain;border-radius:.3rem;background:#000;flex:none}
+.card img{width:8rem;max-height:9rem;object-fit:contain;align-self:flex-start;border-radius:.3rem;flex:none}
 .card h3{font-size:1rem;margin:0;overflow-wrap:anywhere}
 .card p{font-size:.9rem;overflow-wrap:anywhere}
 .series{border:1px solid var(--line);border-radius:.8rem;padding:.8rem;margin:.8rem 0}
