@@ -25,6 +25,10 @@ test: .venv/ready ## Run every test: unit tests in the image, image tests agains
 	@$(ENGINE) docker run --rm --cap-add SYS_ADMIN isx:test
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
+.PHONY: test-cluster
+test-cluster: image .venv/ready ## Run the image on a two-node Slurm that the tests start and stop (root on Debian)
+	@$(ENGINE) .venv/bin/python -m pytest tests/cluster
+
 .PHONY: lint
 lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellcheck)
 	@$(BAKE) validate
@@ -52,6 +56,10 @@ lock-check: ## Fail if a lock does not follow from its requirements.in
 .PHONY: lock-audit
 lock-audit: ## Report known vulnerabilities of the lock, where the network allows
 	@$(BAKE) lock-audit
+
+.PHONY: sif
+sif: image ## Build build/isx.sif, the image for clusters that run Apptainer or Singularity
+	@$(ENGINE) $(PYTHON) scripts/sif.py
 
 .PHONY: engine-env
 engine-env: ## Print the shell exports with which plain docker reaches the engine that Make uses

@@ -1,0 +1,134 @@
+"""deploy/kubernetes: against the current schema, and what that does not know. No cluster runs it here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+yaml = pytest.importorskip("yaml", reason="tests/requirements.txt has it")
+kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="tests/requirements.txt has it")
+
+from runner import life  # noqa: E402
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy/kubernetes"
+MANIFESTS = sorted(file for file in FOLDER.glob("*/*.yaml") if file.name != "kustomization.yaml")
+OVERLAYS = sorted(FOLDER.glob("*/kustomization.yaml"))
+
+
+def documents(file: Path) -> list[dict]:
+    return list(yaml.safe_load_all(file.read_text()))
+
+
+def job(name: str) -> dict:
+    return documents(FOLDER / name / "job.yaml")[0]
+
+
+def pod(name: str) -> dict:
+    return job(name)["spec"]["template"]["spec"]
+
+
+def container(name: str) -> dict:
+    return pod(name)["containers"][0]
+
+
+def environment(name: str) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in container(name)["env"]}
+
+
+def exit_codes(name: str) -> dict[int, str]:
+    """What the pod failure policy does for each exit code."""
+    rules = job(name)["spec"]["podFailurePolicy"]["rules"]
+    return {code: rule["action"] for rule in rules if "onExitCodes" in rule for code in rule["onExitCodes"]["values"]}
+
+
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: f"{file.parent.name}/{file.name}")
+def test_schema(file):
+    for document in documents(file):
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_the_schema_is_strict():
+    wrong = job("shards")
+    wrong["spec"]["completionmode"] = "Indexed"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(wrong, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.mark.parametrize("file", OVERLAYS, ids=lambda file: file.parent.name)
+def test_kustomization(file):
+    (overlay,) = documents(file)
+    assert overlay["kind"] == "Kustomization"
+    assert sorted(overlay["resources"]) == sorted(other.name for other in MANIFESTS if other.parent == file.parent)
+    assert [image["name"] for image in overlay["images"]] == [container(file.parent.name)["image"]]
+    assert overlay["namespace"] == documents(FOLDER / "shards/namespace.yaml")[0]["metadata"]["name"]
+
+
+def test_an_indexed_job_with_a_count_that_holds():
+    spec = job("shards")["spec"]
+    assert spec["completionMode"] == "Indexed"
+    assert spec["parallelism"] <= spec["completions"] == int(environment("shards")["SHARD_COUNT"])
+    assert spec["backoffLimitPerIndex"] > 0
+    assert "backoffLimit" not in spec, "it would count the failures of all shards together"
+    assert container("gather")["args"] == ["--gather"]
+    assert environment("gather")["SHARD_COUNT"] == environment("shards")["SHARD_COUNT"]
+
+
+@pytest.mark.parametrize("name", ["shards", "gather"])
+def test_what_makes_no_sense_to_try_again(name):
+    actions = exit_codes(name)
+    hopeless = {life.USAGE, life.NO_INPUT, life.NO_API, life.NO_OUTPUT}
+    assert {code for code, action in actions.items() if action == "FailJob"} >= hopeless
+    assert not {life.DONE, life.IN_USE, 137, 143} & set(actions), "these are worth another try"
+    assert {life.SOME_FAILED, life.INTERNAL} <= set(actions)
+    allowed = {"shards": {"Ignore", "FailJob", "FailIndex", "Count"}, "gather": {"Ignore", "FailJob", "Count"}}
+    rules = job(name)["spec"]["podFailurePolicy"]["rules"]
+    assert {rule["action"] for rule in rules} <= allowed[name]
+    for rule in rules:
+        assert ("onExitCodes" in rule) != ("onPodConditions" in rule)
+        if "onExitCodes" in rule:
+            assert rule["onExitCodes"]["containerName"] == container(name)["name"]
+            assert rule["onExitCodes"]["operator"] == "In"
+    assert pod(name)["restartPolicy"] == "Never", "a pod failure policy needs it"
+
+
+@pytest.mark.parametrize("name", ["shards", "gather"])
+def test_pod_security_restricted(name):
+    """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted"""
+    labels = documents(FOLDER / "shards/namespace.yaml")[0]["metadata"]["labels"]
+    assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
+    security = pod(name)["securityContext"]
+    assert security["runAsNonRoot"] is True
+    assert security["runAsUser"] > 0
+    assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+    own = container(name)["securityContext"]
+    assert own == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod(name)["automountServiceAccountToken"] is False
+    assert {kind for volume in pod(name)["volumes"] for kind in volume if kind != "name"} <= {
+        "persistentVolumeClaim",
+        "emptyDir",
+    }
+
+
+@pytest.mark.parametrize("name", ["shards", "gather"])
+def test_volumes_resources_and_liveness(name):
+    claims = {claim["metadata"]["name"] for claim in documents(FOLDER / "shards/volumes.yaml")}
+    volumes = {volume["name"]: volume for volume in pod(name)["volumes"]}
+    mounts = {mount["mountPath"]: mount for mount in container(name)["volumeMounts"]}
+    assert set(mounts) == {"/data", "/output", "/tmp"}
+    assert mounts["/data"]["readOnly"] is True
+    assert "emptyDir" in volumes[mounts["/tmp"]["name"]]
+    assert {
+        volumes[mounts[path]["name"]]["persistentVolumeClaim"]["claimName"] for path in ("/data", "/output")
+    } == claims
+    resources = container(name)["resources"]
+    assert resources["requests"]["memory"] == resources["limits"]["memory"], "more than was asked for may not be there"
+    assert all(re.fullmatch(r"\d+(Mi|Gi)?", value) for part in resources.values() for value in part.values())
+    probe = container(name)["livenessProbe"]
+    assert probe["exec"]["command"] == ["python", "/app/healthcheck.py"]
+    assert 0 < probe["timeoutSeconds"] < probe["periodSeconds"]

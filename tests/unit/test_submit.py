@@ -1,0 +1,140 @@
+"""deploy/slurm/submit.py: which shards, which commands, what is refused. The cluster tests run it for real."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/slurm"))
+
+import submit
+
+NEW, OLD = 2_000_000_000, 1_000_000_000
+
+
+@pytest.fixture
+def places(tmp_path) -> list[str]:
+    """image, input, output."""
+    (tmp_path / "isx.sif").touch()
+    for folder in ("input", "output"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "input/a.isxd").touch()
+    return [str(tmp_path / name) for name in ("isx.sif", "input", "output")]
+
+
+def finish(output: str, *shards: str) -> None:
+    """Sentinels that are newer than the input, whose time of change is now."""
+    for shard in shards:
+        sentinel = Path(output, f"done.marker.{shard}")
+        sentinel.touch()
+        os.utime(sentinel, (NEW, NEW))
+
+
+def commands(capsys) -> list[list[str]]:
+    return [shlex.split(line) for line in capsys.readouterr().out.splitlines() if line.startswith("sbatch")]
+
+
+@pytest.mark.parametrize(
+    "indices, text",
+    [([], ""), ([3], "3"), ([1, 2, 3], "1-3"), ([1, 3, 4, 7], "1,3-4,7"), (list(range(1, 1001)), "1-1000")],
+)
+def test_ranges(indices, text):
+    assert submit.ranges(indices) == text
+
+
+def test_what_is_submitted(places, capsys):
+    options = ["--shards", "8", "--memory", "8G", "--time", "4:00:00", "--at-once", "2", "--sbatch=--partition=long"]
+    assert submit.main([*places, *options, "--dry-run", "--", "--recipe", "standard"]) == 0
+    array, gather = commands(capsys)
+    assert {"--array=1-8%2", "--mem=8G", "--time=4:00:00", "--partition=long", "--cpus-per-task=1"} <= set(array)
+    assert {"--dependency=afterok:ARRAY", "--kill-on-invalid-dep=yes", "--partition=long"} <= set(gather)
+    for command, script in ((array, "array.sh"), (gather, "gather.sh")):
+        at = command.index(str(submit.HERE / script))
+        assert command[at + 1] == "8", "the number of shards is passed along"
+        assert command[at + 2] == str(submit.HERE / "with-scratch.sh")
+        assert command[-2:] == ["--recipe", "standard"]
+        assert command[-3] == places[0]
+
+
+def test_paths_that_a_list_of_mounts_must_quote(places, tmp_path, capsys):
+    awkward = tmp_path / 'a, "b": c'
+    awkward.mkdir()
+    assert submit.main([places[0], str(awkward), places[2], "--bind", str(tmp_path), "--dry-run"]) == 0
+    array, _ = commands(capsys)
+    assert f'type=bind,"source={tmp_path}/a, ""b"": c",destination=/data,ro' in array
+    assert f'type=bind,"source={places[2]}",destination=/output' in array
+    assert f'type=bind,"source={tmp_path}",destination={tmp_path},ro' in array
+
+
+REDO = {
+    "one is missing": (["1-of-3", "3-of-3"], [], "2"),
+    "all but one are missing": (["2-of-3"], [], "1,3"),
+    "of another number of shards": (["1-of-2"], ["--shards", "3"], "1-3"),
+    "nothing was done": ([], ["--shards", "2"], "1-2"),
+}
+
+
+@pytest.mark.parametrize("done, options, array", REDO.values(), ids=REDO)
+def test_redo(done, options, array, places, capsys):
+    finish(places[2], *done)
+    assert submit.main([*places, "--redo", *options, "--dry-run"]) == 0
+    assert f"--array={array}" in commands(capsys)[0]
+
+
+def test_redo_where_all_is_done_only_gathers(places, capsys):
+    finish(places[2], "1-of-2", "2-of-2")
+    assert submit.main([*places, "--redo", "--dry-run"]) == 0
+    (gather,) = commands(capsys)
+    assert not any(word.startswith("--dependency") for word in gather)
+
+
+def test_redo_after_a_change_of_the_input_looks_at_all_shards(places, capsys):
+    finish(places[2], "1-of-3", "2-of-3")
+    os.utime(Path(places[2], "done.marker.1-of-3"), (OLD, OLD))
+    assert submit.main([*places, "--redo", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "--array=1-3" in said.out
+    assert "the input has changed since: all shards again; what is done is skipped" in said.err
+
+
+def test_sentinels_of_an_earlier_run_do_not_speak_for_this_one(places):
+    finish(places[2], "1-of-2", "2-of-2", "1-of-5")
+    Path(places[2], "done.marker").touch()
+    options = submit.parse([*places, "--shards", "2"])
+    submit.prepare(options, [2])
+    assert [file.name for file in Path(places[2]).glob("done.marker*")] == ["done.marker.1-of-2"]
+
+
+REFUSED = {
+    "no image": (lambda image, i, o: [image + "x", i, o], "there is no image {image}x: 'make sif' builds one"),
+    "no input": (lambda image, i, o: [image, i + "x", o], "{input}x is not a folder"),
+    "no number": (
+        lambda image, i, o: [image, i, o, "--redo"],
+        "{output} does not tell how many shards there were: say it with --shards",
+    ),
+    "no Slurm": (
+        lambda image, i, o: [image, i, o],
+        "there is no sbatch: submit from a machine of the cluster, or see --dry-run",
+    ),
+}
+
+
+@pytest.mark.parametrize("arguments, message", REFUSED.values(), ids=REFUSED)
+def test_refused(arguments, message, places, capsys, monkeypatch):
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert submit.main(arguments(*places)) == 1
+    expected = message.format(**dict(zip(("image", "input", "output"), places)))
+    assert capsys.readouterr().err == f"submit.py: {expected}\n"
+
+
+def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
+    fake = tmp_path / "sbatch"
+    fake.write_text("#!/bin/sh\necho >&2 'sbatch: error: invalid partition'\nexit 1\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert submit.main(places) == 1
+    assert capsys.readouterr().err == "submit.py: sbatch refuses (1): sbatch: error: invalid partition\n"
