@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.trees import tree as tree  # tests take it from here
+
 ROOT = Path(__file__).resolve().parent.parent
 API = Path(
     importlib.util.find_spec("isx").origin
@@ -105,25 +107,3 @@ def run(input: Path, output: Path, *arguments: str, env: Mapping[str, str] | Non
 
 def make_recordings(folder: Path) -> None:
     subprocess.run([sys.executable, "-c", MAKER, str(folder)], check=True, capture_output=True, timeout=TIMEOUT)
-
-
-def tree(output: Path) -> dict[str, bytes]:
-    """Every file below a folder with its content, less what two runs may differ in: times, and who held the lock."""
-    files = {path.relative_to(output).as_posix(): path for path in sorted(output.rglob("*")) if path.is_file()}
-    return {
-        name: _without_times(name, path.read_bytes()) for name, path in files.items() if not name.startswith(".lock")
-    }
-
-
-def _without_times(name: str, content: bytes) -> bytes:
-    if name in ("done.marker", "index.html") or name.startswith("logs/"):
-        return b"written"
-    if name.startswith(".records/"):
-        return json.dumps({**json.loads(content), "seconds": 0}).encode()
-    if name == "summary.csv":
-        header, *rows = content.decode().splitlines()
-        column = header.split(",").index("seconds")
-        return "\n".join(
-            ",".join(cell for n, cell in enumerate(row.split(",")) if n != column) for row in rows
-        ).encode()
-    return content

@@ -1,0 +1,28 @@
+"""Output folders, compared. Standard library only: bench/chaos.py uses it where no isx is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+
+def tree(output: Path) -> dict[str, bytes]:
+    """Every file below a folder with its content, less what two runs may differ in: times, and who held the lock."""
+    files = {path.relative_to(output).as_posix(): path for path in sorted(output.rglob("*")) if path.is_file()}
+    return {
+        name: _without_times(name, path.read_bytes()) for name, path in files.items() if not name.startswith(".lock")
+    }
+
+
+def _without_times(name: str, content: bytes) -> bytes:
+    if name in ("done.marker", "index.html") or name.startswith("logs/"):
+        return b"written"
+    if name.startswith(".records/"):
+        return json.dumps({**json.loads(content), "seconds": 0}).encode()
+    if name == "summary.csv":
+        header, *rows = content.decode().splitlines()
+        column = header.split(",").index("seconds")
+        return "\n".join(
+            ",".join(cell for n, cell in enumerate(row.split(",")) if n != column) for row in rows
+        ).encode()
+    return content
