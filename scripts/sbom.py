@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Write the software bill of materials of the image to build/sbom.cdx.json, in CycloneDX 1.6.
+"""Write the software bill of materials of an image, in CycloneDX 1.6.
+
+    sbom.py [image [file]]    isx:latest and build/sbom.cdx.json, unless named
 
 What it lists is read inside the image: the distribution's packages from dpkg's records, Python's from their metadata,
-and the vendor's tree as one component with its name, version and sha256. IMAGE names another image than isx:latest.
-Standard library only.
+and the vendor's tree as one component with its name, version and sha256. Standard library only.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from urllib.parse import quote
 
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
+TARGET = PROJECT / "build/sbom.cdx.json"
 
 # Runs in the image.
 READER = """
@@ -80,24 +82,23 @@ def licence(text: str) -> dict:
     return {"licenses": [{"license": {"name": text}}]} if text and len(text) < 80 else {}
 
 
-def main() -> int:
-    command = ["docker", "run", "--rm", "-i", "--network", "none", IMAGE, "python", "-c", READER]
+def main(image: str = IMAGE, target: str = str(TARGET)) -> int:
+    command = ["docker", "run", "--rm", "-i", "--network", "none", image, "python", "-c", READER]
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}", IMAGE]
+    inspect = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     digest = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
     document = {
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "version": 1,
-        "metadata": {"component": component("container", IMAGE, digest)},
+        "metadata": {"component": component("container", image, digest)},
         "components": components(found),
     }
-    target = PROJECT / "build/sbom.cdx.json"
-    target.parent.mkdir(exist_ok=True)
-    target.write_text(json.dumps(document, indent=1) + "\n")
+    Path(target).parent.mkdir(exist_ok=True)
+    Path(target).write_text(json.dumps(document, indent=1) + "\n")
     print(f"{target}: {len(document['components'])} components")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Print what is in each layer of the image, unpacked and compressed; fails where a layer is over its budget.
+"""Print what is in each layer of an image, unpacked and compressed; fails where a layer is over its budget.
+
+    size.py [image]    isx:latest, unless named
 
 Unpacked sizes are the sum of the files in a layer, compressed ones those of gzip at its default level, as a registry
-would store them. IMAGE names another image than isx:latest. Standard library only.
+would store them. Standard library only.
 """
 
 from __future__ import annotations
@@ -54,8 +56,8 @@ def layers(image: str) -> list[Layer]:
             return [measure(saved.extractfile(name)) for name in manifest["Layers"]]
 
 
-def main() -> int:
-    found = [layer for layer in layers(IMAGE) if layer.unpacked]
+def main(image: str = IMAGE) -> int:
+    found = [layer for layer in layers(image) if layer.unpacked]
     sizes = {name: layer.unpacked / 1e6 for name, layer in zip(NAMES, found)}
     for (name, megabytes), layer in zip(sizes.items(), found):
         print(f"{name}: {megabytes:.1f} MB, {layer.compressed / 1e6:.1f} MB compressed")
@@ -71,4 +73,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))
