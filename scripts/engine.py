@@ -28,6 +28,7 @@ from debian import Apt, Unavailable, host_release, host_sources, mirror, quiet, 
 HOME = Path(os.environ.get("ISX_ENGINE_HOME", "/var/lib/isx-engine"))
 RUN = Path(os.environ.get("ISX_ENGINE_RUN", "/run/isx-engine"))
 ROOT = HOME / "root"
+PLUGINS = "usr/libexec/docker/cli-plugins"
 CONFIG = HOME / "config"
 SOCKET = RUN / "docker.sock"
 PIDFILE = RUN / "docker.pid"
@@ -38,7 +39,9 @@ BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base are set t
 
 # Newest first; the next is tried when the binaries of one do not run on this host (its C library may be too old).
 DOCKER_SUITES = ("testing", "stable")
-DOCKER_PACKAGES = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
+DOCKER_PACKAGES = ("docker.io", "docker-cli", "containerd")
+PLUGIN_SUITE = "testing"  # stable's buildx is too old for descriptions in docker-bake.hcl
+PLUGIN_PACKAGES = ("docker-buildx", "docker-compose")
 # From the host's own release, because these link against its libraries.
 HOST_PACKAGES = (
     *("runc", "iptables", "mmdebstrap"),
@@ -106,10 +109,13 @@ def install() -> None:
         target.mkdir(parents=True)
         try:
             Apt(suite, HOME).unpack(DOCKER_PACKAGES, target)
+            Apt(PLUGIN_SUITE, HOME).unpack(PLUGIN_PACKAGES, target)
             Apt(host_release(), HOME).unpack(HOST_PACKAGES, target)
             (target / "usr/sbin/iptables").symlink_to(iptables_that_works(target))
             for program in ("usr/sbin/dockerd", "usr/bin/containerd", "usr/bin/docker", "usr/sbin/runc"):
                 run(target / program, "--version", env=engine_environment(target))
+            for plugin in sorted((target / PLUGINS).iterdir()):
+                run(plugin, "version")
         except Unavailable as error:
             problems.append(f"Debian {suite}: {error}")
             continue
@@ -141,7 +147,7 @@ def engine_environment(root: Path) -> dict[str, str]:
 def configure_client() -> None:
     plugins = CONFIG / "cli-plugins"
     plugins.mkdir(parents=True, exist_ok=True)
-    for plugin in (ROOT / "usr/libexec/docker/cli-plugins").iterdir():
+    for plugin in (ROOT / PLUGINS).iterdir():
         link = plugins / plugin.name
         if not link.is_symlink():
             link.symlink_to(plugin)
