@@ -173,6 +173,15 @@ def test_shards_cover_everything_once_and_gather_ends_the_run(recordings, tmp_pa
     assert mine == tree(reference)
 
 
+def test_gather_after_a_single_shard(recordings, output):
+    """One of one is no shard: it leaves no sentinel of its own."""
+    missing = run(recordings, output, "--gather", "--shard", "1/1")
+    assert (missing.code, missing.end) == (1, "3 of 3 failed, 0 done; no sentinel")
+    assert run(recordings, output, "--shard", "1/1").code == 0
+    assert run(recordings, output, "--gather", "--shard", "1/1").code == 0
+    assert (output / "done.marker").exists()
+
+
 def test_gather_names_what_is_missing(recordings, output):
     assert run(recordings, output, "--shard", "2/3").code == 0
     gathered = run(recordings, output, "--gather", env={"SHARD_COUNT": "3"})

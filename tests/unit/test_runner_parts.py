@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import machine, report
+from runner import machine, native, report
 from runner.events import Log, duration, printable
 from runner.report import Row
 
@@ -212,3 +212,20 @@ def test_summary_has_a_row_for_each_input():
     assert [row["path"] for row in rows] == [row.path for row in ROWS]
     assert (rows[2]["status"], rows[2]["reason"]) == ("failed", 'the file is "empty"')
     assert rows[5]["part"] == "2"
+
+
+@pytest.mark.parametrize(
+    "program, error",
+    [
+        ("true", ""),
+        ("echo >&2 first; echo >&2 'ImportError: no'; exit 1", "ImportError: no"),
+        ("kill -SEGV $$", "signal SIGSEGV"),
+        ("kill -KILL $$", ""),  # for want of memory, most likely: that says nothing about isx
+    ],
+)
+def test_import_error(program, error, tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{program}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(native.sys, "executable", str(python))
+    assert native.import_error() == error

@@ -57,7 +57,7 @@ CASES = {
         "ended with signal SIGSEGV (most likely the file is damaged); it said last: hello",
     ),
     "abort after the result": (RESULT + "os.abort()", False, "ended with signal SIGABRT"),
-    "killed": ("os.kill(os.getpid(), 9)", False, "ended with signal SIGKILL"),
+    "killed": ("os.kill(os.getpid(), 9)", False, "ended with signal SIGKILL (most likely out of memory: "),
     "nonsense": ("os.write(job['events_fd'], b'nonsense' + bytes([10]))", False, "sent an event that cannot be read"),
     "nonsense in an event": (say(event="progress", done="x") + RESULT, False, "sent an event that cannot be read"),
     "endless event": (
