@@ -119,7 +119,11 @@ def check(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess
 
 
 def docker(*arguments: str) -> None:
-    check(subprocess.run(["docker", "run", "--rm", *arguments], check=False, capture_output=True, text=True))
+    check(
+        subprocess.run(
+            ["docker", "run", "--rm", "--network=none", *arguments], check=False, capture_output=True, text=True
+        )
+    )
 
 
 @contextmanager

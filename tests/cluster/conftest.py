@@ -77,7 +77,7 @@ def recordings(workspace) -> Path:
     maker = PROJECT / "tests/image/make_recordings.py"
     mounts = ["-v", f"{folder}:/made", "-v", f"{maker}:/make.py:ro"]
     for command in (["/make.py", "/made"], ["-c", MAKE_LARGE]):
-        subprocess.run(["docker", "run", "--rm", *mounts, IMAGE, "python", *command], check=True)
+        subprocess.run(["docker", "run", "--rm", "--network=none", *mounts, IMAGE, "python", *command], check=True)
     return folder
 
 
