@@ -45,6 +45,14 @@ size: image ## Print what is in each layer, and whether it keeps to its budget
 sbom: image ## Write the SBOM of the image to build/sbom.cdx.json (CycloneDX)
 	@$(ENGINE) $(PYTHON) scripts/sbom.py
 
+.PHONY: bench
+bench: ## Measure the image against what people do today, and write docs/benchmarks.md
+	@$(ENGINE) $(PYTHON) bench/bench.py
+
+.PHONY: chaos
+chaos: ## Kill, starve and confuse runs; fails if one lies or the next does not complete; SEED=N
+	@$(ENGINE) $(PYTHON) bench/chaos.py $(if $(SEED),--seed $(SEED))
+
 .PHONY: lock
 lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releases
 	@$(BAKE) lock

@@ -1,6 +1,8 @@
 """What runs inside the image: makes recordings, goes through a movie in one way, measures commands.
 
 inside.py small FOLDER N               N small movies
+inside.py kinds FOLDER                 one recording of each of some kinds
+inside.py damaged FOLDER N SEED        N damaged variants of them in damaged/, 100 sound ones in sound/
 inside.py movie FILE GIGABYTES DTYPE   a movie of 800 x 1280 px
 inside.py measure WAY FILE             go through a movie: JSON with wall and CPU seconds and peak memory in MB
 inside.py commands ROUNDS              the health check and `import isx`, in turns: JSON
@@ -11,12 +13,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from itertools import count, cycle, islice
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +28,8 @@ APP = Path("/app")
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; tests.recordings
 
 ROWS, COLUMNS = 800, 1280
+KINDS = ("movie", "movie_float", "image", "cell_set", "event_set", "vessel_set", "gpio", "behavior_movie")
+SOUND = 100
 DIFFERENT = 20  # frames, over and over
 SAMPLE_SECONDS = 0.02
 
@@ -65,6 +71,35 @@ def make_small(folder: Path, n: int) -> None:
     content = recordings.movie(folder / "0000.isxd").read_bytes()
     for number in range(1, n):
         (folder / f"{number:04}.isxd").write_bytes(content)
+
+
+def make_kinds(folder: Path) -> dict[str, Path]:
+    from tests import recordings
+
+    made = recordings.every_kind(folder)
+    for kind, path in made.items():
+        if kind not in KINDS:
+            path.unlink()
+    return {kind: made[kind] for kind in KINDS}
+
+
+def make_damaged(folder: Path, n: int, seed: int) -> None:
+    from tests import damage
+
+    sound = folder / "sound"
+    sound.mkdir()
+    kinds = make_kinds(sound)
+    for i, path in islice(enumerate(cycle(list(kinds.values())), len(kinds)), SOUND - len(kinds)):
+        shutil.copy(path, path.with_stem(f"{path.stem}-{i}"))
+
+    def variants() -> Iterator[Path]:
+        for number in count(seed):
+            into = folder / "damaged" / str(number)
+            into.mkdir(parents=True)
+            yield from damage.corpus(kinds, into, number)
+
+    for _ in islice(variants(), n):
+        pass
 
 
 # --- ways through a movie ---------------------------------------------------------------------------------------
@@ -183,6 +218,10 @@ def main(arguments: list[str]) -> None:
     verb, *rest = arguments
     if verb == "small":
         make_small(Path(rest[0]), int(rest[1]))
+    elif verb == "kinds":
+        make_kinds(Path(rest[0]))
+    elif verb == "damaged":
+        make_damaged(Path(rest[0]), int(rest[1]), int(rest[2]))
     elif verb == "movie":
         make_movie(Path(rest[0]), float(rest[1]), rest[2])
     elif verb == "measure":

@@ -1,0 +1,570 @@
+#!/usr/bin/env python3
+"""Kill, starve and confuse runs, and see that each says so and that the next one completes the work.
+
+    chaos.py [--seed N] [--only SCENARIO...]
+
+Of every disturbed run: the exit code, no sentinel without success, no file under a final name that is not whole. Of the
+run after it: success, and the same tree as a run that nothing disturbed. The seed decides every moment, size and
+damage; it is printed. Exits with 1 where an expectation fails. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import csv
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from images import build
+from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
+
+sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
+
+import engine  # noqa: E402  neither is installed
+
+from tests.trees import tree  # noqa: E402
+
+REPORTS = {"index.html", "summary.csv", "dataset_description.json"}
+DAMAGED = 1000
+SECONDS = 300  # for one run
+
+KILL_A_WORKER = """
+import os, pathlib, random, signal
+workers = []
+for entry in pathlib.Path("/proc").iterdir():
+    try:
+        words = (entry / "cmdline").read_bytes().split(b"\\0") if entry.name.isdigit() else ()
+    except OSError:
+        continue
+    if words[1:3] == [b"-m", b"pipeline"]:
+        workers.append(int(entry.name))
+if workers:
+    os.kill(random.choice(workers), signal.SIGKILL)
+print(len(workers))
+"""
+
+
+# --- runs ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Ended:
+    """How a run ended."""
+
+    code: int
+    events: list[dict]
+
+    @property
+    def reasons(self) -> dict[str, str]:
+        """Of each recording that failed."""
+        return {each["path"]: each["reason"] for each in self.events if each["event"] == "recording-failed"}
+
+    @property
+    def last(self) -> dict:
+        return self.events[-1] if self.events else {}
+
+
+@dataclass
+class Running:
+    """A container under way; its log grows in a file."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def wait_for(self, event: str) -> None:
+        """Returns when the log has it, or the run is over."""
+        while f'"event": "{event}"' not in self.log.read_text() and self.process.poll() is None:
+            time.sleep(0.01)
+
+    def end(self) -> Ended:
+        code = self.process.wait(timeout=SECONDS)
+        docker("rm", "--force", self.name)
+        lines = self.log.read_text().splitlines()
+        return Ended(code, [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")])
+
+
+@dataclass
+class Tally:
+    """What a scenario saw."""
+
+    codes: Counter = field(default_factory=Counter)
+    completed: int = 0
+    failures: list[str] = field(default_factory=list)
+    left_out: str = ""
+
+    def expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.failures.append(what)
+            say(f"  FAILED: {what}")
+
+
+@dataclass
+class Chaos:
+    """What all scenarios share."""
+
+    rng: random.Random
+    folder: Path
+    inputs: Path
+    tally: Tally = field(default_factory=Tally)
+    reference: dict[str, bytes] = field(default_factory=dict)
+    seconds: float = 0.0  # of an undisturbed run, from its first line on
+    number: int = 0
+
+    def new_output(self) -> Path:
+        self.number += 1
+        return new_folder(self.folder / f"output-{self.number}")
+
+    def start(
+        self,
+        output: Path | str,
+        *arguments: str,
+        inputs: Path | None = None,
+        options: Sequence[str] = (),
+        mode: str = "rw",
+    ) -> Running:
+        """The image, confined as far as it goes, as the user who asks. `output` is a folder or a volume's name."""
+        self.number += 1
+        name = f"isx-chaos-{os.getpid()}-{self.number}"
+        log = self.folder / f"{name}.log"
+        confined = ("--cap-drop", "ALL", "--network", "none", "--read-only", "--tmpfs", "/tmp")
+        mounts = ("-v", f"{inputs or self.inputs}:/data:ro", "-v", f"{output}:/output:{mode}")
+        command = [
+            "docker",
+            "run",
+            "--name",
+            name,
+            "--user",
+            ME,
+            *confined,
+            *mounts,
+            *options,
+            IMAGE,
+            *arguments,
+        ]
+        with log.open("wb") as file:
+            return Running(name, subprocess.Popen(command, stderr=file, stdout=file), log)
+
+    def run(self, output: Path | str, *arguments: str, **options) -> Ended:
+        return self.start(output, *arguments, **options).end()
+
+    def a_moment(self, running: Running) -> None:
+        """Of the time that an undisturbed run takes."""
+        running.wait_for("start")
+        time.sleep(self.rng.uniform(0, self.seconds))
+
+    def judge(self, output: Path, ended: Ended, codes: set[int], reference: dict[str, bytes] | None = None) -> None:
+        """A disturbed run: its code, the sentinel, and that whatever has its final name is whole."""
+        tally, reference = self.tally, self.reference if reference is None else reference
+        tally.codes[ended.code] += 1
+        tally.expect(ended.code in codes, f"exit code {ended.code}, not one of {sorted(codes)}: {ended.last}")
+        tally.expect((output / "done.marker").exists() == (ended.code == 0), f"sentinel after exit code {ended.code}")
+        for problem in half_written(output, reference):
+            tally.expect(False, problem)
+
+    def complete(
+        self, output: Path, *arguments: str, inputs: Path | None = None, beside: tuple[str, ...] = ()
+    ) -> Ended:
+        """A run that nothing disturbs, after those that were."""
+        ended = self.run(output, *arguments, inputs=inputs)
+        self.tally.expect(ended.code == 0, f"the next run ends with {ended.code}: {ended.last} {ended.reasons}")
+        found = {name: content for name, content in tree(output).items() if not any(each in name for each in beside)}
+        different = sorted(
+            name for name in found.keys() | self.reference.keys() if found.get(name) != self.reference.get(name)
+        )
+        self.tally.expect(not different, f"the next run leaves another tree: {different[:5]}")
+        self.tally.completed += ended.code == 0 and not different
+        return ended
+
+
+def half_written(output: Path, reference: dict[str, bytes]) -> Iterator[str]:
+    """What an undisturbed run would not have left under this name; records, logs and hidden files aside."""
+    found = tree(output)
+    for name, content in found.items():
+        if name.startswith((".", "logs/", "damaged/", "done.marker")):
+            continue
+        if name in REPORTS:
+            problem = damaged_report(output / name)
+            if problem:
+                yield f"{name} is not whole: {problem}"
+        elif content != reference.get(name):
+            yield f"{name} is not what an undisturbed run writes"
+    for name in found:
+        folder, _, file = name.rpartition("/")
+        if folder and file == f"{folder.rpartition('/')[2]}.json" and not name.startswith((".", "damaged/")):
+            missing = [other for other in reference if other.startswith(f"{folder}/") and other not in found]
+            if missing:
+                yield f"{name} says complete, but {missing} are missing"
+
+
+def damaged_report(path: Path) -> str:
+    """ "" where it is whole; `tree` does not look into what holds times."""
+    try:
+        text = path.read_text()
+        if path.suffix == ".json":
+            json.loads(text)
+        elif path.suffix == ".csv":
+            widths = {len(row) for row in csv.reader(text.splitlines())}
+            return "" if len(widths) == 1 and text.endswith("\n") else f"rows of {sorted(widths)} columns"
+        else:
+            return "" if text.rstrip().endswith("</html>") else "it has no end"
+    except (OSError, ValueError) as error:
+        return str(error)
+    return ""
+
+
+# --- scenarios: each is one row of the table ------------------------------------------------------------------------
+
+
+def container_killed(chaos: Chaos) -> None:
+    """SIGKILL of the container at random moments"""
+    output = chaos.new_output()
+    for number in range(9):
+        running = chaos.start(output)
+        chaos.a_moment(running)
+        with contextlib.suppress(RuntimeError):  # it may be over
+            docker("kill", running.name)
+        chaos.judge(output, running.end(), {0, 137})
+        if number % 3 == 2:
+            chaos.complete(output)
+            output = chaos.new_output()
+
+
+def workers_killed(chaos: Chaos) -> None:
+    """SIGKILL of workers at random moments"""
+    for _ in range(3):
+        output = chaos.new_output()
+        running = chaos.start(output)
+        running.wait_for("found")
+        hits = 0
+        for _ in range(3):
+            time.sleep(chaos.rng.uniform(0, chaos.seconds / 4))
+            with contextlib.suppress(RuntimeError):
+                hits += int(docker("exec", running.name, "python", "-c", KILL_A_WORKER)) > 0
+        ended = running.end()
+        chaos.judge(output, ended, {1} if hits else {0})
+        chaos.tally.expect(all("SIGKILL" in each for each in ended.reasons.values()), f"reasons: {ended.reasons}")
+        chaos.tally.expect(len(ended.reasons) == hits, f"{hits} workers killed, {len(ended.reasons)} failures")
+        chaos.complete(output)
+
+
+def terminated(chaos: Chaos) -> None:
+    """SIGTERM at random moments"""
+    for _ in range(4):
+        output = chaos.new_output()
+        running = chaos.start(output)
+        chaos.a_moment(running)
+        with contextlib.suppress(RuntimeError):
+            docker("kill", "--signal", "TERM", running.name)
+        chaos.judge(output, running.end(), {0, 143})
+        chaos.tally.expect(not (output / ".staging").exists(), "staging is left behind")
+        chaos.complete(output)
+
+
+def out_of_memory(chaos: Chaos) -> None:
+    """Memory limit too small for a worker"""
+    for _ in range(3):
+        output = chaos.new_output()
+        limit = f"{chaos.rng.randrange(40, 75)}m"
+        ended = chaos.run(output, options=("--memory", limit, "--memory-swap", limit))
+        chaos.judge(output, ended, {1})
+        chaos.tally.expect(
+            any("out of memory" in each for each in ended.reasons.values()), f"{limit}: no failure names the memory"
+        )
+        chaos.complete(output)
+
+
+def disk_full(chaos: Chaos) -> None:
+    """Output disk full (a small tmpfs)"""
+    whole = sum(len(content) for content in chaos.reference.values())
+    for _ in range(4):
+        volume, size = f"isx-chaos-{os.getpid()}", chaos.rng.randrange(8, whole // 1024)
+        copies = chaos.new_output()
+        options = ("--opt", "type=tmpfs", "--opt", "device=tmpfs", "--opt", f"o=size={size}k,mode=1777")
+        docker("volume", "create", *options, volume)
+        wait = "import time; time.sleep(600)"  # keeps the tmpfs mounted after the run
+        holder = docker(
+            *("run", "-d", "--user", ME, "-v", f"{volume}:/output", "-v", f"{copies}:/copies"),
+            *(IMAGE, "python", "-c", wait),
+        )
+        try:
+            ended = chaos.run(volume)
+            copy = "import shutil; shutil.copytree('/output', '/copies/output')"
+            docker("exec", holder, "python", "-c", copy)
+        finally:
+            docker("rm", "--force", holder)
+            docker("volume", "rm", volume)
+        chaos.judge(copies / "output", ended, {1, 73})
+        said = [*ended.reasons.values(), ended.last.get("message", "")]
+        chaos.tally.expect(any("space" in each for each in said), f"{size} KB: no failure names the disk: {said}")
+        chaos.complete(copies / "output")
+
+
+def output_read_only(chaos: Chaos) -> None:
+    """Output read-only, new and done before"""
+    done, new = chaos.new_output(), chaos.new_output()
+    chaos.complete(done)
+    before = tree(done)
+    for output in (done, new):
+        ended = chaos.run(output, mode="ro")
+        chaos.tally.codes[ended.code] += 1
+        chaos.tally.expect(ended.code == 73, f"exit code {ended.code}: {ended.last}")
+        chaos.tally.expect("read-only" in ended.last.get("message", ""), f"the message is {ended.last}")
+    chaos.tally.expect(tree(done) == before and not any(new.iterdir()), "something was written")
+    chaos.complete(new)
+
+
+def input_errors(chaos: Chaos) -> None:
+    """Input: unreadable, cut short or removed during the run"""
+    bad = ("forbidden.isxd", "dangling.isxd")
+    for _ in range(2):
+        inputs, output = chaos.folder / f"input-{chaos.number}", chaos.new_output()
+        shutil.copytree(chaos.inputs, inputs)
+        (inputs / "folder.isxd").mkdir()  # a folder like any other
+        (inputs / "forbidden.isxd").write_bytes((inputs / "movie.isxd").read_bytes())
+        (inputs / "forbidden.isxd").chmod(0)
+        (inputs / "dangling.isxd").symlink_to("nowhere")
+        cut, removed = chaos.rng.sample(sorted(path for path in chaos.inputs.iterdir()), 2)
+        running = chaos.start(output, "--workers=1", inputs=inputs)
+        running.wait_for("found")
+        time.sleep(chaos.rng.uniform(0, chaos.seconds))
+        os.truncate(inputs / cut.name, chaos.rng.randrange(cut.stat().st_size))
+        (inputs / removed.name).unlink()
+        ended = running.end()
+        chaos.judge(output, ended, {1})
+        chaos.tally.expect(set(bad) <= ended.reasons.keys(), f"not all bad ones reported: {sorted(ended.reasons)}")
+        for name in bad:
+            (inputs / name).unlink()
+        for path in (cut, removed):
+            shutil.copy2(path, inputs / path.name)
+        chaos.complete(output, inputs=inputs, beside=tuple(name.partition(".")[0] for name in bad))
+
+
+def clocks(chaos: Chaos) -> None:
+    """Time stamps of the future and the past"""
+    inputs, output = chaos.folder / "input-clocks", chaos.new_output()
+    shutil.copytree(chaos.inputs, inputs)
+    files = sorted(inputs.iterdir())
+    for number, path in enumerate(files):
+        os.utime(path, (chaos.rng.choice((0, 1, 4_102_444_800)) + number,) * 2)
+    chaos.tally.codes[chaos.run(output, inputs=inputs).code] += 1
+    for stamp in (0, 4_102_444_800):  # as if the clock had been wrong when results were written
+        for path in output.rglob("*"):
+            os.utime(path, (stamp, stamp))
+        ended = chaos.run(output, inputs=inputs)
+        chaos.tally.codes[ended.code] += 1
+        unchanged = ended.last.get("unchanged")
+        chaos.tally.expect((ended.code, unchanged) == (0, len(files)), f"{unchanged} of {len(files)} found done")
+    for path in files:
+        shutil.copystat(chaos.inputs / path.name, path)
+    ended = chaos.complete(output, inputs=inputs)
+    chaos.tally.expect(ended.last.get("unchanged") == 0, "recordings with other time stamps were taken for the same")
+
+
+def damaged_files(chaos: Chaos) -> None:
+    """1,000 damaged files among 100 sound ones"""
+    inputs, output = new_folder(chaos.folder / "input-damaged"), chaos.new_output()
+    seed = chaos.rng.randrange(1 << 20)
+    inside("damaged", "/made", DAMAGED, seed, options=("-v", f"{inputs}:/made"))
+    sound = {path.relative_to(inputs).as_posix() for path in (inputs / "sound").iterdir()}
+    ended = chaos.run(output, inputs=inputs)
+    whole = {name: content for name, content in tree(output).items() if name.startswith("sound/")}
+    chaos.judge(output, ended, {1}, reference=whole)
+    failed = ended.reasons
+    chaos.tally.expect(not sound & failed.keys(), f"sound recordings failed: {sorted(sound & failed.keys())[:3]}")
+    chaos.tally.expect(all(failed.values()), "a failure without reason")
+    n_done = len([name for name in whole if name.count("/") == 2 and name.endswith(f"{name.split('/')[1]}.json")])
+    chaos.tally.expect(n_done == len(sound), f"{n_done} of {len(sound)} sound recordings are done")
+    say(f"  {len(failed)} of {DAMAGED} damaged ones refused or failed, the rest could be read")
+    shutil.rmtree(inputs / "damaged")
+    ended = chaos.run(output, inputs=inputs)
+    chaos.tally.expect(
+        (ended.code, ended.last.get("unchanged")) == (0, len(sound)), f"without them: {ended.code} {ended.last}"
+    )
+    chaos.tally.completed += ended.code == 0
+
+
+def two_at_once(chaos: Chaos) -> None:
+    """Two runs on one output; two shards"""
+    for _ in range(3):
+        output = chaos.new_output()
+        first = chaos.start(output)
+        first.wait_for("found")
+        time.sleep(chaos.rng.uniform(0, chaos.seconds / 4))
+        second = chaos.start(output)
+        other, one = second.end(), first.end()
+        chaos.tally.codes[other.code] += 1
+        chaos.tally.expect(other.code == 75, f"the second run ends with {other.code}")
+        chaos.judge(output, one, {0})
+        chaos.complete(output)
+    output = chaos.new_output()
+    shards = [chaos.start(output, "--shard", f"{number}/2") for number in (1, 2)]
+    for shard in shards:
+        chaos.tally.codes[shard.end().code] += 1
+    chaos.tally.expect(not (output / "done.marker").exists(), "a shard wrote the sentinel of all")
+    chaos.judge(output, chaos.run(output, "--gather"), {0})
+
+
+def engine_restarted(chaos: Chaos) -> None:
+    """The engine restarted in the middle (an engine of its own)"""
+    if os.environ.get("DOCKER_HOST") != f"unix://{engine.SOCKET}":
+        chaos.tally.left_out = "the engine is not this project's own, and a second one is started only beside that"
+        return
+    image = chaos.folder / "image.tar"
+    docker("save", "-o", image, IMAGE)
+    with second_engine(chaos.folder / "engine") as restart:
+        docker("load", "-i", image)
+        image.unlink()
+        for hard in (False, True):
+            output = chaos.new_output()
+            running = chaos.start(output, "--workers=1")
+            running.wait_for("found")
+            time.sleep(chaos.rng.uniform(0, chaos.seconds / 2))
+            restart(hard)
+            code = running.process.wait(timeout=SECONDS)  # of the client, which the engine left alone
+            state = json.loads(docker("inspect", "--format", "{{json .State}}", running.name))
+            while state["Running"]:
+                time.sleep(0.1)
+                state = json.loads(docker("inspect", "--format", "{{json .State}}", running.name))
+            ended = running.end()
+            say(f"  {'killed' if hard else 'stopped'}: client {code}, container {state['ExitCode']}")
+            ended.code = state["ExitCode"]
+            if (output / "done.marker").exists():
+                ended.code = 0  # it came to its end before the engine took notice
+            chaos.judge(output, ended, {0, 137, 143, 255})
+            chaos.complete(output)
+
+
+@contextlib.contextmanager
+def second_engine(home: Path) -> Iterator:
+    """Another dockerd from the private engine's programs; yields a function that restarts it.
+
+    It has no network, and a network namespace of its own: told `--bridge none`, dockerd removes the docker0 that it
+    finds, which is the first engine's.
+    """
+    home.mkdir()
+    socket, pidfile = home / "docker.sock", home / "docker.pid"
+    command = (
+        *("unshare", "--net", engine.ROOT / "usr/sbin/dockerd"),
+        *("--host", f"unix://{socket}", "--pidfile", pidfile, "--bridge", "none"),
+        *("--iptables=false", "--ip6tables=false", "--data-root", home / "data", "--exec-root", home / "exec"),
+    )
+
+    def start() -> subprocess.Popen[bytes]:
+        with (home / "dockerd.log").open("ab") as log:
+            daemon = subprocess.Popen(
+                [str(part) for part in command],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=engine.engine_environment(engine.ROOT),
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and daemon.poll() is None:
+            with contextlib.suppress(RuntimeError):
+                docker("version")
+                return daemon
+            time.sleep(0.1)
+        raise RuntimeError("the second engine does not start:\n" + (home / "dockerd.log").read_text()[-2000:])
+
+    def restart(hard: bool) -> None:
+        nonlocal daemon
+        daemon.kill() if hard else daemon.terminate()
+        daemon.wait(timeout=60)
+        pidfile.unlink(missing_ok=True)
+        daemon = start()
+
+    before = os.environ["DOCKER_HOST"]
+    os.environ["DOCKER_HOST"] = f"unix://{socket}"
+    daemon = start()
+    try:
+        yield restart
+    finally:
+        for name in docker("ps", "-aq").split():
+            docker("rm", "--force", name)
+        os.environ["DOCKER_HOST"] = before
+        daemon.terminate()
+        daemon.wait(timeout=60)
+        containerd = home / "exec/containerd/containerd.pid"
+        if containerd.exists():
+            engine.stop(int(containerd.read_text()))
+
+
+SCENARIOS = {
+    "container-killed": container_killed,
+    "workers-killed": workers_killed,
+    "terminated": terminated,
+    "memory": out_of_memory,
+    "disk-full": disk_full,
+    "read-only": output_read_only,
+    "input-errors": input_errors,
+    "clocks": clocks,
+    "damaged": damaged_files,
+    "two-at-once": two_at_once,
+    "engine-restarted": engine_restarted,
+}
+
+
+# --- all of them ----------------------------------------------------------------------------------------------------
+
+
+def undisturbed(chaos: Chaos) -> None:
+    """What a run leaves that nothing disturbs, and how long it takes."""
+    output = chaos.new_output()
+    running = chaos.start(output)
+    running.wait_for("start")
+    started = time.monotonic()
+    ended = running.end()
+    if ended.code:
+        raise RuntimeError(f"an undisturbed run ends with {ended.code}: {ended.last} {ended.reasons}")
+    chaos.seconds = time.monotonic() - started
+    chaos.reference = tree(output)
+
+
+def print_table(tallies: dict[str, Tally]) -> None:
+    print(f"\n{'scenario':58} {'runs':>4}  {'exit codes':26} {'completed':>9}  {'failed':>6}")
+    for name, tally in tallies.items():
+        title = (SCENARIOS[name].__doc__ or name).strip()
+        codes = ", ".join(f"{code} × {count}" for code, count in sorted(tally.codes.items()))
+        counts = f"{sum(tally.codes.values()):>4}  {codes:26} {tally.completed:>9}  {len(tally.failures):>6}"
+        print(f"{title:58} " + (f"left out: {tally.left_out}" if tally.left_out else counts))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    build("image")
+    tallies = {}
+    with workspace() as folder:
+        inputs = new_folder(folder / "input")
+        inside("kinds", "/made", options=("-v", f"{inputs}:/made"))
+        base = Chaos(random.Random(), folder, inputs)
+        undisturbed(base)
+        for name in options.only:
+            started = time.monotonic()
+            say(f"{name} ...")
+            # A generator of its own for each, so that --only changes nothing.
+            base.rng, base.tally = random.Random(f"{options.seed} {name}"), Tally()
+            SCENARIOS[name](base)
+            tallies[name] = base.tally
+            say(f"  {time.monotonic() - started:.0f} s")
+    print_table(tallies)
+    return 1 if any(tally.failures for tally in tallies.values()) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
