@@ -1,0 +1,84 @@
+"""Draw bench/report.json: chart.py FILE. Runs in the image, which has Matplotlib."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+REPORT = Path(__file__).with_name("report.json")
+MINE, THEIRS, LIMIT = "#0072B2", "#E69F00", "#999999"  # of Okabe and Ito: distinct for every eye
+
+Bars = list[tuple[str, float, str]]  # label, value, colour
+
+
+def bars(axes: Axes, title: str, unit: str, content: Bars) -> None:
+    """One bar a line, its value behind it."""
+    labels, values, colours = zip(*content)
+    drawn = axes.barh(range(len(values)), values, color=colours, height=0.7)
+    axes.bar_label(drawn, [f"{value:.3g}" if value < 1000 else f"{value:.0f}" for value in values], padding=4)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_xlim(0, 1.18 * max(values))
+    axes.set_xlabel(unit)
+    axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
+    axes.invert_yaxis()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+
+
+def start(found: dict[str, Any]) -> Bars:
+    names = {
+        "true": ("container alone", LIMIT),
+        "import_isx": ("import isx", LIMIT),
+        "image": ("this image", MINE),
+        "install_warm": ("install at start, again", THEIRS),
+        "install_cold": ("install at start, first", THEIRS),
+    }
+    return [(label, found[name]["median"], colour) for name, (label, colour) in names.items()]
+
+
+def throughput(movie: dict[str, Any]) -> Bars:
+    names = {
+        "run_2": ("this image, 2 cores", MINE),
+        "run_1": ("this image, 1 core", MINE),
+        "naive": ("naive pass", THEIRS),
+        "isx": ("isx reading alone", LIMIT),
+        "floor": ("read, convert, one product", LIMIT),
+        "memmap": ("memory-mapped reading", LIMIT),
+    }
+    return [(label, movie[way]["mb_per_s"]["median"], colour) for way, (label, colour) in names.items() if way in movie]
+
+
+def build(found: dict[str, Any]) -> Bars:
+    names = ("nothing_changed", "code_changed", "installer_changed", "lock_changed", "cold")
+    return [(name.replace("_", " "), found[name]["median"], MINE) for name in names]
+
+
+def size(found: dict[str, Any]) -> Bars:
+    return [
+        (f"{label}, {kind}", found[name][kind], colour)
+        for kind in ("unpacked", "compressed")
+        for name, label, colour in (("image", "this image", MINE), ("single_stage", "single stage", THEIRS))
+    ]
+
+
+def main(target: str) -> None:
+    report = json.loads(REPORT.read_text())
+    movies = report["movie"]
+    largest = next(name for name in reversed(movies) if name.startswith("uint16"))
+    gigabytes = largest.partition("_")[2].replace("_", ".").replace("gb", " GB")
+    figure = Figure(figsize=(11, 6.2), layout="constrained")
+    panels = figure.subplots(2, 2)
+    bars(panels[0, 0], "Start to sentinel, one small recording", "s", start(report["start"]))
+    bars(panels[0, 1], f"A movie of {gigabytes}, uint16", "MB/s", throughput(movies[largest]))
+    bars(panels[1, 0], "Build", "s", build(report["build"]))
+    bars(panels[1, 1], "Size of the image", "MB", size(report["size"]))
+    figure.savefig(target, dpi=110)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
