@@ -263,8 +263,6 @@ def down() -> None:
         for pid in filter(None, pids):
             stop(pid)
         PIDFILE.unlink(missing_ok=True)
-        if pids[0]:
-            quiet("ip", "link", "delete", "docker0")
 
 
 def stop(pid: int) -> None:
