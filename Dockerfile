@@ -69,8 +69,19 @@ COPY --chmod=755 <<'EOF' /usr/local/bin/with-secrets
 #!/bin/sh
 if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi
 if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
-export PIP_RETRIES=10 PIP_TIMEOUT=60 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
+export PIP_RETRIES=10 PIP_TIMEOUT=30 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 exec "$@"
+EOF
+
+# pip gives up on a download that stalls half-way, whatever its own retries.
+COPY --chmod=755 <<'EOF' /usr/local/bin/retry
+#!/bin/sh
+for attempt in 1 2 3 4; do
+  "$@" && exit 0
+  echo >&2 "attempt $attempt of 4 failed: $*"
+  sleep $((attempt * 2))
+done
+exit 1
 EOF
 
 # The locked Python dependencies, in a virtual environment without pip.
@@ -80,7 +91,7 @@ RUN --mount=type=bind,source=requirements.txt,target=/build/requirements.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
 python3 -m venv --without-pip /opt/venv
-with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
+retry with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
 /opt/venv/bin/python -c 'import numpy'
 EOF
 

@@ -31,7 +31,6 @@ from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspa
 sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
 
 import engine  # noqa: E402  neither is installed
-
 from tests.trees import tree  # noqa: E402
 
 REPORTS = {"index.html", "summary.csv", "dataset_description.json"}

@@ -31,10 +31,9 @@ from measure import (
 
 sys.path.insert(0, str(PROJECT / "scripts"))
 
+from build import of_commit
 from size import layers
 from verify_reproducible import copy_of_project
-
-from build import of_commit
 
 INSTALLER = PROJECT / "build/installers/good.sh"
 STEP = re.compile(r"\[(?:\S+ )?(\S+) \d+/\d+\] (?!FROM )")

@@ -128,7 +128,6 @@ def by_isx(path: Path) -> None:
 def by_part(name: str, path: Path) -> None:
     """`naive` and `floor` of movie_pass.py, on one core."""
     import movie_pass
-
     from runner.isxd import movie_layout
 
     layout = movie_layout(path)

@@ -62,7 +62,7 @@ def install_public(target: Path) -> Product:
         pin.write_text(f"isx=={version} --hash=sha256:{sha256}\n")
         command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-compile", "--require-hashes"]
         command += ["--only-binary", ":all:", "--target", str(api), "-r", str(pin)]
-        done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        done = with_retries(command)
     if done.returncode:
         raise BuildError(
             f"isx {version} could not be installed.\n{done.stderr.strip()}\n"
@@ -71,6 +71,16 @@ def install_public(target: Path) -> Product:
         )
     drop_unreached_libraries(api)
     return Product("public", "isx", version, sha256)
+
+
+def with_retries(pip: list[str]) -> subprocess.CompletedProcess[str]:
+    """pip gives up on a download that stalls half-way; only what a new attempt cannot change is final."""
+    for _ in range(4):
+        done = subprocess.run(pip, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode == 0 or "DO NOT MATCH THE HASHES" in done.stderr or "No matching" in done.stderr:
+            break
+        print(done.stderr, file=sys.stderr)
+    return done
 
 
 def drop_unreached_libraries(api: Path) -> None:

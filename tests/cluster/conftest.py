@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from slurm import NOBODY, Slurm, cluster
 
 PROJECT = Path(__file__).resolve().parents[2]

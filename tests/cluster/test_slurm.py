@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from slurm import Slurm, descendants, has_memory_limits, wait_for
 
 MANY = [f"mouse{number}.isxd" for number in range(24)]

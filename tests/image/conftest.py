@@ -12,6 +12,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+
 from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")

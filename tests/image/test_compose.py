@@ -6,6 +6,7 @@ import json
 import shutil
 
 import pytest
+
 from harness import docker
 
 PROJECT_NAME = "isx-test-compose"

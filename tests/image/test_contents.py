@@ -17,6 +17,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+
 from harness import IMAGE, INSTALLERS, PROJECT, bake, container, docker, environment, inspect, run, slot
 
 BY_URL, BY_SECRET = f"{IMAGE}-url:idps", f"{IMAGE}-secret:isx"

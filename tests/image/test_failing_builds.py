@@ -7,6 +7,7 @@ import re
 import sys
 
 import pytest
+
 from harness import IMAGE, INSTALLERS, PROJECT, bake, exists, run, slot
 
 FAILING = f"{IMAGE}-failing"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from harness import CODE, IMAGE, PROJECT, container, docker, environment, inspect, last_event, mounts
 
 API = "/opt/inscopix/Inscopix Data Processing.linux/Contents/API/Python"

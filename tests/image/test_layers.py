@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from harness import IMAGE, PROJECT, docker, inspect
 
 TAG = f"{IMAGE}-layers"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from harness import IMAGE, INSTALLERS, PROJECT, PUBLIC, container, events, last_event, mounts, run
 
 EXAMPLES = PROJECT / "docs/examples"

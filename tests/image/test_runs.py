@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from harness import CODE, IMAGE, PROJECT, PUBLIC, container, docker, environment, events, last_event, mounts
 
 VERSION = (PROJECT / "VERSION").read_text().strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
+
 from harness import PROJECT, run
 
 PLATFORMS = ["manylinux2014_x86_64", *(f"manylinux_2_{minor}_x86_64" for minor in range(17, 37))]  # glibc 2.36
