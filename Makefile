@@ -22,7 +22,7 @@ demo: image ## Build the image and run it on recordings made on the spot: input/
 .PHONY: test
 test: .venv/ready ## Run every test: unit tests in the image, image tests against the engine
 	@$(BAKE) test
-	@$(ENGINE) docker run --rm --cap-add SYS_ADMIN isx:test
+	@$(ENGINE) docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:test"
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
 .PHONY: test-cluster
