@@ -15,9 +15,7 @@ from typing import Any
 from tests.trees import tree as tree  # tests take it from here
 
 ROOT = Path(__file__).resolve().parent.parent
-API = Path(
-    importlib.util.find_spec("isx").origin
-).parent.parent  # site-packages or the baked tree
+API = Path(importlib.util.find_spec("isx").origin).parent.parent  # site-packages or the baked tree
 TIMEOUT = 120
 SCHEDULERS = ("SLURM_", "JOB_", "SHARD")  # of the machine that runs the tests: not for the runs that are tested
 

@@ -1,0 +1,102 @@
+"""Measured figures in README and docs are those of bench/report.json.
+
+A figure is quoted with the place that it has there: `0.9 s<!-- bench: start.image.median -->`. It must be the stored
+value, rounded as it is written; a percentage is 100 times the stored value. Times, speeds and ratios without such a
+mark are taken for figures that nobody measured.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+REPORT = ROOT / "bench/report.json"
+PAGE = ROOT / "docs/benchmarks.md"  # written from the report as a whole
+
+MARK = r"<!-- bench: (?P<place>[\w.]+) -->"
+QUOTED = re.compile(r"(?P<figure>\d[\d,]*(?:\.\d+)?)(?P<unit>[^\d\n<]{0,12})" + MARK)
+MEASURED = re.compile(r"(?<![\w.=-])\d[\d,.]*\s?(?:ms|MB/s|GB/s|×|times (?:as |the |faster|smaller|less))(?!\w| \d)")
+NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path != PAGE)]
+
+
+def looked_up(report: Any, place: str) -> float:
+    """Raises KeyError where the report has no such figure."""
+    for key in place.split("."):
+        report = report[key]
+    if isinstance(report, bool) or not isinstance(report, (int, float)):
+        raise KeyError(place)
+    return report
+
+
+def problems(text: str, report: Any) -> list[str]:
+    """What is wrong with the figures of a page."""
+    found = []
+    quoted = list(QUOTED.finditer(text))
+    for match in quoted:
+        figure, place = match["figure"].replace(",", ""), match["place"]
+        try:
+            value = looked_up(report, place) * (100 if "%" in match["unit"] else 1)
+        except (KeyError, TypeError):
+            found.append(f"{figure}: the report has no figure {place}")
+            continue
+        decimals = len(figure.partition(".")[2])
+        if f"{value:.{decimals}f}" != figure:
+            found.append(f"{figure} is quoted for {place}, which is {value:g}")
+    if len(quoted) != text.count("<!-- bench:"):
+        found.append("a mark stands behind no figure, or is misspelt")
+    rest = NOT_PROSE.sub("", QUOTED.sub("", text))
+    found += [f"'{match[0]}' has no mark that says where it was measured" for match in MEASURED.finditer(rest)]
+    return found
+
+
+SAMPLE = {"start": {"image": {"median": 0.8512}, "ratio": 24.6}, "size": {"ratio": 0.4812}, "many": {"n": 1234.4}}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It takes 0.85 s<!-- bench: start.image.median -->.",
+        "25<!-- bench: start.ratio --> or 24.6 times<!-- bench: start.ratio --> as fast",
+        "| 48 %<!-- bench: size.ratio --> | 1,234 MB/s<!-- bench: many.n --> |",
+        "a movie of 800 × 1280 px, `sleep 3 ms`, a limit of 500 KiB",
+    ],
+)
+def test_figures_that_were_measured(text):
+    assert problems(text, SAMPLE) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("0.8 s<!-- bench: start.image.median -->", "0.8 is quoted for start.image.median, which is 0.8512"),
+        ("25 s<!-- bench: start.image.mean -->", "25: the report has no figure start.image.mean"),
+        ("25 s<!-- bench: start.image -->", "25: the report has no figure start.image"),
+        ("fast<!-- bench: start.ratio -->", "a mark stands behind no figure, or is misspelt"),
+        ("reads 300 MB/s", "'300 MB/s' has no mark that says where it was measured"),
+        ("it is 20 times faster", "'20 times faster' has no mark that says where it was measured"),
+        ("48 %<!-- bench: start.ratio -->", "48 is quoted for start.ratio, which is 2460"),
+    ],
+)
+def test_figures_that_were_not(text, problem):
+    assert problems(text, SAMPLE) == [problem]
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
+def test_readme_and_docs_quote_the_report(page):
+    assert problems(page.read_text("utf-8"), json.loads(REPORT.read_text("utf-8"))) == []
+
+
+def test_the_page_of_benchmarks_is_that_of_the_report(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    from page import page
+
+    assert PAGE.read_text("utf-8") == page(json.loads(REPORT.read_text("utf-8"))), "make bench writes it"
