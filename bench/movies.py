@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ def section_movie(quick: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for gigabytes in QUICK_GIGABYTES if quick else GIGABYTES:
         for dtype in DTYPES:
+            say(f"  {gigabytes} GB of {dtype}")
             with workspace() as folder:
-                say(f"  {gigabytes} GB of {dtype}")
+                if shutil.disk_usage(folder).free < 1.2e9 * gigabytes:
+                    say(f"  left out: {folder.parent} has no room for it")
+                    continue
                 inside("movie", "/data/movie.isxd", gigabytes, dtype, options=("-v", f"{folder}:/data"))
                 size = (folder / "movie.isxd").stat().st_size
                 key = f"{dtype}_{str(gigabytes).replace('.', '_')}gb"
-                found[key] = one_movie(folder, size, cores, 2 if quick else 3)
+                found[key] = one_movie(folder, size, cores, 2 if quick or gigabytes > 2 else 3)
     return found
 
 
@@ -63,7 +67,7 @@ def section_many(quick: bool) -> dict[str, Any]:
             say(f"  {n} recordings")
             inputs = new_folder(folder / f"input-{n}")
             inside("small", "/made", n, options=("-v", f"{inputs}:/made"))
-            rounds = 1 if n >= 1000 else 2 if n >= 100 else 3
+            rounds = 1 if n >= 100 else 3
 
             def run(output: Path, inputs: Path = inputs) -> float:
                 mounts = ("-v", f"{inputs}:/data:ro", "-v", f"{output}:/output")

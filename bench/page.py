@@ -56,7 +56,7 @@ def heading(report: dict[str, Any]) -> str:
 greatest in parentheses, of repeated runs in turns.
 
 Measured on {report["made"]}: {host["cpu"]}, {host["cores"]} cores, {host["memory_gb"]} GB, Linux {host["kernel"]}, \
-Docker {host["engine"]} ({host["storage"]}), buildx {host["builder"]}; load average at the start {host["load"]:g}.
+Docker {host["engine"]} ({host["storage"]}), buildx {host["builder"]}; load average at the start {host["load"]:.1f}.
 
 ![start to sentinel, throughput, size](images/bench.png)"""
 
