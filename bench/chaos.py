@@ -377,22 +377,31 @@ def damaged_files(chaos: Chaos) -> None:
     inside("damaged", "/made", DAMAGED, seed, options=("-v", f"{inputs}:/made"))
     sound = {path.relative_to(inputs).as_posix() for path in (inputs / "sound").iterdir()}
     ended = chaos.run(output, inputs=inputs)
-    shutil.rmtree(inputs / "damaged")
-    alone = chaos.new_output()
-    chaos.tally.expect(chaos.run(alone, inputs=inputs).code == 0, "the sound ones alone fail")
-    reference = {name: content for name, content in tree(alone).items() if name.startswith("sound/")}
-    chaos.judge(output, ended, {1}, reference)
-    chaos.tally.expect(
-        reference.items() <= tree(output).items(), "the sound ones have other results among damaged ones"
-    )
+    chaos.judge(output, ended, {1}, of_copies(chaos.reference, tree(output), sound))
     failed = ended.reasons
     chaos.tally.expect(not sound & failed.keys(), f"sound recordings failed: {sorted(sound & failed.keys())[:3]}")
     chaos.tally.expect(all(failed.values()), "a failure without reason")
+    n_done = sum((output / "sound" / path.stem / f"{path.stem}.json").exists() for path in map(Path, sound))
+    chaos.tally.expect(n_done == len(sound), f"{n_done} of {len(sound)} sound recordings are done")
     say(f"  {len(failed)} of {DAMAGED} damaged ones refused or failed, the rest could be read")
+    shutil.rmtree(inputs / "damaged")
     again = chaos.run(output, inputs=inputs)
     unchanged = again.last.get("unchanged")
     chaos.tally.expect((again.code, unchanged) == (0, len(sound)), f"without them: {again.code} {again.last}")
     chaos.tally.completed += again.code == 0
+
+
+def of_copies(reference: dict[str, bytes], found: dict[str, bytes], sound: set[str]) -> dict[str, bytes]:
+    """What sound/movie-17.isxd gives, from what movie.isxd gave; files that hold their own name are taken as found."""
+    expected = {}
+    for path in map(Path, sound):
+        original = path.stem.rpartition("-")[0] or path.stem
+        for name, content in reference.items():
+            folder, _, file = name.partition("/")
+            if folder == original:
+                copy = f"sound/{path.stem}/{path.stem}{file[len(original) :]}"
+                expected[copy] = found.get(copy, b"") if file.endswith((".json", ".png")) else content
+    return expected
 
 
 def two_at_once(chaos: Chaos) -> None:
@@ -500,6 +509,9 @@ def second_engine(home: Path) -> Iterator:
         containerd = home / "exec/containerd/containerd.pid"
         if containerd.exists():
             engine.stop(int(containerd.read_text()))
+        mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+        for folder in reversed([each for each in mounted if each.startswith(f"{home}/")]):
+            engine.quiet("umount", folder)
 
 
 SCENARIOS = {
