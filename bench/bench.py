@@ -11,7 +11,6 @@ runs inside the image.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
@@ -88,16 +87,8 @@ def main() -> int:
     return 0
 
 
-def forget_images() -> None:
-    """What was built under the name of the benchmarks; the build cache stays."""
-    with contextlib.suppress(RuntimeError):
-        mine = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={NAME}").split()
-        if mine:
-            docker("image", "rm", "--force", *mine)
-
-
 if __name__ == "__main__":
     try:
         sys.exit(main())
     finally:
-        forget_images()
+        images.forget_all()

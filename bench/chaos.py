@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from images import build
+from images import build, forget_all
 from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
 
 sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
@@ -580,4 +580,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    finally:
+        forget_all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -87,6 +88,14 @@ def rebuilt(rawjson: str) -> dict[str, int]:
                 if vertex.get("cached"):
                     cached.add(vertex["digest"])
     return dict(sorted(Counter(stage for digest, stage in done.items() if digest not in cached).items()))
+
+
+def forget_all() -> None:
+    """What was built under the name of the benchmarks; the build cache stays."""
+    with contextlib.suppress(RuntimeError):
+        mine = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={NAME}").split()
+        if mine:
+            docker("image", "rm", "--force", *mine)
 
 
 def build_all() -> float:
