@@ -77,6 +77,10 @@ engine-env: ## Print the shell exports with which plain docker reaches the engin
 engine-down: ## Stop the private engine, if there is one
 	@$(PYTHON) scripts/engine.py down
 
+.PHONY: engine-remove
+engine-remove: ## Stop the private engine and delete it, with its images and caches
+	@$(PYTHON) scripts/engine.py remove
+
 .venv/ready: tests/requirements.txt
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --require-hashes --requirement tests/requirements.txt

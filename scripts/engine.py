@@ -5,6 +5,7 @@
                       only where no engine answers. Prints nothing where the user's own Docker answers.
     engine.py up      the same, without printing
     engine.py down    stop the private engine; it leaves nothing running
+    engine.py remove  stop it, and delete it with every image, container and cache that it holds
 
 The engine is Debian's own docker, unpacked into a folder of this project's and not installed. It has its own data,
 socket and client configuration; a Docker on the host is never touched. Standard library only.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shlex
 import shutil
@@ -30,6 +32,7 @@ RUN = Path(os.environ.get("ISX_ENGINE_RUN", "/run/isx-engine"))
 ROOT = HOME / "root"
 PLUGINS = "usr/libexec/docker/cli-plugins"
 CONFIG = HOME / "config"
+DATA = HOME / "data"
 SOCKET = RUN / "docker.sock"
 PIDFILE = RUN / "docker.pid"
 LOG = HOME / "dockerd.log"
@@ -55,6 +58,7 @@ HOST_PACKAGES = (
         "libnfnetlink0",
     ),
 )
+CACHE = "10GB"  # beyond this the build cache drops what was not used for longest
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -189,9 +193,12 @@ def start() -> None:
     if running_pid() is None:
         PIDFILE.unlink(missing_ok=True)
         HOME.mkdir(parents=True, exist_ok=True)
+        settings = HOME / "daemon.json"
+        settings.write_text(json.dumps({"builder": {"gc": {"enabled": True, "defaultKeepStorage": CACHE}}}))
         command = (
-            *(ROOT / "usr/sbin/dockerd", "--host", f"unix://{SOCKET}", "--pidfile", PIDFILE),
-            *("--data-root", HOME / "data", "--exec-root", RUN / "exec", "--storage-driver", "overlay2"),
+            *(ROOT / "usr/sbin/dockerd", "--config-file", settings),
+            *("--host", f"unix://{SOCKET}", "--pidfile", PIDFILE),
+            *("--data-root", DATA, "--exec-root", RUN / "exec", "--storage-driver", "overlay2"),
         )
         with LOG.open("ab") as log:
             daemon = subprocess.Popen(
@@ -217,10 +224,40 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
     raise Unavailable(f"The private engine did not start within {START_SECONDS} s; the end of {LOG}:\n{tail}")
 
 
+def has_base_image() -> bool:
+    try:
+        docker("image", "inspect", BASE_IMAGE)
+    except Unavailable as error:
+        if "No such image" in str(error):
+            return False
+        raise
+    return True
+
+
+def start_anew_where_data_is_damaged() -> None:
+    """A deletion that was cut short, or a full disk, leaves records of layers that are not there: no build would work
+    until someone finds out. All that the engine holds can be made again."""
+    try:
+        has_base_image()
+    except Unavailable as error:
+        say(f"The private engine's data in {DATA} is damaged; it starts anew. What it said: {error}")
+        stop_all()
+        discard(DATA)
+        start()
+
+
+def discard(folder: Path) -> None:
+    """Delete a large folder. It loses its name first, so that being cut short leaves no half of it to be used."""
+    refuse = folder.with_name(f"{folder.name}.removed")
+    shutil.rmtree(refuse, ignore_errors=True)
+    if folder.exists():
+        folder.rename(refuse)
+        shutil.rmtree(refuse)
+
+
 def import_base_image() -> None:
     """Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
-    with contextlib.suppress(Unavailable):
-        docker("image", "inspect", BASE_IMAGE)
+    if has_base_image():
         return
     say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
     archive = HOME / "base.tar"
@@ -252,6 +289,7 @@ def up() -> dict[str, str]:
         install()
         configure_client()
         start()
+        start_anew_where_data_is_damaged()
         import_base_image()
     return exports()
 
@@ -259,10 +297,21 @@ def up() -> dict[str, str]:
 def down() -> None:
     """Stop dockerd, and with it every container and containerd; idempotent."""
     with only_one_at_a_time():
-        pids = [running_pid(), running_pid(RUN / "exec/containerd/containerd.pid")]
-        for pid in filter(None, pids):
-            stop(pid)
-        PIDFILE.unlink(missing_ok=True)
+        stop_all()
+
+
+def stop_all() -> None:
+    pids = [running_pid(), running_pid(RUN / "exec/containerd/containerd.pid")]
+    for pid in filter(None, pids):
+        stop(pid)
+    PIDFILE.unlink(missing_ok=True)
+
+
+def remove() -> None:
+    """Stop the engine and give back its disk space."""
+    with only_one_at_a_time():
+        stop_all()
+        discard(HOME)
 
 
 def stop(pid: int) -> None:
@@ -288,6 +337,8 @@ def main(arguments: list[str]) -> int:
             up()
         elif arguments == ["down"]:
             down()
+        elif arguments == ["remove"]:
+            remove()
         else:
             say(__doc__ or "")
             return 64

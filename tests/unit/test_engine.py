@@ -130,3 +130,33 @@ def test_down_leaves_alone_who_has_the_number_now(name):
 
 def test_down_twice():
     assert [engine.main(["down"]), engine.main(["down"])] == [0, 0]
+
+
+# --- data that was half deleted --------------------------------------------------------------------------------------
+
+NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm"
+NO_LAYER = "docker image inspect failed (1):\nError response from daemon: stat /data/overlay2/1: no such file or directory"
+
+
+@pytest.mark.parametrize("answer, anew", [(None, False), (NO_IMAGE, False), (NO_LAYER, True)])
+def test_damaged_data_is_discarded_and_nothing_else(answer, anew, monkeypatch, tmp_path, capsys):
+    def docker(*arguments):
+        if answer:
+            raise engine.Unavailable(answer)
+
+    started = []
+    monkeypatch.setattr(engine, "docker", docker)
+    monkeypatch.setattr(engine, "DATA", tmp_path / "home/data")
+    monkeypatch.setattr(engine, "start", lambda: started.append(True))
+    (engine.DATA / "overlay2").mkdir(parents=True)
+    engine.start_anew_where_data_is_damaged()
+    assert engine.DATA.exists() is not anew
+    assert bool(started) is anew
+    assert ("no such file or directory" in capsys.readouterr().err) is anew
+
+
+def test_remove_takes_what_an_earlier_one_left(tmp_path):
+    for name in ("home", "home.removed"):
+        (tmp_path / name / "data/overlay2").mkdir(parents=True)
+    assert [engine.main(["remove"]), engine.main(["remove"])] == [0, 0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run"]
