@@ -135,7 +135,7 @@ def test_down_twice():
 # --- data that was half deleted --------------------------------------------------------------------------------------
 
 NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm"
-NO_LAYER = "docker image inspect failed (1):\nError response from daemon: stat /data/overlay2/1: no such file or directory"
+NO_LAYER = "docker image inspect failed (1):\nError response from daemon: stat overlay2/1: no such file or directory"
 
 
 @pytest.mark.parametrize("answer, anew", [(None, False), (NO_IMAGE, False), (NO_LAYER, True)])
