@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from runner import APP, heartbeat, native
-from runner.probe import probe
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
 CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "runner", "pipeline", "recipes")
@@ -45,10 +44,10 @@ def main(arguments: list[str]) -> int:
 
 
 def library_problems(api: native.Api) -> list[str]:
-    """The loader itself is asked: nothing else knows all that it looks at."""
+    """The loader itself is asked: nothing else knows all that it looks at. A file cut short would end this process."""
     if api.library is None:
         return [native.diagnosis(api)]
-    found = probe(str(api.library))
+    found = native.finish_probe(native.start_probe(api))
     return [] if found["loaded"] else [native.diagnosis(api, str(found["error"]))]
 
 

@@ -56,6 +56,10 @@ def remove(name: str) -> Callable[[Path], None]:
     return lambda image: (image / name).unlink()
 
 
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda image: os.truncate(image / name, (image / name).stat().st_size // 2)
+
+
 def need_another(image: Path) -> None:
     content = library(image).read_bytes()
     library(image).write_bytes(content.replace(b"libavformat.so.57\0", b"libavfarmot.so.57\0"))
@@ -77,6 +81,8 @@ def need_another(image: Path) -> None:
         ),
         pytest.param(need_another, "libavfarmot.so.57", id="needs what there is not"),
         pytest.param(lambda image: library(image).write_bytes(b"\x7fELF garbage"), "too short", id="garbage"),
+        pytest.param(cut("api/isx/lib/libisxpublicapi.so"), "loading ended the process: signal SIGBUS", id="cut short"),
+        pytest.param(cut("api/isx/lib/libQt5Core.so.5"), "loading ended the process: signal", id="neighbour cut short"),
     ],
 )
 def test_an_image_that_is_not_sound(image, damage, message):
