@@ -76,8 +76,9 @@ def import_problems() -> list[str]:
     """Import every package of everything that the lock names."""
     import importlib
 
-    problems = []
-    for distribution in native.dependencies():
+    installed = native.dependencies()
+    problems = [f"{name} is in the lock, but not installed" for name in native.locked() if name not in installed]
+    for distribution in installed:
         for module in _top_level(distribution):
             try:
                 importlib.import_module(module)

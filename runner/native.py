@@ -140,15 +140,19 @@ def distributions() -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def dependencies() -> dict[str, str]:
-    """Versions of what the lock names, without importing any of it; of all that is installed where there is no lock."""
-    installed = distributions()
+def locked() -> list[str]:
+    """The normalised names in the lock; empty where there is no lock."""
     try:
         lock = (APP / "requirements.txt").read_text(encoding="utf-8")
     except OSError:
-        return installed
-    names = [normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)]
-    return {name: installed[name] for name in names if name in installed}
+        return []
+    return [normalised(name) for name in re.findall(r"^([A-Za-z0-9._-]+)==", lock, re.MULTILINE)]
+
+
+def dependencies() -> dict[str, str]:
+    """Versions of what the lock names, without importing any of it; of all that is installed where there is no lock."""
+    installed = distributions()
+    return {name: installed[name] for name in locked() or installed if name in installed}
 
 
 def normalised(name: str) -> str:

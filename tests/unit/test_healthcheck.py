@@ -184,6 +184,14 @@ def test_deep_finds_a_package_that_is_broken(image):
     assert "tifffile: `import tifffile` fails: ValueError('half a package')" in answer["problems"]
 
 
+def test_deep_finds_a_package_that_is_gone(image):
+    with (image / "app/requirements.txt").open("a") as lock:
+        lock.write("gone-missing==1.0\n")
+    code, answer = check(image, "--deep")
+    assert code == 1
+    assert "gone-missing is in the lock, but not installed" in answer["problems"]
+
+
 def test_deep_finds_an_api_that_cannot_write(image):
     (image / "api/isx/__init__.py").write_text("from .core import *\n")
     code, answer = check(image, "--deep")
