@@ -30,6 +30,7 @@ from runner import elf  # the project is not installed where this runs
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
 SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
+DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
 HOW = (
     "Pass it with 'make image INSTALLER=path/to/Inscopix_Data_Processing_X.Y.Z.sh ACCEPT_EULA=Y' "
     "or 'INSTALLER_DIR=folder ACCEPT_EULA=Y docker buildx bake image-idps'."
@@ -101,22 +102,22 @@ def reached(api: Path) -> set[Path]:
 
 
 def install_idps(target: Path) -> Product:
+    tree = os.environ.get("ISX_TREE") or "full"
+    if tree not in ("full", "api"):
+        raise BuildError(f"ISX_TREE={tree}: there are only full and api.")
     installer = find_installer()
-    sha256 = verify(installer, os.environ.get("ISX_SHA256", "").strip().lower())
+    sha256 = verify(installer, os.environ.get("ISX_SHA256", ""))
     name, version = name_and_version(installer)
-    expected = os.environ.get("ISX_VERSION", "")
-    if expected and version != expected:
-        raise BuildError(
-            f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it."
-        )
+    assert_version(installer, version, os.environ.get("ISX_VERSION", ""))
     if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
         raise BuildError(
             f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with "
             "ACCEPT_EULA=Y."
         )
     unpack(installer, target)
+    DOWNLOAD.unlink(missing_ok=True)  # or it would stay in the layer of this stage, which a cache may export
     assert_layout(target, name, version)
-    if os.environ.get("ISX_TREE", "full") == "api":
+    if tree == "api":
         keep_api_only(target)
     return Product("idps", name, version, sha256)
 
@@ -129,7 +130,8 @@ def find_installer() -> Path:
     found = slot + secret
     if len(found) + address.exists() > 1:
         names = [*(str(path) for path in found), *(["the secret installer_url"] if address.exists() else [])]
-        raise BuildError(f"Two installers or more: {', '.join(names)}. Leave one.")
+        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+        raise BuildError(f"Two installers or more, or other files beside one: {', '.join(names[:5])}{more}. Leave one.")
     if address.exists():
         return download(address.read_text().strip())
     if not found:
@@ -143,12 +145,11 @@ def download(address: str) -> Path:
         raise BuildError(
             "With the secret installer_url, INSTALLER_SHA256 is needed: it checks the download and keys the cache."
         )
-    file = Path(tempfile.mkdtemp(), "installer.sh")
     for attempt in (1, 2, 3):
         try:
-            with urllib.request.urlopen(address, timeout=60) as response, file.open("wb") as out:
+            with urllib.request.urlopen(address, timeout=60) as response, DOWNLOAD.open("wb") as out:
                 shutil.copyfileobj(response, out, BLOCK)
-            return file
+            return DOWNLOAD
         except (OSError, ValueError) as error:
             print(f"download of the installer, attempt {attempt} of 3: {type(error).__name__}", file=sys.stderr)
             reason = str(getattr(error, "reason", "") or type(error).__name__).replace(address, "(address)")
@@ -177,6 +178,7 @@ def verify(installer: Path, expected: str) -> str:
         except zlib.error as error:
             raise BuildError(f"{installer.name} is damaged ({error}): download it again.") from None
     actual = digest.hexdigest()
+    expected = expected.strip().lower()
     if expected and actual != expected:
         raise BuildError(
             f"{installer.name} has sha256 {actual}, but INSTALLER_SHA256 says {expected}: download it again, or "
@@ -191,7 +193,11 @@ def verify(installer: Path, expected: str) -> str:
 
 def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit."""
-    seconds = float(os.environ.get("INSTALLER_TIMEOUT") or 900)
+    given = os.environ.get("INSTALLER_TIMEOUT") or "900"
+    try:
+        seconds = float(given)
+    except ValueError:
+        raise BuildError(f"INSTALLER_TIMEOUT={given}: it must be a number of seconds.") from None
     command = ["sh", str(installer), *arguments]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
     try:
@@ -221,6 +227,13 @@ def parse_version(installer: Path, text: str) -> tuple[str, str]:
         if found:
             return name.split("echo")[-1].strip(" \"'"), rest.split(",")[0].strip()
     raise BuildError(f"{installer.name} reports no name and version (it said: {text.strip()[:200]!r}). {HOW}")
+
+
+def assert_version(installer: Path, version: str, expected: str) -> None:
+    if expected and version != expected:
+        raise BuildError(
+            f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it."
+        )
 
 
 def unpack(installer: Path, target: Path) -> None:

@@ -23,7 +23,7 @@ FAILURES = {
     "two installers": (
         ["good", "small"],
         {},
-        r"Two installers or more: /installer/good\.sh, /installer/small\.sh\. Leave one\.",
+        r"Two installers or more, or other files beside one: /installer/good\.sh, /installer/small\.sh\. Leave one\.",
     ),
     "not an installer": (
         ["not-an-installer"],
@@ -99,6 +99,15 @@ def build(**variables: object):
 # The same, and more, said before anything is built.
 REFUSALS = {
     "no such file": ({"INSTALLER": "nowhere.sh"}, r"INSTALLER=nowhere\.sh: there is no such file"),
+    "no such secret": ({"INSTALLER_SECRET": "nowhere.sh"}, r"INSTALLER_SECRET=nowhere\.sh: there is no such file"),
+    "two ways": (
+        {"INSTALLER": INSTALLERS / "good.sh", "INSTALLER_URL": "https://example.org"},
+        r"Two installers or more: INSTALLER and INSTALLER_URL are set\. Leave one\.",
+    ),
+    "wrong version": (
+        {"INSTALLER": INSTALLERS / "good.sh", "INSTALLER_VERSION": "1.9.5"},
+        r"good\.sh reports version 1\.9\.6, but INSTALLER_VERSION says 1\.9\.5: correct it\.",
+    ),
     "secret too large": (
         {"INSTALLER_SECRET": INSTALLERS / "good.sh"},
         r"good\.sh is too large for a BuildKit secret \(\d+ bytes; at most 512000\): pass it with INSTALLER=path, "

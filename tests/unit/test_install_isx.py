@@ -55,6 +55,7 @@ def _no_variables_of_the_caller(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(install_isx, "SLOT", tmp_path / "slot")
     monkeypatch.setattr(install_isx, "SECRETS", tmp_path / "secrets")
+    monkeypatch.setattr(install_isx, "DOWNLOAD", tmp_path / "download.sh")
 
 
 # --- verify ---------------------------------------------------------------------------------------------------------
@@ -66,6 +67,7 @@ def test_a_sound_installer_in_blocks_of_any_size(block, tmp_path, monkeypatch):
     sha256 = hashlib.sha256(GOOD).hexdigest()
     assert install_isx.verify(written(tmp_path, GOOD), "") == sha256
     assert install_isx.verify(written(tmp_path, GOOD), sha256) == sha256
+    assert install_isx.verify(written(tmp_path, GOOD), f" {sha256.upper()}\n") == sha256  # as PowerShell prints it
 
 
 UNSOUND = {
@@ -140,6 +142,12 @@ def test_a_stub_that_does_not_end(tmp_path, monkeypatch):
         install_isx.run_stub(written(tmp_path, b"exec sleep 60\n"))
 
 
+def test_a_time_limit_that_is_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSTALLER_TIMEOUT", "15m")
+    with pytest.raises(BuildError, match=r"INSTALLER_TIMEOUT=15m: it must be a number of seconds\."):
+        install_isx.run_stub(written(tmp_path, b"exit 0\n"))
+
+
 def test_a_stub_that_fails_is_quoted(tmp_path):
     installer = written(tmp_path, b"echo This machine is not supported.; exit 3\n")
     with pytest.raises(BuildError, match=r"setup\.sh failed with exit code 3:\nThis machine is not supported\."):
@@ -168,6 +176,10 @@ def test_none():
 TOO_MANY = {
     "in the slot": (["slot/a.sh", "slot/b.sh"], r"/slot/a\.sh, .*/slot/b\.sh\. Leave one"),
     "slot and secret": (["slot/a.sh", "secrets/installer"], r"/slot/a\.sh, .*/secrets/installer\. Leave one"),
+    "a folder of other files": (
+        [f"slot/{name}.jpg" for name in "abcdefg"],
+        r"other files beside one: .*/slot/a\.jpg, .*/slot/e\.jpg and 2 more\. Leave one",
+    ),
     "slot and address": (["slot/a.sh", "secrets/installer_url"], r"/slot/a\.sh, the secret installer_url\. Leave one"),
 }
 
@@ -280,3 +292,17 @@ def test_the_version_must_be_the_expected_one(capsys, tmp_path, monkeypatch):
     written(tmp_path / "slot", GOOD)
     message = refused(capsys, tmp_path, monkeypatch, ACCEPT_EULA="y", ISX_VERSION="1.9.5")
     assert "setup.sh reports version 1.9.6, but INSTALLER_VERSION says 1.9.5: correct it." in message
+
+
+def test_a_tree_that_there_is_not(capsys, tmp_path, monkeypatch):
+    written(tmp_path / "slot", GOOD)
+    assert "ISX_TREE=apis: there are only full and api." in refused(capsys, tmp_path, monkeypatch, ISX_TREE="apis")
+
+
+def test_a_download_does_not_stay(web, capsys, tmp_path, monkeypatch):
+    """The layer of the stage that fetches it may be exported with the build cache."""
+    written(tmp_path / "secrets", f"{web}/setup.sh".encode(), "installer_url")
+    sha256 = hashlib.sha256(GOOD).hexdigest()
+    message = refused(capsys, tmp_path, monkeypatch, ACCEPT_EULA="Y", ISX_SHA256=sha256)
+    assert "has another layout than expected" in message  # so it was run
+    assert not install_isx.DOWNLOAD.exists()
