@@ -16,20 +16,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from install_isx import BuildError, name_and_version_in_stub, verify
+from install_isx import BuildError, assert_version, name_and_version_in_stub, verify
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRET_LIMIT = 500 * 1024  # BuildKit's own
+WAYS = ("INSTALLER", "INSTALLER_DIR", "INSTALLER_SECRET", "INSTALLER_URL")
 
 
 def find_installer() -> Path | None:
-    """INSTALLER, or the one that lies at the root of the project."""
-    named = os.environ.get("INSTALLER", "")
+    """INSTALLER, or, where none is named in any way, the one that lies at the root of the project."""
+    named = [way for way in WAYS if os.environ.get(way)]
+    if len(named) > 1:
+        raise BuildError(f"Two installers or more: {' and '.join(named)} are set. Leave one.")
     if named:
-        path = Path(named).expanduser().resolve()
-        if not path.is_file():
-            raise BuildError(f"INSTALLER={named}: there is no such file.")
-        return path
+        return file_of("INSTALLER") if named == ["INSTALLER"] else None
     found = sorted(PROJECT.glob("Inscopix*.sh"))
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
@@ -37,6 +37,13 @@ def find_installer() -> Path | None:
             f"Two installers or more lie at the root of the project: {names}. Name one with INSTALLER=path."
         )
     return found[0] if found else None
+
+
+def file_of(variable: str) -> Path:
+    path = Path(os.environ[variable]).expanduser().resolve()
+    if not path.is_file():
+        raise BuildError(f"{variable}={os.environ[variable]}: there is no such file.")
+    return path
 
 
 def assert_small_enough(secret: Path) -> None:
@@ -59,6 +66,7 @@ def of_installer(installer: Path) -> dict[str, str]:
     """The bake variables for an installer; it is checked here too, before anything is built."""
     sha256 = verify(installer, os.environ.get("INSTALLER_SHA256", ""))
     name, version = name_and_version_in_stub(installer)
+    assert_version(installer, version, os.environ.get("INSTALLER_VERSION", ""))
     if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
         raise BuildError(
             f"{installer.name} is {name} {version}. Its licence is not accepted: read the vendor's licence, then build "
@@ -71,6 +79,8 @@ def of_commit() -> dict[str, str]:
     """REVISION and SOURCE_DATE_EPOCH of the last commit; nothing outside a git checkout."""
 
     def git(*arguments: str) -> str:
+        if not shutil.which("git"):
+            return ""
         done = subprocess.run(["git", "-C", PROJECT, *arguments], check=False, capture_output=True, text=True)
         return done.stdout.strip() if done.returncode == 0 else ""
 
@@ -94,16 +104,19 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments and not arguments[0].startswith("-"):
             return bake(arguments[0], arguments[1:], {})
-        secret = os.environ.get("INSTALLER_SECRET", "")
-        if secret:
-            assert_small_enough(Path(secret))
         installer = find_installer()
         if installer:
             variables = of_installer(installer)
             with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".installer-") as folder:
                 link_or_copy(installer, Path(folder))
                 return bake("image-idps", arguments, {**variables, "INSTALLER_DIR": folder})
-        by_other_way = secret or os.environ.get("INSTALLER_DIR") or os.environ.get("INSTALLER_URL")
+        if os.environ.get("INSTALLER_SECRET"):
+            secret = file_of("INSTALLER_SECRET")
+            assert_small_enough(secret)
+            return bake("image-idps", arguments, {"INSTALLER_SECRET": str(secret)})
+        by_other_way = os.environ.get("INSTALLER_DIR") or os.environ.get("INSTALLER_URL")
+        if os.environ.get("ACCEPT_EULA") and not by_other_way:
+            print("No installer was named, and no Inscopix*.sh lies here: this is the public isx.", file=sys.stderr)
         return bake("image-idps" if by_other_way else "image", arguments, {})
     except BuildError as error:
         print(f"\nERROR: {error}\n", file=sys.stderr)
