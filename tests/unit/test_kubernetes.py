@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -135,3 +137,16 @@ def test_volumes_resources_and_liveness(name):
     probe = container(name)["livenessProbe"]
     assert probe["exec"]["command"] == ["python", "/app/healthcheck.py"]
     assert 0 < probe["timeoutSeconds"] < probe["periodSeconds"]
+
+
+@pytest.mark.parametrize("ends", ["SuccessCriteriaMet Complete", "FailureTarget Failed"])
+def test_the_commands_of_the_page_gather_when_the_shards_have_ended_well_or_not(ends, tmp_path):
+    """`kubectl wait --for=condition=complete` would wait on for a Job that has failed."""
+    (block,) = re.findall(r"^   ```sh\n(   ended.*?)^   ```", PAGE, re.MULTILINE | re.DOTALL)
+    (tmp_path / "kubectl").write_text(f'#!/bin/sh\ncase "$*" in *get*) echo "{ends}" ;; *) echo "$*" ;; esac\n')
+    (tmp_path / "kubectl").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", "-c", block], env=environment, capture_output=True, text=True, timeout=5, check=True)
+    last = ends.split()[1]
+    applied = [f"apply -k deploy/kubernetes/{name}" for name in ("shards", "gather")]
+    assert done.stdout.splitlines() == [applied[0], last, applied[1], last]
