@@ -170,8 +170,9 @@ def container(options: argparse.Namespace) -> list[str]:
         program = next(filter(shutil.which, ("apptainer", "singularity")), "apptainer")
         command = [program, "--quiet", "run", "--containall", "--no-eval", "--pwd", "/tmp"]
         for source, target, read_only in mounts:
-            quoted = '"source=' + str(source).replace('"', '""') + '"'  # it is a line of CSV
-            command += ["--mount", f"type=bind,{quoted},destination={target}" + (",ro" if read_only else "")]
+            places = (f"source={source}", f"destination={target}")  # in a line of CSV
+            quoted = ['"' + place.replace('"', '""') + '"' for place in places]
+            command += ["--mount", ",".join(["type=bind", *quoted, *(["ro"] if read_only else [])])]
         command.append(str(options.image))
     return [str(HERE / "with-scratch.sh"), *command, *options.for_image]
 

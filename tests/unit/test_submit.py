@@ -63,11 +63,12 @@ def test_what_is_submitted(places, capsys):
 def test_paths_that_a_list_of_mounts_must_quote(places, tmp_path, capsys):
     awkward = tmp_path / 'a, "b": c'
     awkward.mkdir()
-    assert submit.main([places[0], str(awkward), places[2], "--bind", str(tmp_path), "--dry-run"]) == 0
+    assert submit.main([places[0], str(awkward), places[2], "--bind", str(awkward), "--dry-run"]) == 0
     array, _ = commands(capsys)
-    assert f'type=bind,"source={tmp_path}/a, ""b"": c",destination=/data,ro' in array
-    assert f'type=bind,"source={places[2]}",destination=/output' in array
-    assert f'type=bind,"source={tmp_path}",destination={tmp_path},ro' in array
+    quoted = f'{tmp_path}/a, ""b"": c'
+    assert f'type=bind,"source={quoted}","destination=/data",ro' in array
+    assert f'type=bind,"source={places[2]}","destination=/output"' in array
+    assert f'type=bind,"source={quoted}","destination={quoted}",ro' in array
 
 
 REDO = {
