@@ -152,6 +152,7 @@ def figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple[
     from matplotlib.figure import Figure
 
     rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "font.size": 9, "path.simplify": True})
+    rcParams["text.parse_math"] = False  # names of cells and channels may hold a $
     drawn = Figure(figsize=(width, height), layout="constrained")
     return drawn, drawn.subplots(rows, 1, **options)
 

@@ -1,0 +1,74 @@
+"""What the plots show, asked of Matplotlib before they become PNGs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import isx
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from pipeline import figures
+from pipeline.adapter import Context, adapt
+from runner import isxd
+from tests import recordings
+
+NAMES = ["$\\foo$", "$x_{", "50 % $"]  # formulas to Matplotlib, of which it cannot read the first two
+
+
+@pytest.fixture
+def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Adapt a recording; returns its plots by the ending of their names."""
+    saved: dict[str, Figure] = {}
+
+    def adapted(path: Path) -> dict[str, Figure]:
+        out = tmp_path / "out"
+        out.mkdir()
+        adapt(path, isxd.check(path).kind, "s", out, Context(tmp_path))
+        return saved
+
+    save = figures.save
+
+    def remember(figure: Figure, path: Path) -> bytes:
+        saved[path.stem[2:]] = figure
+        return save(figure, path)
+
+    monkeypatch.setattr(figures, "save", remember)
+    return adapted
+
+
+def named_cells(path: Path) -> Path:
+    written = isx.CellSet.write(str(path), recordings.timing(20), isx.Spacing((16, 16)))
+    for i, name in enumerate(NAMES):
+        footprint = np.zeros((16, 16), np.float32)
+        footprint[4 * i : 4 * i + 4, 4:8] = 1
+        written.set_cell_data(i, footprint, np.arange(20, dtype=np.float32) % 7, name)
+    written.flush()
+    return path
+
+
+def named_events(path: Path) -> Path:
+    written = isx.EventSet.write(str(path), recordings.timing(20), NAMES)
+    for i in range(len(NAMES)):
+        written.set_cell_data(i, np.array([0], np.uint64), np.ones(1, np.float32))
+    written.flush()
+    return path
+
+
+def named_vessels(path: Path) -> Path:
+    written = isx.VesselSet.write(str(path), recordings.timing(20), isx.Spacing((16, 16)), "vessel diameter")
+    for i, name in enumerate(NAMES):
+        line, trace = np.array([[2, 2], [9, 9]], np.int64), np.ones(20, np.float32)
+        written.set_vessel_diameter_data(i, np.ones((16, 16), np.float32), line, trace, trace, name)
+    written.flush()
+    return path
+
+
+@pytest.mark.parametrize("make", [named_cells, named_events, named_vessels])
+def test_names_are_shown_as_they_are(drawn, tmp_path, make):
+    plots = drawn(make(tmp_path / "r.isxd"))
+    for figure in plots.values():
+        axes = figure.axes[0]
+        shown = {text.get_text() for text in (*axes.texts, *axes.get_yticklabels())}
+        assert shown >= set(NAMES)
