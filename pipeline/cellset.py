@@ -201,7 +201,8 @@ def _draw_traces(
         step = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
         axes.set_yticks(-np.arange(n), [cell.name for cell in cells])
         axes.set_xlim(0, time_s[-1] if len(time_s) > 1 else 1)
-        axes.set_ylabel(f"Cell (distance between lines: {step:.3g} {unit})")
+        axes.set_ylabel("Cell")
+        axes.set_title(f"Distance between lines: {step:.3g} {unit}", loc="right", fontsize=8)
         for status, colour in figures.STATUS_COLOUR.items():
             if any(cell.status == status for cell in cells):
                 axes.plot([], [], color=colour, label=status)

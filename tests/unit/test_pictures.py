@@ -72,3 +72,17 @@ def test_names_are_shown_as_they_are(drawn, tmp_path, make):
         axes = figure.axes[0]
         shown = {text.get_text() for text in (*axes.texts, *axes.get_yticklabels())}
         assert shown >= set(NAMES)
+
+
+@pytest.mark.parametrize("make", [recordings.cell_set, recordings.event_set, recordings.vessel_set, recordings.imu])
+def test_labels_fit(drawn, tmp_path, make):
+    """Also into the low figures of few cells: within the picture, and none over another."""
+    kind = make.__name__
+    for figure in drawn(make(tmp_path / f"r{'.imu' if kind == 'imu' else '.isxd'}")).values():
+        figure.draw_without_rendering()
+        labels = [label for axes in figure.axes for label in (axes.xaxis.label, axes.yaxis.label) if label.get_text()]
+        boxes = [label.get_window_extent() for label in labels]
+        for i, (label, box) in enumerate(zip(labels, boxes)):
+            assert figure.bbox.fully_containsx(box.x0) and figure.bbox.fully_containsx(box.x1), label
+            assert figure.bbox.fully_containsy(box.y0) and figure.bbox.fully_containsy(box.y1), label
+            assert not any(box.overlaps(other) for other in boxes[:i]), label
