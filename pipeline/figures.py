@@ -169,19 +169,14 @@ def envelope(time: np.ndarray, values: np.ndarray, most: int = 4000) -> tuple[np
     """A long trace, thinned so that every peak stays: least and greatest value of each stretch."""
     if len(values) <= most:
         return time, values
-    n = len(values) // (most // 2)
-    whole = len(values) // n * n
-    stretches = values[:whole].reshape(-1, n)
-    with np.errstate(invalid="ignore"):
-        pairs = np.column_stack([np.fmin.reduce(stretches, axis=1), np.fmax.reduce(stretches, axis=1)])
-    return np.repeat(time[:whole:n], 2), pairs.ravel()
+    starts = np.arange(0, len(values), len(values) // (most // 2))
+    pairs = np.column_stack([np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)])
+    return np.repeat(time[starts], 2), pairs.ravel()
 
 
 def peaks(traces: np.ndarray, most: int) -> np.ndarray:
     """Traces, shape (n, samples), thinned to about `most` columns so that every peak stays."""
-    n = max(1, traces.shape[1] // most)
-    whole = traces.shape[1] // n * n
-    return np.fmax.reduce(traces[:, :whole].reshape(len(traces), -1, n), axis=2)
+    return np.fmax.reduceat(traces, np.arange(0, traces.shape[1], max(1, traces.shape[1] // most)), axis=1)
 
 
 def mark_invalid(axes: Axes, status: np.ndarray, period_s: float) -> None:

@@ -86,3 +86,15 @@ def test_labels_fit(drawn, tmp_path, make):
             assert figure.bbox.fully_containsx(box.x0) and figure.bbox.fully_containsx(box.x1), label
             assert figure.bbox.fully_containsy(box.y0) and figure.bbox.fully_containsy(box.y1), label
             assert not any(box.overlaps(other) for other in boxes[:i]), label
+
+
+def test_every_peak_stays():
+    """The very last one too, where the length is no multiple of a stretch; what is missing stays missing."""
+    values = np.zeros(10_007)
+    values[[0, 5000, 10_006]] = 1, -2, 3
+    values[20:40] = np.nan
+    time, thinned = figures.envelope(np.arange(10_007) / 10, values)
+    assert len(time) == len(thinned) < 5000
+    assert (thinned[0:2].max(), np.nanmin(thinned), thinned[-1]) == (1, -2, 3)
+    assert time[np.isnan(thinned)].min() == 2 and time[np.isnan(thinned)].max() < 4
+    assert figures.peaks(values[None], 1000)[0, -1] == 3
