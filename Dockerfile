@@ -182,10 +182,12 @@ WORKDIR /tmp
 ENTRYPOINT ["python", "/app/bootstrap.py"]
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "/app/healthcheck.py"]
 ARG BASE_IMAGE
-ARG BASE_DIGEST=${BASE_IMAGE##*@}
+# What follows the name, and nothing where the name carries no digest.
+ARG AT_DIGEST=${BASE_IMAGE#${BASE_IMAGE%@*}}
+ARG BASE_DIGEST=${AT_DIGEST#@}
 ARG REVISION
 ARG SOURCE_URL
-ARG LICENSES
+ARG LICENSES="MIT AND CC-BY-NC-4.0"
 ARG REDISTRIBUTABLE
 ARG ISX_SOURCE
 ARG ISX_VERSION

@@ -119,7 +119,6 @@ target "image" {
   description = "The image with the public isx."
   target      = "runtime"
   args = {
-    LICENSES    = "MIT AND CC-BY-NC-4.0"
     ISX_VERSION = ISX_VERSION
     ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : try(ISX_WHEELS[PYTHON_VERSION], null)
   }

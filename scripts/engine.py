@@ -80,11 +80,11 @@ def own_docker_answers() -> bool:
 
 def exports() -> dict[str, str]:
     """What a shell needs so that plain `docker`, buildx and compose use the private engine and its base image."""
+    base = {"BASE_IMAGE": BASE_IMAGE, "BASE_DIGEST": BASE_DIGEST.read_text() if BASE_DIGEST.exists() else ""}
     return {
         "DOCKER_HOST": f"unix://{SOCKET}",
         "DOCKER_CONFIG": str(CONFIG),
-        "BASE_IMAGE": os.environ.get("BASE_IMAGE", BASE_IMAGE),
-        "BASE_DIGEST": BASE_DIGEST.read_text() if BASE_DIGEST.exists() else "",
+        **(base if os.environ.get("BASE_IMAGE", BASE_IMAGE) == BASE_IMAGE else {}),
         # bake would ask before it reads a CA bundle or an installer from outside the project.
         "BUILDX_BAKE_ENTITLEMENTS_FS": "0",
     }

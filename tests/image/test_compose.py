@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness import docker
+from harness import IMAGE, bake, docker, inspect
 
 PROJECT_NAME = "isx-test-compose"
 
@@ -32,3 +32,17 @@ def test_up_builds_runs_and_hands_the_exit_code_on(code, movie, output, tmp_path
     assert (output / "done.marker").exists() == (code == 0)
     if code == 0:
         assert json.loads((output / "done.marker").read_text())["recordings"] == 1
+
+
+def test_it_builds_the_image_that_bake_builds(public):
+    def parts(name: str) -> tuple[list[str], dict[str, str]]:
+        image = inspect(name)
+        labels = image["Config"]["Labels"]
+        return image["RootFS"]["Layers"], {name: labels[name] for name in labels if "docker.compose" not in name}
+
+    baked = parts(public)
+    try:
+        compose("build")
+        assert parts(public) == parts(f"{IMAGE}:latest") == baked
+    finally:
+        bake("image")

@@ -197,6 +197,15 @@ def test_labels_of_the_public_image(public):
     assert labels["org.opencontainers.image.base.name"]
 
 
+def test_the_digest_of_the_base_is_what_its_name_carries_and_nothing_else(public):
+    """Unless BASE_DIGEST gives it."""
+    image = f"{IMAGE}-digest:public"
+    run("env", "-u", "BASE_DIGEST", "docker", "buildx", "bake", "image", "--set", f"image.tags={image}")
+    labels = inspect(image)["Config"]["Labels"]
+    name, digest = (labels[f"org.opencontainers.image.base.{part}"] for part in ("name", "digest"))
+    assert digest == name.partition("@")[2]
+
+
 def test_labels_of_the_image_with_idps(idps):
     labels = inspect(idps)["Config"]["Labels"]
     assert labels["isx.source"] == "idps"

@@ -132,6 +132,19 @@ def test_down_twice():
     assert [engine.main(["down"]), engine.main(["down"])] == [0, 0]
 
 
+@pytest.mark.parametrize(
+    "named, given", [(None, "sha256:1"), ("isx-base:bookworm", "sha256:1"), ("ubuntu:22.04", None)]
+)
+def test_the_digest_is_of_the_base_that_is_used(named, given, monkeypatch):
+    monkeypatch.delenv("BASE_IMAGE", raising=False)
+    if named:
+        monkeypatch.setenv("BASE_IMAGE", named)
+    engine.HOME.mkdir()
+    monkeypatch.setattr(engine, "BASE_DIGEST", engine.HOME / "base.sha256")
+    engine.BASE_DIGEST.write_text("sha256:1")
+    assert engine.exports().get("BASE_DIGEST") == given
+
+
 # --- data that was half deleted --------------------------------------------------------------------------------------
 
 NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm"
