@@ -56,7 +56,7 @@ def preview(
     shown = picture.resize(size, Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX).convert("RGB")
     if track is not None and len(track) > 1:
         ImageDraw.Draw(shown).line([(zoom * x, zoom * y) for x, y in track], fill=ORANGE, width=2)
-    _framed(shown, pixel_um[0] / zoom, f"{caption}, black {low:.4g}, white {high:.4g}").save(path)
+    _framed(shown, pixel_um[0] / zoom, f"{caption}, black {low:.5g}, white {high:.5g}").save(path)
     return thumbnail(picture if track is None else shown)
 
 

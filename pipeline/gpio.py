@@ -92,7 +92,7 @@ def _draw_gpio(path: Path, channels: list[packets.Channel]) -> bytes:
         time, level = figures.envelope(channel.time_s, scaled, 8000)
         axes.step(time, level - i, where="post", color=figures.BLUE, linewidth=0.8)
         axes.text(
-            1.01, -i + 0.3, f"{low:.4g} to {high:.4g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
+            1.01, -i + 0.3, f"{low:.5g} to {high:.5g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
         )
     axes.set_yticks(0.3 - np.arange(len(shown)), [channel.name for channel in shown])
     axes.set(xlabel="Time [s]", ylabel="Channel")
