@@ -137,7 +137,8 @@ def _draw_intensity(
     path: Path, time_s: np.ndarray, status: np.ndarray, columns: dict, unit: str, period_s: float
 ) -> None:
     drawn, axes = figures.figure(9, 3)
-    axes.plot(*figures.envelope(time_s, columns[f"mean_{unit}"]), color=figures.BLUE, linewidth=0.8)
+    line = figures.envelope(time_s, columns[f"mean_{unit}"])
+    axes.plot(*line, color=figures.BLUE, linewidth=0.8, marker=".", markersize=2)  # frames between gaps are dots
     figures.mark_invalid(axes, status, period_s)
     axes.set(xlabel="Time [s]", ylabel=f"Mean of the frame [{unit}]", xlim=(0, len(status) * period_s))
     figures.legend_outside(axes)

@@ -8,6 +8,7 @@ import isx
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from pipeline import figures
 from pipeline.adapter import Context, adapt
@@ -107,3 +108,10 @@ def test_numbers_of_16_bits_are_written_out(drawn, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "_framed", lambda picture, um, caption: captions.append(caption) or picture)
     figures.preview(tmp_path / "p.png", np.full((4, 4), 65535, np.uint16), (1, 1), "Mean")
     assert captions == ["Mean, black 65535, white 65535"]
+
+
+def test_a_frame_between_gaps_is_seen(drawn, tmp_path):
+    drawn(recordings.movie(tmp_path / "r.isxd", n=5, dropped=[0, 1, 3, 4]))
+    blue = tuple(bytes.fromhex(figures.BLUE[1:]))
+    with Image.open(tmp_path / "out/s-intensity.png") as picture:
+        assert blue in set(picture.convert("RGB").getdata())
