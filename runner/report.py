@@ -16,6 +16,7 @@ from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
+PICTURES = ("-cellmap.png", "-preview.png", "-map.png", "-raster.png", ".png")  # what thumbnails show, best first
 
 KIND_NAMES = {
     "movie": "movie",
@@ -185,7 +186,7 @@ def _folders(rows: Sequence[Row]) -> list[str]:
 def _card(row: Row, with_thumbnail: bool) -> str:
     name = row.path.rpartition("/")[2]
     target = f"{row.results}/"
-    preview = next((product for product in row.products if product.endswith("-preview.png")), "")
+    preview = next((product for ending in PICTURES for product in row.products if product.endswith(ending)), "")
     picture = ""
     if row.thumbnail and with_thumbnail:
         image = f'<img src="data:image/png;base64,{escape(row.thumbnail)}" alt="Preview of {_text(name)}">'

@@ -198,6 +198,22 @@ def test_links_lead_to_the_files_whatever_their_names():
     assert all(link.startswith("./") or link in ("summary.csv", "dataset_description.json") for link in links)
 
 
+@pytest.mark.parametrize(
+    ("products", "shown"),
+    [
+        (("s-cellmap.png", "s-cells.csv", "s-traces.png"), "s-cellmap.png"),
+        (("s-intensity.png", "s-mean.tif", "s-preview.png"), "s-preview.png"),
+        (("s-events.csv", "s-raster.png"), "s-raster.png"),
+        (("s-map.png", "s-vessels.csv"), "s-map.png"),
+        (("s-gpio.csv", "s.png", "s.json"), "s.png"),
+        (("s-PP-preview.png", "s-PP-PCA-ICA-cellmap.png", "s.json"), "s-PP-PCA-ICA-cellmap.png"),  # of a recipe
+    ],
+)
+def test_a_thumbnail_leads_to_what_it_shows(products, shown):
+    text = report.page([Row("s.isxd", "movie", "done", thumbnail=PNG, results="s", products=products)], {})
+    assert f'<a href="./s/{shown}"><img' in text
+
+
 def test_failures_then_warnings_then_the_rest():
     text = report.page(ROWS, {})
     assert text.index("bad &amp; worse.isxd") < text.index("two &lt;blank&gt; frames") < text.index("63 frames")
