@@ -1,10 +1,11 @@
 """A worker: one job from standard input, results in its staging folder, events on a file descriptor.
 
-The protocol is described in docs/architecture.md.
+With --fork-server FD, a process that forks such workers. The protocol is described in docs/architecture.md.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -14,9 +15,27 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+from runner import workers
+
 
 def main() -> int:
-    job = json.load(sys.stdin)
+    if sys.argv[1:2] == ["--fork-server"]:
+        _import_what_workers_need(Path.cwd())
+        workers.serve(int(sys.argv[2]), lambda events: work(json.load(sys.stdin) | {"events_fd": events}))
+        return 0
+    return work(json.load(sys.stdin))
+
+
+def _import_what_workers_need(scratch: Path) -> None:
+    """All but isx, and what imports it."""
+    from pipeline import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+
+    figures.warm_up(scratch)
+    gc.freeze()  # a collection in a worker would copy the pages of all that is imported
+
+
+def work(job: dict[str, Any]) -> int:
+    """Do the job and return the exit code."""
     _set_environment(job)
     events = Events(job["events_fd"])
     try:

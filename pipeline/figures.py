@@ -10,6 +10,7 @@ import io
 import math
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -136,14 +137,26 @@ def nice_length(largest: float) -> float:
 def start_matplotlib(scratch: Path) -> None:
     """Point Matplotlib at a private, writable folder, with the font list of the image where it has one.
 
-    Without it each worker would look for fonts again, and complain where there is no home.
+    Without it each worker would look for fonts again, and complain where there is no home. Matplotlib looks but once:
+    in a worker that was forked, that is done.
     """
+    if "matplotlib.font_manager" in sys.modules:
+        return
     folder = scratch / "matplotlib"
     baked = os.environ.get("ISX_MPLCACHE")
     if baked and Path(baked).is_dir() and not folder.exists():
         shutil.copytree(baked, folder)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["MPLCONFIGDIR"] = str(folder)
+
+
+def warm_up(scratch: Path) -> None:
+    """Import and prepare what every figure needs, in a process that forks others."""
+    start_matplotlib(scratch)
+    drawn, axes = figure(1, 1)
+    axes.plot([0, 1], label="0")
+    axes.set_xlabel("time (s)")
+    save(drawn, scratch / "warm-up.png")
 
 
 def figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple[Figure, Any]:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
 import os
-import resource
 import selectors
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner import APP, machine
+from runner import machine, workers
 from runner.native import ending
+from runner.workers import ForkServer
 
 COMMAND = (sys.executable, "-m", "pipeline")
+FORK_SERVER_COMMAND = (*COMMAND, "--fork-server")
 MAX_LINE = 16 << 20  # bytes of one event; a thumbnail needs a few thousand
 BEAT = 1.0  # seconds
 NEARLY_FULL = 1 << 20  # bytes left on a disk that count as full
-_PR_SET_PDEATHSIG = 1
 
 
 class Stopped(BaseException):
@@ -45,6 +43,7 @@ class Job:
     address_space: int | None  # bytes
     time_limit: float | None  # seconds
     weight: int  # bytes of input, for the estimate of the time left
+    may_fork: bool = False  # does without threads of BLAS
     context: Any = None  # whatever the caller wants back with the verdict
 
 
@@ -64,10 +63,11 @@ class Verdict:
 @dataclass
 class _Worker:
     job: Job
-    process: subprocess.Popen[bytes]
+    pid: int
     events: int  # file descriptor
     started: float
     oom_kills: int
+    returncode: int = 0
     buffer: bytearray = field(default_factory=bytearray)
     fraction: float = 0.0
     result: dict[str, Any] | None = None
@@ -114,8 +114,11 @@ def supervise(
     on_verdict: Callable[[Job, Verdict], None],
     on_beat: Callable[[int, float], None],
     command: Sequence[str] = COMMAND,
+    fork_server: ForkServer | None = None,
 ) -> None:
     """Work through the jobs, at most `slots` at once, until all have a verdict. Raises Stopped.
+
+    Jobs that may be forked are forked by the fork server while there is one, else they start with the command.
 
     `on_beat` is called at least once a second with the number of verdicts and the bytes done of jobs under way.
     """
@@ -129,7 +132,7 @@ def supervise(
                 threads = max(1, cores // min(slots, n_jobs - started + len(running)))
                 started += 1
                 try:
-                    worker = _start(job, threads, command)
+                    worker = _start(job, threads, command, fork_server)
                 except OSError as error:
                     n_done += 1
                     on_verdict(job, Verdict(False, f"its worker cannot be started: {error}"))
@@ -146,9 +149,9 @@ def supervise(
             signals.check()
             _enforce_time_limits(running)
             ended = _reap()
-            for worker in [worker for worker in running if worker.process.pid in ended]:
+            for worker in [worker for worker in running if worker.pid in ended]:
                 running.remove(worker)
-                worker.process.returncode = ended[worker.process.pid]  # reaped here: Popen must not wait for it
+                worker.returncode = ended[worker.pid]
                 _read_events(worker)
                 with contextlib.suppress(KeyError):
                     selector.unregister(worker.events)
@@ -160,46 +163,30 @@ def supervise(
     finally:
         for worker in running:
             _kill(worker)
-            worker.process.wait()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
             os.close(worker.events)
         selector.close()
 
 
-def worker_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """What a worker needs beyond the image's own: to find its code, UTF-8 for file names, a log that is complete."""
-    return {
-        **environment,
-        "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(APP), environment.get("PYTHONPATH")))),
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONFAULTHANDLER": "1",
-    }
-
-
-def _start(job: Job, threads: int, command: Sequence[str]) -> _Worker:
+def _start(job: Job, threads: int, command: Sequence[str], fork_server: ForkServer | None) -> _Worker:
     job.log.parent.mkdir(parents=True, exist_ok=True)
+    scratch, limit = job.message["scratch"], job.address_space
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     message = {**job.message, "threads": threads, "events_fd": writer}
+    pid = 0
     try:
         with job.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
             stack.callback(os.close, writer)
             job_file = stack.enter_context(_as_file(json.dumps(message).encode()))
-            process = subprocess.Popen(
-                command,
-                stdin=job_file,
-                stdout=log,
-                stderr=log,
-                env={**worker_environment(os.environ), "TMPDIR": job.message["scratch"]},
-                cwd=job.message["scratch"],
-                pass_fds=(writer,),
-                start_new_session=True,
-                preexec_fn=lambda: _prepare_child(job.address_space),  # noqa: PLW1509 - PID 1 has one thread
-            )
-    except (OSError, subprocess.SubprocessError) as error:
+            if fork_server and job.may_fork:
+                pid = fork_server.start(job_file, log.fileno(), writer, scratch, limit)
+            pid = pid or workers.start(command, job_file, log.fileno(), writer, scratch, limit)
+    except OSError:
         os.close(reader)
-        raise OSError(str(error)) from error
-    return _Worker(job, process, reader, time.monotonic(), machine.oom_kills())
+        raise
+    return _Worker(job, pid, reader, time.monotonic(), machine.oom_kills())
 
 
 @contextlib.contextmanager
@@ -212,23 +199,6 @@ def _as_file(content: bytes) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-_libc = ctypes.CDLL(None)
-
-
-def _prepare_child(address_space: int | None) -> None:
-    """In the child, before the worker begins: dies with PID 1, is the first to go when memory runs out."""
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    with contextlib.suppress(OSError):
-        fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-        os.write(fd, b"1000")
-        os.close(fd)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if address_space:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        limit = address_space if hard == resource.RLIM_INFINITY else min(address_space, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
 
 
 def _read_events(worker: _Worker) -> bool:
@@ -288,7 +258,7 @@ def _reap() -> dict[int, int]:
 
 def _kill(worker: _Worker) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.process.pid, signal.SIGKILL)
+        os.killpg(worker.pid, signal.SIGKILL)
 
 
 def _verdict(worker: _Worker) -> Verdict:
@@ -303,7 +273,7 @@ def _verdict(worker: _Worker) -> Verdict:
         verdict.reason = worker.error
     elif worker.protocol_error:
         verdict.reason = f"its worker broke the protocol: {worker.protocol_error}"
-    elif result is None or worker.process.returncode != 0:
+    elif result is None or worker.returncode != 0:
         verdict.reason = _cause_of_death(worker)
     else:
         verdict.ok = True
@@ -314,7 +284,7 @@ def _verdict(worker: _Worker) -> Verdict:
 
 
 def _cause_of_death(worker: _Worker) -> str:
-    code = worker.process.returncode
+    code = worker.returncode
     if code == -signal.SIGKILL and machine.oom_kills() > worker.oom_kills:
         limit = machine.memory_limit() >> 20
         return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner import machine, native, recipe, results, series, supervise
+from runner import machine, native, recipe, results, series, supervise, workers
 from runner.discover import Recording
 from runner.events import Log, duration
 from runner.heartbeat import Heart
@@ -81,7 +82,7 @@ class Context:
     signals: Signals
     staging: Path
     api: native.Api
-    command: Sequence[str] = supervise.COMMAND
+    fork_server: workers.ForkServer | None = None
     records: dict[str, Record] = field(default_factory=dict)  # by relative path: what this run knows of each
     infos: dict[str, RecordingInfo] = field(default_factory=dict)
     n_unchanged: int = 0
@@ -93,10 +94,14 @@ class Context:
 
 def handle(recordings: Sequence[Recording], context: Context) -> list[Row]:
     """Bring every recording to an end, good or bad. Raises Stopped and IsxBroken."""
-    todo = _look_at(recordings, context)
-    units = _units(recordings, todo, context)
-    if units:
-        _work(units, context)
+    try:
+        todo = _look_at(recordings, context)
+        units = _units(recordings, todo, context)
+        if units:
+            _work(units, context)
+    finally:
+        if context.fork_server:
+            context.fork_server.stop()
     return rows(recordings, context.records, context.infos)
 
 
@@ -156,7 +161,20 @@ def _look_at(recordings: Sequence[Recording], context: Context) -> list[Recordin
             _fail([recording], unchanged_input(recording, path) or error.reason, context)
             continue
         todo.append(recording)
+        _warm_up(context.infos[recording.relative].kind, context)
     return todo
+
+
+def _warm_up(kind: str, context: Context) -> None:
+    """Let the imports begin while the rest of the recordings is looked at."""
+    if not context.fork_server and _may_fork(context.conditions.recipe_for(kind)):
+        with contextlib.suppress(OSError):  # then each worker imports for itself
+            context.fork_server = workers.ForkServer(supervise.FORK_SERVER_COMMAND, context.staging / "fork-server")
+
+
+def _may_fork(used: recipe.Recipe) -> bool:
+    """Steps of recipes may want BLAS's threads, and take long enough not to mind the imports."""
+    return used.path == recipe.INSPECT
 
 
 def _is_current(record: Record, recordings: Sequence[Recording], context: Context) -> bool:
@@ -251,7 +269,7 @@ def _work(units: Sequence[Unit], context: Context) -> None:
         signals=context.signals,
         on_verdict=on_verdict,
         on_beat=on_beat,
-        command=context.command,
+        fork_server=context.fork_server,
     )
 
 
@@ -289,6 +307,7 @@ def _job(unit: Unit, folder: Path, context: Context) -> Job:
         address_space=_address_space(settings.worker_memory, unit.size),
         time_limit=_time_limit(settings.worker_timeout, unit.size, used.path),
         weight=unit.size,
+        may_fork=_may_fork(used),
         context=unit,
     )
 

@@ -1,7 +1,7 @@
 """Supervises stand-in workers, which misbehave as no real one can be made to; prints how each ended.
 
-Usage: supervise_driver.py FOLDER JOBS, with JOBS a JSON list of {"code": ..., and fields of Job}. A process of its own,
-because PID 1 never has isx imported, and a test process may.
+Usage: supervise_driver.py FOLDER JOBS fork|new, with JOBS a JSON list of {"code": ..., and fields of Job}. A process of
+its own, because PID 1 never has isx imported, and a test process may.
 """
 
 from __future__ import annotations
@@ -12,13 +12,31 @@ from dataclasses import asdict
 from pathlib import Path
 
 from runner.supervise import Job, Signals, supervise
+from runner.workers import ForkServer
 
 WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['code'])"
+FORK_SERVER = """
+import json, os, sys
+from runner import workers
+
+def work(events):
+    job = json.load(sys.stdin) | {"events_fd": events}
+    try:
+        exec(job["code"], {"job": job, "json": json, "os": os, "sys": sys})
+    except SystemExit as end:
+        return end.code
+    return 0
+
+workers.serve(int(sys.argv[1]), work)
+"""
 
 
 def main() -> None:
     folder, specs = Path(sys.argv[1]), json.loads(sys.argv[2])
     verdicts, beats = {}, []
+    server = None
+    if sys.argv[3] == "fork":
+        server = ForkServer((sys.executable, "-c", FORK_SERVER), folder / "fork-server")
 
     def jobs():
         for number, spec in enumerate(specs):
@@ -31,6 +49,7 @@ def main() -> None:
                 address_space=spec.get("address_space"),
                 time_limit=spec.get("time_limit"),
                 weight=100,
+                may_fork=spec.get("may_fork", True),
             )
 
     supervise(
@@ -42,7 +61,10 @@ def main() -> None:
         on_verdict=lambda job, verdict: verdicts.__setitem__(job.name, asdict(verdict)),
         on_beat=lambda n_done, weight: beats.append((n_done, weight)),
         command=(sys.executable, "-c", WORKER),
+        fork_server=server,
     )
+    if server:
+        server.stop()
     print(json.dumps({"verdicts": [verdicts[str(number)] for number in range(len(specs))], "beats": beats}))
 
 

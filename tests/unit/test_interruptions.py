@@ -57,7 +57,7 @@ def members(group: int) -> list[int]:
 def test_a_signal_stops_the_run_and_its_workers(recordings, output, signum, code):
     process = start("--input-dir", recordings, "--output-dir", output)
     began(process)
-    while not (workers := members(process.pid)):
+    while len(workers := members(process.pid)) < 2:  # the fork server is one
         assert process.poll() is None
     process.send_signal(signum)
     rest = process.stderr.read()
@@ -98,7 +98,7 @@ def test_killed_at_any_moment_a_rerun_completes_the_same_tree(recordings, tmp_pa
 def test_workers_die_with_pid_1(recordings, output):
     process = start("--input-dir", recordings, "--output-dir", output)
     began(process)
-    while not (workers := members(process.pid)):
+    while len(workers := members(process.pid)) < 2:  # the fork server is one
         assert process.poll() is None
     process.kill()
     process.wait()
@@ -107,6 +107,17 @@ def test_workers_die_with_pid_1(recordings, output):
     while any(Path(f"/proc/{pid}/exe").exists() for pid in workers):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_without_the_fork_server_workers_start_by_themselves(recordings, output):
+    process = start("--input-dir", recordings, "--output-dir", output)
+    began(process)
+    while not (first := members(process.pid)):
+        assert process.poll() is None
+    os.kill(first[0], signal.SIGKILL)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 0, rest
+    assert (output / "done.marker").exists()
 
 
 def test_a_second_run_on_one_output_says_so(recordings, output):

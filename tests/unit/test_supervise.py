@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -21,18 +22,24 @@ def say(**event: object) -> str:
 RESULT = say(event="result", summary="fine", thumbnail=None, products=["x.json"])
 
 
-def supervised(folder: Path, *jobs: dict[str, object]) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.supervise_driver", str(folder), json.dumps(jobs)],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+@pytest.fixture(scope="module", params=["new", "fork"])
+def supervised(request) -> Callable[..., dict]:
+    """Runs jobs in new processes, and in forks of one."""
+
+    def jobs_done(folder: Path, *jobs: dict[str, object]) -> dict:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.supervise_driver", str(folder), json.dumps(jobs), request.param],
+            cwd=ROOT,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    return jobs_done
 
 
 CASES = {
@@ -70,7 +77,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def verdicts(tmp_path_factory: pytest.TempPathFactory, supervised) -> dict[str, dict]:
     jobs = [{"code": code} for code, _, _ in CASES.values()]
     found = supervised(tmp_path_factory.mktemp("cases"), *jobs)["verdicts"]
     return dict(zip(CASES, found))
@@ -84,7 +91,7 @@ def test_verdict(verdicts, case):
     assert verdicts[case]["summary"] == ("fine" if ok and case != "result without newline" else "")
 
 
-def test_time_limit_ends_the_whole_process_group(tmp_path):
+def test_time_limit_ends_the_whole_process_group(tmp_path, supervised):
     code = "import subprocess; child = subprocess.Popen(['sleep', '1000']); print(child.pid, flush=True); child.wait()"
     (verdict,) = supervised(tmp_path, {"code": code, "time_limit": 1})["verdicts"]
     assert verdict["reason"] == "not finished after 1 s and stopped: raise WORKER_TIMEOUT if it only needs longer"
@@ -93,7 +100,7 @@ def test_time_limit_ends_the_whole_process_group(tmp_path):
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path):
+def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path, supervised):
     """A grandchild inherits the events' pipe: the worker's end counts, not the pipe's."""
     code = "import subprocess; subprocess.Popen(['sleep', '1000'], pass_fds=[job['events_fd']]);" + RESULT
     (verdict,) = supervised(tmp_path, {"code": code})["verdicts"]
@@ -101,14 +108,14 @@ def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path):
     assert verdict["seconds"] < 50
 
 
-def test_address_space_is_limited(tmp_path):
+def test_address_space_is_limited(tmp_path, supervised):
     code = "import mmap\ntry: mmap.mmap(-1, 4 << 30)\nexcept (MemoryError, OSError): sys.exit(5)"
     limited, free = supervised(tmp_path, {"code": code, "address_space": 1 << 30}, {"code": code})["verdicts"]
     assert "exit code 5" in limited["reason"]
     assert "without a result" in free["reason"]
 
 
-def test_a_large_job_and_a_large_result_pass(tmp_path):
+def test_a_large_job_and_a_large_result_pass(tmp_path, supervised):
     code = "pad = 'x' * 3_000_000;" + RESULT + "#" + "y" * 100_000  # more than a pipe holds
     big = "\nline = json.dumps({'event': 'result', 'thumbnail': 'A' * 3_000_000, 'products': []}).encode() + b'\\n'"
     big += "\nwhile line: line = line[os.write(job['events_fd'], line):]"
@@ -117,7 +124,7 @@ def test_a_large_job_and_a_large_result_pass(tmp_path):
     assert len(large["thumbnail"]) == 3_000_000
 
 
-def test_all_cores_are_used_whatever_remains(tmp_path):
+def test_all_cores_are_used_whatever_remains(tmp_path, supervised):
     """Two slots, four cores: two threads each while two run, all four for one that is alone."""
     code = "print(job['threads'], flush=True);" + RESULT
     supervised(tmp_path, {"code": code})
@@ -127,8 +134,15 @@ def test_all_cores_are_used_whatever_remains(tmp_path):
     assert (tmp_path / "more/logs/0.log").read_text() == "2\n"
 
 
-def test_warnings_and_progress_arrive(tmp_path):
+def test_warnings_and_progress_arrive(tmp_path, supervised):
     code = say(event="warning", message="blank frames") + say(event="progress", done=0.5) + RESULT
     found = supervised(tmp_path, {"code": code})
     assert found["verdicts"][0]["warnings"] == ["blank frames"]
     assert found["beats"][-1][0] == 1
+
+
+def test_a_job_that_may_not_be_forked_is_not(tmp_path, supervised):
+    code = "print(os.environ.get('OPENBLAS_NUM_THREADS'), flush=True);" + RESULT
+    found = supervised(tmp_path, {"code": code, "may_fork": False}, {"code": code})
+    assert all(verdict["ok"] for verdict in found["verdicts"])
+    assert (tmp_path / "logs/0.log").read_text() == "None\n"
