@@ -100,6 +100,9 @@ group "default" {
 
 target "_common" {
   context = "."
+  # Holds the time of the build: where an image's digest covers it, each build would have another.
+  # --provenance=mode=max on the command line brings it back.
+  attest = ["type=provenance,disabled=true"]
   args = {
     BASE_IMAGE        = BASE_IMAGE
     BASE_DIGEST       = BASE_DIGEST

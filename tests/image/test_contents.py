@@ -226,6 +226,19 @@ def test_revision_and_time_of_the_commit(idps):
     assert image["Created"] == datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@pytest.mark.parametrize("target", ["image", "image-idps"])
+def test_provenance_is_attested_only_where_it_is_asked_for(target):
+    """It holds the time of the build, and Docker's containerd store counts it to the image: no digest would come
+    twice. That store is not the one of these tests."""
+
+    def attested(*options: str) -> dict[str, object]:
+        described = json.loads(bake(target, "--print", *options).stdout)["target"][target]
+        return {each["type"]: each.get("mode", "") for each in described["attest"] if not each.get("disabled")}
+
+    assert attested() == {}
+    assert attested("--sbom=true", "--provenance=mode=max") == {"provenance": "max", "sbom": ""}
+
+
 def test_bill_of_materials(public, idps, tmp_path):
     """Also valid by CycloneDX's own strict schema, which is not among the test tools."""
     for image, vendor in ((public, "isx"), (idps, "Inscopix Data Processing")):
