@@ -20,7 +20,7 @@ PAGE = ROOT / "docs/benchmarks.md"  # written from the report as a whole
 
 MARK = r"<!-- bench: (?P<place>[\w.]+) -->"
 QUOTED = re.compile(r"(?P<figure>\d[\d,]*(?:\.\d+)?)(?P<unit>[^\d\n<]{0,12})" + MARK)
-MEASURED = re.compile(r"(?<![\w.=-])\d[\d,.]*\s?(?:ms|MB/s|GB/s|×|times (?:as |the |faster|smaller|less))(?!\w| \d)")
+MEASURED = re.compile(r"(?<![\w.=-])\d[\d,.]*\s?(?:ms|s|seconds|minutes|%|MB/s|GB/s|×|times (?:as |the |faster|smaller|less))(?!\w| \d)")
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -82,6 +82,9 @@ def test_figures_that_were_measured(text):
         ("25 s<!-- bench: start.image -->", "25: the report has no figure start.image"),
         ("fast<!-- bench: start.ratio -->", "a mark stands behind no figure, or is misspelt"),
         ("reads 300 MB/s", "'300 MB/s' has no mark that says where it was measured"),
+        ("within 0.9 s", "'0.9 s' has no mark that says where it was measured"),
+        ("a build takes 3 minutes", "'3 minutes' has no mark that says where it was measured"),
+        ("half: 48 %.", "'48 %' has no mark that says where it was measured"),
         ("it is 20 times faster", "'20 times faster' has no mark that says where it was measured"),
         ("48 %<!-- bench: start.ratio -->", "48 is quoted for start.ratio, which is 2460"),
     ],
