@@ -20,7 +20,9 @@ PAGE = ROOT / "docs/benchmarks.md"  # written from the report as a whole
 
 MARK = r"<!-- bench: (?P<place>[\w.]+) -->"
 QUOTED = re.compile(r"(?P<figure>\d[\d,]*(?:\.\d+)?)(?P<unit>[^\d\n<]{0,12})" + MARK)
-MEASURED = re.compile(r"(?<![\w.=-])\d[\d,.]*\s?(?:ms|s|seconds|minutes|%|MB/s|GB/s|×|times (?:as |the |faster|smaller|less))(?!\w| \d)")
+MEASURED = re.compile(
+    r"(?<![\w.=-])\d[\d,.]*\s?(?:ms|s|seconds|minutes|%|MB/s|GB/s|×|times (?:as |the |faster|smaller|less))(?!\w| \d)"
+)
 NOT_PROSE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
