@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from tests.trees import tree
 
 sys.path.insert(0, str(ROOT / "bench"))
 
-from chaos import half_written
+from chaos import Tally, half_written
 
 WHOLE = {
     "a/a.json": "{}",
@@ -62,3 +63,16 @@ def test_a_json_that_says_complete_too_early(output):
     reference = tree(output)
     (output / "a/a-mean.tif").unlink()
     assert list(half_written(output, reference)) == ["a/a.json says complete, but ['a/a-mean.tif'] are missing"]
+
+
+@pytest.mark.parametrize(
+    ("tally", "failures"),
+    [
+        (Tally(Counter({0: 3, 137: 1})), []),
+        (Tally(Counter({0: 4})), ["no run was disturbed"]),
+        (Tally(left_out="no engine"), []),
+    ],
+)
+def test_a_scenario_that_hit_nothing_shows_nothing(tally, failures):
+    tally.expect_disturbance()
+    assert tally.failures == failures
