@@ -119,13 +119,13 @@ def read(path: Path) -> Recipe:
     recipe = Recipe(path)
     try:
         content = path.read_bytes()
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
         document = tomllib.loads(text)
     except OSError as error:
         recipe.problems.append(Problem(1, f"cannot be read: {error.strerror}"))
         return recipe
     except UnicodeDecodeError as error:
-        recipe.problems.append(Problem(content[: error.start].count(b"\n") + 1, "is not UTF-8 text"))
+        recipe.problems.append(Problem(content[: error.start].count(b"\n") + 1, "is not UTF-8 text: save it as such"))
         return recipe
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))

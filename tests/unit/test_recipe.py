@@ -185,9 +185,15 @@ def test_mistakes_in_steps(folder: Path, text: str, line: int, message: str) -> 
 def test_unreadable_recipes(tmp_path: Path) -> None:
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b"version = 1\n# \xb5m\n")
-    assert [(each.line, each.message) for each in read(latin).problems] == [(2, "is not UTF-8 text")]
+    assert [(each.line, each.message) for each in read(latin).problems] == [(2, "is not UTF-8 text: save it as such")]
     missing = read(tmp_path / "missing.toml")
     assert [each.message for each in missing.problems] == ["cannot be read: No such file or directory"]
+
+
+def test_a_recipe_saved_by_windows(folder: Path) -> None:
+    path = folder / "windows.toml"
+    path.write_bytes(b"\xef\xbb\xbfversion = 1\r\n[[step]]\r\nuse = 'dfff'\r\n")
+    assert [each.line for each in read(path).problems] == [3]
 
 
 def test_every_mistake_at_once(folder: Path) -> None:
