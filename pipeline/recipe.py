@@ -260,7 +260,7 @@ class _Reader:
             else:
                 default = settable.get(key)
                 rule = rules.get(key) or _rule_like(default[0] if default else None)
-                wrong = rule.problem(value) if rule else ""
+                wrong = rule.problem(value) if rule else _not_plain(value)
                 if wrong:
                     rejected.add(key)
                     self.problem(key, f"{key} {wrong}")
@@ -375,6 +375,15 @@ def _rule_like(default: object) -> Rule | None:
         if type(default) is kind:
             return Rule(float if kind is int else kind)
     return None
+
+
+def _not_plain(value: object) -> str:
+    """What a step is given is kept beside its products, as JSON."""
+    try:
+        json.dumps(value)
+    except TypeError:
+        return "must not hold a date or a time: write it as a text"
+    return ""
 
 
 def _literal(node: ast.expr) -> object:

@@ -145,6 +145,7 @@ WRONG_STEPS = [
     ("[[step]]\npython = 'steps.py:clash'", 4, "clash has a parameter 'name', which is a key of every step: rename it"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nwdith = 2", 6, "smooth has no parameter 'wdith'; did you mean 'width'?"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nhow = 2", 6, "how must be a text, not 2"),
+    ("[[step]]\npython = 'steps.py:smooth'\nwidth = [2020-01-01]", 5, "width must not hold a date or a time: write it as a text"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\ntakes = 'moive'", 6, "did you mean 'movie'?"),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nmakes = 'csv'", 6, "a file's ending such as \".csv\""),
     ("[[step]]\npython = 'steps.py:smooth'\nwidth = 1\nsuffix = 'mean'", 6, "but not one that inspect results have"),
