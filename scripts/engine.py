@@ -17,6 +17,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -42,8 +43,9 @@ BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base are set t
 
 # Newest first; the next is tried when the binaries of one do not run on this host (its C library may be too old).
 DOCKER_SUITES = ("testing", "stable")
+BUILDX = (0, 20)  # the first that takes described variables and lists them
 DOCKER_PACKAGES = ("docker.io", "docker-cli", "containerd")
-PLUGIN_SUITE = "testing"  # stable's buildx is too old for descriptions in docker-bake.hcl
+PLUGIN_SUITE = "testing"  # stable's buildx is older than BUILDX
 PLUGIN_PACKAGES = ("docker-buildx", "docker-compose")
 # From the host's own release, because these link against its libraries.
 HOST_PACKAGES = (
@@ -71,9 +73,18 @@ def own_docker_answers() -> bool:
     docker = shutil.which("docker")
     if not docker or not quiet(docker, "version"):
         return False
-    if not quiet(docker, "buildx", "version"):
+    try:
+        said = run(docker, "buildx", "version").stdout
+    except Unavailable:
         raise Unavailable(
             "Docker answers, but its buildx plugin is missing: install docker-buildx-plugin (or docker-buildx)."
+        ) from None
+    version = re.search(r"buildx v?(\d+)\.(\d+)", said)
+    if version and (int(version[1]), int(version[2])) < BUILDX:
+        raise Unavailable(
+            f"Docker answers, but its buildx plugin is too old: {version[1]}.{version[2]}, and docker-bake.hcl needs "
+            f"{BUILDX[0]}.{BUILDX[1]}. Install docker-buildx-plugin from Docker's own packages "
+            "(https://docs.docker.com/engine/install/), or a release of github.com/docker/buildx."
         )
     return True
 

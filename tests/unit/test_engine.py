@@ -71,6 +71,33 @@ def test_the_command_says_it_on_standard_error_alone(monkeypatch, capsys):
     assert said.err.startswith("No Docker engine answers, and a private one cannot be started: this is not root.")
 
 
+PLUGINS = {
+    "missing": ("exit 1", "its buildx plugin is missing: install docker-buildx-plugin (or docker-buildx)."),
+    "of Debian 13": (
+        "echo github.com/docker/buildx 0.13.1+ds1 0.13.1+ds1-3",
+        "its buildx plugin is too old: 0.13, and docker-bake.hcl needs 0.20.",
+    ),
+    "0.19": ("echo github.com/docker/buildx v0.19.3 48d6a39", "its buildx plugin is too old: 0.19"),
+    "0.20": ("echo github.com/docker/buildx v0.20.0 8e30c46", ""),
+    "of Docker Desktop": ("echo github.com/docker/buildx v0.29.1-desktop.1 abc", ""),
+    "1.0": ("echo github.com/docker/buildx v1.0.0 abc", ""),
+    "of one's own": ("echo github.com/docker/buildx master abc", ""),
+}
+
+
+@pytest.mark.parametrize("plugin, message", PLUGINS.values(), ids=PLUGINS)
+def test_the_users_own_docker_needs_a_recent_buildx(plugin, message, monkeypatch, tmp_path, capsys):
+    docker = tmp_path / "docker"
+    docker.write_text(f'#!/bin/sh\n[ "$1" != buildx ] || {plugin}\n')
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert engine.main(["env"]) == bool(message)
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in said.err
+    assert bool(said.err) == bool(message)
+
+
 @pytest.mark.parametrize("arguments", [[], ["start"], ["env", "now"]])
 def test_unknown_commands_explain(arguments, capsys):
     assert engine.main(arguments) == 64
