@@ -113,7 +113,7 @@ def main(arguments: list[str]) -> int:
         if os.environ.get("INSTALLER_SECRET"):
             secret = file_of("INSTALLER_SECRET")
             assert_small_enough(secret)
-            return bake("image-idps", arguments, {"INSTALLER_SECRET": str(secret)})
+            return bake("image-idps", arguments, {**of_installer(secret), "INSTALLER_SECRET": str(secret)})
         by_other_way = os.environ.get("INSTALLER_DIR") or os.environ.get("INSTALLER_URL")
         if os.environ.get("ACCEPT_EULA") and not by_other_way:
             print("No installer was named, and no Inscopix*.sh lies here: this is the public isx.", file=sys.stderr)

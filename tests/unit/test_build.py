@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -25,7 +26,10 @@ def project(monkeypatch, tmp_path) -> Path:
     monkeypatch.setattr(build, "PROJECT", tmp_path / "project")
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
-    docker.write_text(f'#!/bin/sh\necho "$*" > "{tmp_path}/asked"; ls "$INSTALLER_DIR" >> "{tmp_path}/asked"\n')
+    docker.write_text(
+        f'#!/bin/sh\nexec > "{tmp_path}/asked"\necho "$*"\n'
+        'echo "$INSTALLER_VERSION $INSTALLER_SHA256"\n[ -z "$INSTALLER_DIR" ] || ls "$INSTALLER_DIR"\n'
+    )
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", f"{docker.parent}{os.pathsep}{os.environ['PATH']}")
     return tmp_path / "project"
@@ -56,7 +60,14 @@ def test_what_is_named_comes_before_the_one_at_the_root(project, monkeypatch, tm
     other = installer(tmp_path / "other/Inscopix_2.sh")
     words = asked(monkeypatch, tmp_path, ACCEPT_EULA="Y", INSTALLER_DIR=other.parent)
     assert " image-idps\n" in words
-    assert words.splitlines()[1:] == ["Inscopix_2.sh"]
+    assert words.splitlines()[2:] == ["Inscopix_2.sh"]
+
+
+def test_the_sha256_of_a_secret_keys_the_cache(monkeypatch, tmp_path):
+    """BuildKit does not look at a secret's content: another installer would be taken for the one before."""
+    secret = installer(tmp_path / "other/Inscopix_2.sh")
+    words = asked(monkeypatch, tmp_path, ACCEPT_EULA="Y", INSTALLER_SECRET=secret)
+    assert words.splitlines()[1] == f"1.9.6 {hashlib.sha256(GOOD).hexdigest()}"
 
 
 def test_a_licence_without_an_installer_is_remarked_upon(monkeypatch, tmp_path, capsys):
