@@ -175,8 +175,6 @@ def test_mistakes_at_the_top(folder: Path, text: str, line: int, message: str) -
 
 @pytest.mark.parametrize(("text", "line", "message"), WRONG_STEPS)
 def test_mistakes_in_steps(folder: Path, text: str, line: int, message: str) -> None:
-    if "estimate_num_ics" in text:
-        text = "[[step]]\nuse = 'estimate_num_ics'\n"
     found = problems(folder, TOP + text)
     assert len(found) == 1, found
     assert found[0][0] == line
