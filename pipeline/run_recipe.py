@@ -26,7 +26,7 @@ from typing import Any
 
 from pipeline import metadata
 from pipeline.adapter import Context, Summary, Unusable, adapt
-from pipeline.algorithms import FILE, Makes, Takes
+from pipeline.algorithms import FILE, KIND_NAMES, Makes, Takes
 from pipeline.chain import PlannedStep, Shape, Stream, kept, plan, room
 from pipeline.recipe import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
 from runner.discover import short
@@ -338,6 +338,8 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     except (Exception, SystemExit) as error:
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
     expected = {name for stream in each.made for name in this.names(stream)}
+    for path in sorted(path for path in work.iterdir() if not path.is_file()):
+        context.warn(f"{path.name}, which it made beside its products, is no file and was not kept")
     entry = Entry(
         step.name,
         this.fingerprints[index],
@@ -345,7 +347,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         step.parameters,
         {parameter: [path.name for path in paths] for parameter, paths in arguments.items()},
         {},
-        extras=sorted(path.name for path in work.iterdir() if path.name not in expected),
+        extras=sorted(path.name for path in work.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
         software=_software(step, this.context),
     )
@@ -473,7 +475,7 @@ def _check_products(this: Run, each: PlannedStep, work: Path) -> None:
                 raise Unusable(f"it ended without an error, but wrote no {name}")
             kind = check(work / name).kind
             if kind != makes.kind and not (makes.kind == "image" and kind == "movie"):
-                raise Unusable(f"it should write {makes.kind.replace('_', ' ')}s, but {name} is a {kind}")
+                raise Unusable(f"it should write {KIND_NAMES[makes.kind]}, but {name} is {KIND_NAMES[kind]}")
     if each.step.function:
         missing = [name for stream in each.made for name in this.names(stream) if not (work / name).is_file()]
         if missing:

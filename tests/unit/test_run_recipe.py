@@ -486,6 +486,12 @@ def quits(inputs, outputs, context):
 
 def garbage(inputs, outputs, context):
     outputs[0].write_bytes(b"garbage")
+
+
+def more(inputs, outputs, context):
+    outputs[0].write_bytes(b"product")
+    outputs[0].with_name("more.txt").write_bytes(b"also kept")
+    (outputs[0].parent / "folder").mkdir()
 """
 
 
@@ -524,7 +530,7 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
     [
         ("fails", "step 1 (fails) failed: ValueError: no cells (steps.py, line 24)"),
         ("forgets", "step 1 (forgets): it ended without an error, but wrote no mouse-forgets.isxd"),
-        ("mistakes", "step 1 (mistakes): it should write movies, but mouse-mistakes.isxd is"),
+        ("mistakes", "step 1 (mistakes): it should write a movie, but mouse-mistakes.isxd is an image"),
         ("quits", "step 1 (quits) failed: SystemExit: enough (steps.py, line 42)"),
         ("garbage", "step 1 (garbage) left an unusable mouse-garbage.isxd: "),
     ],
@@ -533,6 +539,13 @@ def test_a_step_that_fails(bench: Bench, steps: Path, movie: Path, function: str
     done = bench.run(f'[[step]]\npython = "steps.py:{function}"\n', movie, api=False)
     assert done.reason.startswith(reason)
     assert not list(bench.staging.glob("*.isxd"))
+
+
+def test_what_a_step_writes_beside_its_products(bench: Bench, steps: Path, movie: Path) -> None:
+    done = bench.run('[[step]]\npython = "steps.py:more"\nmakes = ".csv"\n', movie, api=False)
+    assert done.products == ["more.txt", "mouse-more.csv", "mouse.json"]
+    assert all((bench.staging / name).is_file() for name in done.products)
+    assert done.warnings == ["step 1 (more): folder, which it made beside its products, is no file and was not kept"]
 
 
 def test_the_example_of_the_docs(bench: Bench) -> None:
