@@ -200,6 +200,12 @@ def gather_command(options: argparse.Namespace, after: str) -> list[str]:
 
 def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
     """Folders, and no sentinel that speaks for a run before this one."""
+    if options.image.is_dir():  # Charliecloud mounts only where there is a folder
+        for place in (options.image / folder.relative_to("/") for folder in options.bind):
+            try:
+                place.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
     (options.output / "logs/slurm").mkdir(parents=True, exist_ok=True)
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from slurm import Slurm, descendants, has_memory_limits, wait_for
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "docs/examples"
 MANY = [f"mouse{number}.isxd" for number in range(24)]
 
 
@@ -114,10 +116,12 @@ def test_charliecloud(lab, charliecloud, recordings):
     plain = lab.input.parent.with_name("charliecloud, too")
     lab.input.parent.rename(plain)
     lab.input, lab.output = plain / "input", plain / "output"
-    jobs = lab.submit("--shards", 2)
+    examples = shutil.copytree(EXAMPLES, plain / "recipes")
+    jobs = lab.submit("--shards", 2, "--bind", examples, "--", "--recipe", examples / "local_correlation.toml")
     assert set(lab.slurm.wait(jobs["shards"]).values()) == {"COMPLETED"}
     assert lab.slurm.wait(jobs["gather"]) == {"": "COMPLETED"}
     assert json.loads(lab.sentinel.read_text())["recordings"] == 1
+    assert "recipe local_correlation" in (lab.output / "summary.csv").read_text()
 
 
 def test_a_lost_node(lab, recordings):

@@ -110,6 +110,20 @@ def test_sentinels_of_an_earlier_run_do_not_speak_for_this_one(places):
     assert [file.name for file in Path(places[2]).glob("done.marker*")] == ["done.marker.1-of-2"]
 
 
+def test_charliecloud_needs_a_folder_to_mount_at(places, tmp_path):
+    image, recipes = tmp_path / "isx", tmp_path / "recipes"
+    for folder in (image, recipes):
+        folder.mkdir()
+    options = submit.parse([str(image), *places[1:], "--bind", str(recipes)])
+    submit.prepare(options, [1])
+    place = image / recipes.relative_to("/")
+    assert place.is_dir()
+    place.rmdir()
+    place.touch()
+    with pytest.raises(submit.SubmitError, match=f"--bind needs a folder in the image, {place}: File exists"):
+        submit.prepare(options, [1])
+
+
 REFUSED = {
     "no image": (lambda image, i, o: [image + "x", i, o], "there is no image {image}x: 'make sif' builds one"),
     "no input": (lambda image, i, o: [image, i + "x", o], "{input}x is not a folder"),
