@@ -9,6 +9,7 @@ import gc
 import json
 import os
 import sys
+import tempfile
 import time
 import traceback
 from base64 import b64encode
@@ -20,17 +21,18 @@ from runner import workers
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
-        _import_what_workers_need(Path.cwd())
+        _import_what_workers_need()
         workers.serve(int(sys.argv[2]), lambda events: work(json.load(sys.stdin) | {"events_fd": events}))
         return 0
     return work(json.load(sys.stdin))
 
 
-def _import_what_workers_need(scratch: Path) -> None:
-    """All but isx, and what imports it."""
+def _import_what_workers_need() -> None:
+    """All but isx, and what imports it. Leaves nothing on the output's disk."""
     from pipeline import export, figures, metadata, statistics, tables, tiff  # noqa: F401
 
-    figures.warm_up(scratch)
+    with tempfile.TemporaryDirectory() as scratch:
+        figures.warm_up(Path(scratch))
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 
@@ -50,7 +52,7 @@ def work(job: dict[str, Any]) -> int:
 def _set_environment(job: dict[str, Any]) -> None:
     """Before any library is imported: each reads its environment once."""
     os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
-    os.environ["TMPDIR"] = str(job["scratch"])
+    os.environ["TMPDIR"] = tempfile.tempdir = str(job["scratch"])  # Python may have looked already, before a fork
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
         os.environ[name] = str(job["threads"])
 

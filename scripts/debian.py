@@ -23,17 +23,20 @@ def say(message: str) -> None:
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
     """Run a command quietly; its output comes out only with a failure."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        check=False,
-        **{
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.STDOUT,
-            "text": True,
-            **options,
-        },
-    )
+    try:
+        done = subprocess.run(
+            [str(part) for part in command],
+            check=False,
+            **{
+                "stdin": subprocess.DEVNULL,
+                "stdout": subprocess.PIPE,
+                "stderr": subprocess.STDOUT,
+                "text": True,
+                **options,
+            },
+        )
+    except FileNotFoundError:
+        raise Unavailable(f"there is no {command[0]} here, which this needs") from None
     if done.returncode:
         raise Unavailable(f"{shlex.join(map(str, command))} failed ({done.returncode}):\n{(done.stdout or '').strip()}")
     return done

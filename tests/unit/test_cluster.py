@@ -48,6 +48,11 @@ def test_an_apptainer_of_the_machines_own_is_used(plain_user, monkeypatch, tmp_p
     assert cluster.apptainer() == str(own)
 
 
+def test_without_docker(plain_user, tmp_path, capsys):
+    assert sif.main(["--charliecloud", str(tmp_path / "isx")]) == 1
+    assert capsys.readouterr().err == "there is no docker here, which this needs\n"
+
+
 @pytest.mark.parametrize(
     "program, arguments",
     [(cluster, []), (cluster, ["up"]), (sif, ["--charliecloud"]), (sif, ["a", "b"]), (sif, ["-x"])],
