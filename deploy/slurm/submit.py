@@ -68,7 +68,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.for_image = for_image
     for name in ("image", "input", "output"):
         setattr(options, name, getattr(options, name).resolve())
-    options.bind = [folder.resolve() for folder in options.bind]
+    options.bind = [Path(os.path.normpath(folder.absolute())) for folder in options.bind]  # its name inside
     options.shards = options.shards or shards_of_earlier_run(options)
     return options
 
@@ -160,7 +160,7 @@ def ranges(indices: Iterable[int]) -> str:
 def container(options: argparse.Namespace) -> list[str]:
     """The command that runs the image, as `docker run` would: nothing of the node but these folders, in or out."""
     mounts = [(options.input, "/data", True), (options.output, "/output", False)]
-    mounts += [(folder, str(folder), True) for folder in options.bind]
+    mounts += [(folder.resolve(), str(folder), True) for folder in options.bind]
     if options.image.is_dir():
         binds = [f"--bind={source}:{target}" for source, target, _ in mounts]
         environment = ["--unset-env=*", f"--set-env={options.image}/ch/environment"]

@@ -110,6 +110,16 @@ def test_sentinels_of_an_earlier_run_do_not_speak_for_this_one(places):
     assert [file.name for file in Path(places[2]).glob("done.marker*")] == ["done.marker.1-of-2"]
 
 
+def test_a_folder_is_bound_under_the_name_by_which_it_was_called(places, tmp_path, capsys, monkeypatch):
+    """Recipes and links in the input call it so, and half of a cluster's paths lead over links."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    assert submit.main([*places, "--bind", "input/../link", "--dry-run"]) == 0
+    array, _ = commands(capsys)
+    assert f'type=bind,"source={tmp_path}/real","destination={tmp_path}/link",ro' in array
+
+
 def test_charliecloud_needs_a_folder_to_mount_at(places, tmp_path):
     image, recipes = tmp_path / "isx", tmp_path / "recipes"
     for folder in (image, recipes):
