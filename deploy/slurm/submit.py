@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         if not options.dry_run:
             prepare(options, indices)
         submit(options, indices)
-    except SubmitError as error:
+    except (SubmitError, OSError) as error:
         print(f"submit.py: {error}", file=sys.stderr)
         return 1
     return 0

@@ -156,6 +156,14 @@ def test_refused(arguments, message, places, capsys, monkeypatch):
     assert capsys.readouterr().err == f"submit.py: {expected}\n"
 
 
+def test_an_output_that_cannot_be_written(places, tmp_path, capsys, monkeypatch):
+    (tmp_path / "sbatch").touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert submit.main([places[0], places[1], str(tmp_path / "isx.sif/results")]) == 1
+    said = capsys.readouterr().err
+    assert said == f"submit.py: [Errno 20] Not a directory: '{tmp_path}/isx.sif/results/logs/slurm'\n"
+
+
 def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
     fake = tmp_path / "sbatch"
     fake.write_text("#!/bin/sh\necho >&2 'sbatch: error: invalid partition'\nexit 1\n")
