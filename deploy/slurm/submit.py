@@ -5,13 +5,15 @@
 
 What follows `--` goes to the image (see `docker run isx --help`). The ids of the jobs are printed. The gather job
 runs if every shard succeeded, and then writes the final sentinel; else Slurm cancels it. `--redo` submits again only
-the shards that have no sentinel. Needs `sbatch`; standard library only.
+the shards that have no sentinel. What was bound and what followed `--` holds for `--redo` and `--gather` too, unless
+it is said anew. Needs `sbatch`; standard library only.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import re
 import shlex
@@ -23,6 +25,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SENTINEL = "done.marker"
+LOGS = "logs/slurm"
+REMEMBERED = f"{LOGS}/submitted.json"  # what the image was told, and may see
 
 
 class SubmitError(Exception):
@@ -70,6 +74,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         setattr(options, name, getattr(options, name).resolve())
     options.bind = [Path(os.path.normpath(folder.absolute())) for folder in options.bind]  # its name inside
     options.shards = options.shards or shards_of_earlier_run(options)
+    if options.redo or options.gather:
+        recall(options)
     return options
 
 
@@ -82,6 +88,16 @@ def positive(text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
     return int(text)
+
+
+def recall(options: argparse.Namespace) -> None:
+    """Another recipe for some shards than for the others would be a mistake."""
+    with contextlib.suppress(FileNotFoundError):
+        earlier = json.loads((options.output / REMEMBERED).read_text())
+        options.bind = options.bind or list(map(Path, earlier["bind"]))
+        if not options.for_image and earlier["for_image"]:
+            options.for_image = earlier["for_image"]
+            print(f"as before: -- {shlex.join(options.for_image)}", file=sys.stderr)
 
 
 def check(options: argparse.Namespace) -> None:
@@ -178,7 +194,7 @@ def container(options: argparse.Namespace) -> list[str]:
 
 
 def sbatch(script: str, options: argparse.Namespace, *of_sbatch: str) -> list[str]:
-    log = str(options.output / "logs/slurm").replace("%", "%%")
+    log = str(options.output / LOGS).replace("%", "%%")
     number = "%A_%a" if script == "array.sh" else "%j"
     common = ["--parsable", f"--output={log}/{number}.log", "--open-mode=append", f"--mem={options.memory}"]
     return [
@@ -206,7 +222,9 @@ def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
                 place.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
-    (options.output / "logs/slurm").mkdir(parents=True, exist_ok=True)
+    (options.output / LOGS).mkdir(parents=True, exist_ok=True)
+    told = {"bind": list(map(str, options.bind)), "for_image": options.for_image}
+    (options.output / REMEMBERED).write_text(json.dumps(told))
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
         if count != options.shards or index in indices:

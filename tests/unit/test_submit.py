@@ -86,6 +86,24 @@ def test_redo(done, options, array, places, capsys):
     assert f"--array={array}" in commands(capsys)[0]
 
 
+@pytest.mark.parametrize("again", ["--redo", "--gather"])
+def test_what_the_image_was_told_still_holds(again, places, tmp_path, capsys):
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    told = [*places, "--shards", "3", "--bind", str(recipes), "--", "--recipe", f"{recipes}/mine.toml"]
+    submit.prepare(submit.parse(told), [1, 2, 3])
+    finish(places[2], "1-of-3")
+    assert submit.main([*places, again, "--dry-run"]) == 0
+    said = capsys.readouterr()
+    for command in map(shlex.split, said.out.splitlines()):
+        if command[0] == "sbatch":
+            assert command[-2:] == ["--recipe", f"{recipes}/mine.toml"]
+            assert f'type=bind,"source={recipes}","destination={recipes}",ro' in command
+    assert said.err == f"as before: -- --recipe {recipes}/mine.toml\n"
+    assert submit.main([*places, again, "--dry-run", "--", "--recipe", "standard"]) == 0
+    assert all(command[-2:] == ["--recipe", "standard"] for command in commands(capsys))
+
+
 def test_redo_where_all_is_done_only_gathers(places, capsys):
     finish(places[2], "1-of-2", "2-of-2")
     assert submit.main([*places, "--redo", "--dry-run"]) == 0
