@@ -13,6 +13,7 @@ from pipeline.adapter import Context, Outcome
 from runner import isxd
 
 MOST_LINES = 40  # traces that can be told apart in one plot
+MOST_NAMES = 60  # of usual size on a map
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,8 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
     across, down = pixel_um
     rows, columns = together.shape
     drawn, axes = figures.figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
+    if len(cells) > MOST_NAMES:
+        drawn.set_dpi(200)  # so that small names can be read
     extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
     axes.imshow(together, cmap="gray_r", vmin=0, vmax=1.6, extent=extent, interpolation="nearest")
     for cell in cells:
@@ -177,7 +180,7 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
             cell.centroid[1] * down,
             cell.name,
             color="black",
-            fontsize=7 if len(cells) <= 60 else 4,
+            fontsize=7 if len(cells) <= MOST_NAMES else 4,
             ha="center",
             va="center",
             path_effects=figures.halo(),

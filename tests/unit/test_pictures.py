@@ -115,3 +115,10 @@ def test_a_frame_between_gaps_is_seen(drawn, tmp_path):
     blue = tuple(bytes.fromhex(figures.BLUE[1:]))
     with Image.open(tmp_path / "out/s-intensity.png") as picture:
         assert blue in set(picture.convert("RGB").getdata())
+
+
+@pytest.mark.parametrize("n_cells", [4, 61])
+def test_names_on_a_map_are_large_enough_to_read(drawn, tmp_path, n_cells):
+    figure = drawn(recordings.cell_set(tmp_path / "r.isxd", n_cells=n_cells, n=20))["cellmap"]
+    heights = [text.get_fontsize() / 72 * figure.dpi for text in figure.axes[0].texts]
+    assert len(heights) == n_cells and min(heights) > 9  # px
