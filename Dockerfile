@@ -33,7 +33,11 @@ if ! command -v python3; then
   apt-get update
   apt-get install -y --no-install-recommends python3
 fi
-python3 -c 'import ctypes, json, sqlite3, ssl, sys; assert sys.version_info >= (3, 9), sys.version'
+python3 - <<'CHECK'
+import ctypes, json, sqlite3, ssl, sys
+if not (3, 9) <= sys.version_info < (3, 13):
+    sys.exit(f"ERROR: BASE_IMAGE has Python {sys.version.split()[0]}: take one with 3.9 to 3.12, such as Debian 12.")
+CHECK
 EOF
 
 # What the runtime needs of the distribution, and nothing of what it does not.
@@ -91,7 +95,8 @@ RUN --mount=type=bind,source=requirements.txt,target=/build/requirements.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
 python3 -m venv --without-pip /opt/venv
-retry with-secrets python3 -m pip --python /opt/venv/bin/python install --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
+pip=$(python3 -c 'import pip; print(*pip.__path__)') # run by the environment's Python: --python is newer than Ubuntu 22.04
+retry with-secrets /opt/venv/bin/python "$pip" install --ignore-installed --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
 /opt/venv/bin/python -c 'import numpy'
 EOF
 
@@ -158,7 +163,11 @@ RUN --network=none \
     --mount=type=bind,source=VERSION,target=/app/VERSION \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
 set -eu
-PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/
+PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
+  echo >&2 "ERROR: isx does not load on this BASE_IMAGE. Too old a glibc: take a newer base, such as Debian 12."
+  echo >&2 "A missing or damaged library: check that the installer is complete, or take a base that has the library."
+  exit 1
+}
 python /app/healthcheck.py --deep
 touch /proved
 EOF

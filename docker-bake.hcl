@@ -7,7 +7,7 @@ variable "IMAGE" {
 }
 variable "BASE_IMAGE" {
   default     = null
-  description = "Base of the runtime: Debian 12 or Ubuntu 22.04 or later, or a Python image made of one."
+  description = "Base of the runtime: Debian 12, Ubuntu 22.04 or 24.04, or an image of Python 3.9 to 3.12 made of one or of Debian 13."
 }
 variable "BASE_DIGEST" {
   default     = null

@@ -67,8 +67,9 @@ def install_public(target: Path) -> Product:
     if done.returncode:
         raise BuildError(
             f"isx {version} could not be installed.\n{done.stderr.strip()}\n"
-            f"If the sha256 differs: this base has Python {sys.version_info[0]}.{sys.version_info[1]}, and each Python "
-            "has a wheel of its own; set PYTHON_VERSION to the base's. If nothing was found: the index must offer it."
+            f"This base has Python {sys.version_info[0]}.{sys.version_info[1]} and glibc {elf.system_glibc()}. If the "
+            "sha256 differs: each Python has a wheel of its own; set PYTHON_VERSION to the base's. If nothing was "
+            "found: the index does not offer it, or only for a newer glibc; take a newer BASE_IMAGE, such as Debian 12."
         )
     drop_unreached_libraries(api)
     return Product("public", "isx", version, sha256)

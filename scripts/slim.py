@@ -51,7 +51,8 @@ def purge_packages() -> None:
     installed = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], check=True, capture_output=True, text=True)
     present = [name for name in patterns("packages") if name in installed.stdout.split()]
     force = ["--force-depends", "--force-remove-essential", "--force-remove-protected"]
-    subprocess.run(["dpkg", "--purge", *force, *present], check=True, stdout=subprocess.DEVNULL)
+    for name in present:  # one by one: dpkg would put them into an order of its own
+        subprocess.run(["dpkg", "--purge", *force, name], check=True, stdout=subprocess.DEVNULL)
 
 
 def size(path: Path) -> int:

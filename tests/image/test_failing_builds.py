@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from harness import IMAGE, INSTALLERS, PROJECT, bake, exists, run, slot
+from harness import IMAGE, INSTALLERS, PROJECT, bake, docker, exists, run, slot
 
 FAILING = f"{IMAGE}-failing"
 SOUND = {"ACCEPT_EULA": "Y", "INSTALLER_TIMEOUT": 20}
@@ -67,12 +67,14 @@ FAILURES = {
         ["missing-library"],
         {},
         r"cannot be loaded on this system: "
-        r"shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)",
+        r"shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)"
+        r"[\s\S]+ A missing or damaged library: check that the installer is complete",
     ),
     "newer glibc": (
         ["newer-glibc"],
         {},
-        r"glibc 2\.99 needed by libisxpublicapi\.so, but this system has 2\.\d+",
+        r"glibc 2\.99 needed by libisxpublicapi\.so, but this system has 2\.\d+"
+        r"[\s\S]+ ERROR: isx does not load on this BASE_IMAGE\. Too old a glibc: take a newer base",
     ),
     "not a library": (["small"], {}, r"libisxpublicapi\.so is too short for a shared library"),
 }
@@ -87,6 +89,20 @@ def test_build_fails_with_a_message(variants, variables, message, installers, tm
     assert re.search(message, done.stderr), done.stderr[-3000:]
     assert "Traceback" not in done.stderr
     assert not any(exists(f"{FAILING}:{tag}") for tag in ("latest", "idps", "idps-1.9.5"))
+
+
+def test_a_base_with_a_python_that_the_lock_does_not_serve(public, tmp_path):
+    """The image itself with another `python3`: nothing is fetched for it."""
+    base = f"{FAILING}-base:3.13"
+    tell = "import sys; sys.version_info, sys.version = (3, 13, 0), '3.13.0'; exec(sys.stdin.read())"
+    (tmp_path / "python3").write_text(f"""#!/bin/sh\nexec /usr/bin/python3.11 -c "{tell}"\n""")
+    steps = [f"FROM {public}", "USER 0", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "WORKDIR /etc/apt/apt.conf.d"]
+    steps += ["COPY --chmod=755 python3 /usr/local/bin/"]
+    (tmp_path / "Dockerfile").write_text("\n".join(steps))
+    docker("build", "--tag", base, tmp_path)
+    done = bake("base", BASE_IMAGE=base, BASE_DIGEST="", check=False)
+    assert done.returncode != 0
+    assert "ERROR: BASE_IMAGE has Python 3.13.0: take one with 3.9 to 3.12, such as Debian 12." in done.stderr
 
 
 def build(**variables: object):
