@@ -95,6 +95,8 @@ def test_what_makes_no_sense_to_try_again(name):
         if "onExitCodes" in rule:
             assert rule["onExitCodes"]["containerName"] == container(name)["name"]
             assert rule["onExitCodes"]["operator"] == "In"
+            values = rule["onExitCodes"]["values"]
+            assert values == sorted(set(values) - {0}), "the API refuses others"
     assert pod(name)["restartPolicy"] == "Never", "a pod failure policy needs it"
 
 
