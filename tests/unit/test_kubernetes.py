@@ -90,6 +90,8 @@ def test_what_makes_no_sense_to_try_again(name):
     allowed = {"shards": {"Ignore", "FailJob", "FailIndex", "Count"}, "gather": {"Ignore", "FailJob", "Count"}}
     rules = job(name)["spec"]["podFailurePolicy"]["rules"]
     assert {rule["action"] for rule in rules} <= allowed[name]
+    disrupted = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
+    assert rules[0] == disrupted, "a drained node stops its pods, whatever code they then exit with"
     for rule in rules:
         assert ("onExitCodes" in rule) != ("onPodConditions" in rule)
         if "onExitCodes" in rule:
