@@ -75,6 +75,8 @@ class Rule:
             return False
         if self.choices:
             return value in self.choices
+        if self.type is int and abs(value) >= 1 << 31:  # the library's whole numbers end there
+            return False
         if self.type in (int, float):
             if not math.isfinite(value):
                 return not self.finite

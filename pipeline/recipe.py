@@ -127,7 +127,7 @@ def read(path: Path) -> Recipe:
     except UnicodeDecodeError as error:
         recipe.problems.append(Problem(content[: error.start].count(b"\n") + 1, "is not UTF-8 text: save it as such"))
         return recipe
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
         last = len(text.splitlines()) or 1
         recipe.problems.append(Problem(int(line[1]) if line else last, f"is not valid TOML: {error}"))

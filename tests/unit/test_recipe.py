@@ -60,6 +60,7 @@ WRONG_TOPS = [
     ("version = 1\n[step]\nuse = 'dff'", 2, "has no steps"),
     ("version = 1\n[[step]\nuse = 'dff'", 2, "is not valid TOML"),
     ("version = 1\nversion = 1", 2, "is not valid TOML"),
+    pytest.param("version = 1\nx = " + "[" * 5000 + "]" * 5000, 2, "is not valid TOML: maximum recursion", id="deep"),
 ]
 
 WRONG_STEPS = [
@@ -83,6 +84,7 @@ WRONG_STEPS = [
     ("[[step]]\nuse = 'pca_ica'\nnum_pcs = 100", 5, "num_pcs (100) must be at least num_ics (120)"),
     ("[[step]]\nuse = 'pca_ica'\nnum_pcs = 9\nnum_ics = 10", 5, "num_pcs (9) must be at least num_ics (10)"),
     ("[[step]]\nuse = 'pca_ica'\nnum_pcs = 1.5", 5, "num_pcs must be a whole number of at least 1, not 1.5"),
+    ("[[step]]\nuse = 'pca_ica'\nnum_pcs = 4294967297", 5, "num_pcs must be a whole number of at least 1, not 4294967297"),
     ("[[step]]\nuse = 'pca_ica'\nnum_pcs = true", 5, "num_pcs must be a whole number of at least 1, not true"),
     ("[[step]]\nuse = 'preprocess'\ntrim_early_frames = 1", 5, "must be true or false, not 1"),
     ("[[step]]\nuse = 'preprocess'\ncrop_rect = [1, 2, 3]", 5, 'must be a list of 4 whole numbers of at least 0, or "none"'),
