@@ -60,7 +60,7 @@ WRONG_TOPS = [
     ("version = 1\n[step]\nuse = 'dff'", 2, "has no steps"),
     ("version = 1\n[[step]\nuse = 'dff'", 2, "is not valid TOML"),
     ("version = 1\nversion = 1", 2, "is not valid TOML"),
-    pytest.param("version = 1\nx = " + "[" * 5000 + "]" * 5000, 2, "is not valid TOML: maximum recursion", id="deep"),
+    pytest.param("version = 1\nx = " + "[" * 5000 + "]" * 5000, 2, "is not valid TOML", id="deep"),
 ]
 
 WRONG_STEPS = [
