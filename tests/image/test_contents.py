@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import IMAGE, INSTALLERS, PROJECT, bake, container, docker, environment, inspect, run, slot
+from harness import CODE, IMAGE, INSTALLERS, PROJECT, bake, container, docker, environment, inspect, run, slot
 
 BY_URL, BY_SECRET = f"{IMAGE}-url:idps", f"{IMAGE}-secret:isx"
 SIGNATURE = "signature=5ec2e7ad42e55"
@@ -256,6 +256,27 @@ def test_bill_of_materials(public, idps, tmp_path):
         assert {"libc6", "libglib2.0-0", "python3.11-minimal"} <= set(components)
         references = [each["bom-ref"] for each in document["components"]]
         assert len(references) == len(set(references))
+
+
+LICENCES = """
+import json, subprocess
+from importlib.metadata import distributions
+from pathlib import Path
+packages = subprocess.check_output(["dpkg-query", "-W", "-f", "${Package}\\n"], text=True).split()
+print(json.dumps({
+    "packages": {name: Path("/usr/share/doc", name, "copyright").exists() for name in packages},
+    "python": {d.name: [d.locate_file(file).exists() for file in d.files
+                        if ".dist-info" in str(file) and "licen" in str(file).lower()] for d in distributions()},
+}))
+"""
+
+
+def test_licences_of_everything_are_there(public):
+    found = json.loads(container(*CODE, LICENCES, check=True).stdout)
+    assert [name for name, there in found["packages"].items() if not there] == []
+    assert [name for name, there in found["python"].items() if not all(there)] == []
+    assert {"numpy", "isx"} <= {name for name, there in found["python"].items() if there}
+    assert len(found["packages"]) > 50
 
 
 def test_no_secret_in_the_environment(public):
