@@ -85,7 +85,8 @@ def print_differences(folder: Path) -> None:
                 changed = [f"{n} {a} / {b}" for n, a, b in zip(fields, one[path], other[path]) if a != b]
                 print(f"layer {number}: {path}: {', '.join(changed)}")
     configs = [
-        docker("image", "inspect", "--format", "{{json .Config}}", f"{NAME}:{tag}") for tag in ("first", "second")
+        docker("image", "inspect", "--format", "{{.Created}} {{json .Config}}", f"{NAME}:{tag}")
+        for tag in ("first", "second")
     ]
     if configs[0] != configs[1]:
         print("configuration:", *configs, sep="\n  ")
