@@ -11,10 +11,11 @@ from pipeline import figures, metadata, tables
 from pipeline.adapter import Context, Outcome
 from runner import isxd
 
-MEASURE = {  # what is measured, in which unit
-    isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "um"),
-    isx.VesselSet.VesselSetType.RBC_VELOCITY: ("velocity", "um_per_s"),
+MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
+    isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
+    isx.VesselSet.VesselSetType.RBC_VELOCITY: ("velocity", "px_per_s"),
 }
+UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "microns per second": "um_per_s"}
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
@@ -24,8 +25,10 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     if n == 0:
         context.warn("the vessel set has no vessels")
     vessel_type = vessel_set.get_vessel_set_type()
-    measure, unit = MEASURE[vessel_type]
     footer = isxd.read_footer(recording)
+    measure, default_unit = MEASURE[vessel_type]
+    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # as output_units was when it was made
+    unit = UNITS.get(str(stated), default_unit)
 
     names = [vessel_set.get_vessel_name(i) for i in range(n)]
     status = [vessel_set.get_vessel_status(i) for i in range(n)]

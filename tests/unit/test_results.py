@@ -307,7 +307,7 @@ def test_imu(adapted, name):
     assert list(field.index) == [0, 20, 40, 60, 80] and (field == 4096).all()
 
 
-@pytest.mark.parametrize(("name", "what"), [("vessel_set", "diameter_um"), ("velocity_set", "velocity_um_per_s")])
+@pytest.mark.parametrize(("name", "what"), [("vessel_set", "diameter_px"), ("velocity_set", "velocity_px_per_s")])
 def test_vessel_sets(adapted, name, what):
     vessels, traces = adapted.table(name, "-vessels.csv"), adapted.table(name, "-traces.csv")
     source = isx.VesselSet.read(str(adapted.recordings[name]))
@@ -320,6 +320,28 @@ def test_vessel_sets(adapted, name, what):
         np.testing.assert_allclose(traces[f"V{i}_{what}"].drop(10), trace, rtol=1e-6)
         assert vessels[f"mean_{what}"][i] == pytest.approx(trace.mean(), rel=1e-6)
         assert [vessels["x2_px"][i], vessels["y2_px"][i]] == list(line[1])
+
+
+@pytest.mark.parametrize(
+    ("measure", "stated", "column"),
+    [
+        ("vessel diameter", "pixels", "diameter_px"),
+        ("vessel diameter", "microns", "diameter_um"),
+        ("rbc velocity", "pixels per second", "velocity_px_per_s"),
+        ("rbc velocity", "microns per second", "velocity_um_per_s"),
+    ],
+)
+def test_vessels_have_the_unit_that_the_file_states(tmp_path, measure, stated, column):
+    path = recordings.vessel_set(tmp_path / "v.isxd", measure)
+    data, footer = recordings.split_footer(path.read_bytes())
+    content = json.loads(footer)
+    content["extraProperties"]["idps"]["vesselset"]["units"] = stated
+    path.write_bytes(data + recordings.footer_bytes(content))
+    out = tmp_path / "out"
+    out.mkdir()
+    adapt(path, "vessel_set", "s", out, Context(tmp_path))
+    assert f"V0_{column}" in pd.read_csv(out / "s-traces.csv")
+    assert f"mean_{column}" in pd.read_csv(out / "s-vessels.csv")
 
 
 @pytest.mark.parametrize("name", ["behavior_movie", "nvision"])
