@@ -71,7 +71,7 @@ EOF
 # Runs a command with the CA bundle and the pip configuration of the secrets, where they were passed.
 COPY --chmod=755 <<'EOF' /usr/local/bin/with-secrets
 #!/bin/sh
-if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca; fi
+if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca REQUESTS_CA_BUNDLE=/run/secrets/ca; fi
 if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
 export PIP_RETRIES=10 PIP_TIMEOUT=30 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
 exec "$@"
