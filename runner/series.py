@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from runner.discover import Recording
 from runner.isxd import RecordingInfo
 
+CLOCK_ERROR = 0.002  # 0.0008 was seen in a recording of 10 Hz
 _NAMED_PART = re.compile(r"part[ _-]*(\d+)", re.ASCII | re.IGNORECASE)
 _LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)", re.ASCII | re.DOTALL)
 
@@ -54,8 +55,13 @@ def find_series(recordings: Sequence[Recording], infos: Mapping[str, RecordingIn
 
 
 def _overlap(infos: Sequence[RecordingInfo]) -> bool:
-    """Whether one begins before the one before it has ended; half a sample's rounding is forgiven."""
+    """Whether one begins before the one before it has ended.
+
+    Half a sample's rounding is forgiven, and a clock that runs CLOCK_ERROR off: raw movies state the rate that was set,
+    from which the true one, by which isx goes, differs.
+    """
     return any(
-        (before.end - after.start).total_seconds() > before.period_s / 2  # type: ignore[operator]
+        (before.end - after.start).total_seconds()  # type: ignore[operator]
+        > before.period_s * max(0.5, CLOCK_ERROR * before.n_samples)
         for before, after in zip(infos, infos[1:])
     )

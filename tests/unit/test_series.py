@@ -32,6 +32,14 @@ def series(*given: tuple[Recording, RecordingInfo]) -> list[list[str]]:
         ),
         pytest.param([recording("p1.isxd", 0), recording("p2.isxd", 9)], [], id="times overlap"),
         pytest.param([recording("p1.isxd", 0), recording("p2.isxd", 9.96)], [["p1.isxd", "p2.isxd"]], id="rounding"),
+        pytest.param(
+            [recording("p1.isxd", 0, n_samples=6000), recording("p2.isxd", 599.5, n_samples=6000)],
+            [["p1.isxd", "p2.isxd"]],
+            id="a clock that runs fast",
+        ),
+        pytest.param(
+            [recording("p1.isxd", 0, n_samples=6000), recording("p2.isxd", 598)], [], id="more than a clock runs fast"
+        ),
         pytest.param([recording("p1.isxd", 0), recording("p2.isxd", 20, width=9)], [], id="another size"),
         pytest.param([recording("p1.isxd", 0), recording("p2.isxd", 20, pixel_um=(1, 2))], [], id="another spacing"),
         pytest.param([recording("p1.isxd", 0), recording("p2.isxd", 20, kind="gpio")], [], id="another kind"),
