@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,7 @@ HOW = (
     "or 'INSTALLER_DIR=folder ACCEPT_EULA=Y docker buildx bake image-idps'."
 )
 BLOCK = 1 << 20
+LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
 
 class BuildError(Exception):
@@ -259,14 +261,14 @@ def assert_layout(target: Path, name: str, version: str) -> None:
 
 
 def keep_api_only(target: Path) -> None:
-    """Keep the Python API and the shared libraries that it reaches; drop the rest (the GUI, the MATLAB API)."""
+    """Keep the Python API, the shared libraries that it reaches, and licences; drop the rest (GUI, MATLAB API)."""
     api = target / LAYOUT
     needed = reached(api)
     for path in sorted(target.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif api not in path.parents and path.resolve() not in needed:
+        elif api not in path.parents and path.resolve() not in needed and not LICENCE.search(path.name):
             path.unlink()
 
 

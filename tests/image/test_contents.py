@@ -291,6 +291,7 @@ def test_only_the_api_where_that_is_asked_for(installers, tmp_path):
     shown = container("find", "/opt/inscopix", "-type", "f", image=image, check=True).stdout
     assert "/Contents/API/Python/isx/__init__.py\n" in shown
     assert "/Contents/API/Python/isx/examples/example_preprocessing.py\n" in shown
+    assert "/Contents/ThirdPartyLicenses.txt\n" in shown
     assert "GUI" not in shown
     assert "MATLAB" not in shown
 

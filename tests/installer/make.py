@@ -27,6 +27,7 @@ GZIP = b"\n\x1f\x8b\x08"  # where the stub ends and the archive begins
 BESIDE = {
     PRODUCT / "Contents/GUI/Inscopix Data Processing": "bytes of the stand-in's GUI\n" * 1000,
     PRODUCT / "Contents/API/MATLAB/isx.m": "% the stand-in's MATLAB API\n",
+    PRODUCT / "Contents/ThirdPartyLicenses.txt": "the stand-in's licences\n",
     API / "isx/examples/example_preprocessing.py": "import isx  # the stand-in's example\n",
     API / "setup.py": "from setuptools import setup\n\nsetup(name='isx', packages=['isx'])\n",
 }
