@@ -121,6 +121,8 @@ def main(arguments: list[str]) -> int:
     except BuildError as error:
         print(f"\nERROR: {error}\n", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 if __name__ == "__main__":

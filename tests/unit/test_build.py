@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -79,3 +81,12 @@ def test_a_licence_without_an_installer_is_remarked_upon(monkeypatch, tmp_path, 
 def test_git_is_not_needed(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert build.of_commit() == {}
+
+
+def test_interrupted(tmp_path):
+    docker = tmp_path / "bin/docker"
+    docker.write_text("#!/bin/sh\nkill -INT $PPID\n")
+    command = [sys.executable, build.__file__, "image"]
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also where the tests are not
+    done = subprocess.run(command, check=False, capture_output=True, text=True, **heard)
+    assert (done.returncode, done.stderr) == (130, "")
