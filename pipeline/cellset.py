@@ -190,7 +190,7 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
         if count:
             axes.plot([], [], color=colour, label=f"{status} ({count})")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    axes.set(xlabel="x [µm]", ylabel="y [µm]")
+    axes.set(xlabel=f"x [{figures.UM}]", ylabel=f"y [{figures.UM}]")
     return figures.save(drawn, path)
 
 

@@ -35,6 +35,8 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 STATUS_COLOUR = {"accepted": GREEN, "undecided": ORANGE, "rejected": PURPLE}
 INVALID_COLOUR = {"dropped": VERMILION, "cropped": SKY, "blank": YELLOW}
 
+UM = "µm on the sensor"  # what recordings state; in the tissue it depends on the lens
+
 THUMBNAIL = 240  # px, largest width
 SHOWN = (512, 1600)  # px, least and largest size of a preview
 
@@ -110,7 +112,7 @@ def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image
         um = nice_length(picture.width * um_per_px / 4)
         bar = round(um / um_per_px)
         draw.rectangle((8, y + 9, 8 + bar, y + 12), fill="black")
-        draw.text((16 + bar, y + 10), f"{um:g} µm", fill="black", font=font, anchor="lm")
+        draw.text((16 + bar, y + 10), f"{um:g} {UM}", fill="black", font=font, anchor="lm")
     draw.text((8, y + 32), caption, fill="black", font=font, anchor="lm")
     return framed
 

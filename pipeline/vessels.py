@@ -107,5 +107,5 @@ def _draw_map(
         if state in status:
             axes.plot([], [], color=colour, label=f"{state} ({status.count(state)})")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    axes.set(xlabel="x [µm]", ylabel="y [µm]")
+    axes.set(xlabel=f"x [{figures.UM}]", ylabel=f"y [{figures.UM}]")
     return figures.save(drawn, path)
