@@ -328,6 +328,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
             _call_python(this, each, arguments, work, context)
         else:
             _call_isx(this, each, arguments, work, context)
+        _replace_links(work)
         _check_products(this, each, work)
     except BadRecording as error:
         raise Unusable(f"{label} left an unusable {error.path.name}: {error.reason}") from error
@@ -335,7 +336,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         raise Unusable(f"{label}: {error}") from error
     except MemoryError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
     expected = {name for stream in each.made for name in this.names(stream)}
     for path in sorted(path for path in work.iterdir() if not path.is_file()):
@@ -463,6 +464,14 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _replace_links(work: Path) -> None:
+    """What a link leads to may not be there when the results are looked at."""
+    for link in [path for path in work.iterdir() if path.is_symlink() and path.is_file()]:
+        target = link.resolve()
+        link.unlink()
+        shutil.copyfile(target, link)
 
 
 def _check_products(this: Run, each: PlannedStep, work: Path) -> None:

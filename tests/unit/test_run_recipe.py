@@ -492,6 +492,14 @@ def more(inputs, outputs, context):
     outputs[0].write_bytes(b"product")
     outputs[0].with_name("more.txt").write_bytes(b"also kept")
     (outputs[0].parent / "folder").mkdir()
+
+
+def links(inputs, outputs, context):
+    outputs[0].symlink_to(inputs[0])
+
+
+def interrupts(inputs, outputs, context):
+    raise KeyboardInterrupt
 """
 
 
@@ -532,6 +540,7 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
         ("forgets", "step 1 (forgets): it ended without an error, but wrote no mouse-forgets.isxd"),
         ("mistakes", "step 1 (mistakes): it should write a movie, but mouse-mistakes.isxd is an image"),
         ("quits", "step 1 (quits) failed: SystemExit: enough (steps.py, line 42)"),
+        ("interrupts", "step 1 (interrupts) failed: KeyboardInterrupt"),
         ("garbage", "step 1 (garbage) left an unusable mouse-garbage.isxd: "),
     ],
 )
@@ -546,6 +555,14 @@ def test_what_a_step_writes_beside_its_products(bench: Bench, steps: Path, movie
     assert done.products == ["more.txt", "mouse-more.csv", "mouse.json"]
     assert all((bench.staging / name).is_file() for name in done.products)
     assert done.warnings == ["step 1 (more): folder, which it made beside its products, is no file and was not kept"]
+
+
+def test_a_link_as_product_becomes_what_it_leads_to(bench: Bench, steps: Path, movie: Path) -> None:
+    done = bench.run('[[step]]\npython = "steps.py:links"\n', movie, api=False)
+    product = bench.staging / "mouse-links.isxd"
+    assert product.name in done.products, done.log
+    assert not product.is_symlink()
+    assert product.read_bytes() == movie.read_bytes()
 
 
 def test_the_example_of_the_docs(bench: Bench) -> None:
