@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from runner.isxd import SUFFIXES
 
+LOGS = "logs"
 RESERVED = frozenset({"index.html", "summary.csv", "dataset_description.json"})
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
 TICK_EVERY = 1000  # entries
@@ -49,7 +50,7 @@ class Recording:
     @property
     def log(self) -> str:
         """Its worker's log, relative to the output folder."""
-        return join(join("logs", self.folder), short(self.relative.rpartition("/")[2]) + ".log")
+        return join(join(LOGS, self.folder), short(self.relative.rpartition("/")[2]) + ".log")
 
 
 @dataclass
@@ -102,7 +103,17 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
         name = next(name for name in _possible_names(recording) if (folder, name.casefold()) not in used)
         used.add((folder, name.casefold()))
         names[recording.relative] = name
-    return [replace(recording, name=names[recording.relative]) for recording in recordings]
+    return [
+        replace(recording, name=names[recording.relative], problem=recording.problem or _clash(recording, taken))
+        for recording in recordings
+    ]
+
+
+def _clash(recording: Recording, taken: frozenset[str]) -> str:
+    top, _, rest = recording.relative.partition("/")
+    if rest and top.casefold() in {name.casefold() for name in taken - {LOGS}}:
+        return f"its folder has the name of the run's own {top}: rename the folder"
+    return ""
 
 
 def short(name: str) -> str:

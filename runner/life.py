@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import APP, NAME, elf, native, recipe, report, results, settings, shards, version, work
-from runner.discover import RESERVED, Discovery, Recording, discover
+from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.events import Log, counted
 from runner.heartbeat import Heart
 from runner.isxd import SUFFIXES
@@ -215,7 +215,7 @@ def run(chosen: Settings, shard: Shard | None, log: Log, heart: Heart, signals: 
         results.remove_if_empty(staging.parent)
     failed = sum(row.status == "failed" for row in rows)
     counts = {"recordings": len(rows), "failed": failed, "unchanged": context.n_unchanged}
-    facts = {**counts, "shard": str(shard or "1/1"), "isx": api.facts}
+    facts = {**counts, "shard": str(shard or "1/1"), "isx": api.facts, "conditions": conditions.digest}
     return _judge(len(rows), failed, context.n_unchanged, facts)
 
 
@@ -256,7 +256,7 @@ def _find_recordings(chosen: Settings, heart: Heart, signals: Signals, log: Log)
     if not chosen.input.is_dir():
         what = "is not a folder" if chosen.input.exists() else "does not exist"
         raise Refused(NO_INPUT, f"the input {chosen.input} {what}: mount the recordings there, or set INPUT_DIR")
-    taken = RESERVED | {"logs"}
+    taken = RESERVED | {LOGS}
     if chosen.sentinel.parent.absolute() == chosen.output.absolute():
         taken |= {chosen.sentinel.name}
     return discover(chosen.input, chosen.output, taken, tick)
@@ -343,11 +343,9 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
     found = _find_recordings(chosen, heart, signals, log)
     _refuse_without_recordings(found, chosen.input)
     count = _shard_count(chosen.sentinel, request)
-    missing = [
-        str(index)
-        for index in range(1, count + 1)
-        if count > 1 and not shard_sentinel(chosen.sentinel, Shard(index, count)).is_file()
-    ]
+    sentinels = {index: shard_sentinel(chosen.sentinel, Shard(index, count)) for index in range(1, count + 1)}
+    missing = [str(index) for index, file in sentinels.items() if count > 1 and not file.is_file()]
+    _warn_of_mixed_shards(sentinels, log)
     records, infos = {}, {}
     for recording in found.recordings:
         heart.tick()
@@ -365,12 +363,25 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
         log("recording-failed", f"{row.path}: {row.reason}", "error", path=row.path, kind=row.kind, reason=row.reason)
     facts = {"recordings": len(rows), "failed": len(failed), "shards": count, "shard": "1/1", "isx": api.facts}
     if missing:
-        names = ", ".join(missing[:MANY]) + (f" and {len(missing) - MANY} more" if len(missing) > MANY else "")
         facts["missing"] = [int(index) for index in missing]
-        return Outcome(
-            SOME_FAILED, f"{len(missing)} of {count} shards are not done: {names}; run them again, then gather", facts
-        )
+        message = f"{len(missing)} of {count} shards are not done: {_listed(missing)}; run them again, then gather"
+        return Outcome(SOME_FAILED, message, facts)
     return _judge(len(rows), len(failed), 0, facts)
+
+
+def _warn_of_mixed_shards(sentinels: dict[int, Path], log: Log) -> None:
+    """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
+    by_conditions: dict[str, list[str]] = {}
+    for index, file in sentinels.items():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            by_conditions.setdefault(json.loads(file.read_bytes())["conditions"], []).append(str(index))
+    if len(by_conditions) > 1:
+        groups = "; ".join(_listed(indices) for indices in by_conditions.values())
+        log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
 
 
 def _as_gathered(record: results.Record | None, recording: Recording, chosen: Settings) -> results.Record:

@@ -29,6 +29,10 @@ class IsxBroken(Exception):
     """Workers fail because isx cannot be imported; the message is the diagnosis."""
 
 
+class _BadProducts(Exception):
+    """A worker did not leave what it says."""
+
+
 @dataclass(frozen=True)
 class Conditions:
     """What else, beside the input, decides the results."""
@@ -44,10 +48,16 @@ class Conditions:
 
     def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
         """Of recordings of this kind and all else that decides the results."""
-        used = self.recipe_for(kind)
+        return results.fingerprint(recordings, self._others(self.recipe_for(kind)))
+
+    @property
+    def digest(self) -> str:
+        """Equal for runs that would make the same results of the same recordings."""
+        return results.digest(self._others(self.recipe))
+
+    def _others(self, used: recipe.Recipe) -> dict[str, object]:
         content = used.sha256 or used.path
-        others = {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
-        return results.fingerprint(recordings, others)
+        return {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
 
 
 @dataclass(frozen=True)
@@ -338,6 +348,10 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
     if verdict.ok:
         try:
             record = _record(unit, verdict, folder, context)
+        except _BadProducts as error:
+            verdict.ok, verdict.reason = False, str(error)
+    if verdict.ok:
+        try:
             old = results.read_record(settings.output, unit.recordings[0])
             context.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             results.publish(settings.output, folder, unit.recordings, record, old)
@@ -359,15 +373,15 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
 
 
 def _record(unit: Unit, verdict: Verdict, staging: Path, context: Context) -> Record:
-    """Raises OSError where the worker did not leave what it says."""
+    """Raises _BadProducts where the worker did not leave what it says."""
     first = unit.recordings[0]
     names = sorted(set(verdict.products))
     last = unit.results.rpartition("/")[2] + ".json"
     if last not in names:
-        raise OSError(f"its worker wrote no {last}")
+        raise _BadProducts(f"its worker wrote no {last}")
     for name in names:
         if "/" in name or not (staging / name).is_file() or (staging / name).is_symlink():
-            raise OSError(f"its worker lists {name}, but wrote no such file")
+            raise _BadProducts(f"its worker lists {name}, but wrote no such file")
     info = context.infos[first.relative]
     return Record(
         inputs=[recording.relative for recording in unit.recordings],

@@ -153,6 +153,12 @@ def test_results_have_names_of_their_own(paths, names):
     assert {r.relative: r.name for r in name_results(given[::-1])} == dict(zip(paths, names)), "order does not matter"
 
 
+def test_a_folder_named_as_a_report_is_refused():
+    paths = ["Index.html/a.isxd", "x/index.html/a.isxd", "logs/a.isxd", "summary.csv.isxd"]
+    problems = [r.problem for r in name_results([Recording(path) for path in paths], module.RESERVED | {module.LOGS})]
+    assert problems == ["its folder has the name of the run's own Index.html: rename the folder", "", "", ""]
+
+
 def test_long_names_leave_room_for_products():
     stems = ["µ" * 120 + end for end in ("a", "b")]
     names = [recording.name for recording in name_results([Recording(stem + ".isxd") for stem in stems])]

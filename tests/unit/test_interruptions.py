@@ -184,6 +184,17 @@ def test_shards_cover_everything_once_and_gather_ends_the_run(recordings, tmp_pa
     assert mine == tree(reference)
 
 
+def test_gather_says_which_shards_differ(recordings, output):
+    for number, environment in enumerate([{}, {}, {"MOVIE_TIFF": "1"}], 1):
+        assert run(recordings, output, "--shard", f"{number}/3", env=environment).code == 0
+    gathered = run(recordings, output, "--gather")
+    assert gathered.code == 0
+    (said,) = gathered.named("mixed")
+    assert said["message"] == "shards differ in recipe, options or software: 1, 2; 3; their results do, too"
+    assert run(recordings, output, "--shard", "3/3").code == 0
+    assert not run(recordings, output, "--gather").named("mixed")
+
+
 def test_gather_after_a_single_shard(recordings, output):
     """One of one is no shard: it leaves no sentinel of its own."""
     missing = run(recordings, output, "--gather", "--shard", "1/1")
