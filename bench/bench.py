@@ -34,7 +34,7 @@ def scale_out(quick: bool) -> dict[str, Any]:
     command = [sys.executable, str(PROJECT / "bench/scaleout.py"), "--json"]
     done = subprocess.run(command, check=False, capture_output=True, text=True, env={**os.environ, "IMAGE": NAME})
     if done.returncode:
-        return {"left_out": (done.stderr.strip().splitlines() or ["no reason given"])[-1]}
+        return {"left_out": " ".join(done.stderr.split()) or "no reason given"}
     return json.loads(done.stdout)
 
 

@@ -98,6 +98,7 @@ def main() -> int:
         first = build(PROJECT, "first", 0o022, commit)
         second = build(copy_of_project(Path(folder, "elsewhere")), "second", 0o077, commit)
         if first == second:
+            docker("image", "rm", f"{NAME}:first", f"{NAME}:second")
             print(f"reproducible: {first}")
             return 0
         print("NOT reproducible:")
