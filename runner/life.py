@@ -212,7 +212,8 @@ def run(chosen: Settings, shard: Shard | None, log: Log, heart: Heart, signals: 
             report.write_report(chosen.output, rows, conditions.software, generated_by(api, container))
     finally:
         results.remove_tree(staging)
-        results.remove_if_empty(staging.parent)
+        if not shard:
+            results.remove_empty_staging(chosen.output)
     failed = sum(row.status == "failed" for row in rows)
     counts = {"recordings": len(rows), "failed": failed, "unchanged": context.n_unchanged}
     facts = {**counts, "shard": str(shard or "1/1"), "isx": api.facts, "conditions": conditions.digest}
@@ -340,6 +341,7 @@ def generated_by(api: native.Api, container: dict[str, str]) -> list[dict[str, o
 
 def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: Signals) -> Outcome:
     """After all shards: is each done, is every recording; then the report."""
+    results.remove_empty_staging(chosen.output)
     found = _find_recordings(chosen, heart, signals, log)
     _refuse_without_recordings(found, chosen.input)
     count = _shard_count(chosen.sentinel, request)

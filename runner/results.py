@@ -240,7 +240,13 @@ def clean_staging(output: Path, shard: Shard | None) -> None:
         for left in list((output / STAGING).iterdir()):
             if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
                 remove_tree(left)
-    remove_if_empty(output / STAGING)
+
+
+def remove_empty_staging(output: Path) -> None:
+    """Only for who has the output alone: a shard may just be making a folder in one that looks empty."""
+    for folder, _, _ in os.walk(output / STAGING, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(folder).rmdir()
 
 
 def kept_steps(output: Path, results: str) -> Path:
@@ -250,18 +256,7 @@ def kept_steps(output: Path, results: str) -> Path:
 
 def forget_kept_steps(output: Path, results: str) -> None:
     """They are published, or no longer wanted."""
-    folder = kept_steps(output, results)
-    if folder.exists():
-        remove_tree(folder)
-        while folder.name != KEPT:
-            folder = folder.parent
-            remove_if_empty(folder)
-
-
-def remove_if_empty(folder: Path) -> None:
-    """Others may be at work in it."""
-    with contextlib.suppress(OSError):
-        folder.rmdir()
+    remove_tree(kept_steps(output, results))
 
 
 def remove_tree(folder: Path) -> None:

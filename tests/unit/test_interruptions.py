@@ -176,10 +176,12 @@ def test_shards_cover_everything_once_and_gather_ends_the_run(recordings, tmp_pa
         assert sentinel["shard"] == f"{index + 1}/{count}"
         assert not (output / "done.marker").exists()
         assert not (output / "index.html").exists(), "only the gather step knows all"
+        assert (output / STAGING).is_dir(), "another shard may just be making a folder in it"
     assert sorted(handled) == ["a.isxd", "c.isxd", "sub/b.isxd"]
     gathered = run(recordings, output, "--gather")
     assert (gathered.code, gathered.end) == (0, "3 recordings, all done")
     assert json.loads((output / "done.marker").read_text())["shards"] == count
+    assert not (output / STAGING).exists()
     mine = {name: content for name, content in tree(output).items() if "-of-" not in name}
     assert mine == tree(reference)
 
