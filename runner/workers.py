@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import resource
@@ -15,11 +16,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from runner import APP
 
@@ -126,57 +126,68 @@ def serve(fd: int, work: Callable[[int], int]) -> None:
             request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, 3)
             if not request:
                 return
-            try:
-                _fork_twice(supervisor, connection, request, fds, work)
-            except OSError:  # no process or memory to be had
-                connection.send(b"")
+            worker = functools.partial(_worker, connection, supervisor, json.loads(request), fds, work)
+            _fork_twice(worker, connection.send)
             for each in fds:
                 os.close(each)
 
 
-def _fork_twice(
-    supervisor: int, connection: socket.socket, request: bytes, fds: Sequence[int], work: Callable[[int], int]
-) -> None:
-    """A grandchild whose parent ends at once is handed to PID 1."""
-    parent = os.fork()
-    if parent:
-        _, status = os.waitpid(parent, 0)
-        if status:
-            raise OSError("the second fork failed")
-        return
-    code = 1
+def _fork_twice(worker: Callable[[], int], tell: Callable[[bytes], object]) -> None:
+    """A grandchild, whose parent ends at once, becomes a child of PID 1. It begins when PID 1 knows its pid, or never.
+
+    `tell` takes the pid, or nothing where there is no process or memory to be had.
+    """
+    pid_reader, pid_writer = os.pipe()
+    go_reader, go_writer = os.pipe()
+    parent = -1
+    with contextlib.suppress(OSError):
+        parent = os.fork()
+    if parent == 0:
+        with contextlib.suppress(OSError):
+            pid = os.fork()
+            if pid == 0:
+                os.close(pid_writer)
+                os.close(go_writer)
+                _work_and_exit(worker, go_reader)
+            os.setpgid(pid, pid)
+            os.write(pid_writer, str(pid).encode())
+        os._exit(0)
+    os.close(pid_writer)
+    os.close(go_reader)
     try:
-        parent = os.getpid()
-        if os.fork() == 0:
-            _worker(parent, supervisor, connection, json.loads(request), fds, work)
-        code = 0
+        if parent > 0:
+            os.waitpid(parent, 0)
+        pid = os.read(pid_reader, 32)
+        tell(pid)
+        if pid:
+            with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile: PID 1 will see
+                os.write(go_writer, b"!")
     finally:
-        os._exit(code)
+        os.close(pid_reader)
+        os.close(go_writer)
 
 
 def _worker(
-    parent: int,
-    supervisor: int,
     connection: socket.socket,
-    request: dict[str, object],
+    supervisor: int,
+    request: dict[str, Any],
     fds: Sequence[int],
     work: Callable[[int], int],
-) -> NoReturn:
+) -> int:
+    connection.close()  # else PID 1 would not see that the fork server ends
+    stdin, log, events = fds
+    for given, standard in ((stdin, 0), (log, 1), (log, 2)):
+        os.dup2(given, standard)
+    _limit(request["address_space"])
+    os.chdir(request["scratch"])
+    return work(events) if os.getppid() == supervisor else 1
+
+
+def _work_and_exit(worker: Callable[[], int], go: int) -> NoReturn:
     code = 1
     try:
-        stdin, log, events = fds
-        for given, standard in ((stdin, 0), (log, 1), (log, 2)):
-            os.dup2(given, standard)
-        while os.getppid() == parent:
-            time.sleep(0.0002)
-        os.setsid()
-        _limit(request["address_space"])
-        if os.getppid() == supervisor:  # else it ended before this process was bound to it
-            os.environ["TMPDIR"] = request["scratch"]
-            os.chdir(request["scratch"])
-            connection.send(str(os.getpid()).encode())
-            connection.close()
-            code = work(events)
+        if os.read(go, 1):
+            code = worker()
     except BaseException:
         traceback.print_exc()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -146,3 +147,57 @@ def test_a_job_that_may_not_be_forked_is_not(tmp_path, supervised):
     found = supervised(tmp_path, {"code": code, "may_fork": False}, {"code": code})
     assert all(verdict["ok"] for verdict in found["verdicts"])
     assert (tmp_path / "logs/0.log").read_text() == "None\n"
+
+
+FORK_AND_DIE = """
+import os, signal, sys
+from runner import workers
+
+def work(events):
+    return 0
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+{}
+workers.serve(int(sys.argv[1]), work)
+"""
+
+
+@pytest.mark.parametrize(
+    "when, started",
+    [
+        ("workers._worker = die", True),  # once PID 1 knows of it
+        ("workers._work_and_exit = die", True),  # before
+        ("workers.os.setpgid = die", False),  # the process in between
+        ("workers.os.fork = die", False),  # the fork server
+    ],
+)
+def test_a_death_at_any_moment_of_a_fork_is_seen_at_once(tmp_path, when, started):
+    """Not after ANSWER_SECONDS, of which there are 120: the test would be ended for its own time limit."""
+    done = subprocess.run(
+        [sys.executable, "-c", START_ONE, FORK_AND_DIE.format(when), str(tmp_path / "scratch")],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    pid, status = json.loads(done.stdout)
+    assert bool(pid) is started
+    assert status == (signal.SIGKILL if started else 0)
+
+
+START_ONE = """
+import json, os, sys
+from pathlib import Path
+from runner.workers import ForkServer
+
+server = ForkServer((sys.executable, "-c", sys.argv[1]), Path(sys.argv[2]))
+null = os.open(os.devnull, os.O_RDWR)
+pid = server.start(null, 2, null, sys.argv[2], None)
+print(json.dumps([pid, os.waitpid(pid, 0)[1] if pid else 0]))
+server.stop()
+"""
