@@ -124,6 +124,7 @@ def test_strip_keeps_every_library_loadable(tmp_path):
         shutil.copy(library, tmp_path)
     (tmp_path / "text.so").write_text("INPUT(libm.so.6)")
     before = {path.name: zlib.crc32(path.read_bytes()) for path in tmp_path.glob("*.so*")}
+    subprocess.run(["strip", "--version"], check=True)  # a library that it cannot strip is kept as it is
     slim.strip(tmp_path)
     loader = next(Path("/").glob("lib64/ld-linux-*.so.*"))
     assert {path.name for path in tmp_path.glob("*.so*")} == set(before)
