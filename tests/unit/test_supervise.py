@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -28,19 +29,24 @@ def supervised(request) -> Callable[..., dict]:
     """Runs jobs in new processes, and in forks of one."""
 
     def jobs_done(folder: Path, *jobs: dict[str, object]) -> dict:
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.supervise_driver", str(folder), json.dumps(jobs), request.param],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
+        return answer("-m", "tests.supervise_driver", str(folder), json.dumps(jobs), request.param)
 
     return jobs_done
+
+
+def answer(*arguments: str) -> Any:
+    """What a Python process of its own prints, as JSON."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 CASES = {
@@ -175,17 +181,7 @@ workers.serve(int(sys.argv[1]), work)
 )
 def test_a_death_at_any_moment_of_a_fork_is_seen_at_once(tmp_path, when, started):
     """Not after ANSWER_SECONDS, of which there are 120: the test would be ended for its own time limit."""
-    done = subprocess.run(
-        [sys.executable, "-c", START_ONE, FORK_AND_DIE.format(when), str(tmp_path / "scratch")],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    pid, status = json.loads(done.stdout)
+    pid, status = answer("-c", START_ONE, FORK_AND_DIE.format(when), str(tmp_path / "scratch"))
     assert bool(pid) is started
     assert status == (signal.SIGKILL if started else 0)
 
