@@ -103,15 +103,17 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
         name = next(name for name in _possible_names(recording) if (folder, name.casefold()) not in used)
         used.add((folder, name.casefold()))
         names[recording.relative] = name
+    files = frozenset(name.casefold() for name in taken - {LOGS})
     return [
-        replace(recording, name=names[recording.relative], problem=recording.problem or _clash(recording, taken))
+        replace(recording, name=names[recording.relative], problem=recording.problem or _clash(recording, files))
         for recording in recordings
     ]
 
 
-def _clash(recording: Recording, taken: frozenset[str]) -> str:
+def _clash(recording: Recording, files: frozenset[str]) -> str:
+    """Whether its results would go into a folder where the run puts one of its files."""
     top, _, rest = recording.relative.partition("/")
-    if rest and top.casefold() in {name.casefold() for name in taken - {LOGS}}:
+    if rest and top.casefold() in files:
         return f"its folder has the name of the run's own {top}: rename the folder"
     return ""
 

@@ -346,7 +346,7 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
     _refuse_without_recordings(found, chosen.input)
     count = _shard_count(chosen.sentinel, request)
     sentinels = {index: shard_sentinel(chosen.sentinel, Shard(index, count)) for index in range(1, count + 1)}
-    missing = [str(index) for index, file in sentinels.items() if count > 1 and not file.is_file()]
+    missing = [index for index, file in sentinels.items() if count > 1 and not file.is_file()]
     _warn_of_mixed_shards(sentinels, log)
     records, infos = {}, {}
     for recording in found.recordings:
@@ -365,7 +365,7 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
         log("recording-failed", f"{row.path}: {row.reason}", "error", path=row.path, kind=row.kind, reason=row.reason)
     facts = {"recordings": len(rows), "failed": len(failed), "shards": count, "shard": "1/1", "isx": api.facts}
     if missing:
-        facts["missing"] = [int(index) for index in missing]
+        facts["missing"] = missing
         message = f"{len(missing)} of {count} shards are not done: {_listed(missing)}; run them again, then gather"
         return Outcome(SOME_FAILED, message, facts)
     return _judge(len(rows), len(failed), 0, facts)
@@ -373,17 +373,18 @@ def gather(chosen: Settings, request: Request, log: Log, heart: Heart, signals: 
 
 def _warn_of_mixed_shards(sentinels: dict[int, Path], log: Log) -> None:
     """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
-    by_conditions: dict[str, list[str]] = {}
+    by_conditions: dict[str, list[int]] = {}
     for index, file in sentinels.items():
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            by_conditions.setdefault(json.loads(file.read_bytes())["conditions"], []).append(str(index))
+            by_conditions.setdefault(json.loads(file.read_bytes())["conditions"], []).append(index)
     if len(by_conditions) > 1:
         groups = "; ".join(_listed(indices) for indices in by_conditions.values())
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:MANY]) + (f" and {len(names) - MANY} more" if len(names) > MANY else "")
+def _listed(indices: list[int]) -> str:
+    more = f" and {len(indices) - MANY} more" if len(indices) > MANY else ""
+    return ", ".join(map(str, indices[:MANY])) + more
 
 
 def _as_gathered(record: results.Record | None, recording: Recording, chosen: Settings) -> results.Record:

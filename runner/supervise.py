@@ -175,14 +175,13 @@ def _start(job: Job, threads: int, command: Sequence[str], fork_server: ForkServ
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     message = {**job.message, "threads": threads, "events_fd": writer}
-    pid = 0
     try:
         with job.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
             stack.callback(os.close, writer)
             job_file = stack.enter_context(_as_file(json.dumps(message).encode()))
-            if fork_server and job.may_fork:
-                pid = fork_server.start(job_file, log.fileno(), writer, scratch, limit)
-            pid = pid or workers.start(command, job_file, log.fileno(), writer, scratch, limit)
+            given = (job_file, log.fileno(), writer, scratch, limit)
+            pid = fork_server.start(*given) if fork_server and job.may_fork else 0
+            pid = pid or workers.start(command, *given)
     except OSError:
         os.close(reader)
         raise

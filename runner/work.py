@@ -348,14 +348,12 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
     if verdict.ok:
         try:
             record = _record(unit, verdict, folder, context)
-        except _BadProducts as error:
-            verdict.ok, verdict.reason = False, str(error)
-    if verdict.ok:
-        try:
             old = results.read_record(settings.output, unit.recordings[0])
             context.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             results.publish(settings.output, folder, unit.recordings, record, old)
             results.forget_kept_steps(settings.output, unit.results)
+        except _BadProducts as error:
+            verdict.ok, verdict.reason = False, str(error)
         except OSError as error:
             verdict.ok = False
             verdict.reason = f"its results cannot be written: {error.strerror or error} ({error.filename})"
