@@ -17,11 +17,9 @@ interpreter's lock. Each process takes its own rows of every frame.
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -32,6 +30,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from runner import workers
 from runner.isxd import BadRecording, MovieLayout
 
 BAND = 8192  # px of a frame that are worked on at a time
@@ -39,7 +38,6 @@ BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a se
 SLAB_BYTES = 80 << 20  # of the file, between the visits to a band: large, so that a band's sums are seldom fetched
 PROCESS_BYTES = 192 << 20  # of the file, below which starting one more process does not pay
 GREW_SHORTER = 3  # exit code of a process that found the file too short
-PR_SET_PDEATHSIG = 1
 SATURATION = {"<u2": (4095, 65535), "|u1": (255,), "<f4": ()}  # the sensors have 12 bits
 
 
@@ -327,7 +325,7 @@ def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _
 
 def _serve() -> None:
     """What runs in the other process: job on standard input, arrays on standard output."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # not to outlive the worker
+    workers.die_with_parent()
     job = json.load(sys.stdin)
     try:
         part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])

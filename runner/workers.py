@@ -61,9 +61,14 @@ def start(command: Sequence[str], stdin: int, log: int, events: int, scratch: st
     return process.pid
 
 
+def die_with_parent() -> None:
+    """The kernel kills this process when the one that it is a child of ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def _limit(address_space: int | None) -> None:
     """In the worker, before it begins: dies with PID 1, is the first to go when memory runs out."""
-    _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent()
     with contextlib.suppress(OSError):
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         os.write(fd, b"1000")
