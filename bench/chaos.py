@@ -466,7 +466,7 @@ def second_engine(home: Path) -> Iterator:
     finds, which is the first engine's.
     """
     home.mkdir()
-    socket, pidfile = home / "docker.sock", home / "docker.pid"
+    socket, pidfile, log = home / "docker.sock", home / "docker.pid", home / "dockerd.log"
     command = (
         *("unshare", "--net", engine.ROOT / "usr/sbin/dockerd"),
         *("--host", f"unix://{socket}", "--pidfile", pidfile, "--bridge", "none"),
@@ -474,22 +474,14 @@ def second_engine(home: Path) -> Iterator:
     )
 
     def start() -> subprocess.Popen[bytes]:
-        with (home / "dockerd.log").open("ab") as log:
-            daemon = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=engine.engine_environment(engine.ROOT),
-            )
+        daemon = engine.spawn(command, log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and daemon.poll() is None:
             with contextlib.suppress(RuntimeError):
                 docker("version")
                 return daemon
             time.sleep(0.1)
-        raise RuntimeError("the second engine does not start:\n" + (home / "dockerd.log").read_text()[-2000:])
+        raise RuntimeError("the second engine does not start:\n" + log.read_text()[-2000:])
 
     def restart(hard: bool) -> None:
         nonlocal daemon

@@ -24,6 +24,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from debian import Apt, Unavailable, host_release, host_sources, mirror, quiet, reasons_against, run, say
@@ -211,16 +212,20 @@ def start() -> None:
             *("--host", f"unix://{SOCKET}", "--pidfile", PIDFILE),
             *("--data-root", DATA, "--exec-root", RUN / "exec", "--storage-driver", "overlay2"),
         )
-        with LOG.open("ab") as log:
-            daemon = subprocess.Popen(
-                [str(part) for part in command],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env=engine_environment(ROOT),
-            )
-        wait_until_it_answers(daemon)
+        wait_until_it_answers(spawn(command, LOG))
+
+
+def spawn(command: Sequence[str | Path], log_file: Path) -> subprocess.Popen[bytes]:
+    """A daemon from the engine's programs, in a session of its own; what it says is added to the log."""
+    with log_file.open("ab") as log:
+        return subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=engine_environment(ROOT),
+        )
 
 
 def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
@@ -236,25 +241,21 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def has_base_image() -> bool:
+    """Starts anew where the engine's data is damaged.
+
+    A deletion that was cut short, or a full disk, leaves records of layers that are not there: no build would work
+    until someone finds out. All that the engine holds can be made again.
+    """
     try:
         docker("image", "inspect", BASE_IMAGE)
     except Unavailable as error:
-        if "No such image" in str(error):
-            return False
-        raise
+        if "No such image" not in str(error):
+            say(f"The private engine's data in {DATA} is damaged; it starts anew. What it said: {error}")
+            stop_all()
+            discard(DATA)
+            start()
+        return False
     return True
-
-
-def start_anew_where_data_is_damaged() -> None:
-    """A deletion that was cut short, or a full disk, leaves records of layers that are not there: no build would work
-    until someone finds out. All that the engine holds can be made again."""
-    try:
-        has_base_image()
-    except Unavailable as error:
-        say(f"The private engine's data in {DATA} is damaged; it starts anew. What it said: {error}")
-        stop_all()
-        discard(DATA)
-        start()
 
 
 def discard(folder: Path) -> None:
@@ -268,8 +269,6 @@ def discard(folder: Path) -> None:
 
 def import_base_image() -> None:
     """Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
-    if has_base_image():
-        return
     say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
     archive = HOME / "base.tar"
     environment = {**engine_environment(ROOT), "SOURCE_DATE_EPOCH": BASE_EPOCH}
@@ -300,8 +299,8 @@ def up() -> dict[str, str]:
         install()
         configure_client()
         start()
-        start_anew_where_data_is_damaged()
-        import_base_image()
+        if not has_base_image():
+            import_base_image()
     return exports()
 
 

@@ -189,7 +189,7 @@ def test_damaged_data_is_discarded_and_nothing_else(answer, anew, monkeypatch, t
     monkeypatch.setattr(engine, "DATA", tmp_path / "home/data")
     monkeypatch.setattr(engine, "start", lambda: started.append(True))
     (engine.DATA / "overlay2").mkdir(parents=True)
-    engine.start_anew_where_data_is_damaged()
+    assert engine.has_base_image() is (answer is None)
     assert engine.DATA.exists() is not anew
     assert bool(started) is anew
     assert ("no such file or directory" in capsys.readouterr().err) is anew
