@@ -25,7 +25,7 @@ NOBODY = 65534
 NODES = ("n1", "n2")
 MEMORY = 5000  # MiB a node, whatever the host has
 CGROUPS = Path("/sys/fs/cgroup")
-CGROUP_CONF = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\n"
+CGROUP_CONF = "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
 REAPER = "import os, time\nwhile True:\n try: os.wait()\n except ChildProcessError: time.sleep(0.2)"
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "OUT_OF_MEMORY", "TIMEOUT", "NODE_FAIL", "DEADLINE"}
 
@@ -120,11 +120,7 @@ class Slurm:
         key.chmod(0o600)
         limits = has_memory_limits()
         (self.folder / "slurm.conf").write_text(self.slurm_conf(limits))
-        (self.folder / "cgroup.conf").write_text(
-            "CgroupPlugin=cgroup/v1\nCgroupAutomount=no\nConstrainRAMSpace=yes\nConstrainSwapSpace=no\n"
-            if limits
-            else ""
-        )
+        (self.folder / "cgroup.conf").write_text(CGROUP_CONF if limits else "")
 
     def slurm_conf(self, limits: bool) -> str:
         nodes = "".join(
