@@ -23,6 +23,8 @@ from collections.abc import Iterator
 from itertools import count, cycle, islice
 from pathlib import Path
 
+from measure import interleaved
+
 HERE = Path(__file__).resolve().parent
 APP = Path("/app")
 sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; tests.recordings
@@ -206,11 +208,7 @@ def commands(rounds: int) -> dict[str, list[dict[str, float]]]:
         "import_isx": [sys.executable, "-c", "import isx"],
         "python": [sys.executable, "-c", ""],
     }
-    measured: dict[str, list[dict[str, float]]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, command in contenders.items():
-            measured[name].append(timed(command))
-    return measured
+    return interleaved({name: lambda command=command: timed(command) for name, command in contenders.items()}, rounds)
 
 
 def main(arguments: list[str]) -> None:

@@ -24,16 +24,15 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/cluster"))
 
+from measure import PROJECT, docker, interleaved, seconds_of
 from slurm import NOBODY, Slurm, cluster, cores
 
-PROJECT = Path(__file__).resolve().parents[1]
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
 MAKE_MOVIE = """
 import isx, numpy
@@ -75,7 +74,7 @@ class Lab:
 
     def measure(self, shards: int, rounds: int) -> dict[str, list[float]]:
         contenders: dict[str, Callable[[], object]] = {
-            "start of docker": lambda: docker("--entrypoint", "true", IMAGE),
+            "start of docker": lambda: container("--entrypoint", "true", IMAGE),
             "start of apptainer": lambda: check(
                 self.slurm.as_user("apptainer", "--quiet", "exec", "--containall", self.sif, "true")
             ),
@@ -84,15 +83,13 @@ class Lab:
             "one node": lambda: self.cluster(shards, "--sbatch=--nodelist=n1"),
             "empty shards": lambda: self.cluster(shards, "--sbatch=--nodelist=n1"),
         }
-        seconds: dict[str, list[float]] = {name: [] for name in contenders}
-        for _ in range(rounds):
-            for name, run in contenders.items():
-                if name != "empty shards":
-                    self.clear()
-                began = time.monotonic()
-                run()
-                seconds[name].append(time.monotonic() - began)
-        return seconds
+
+        def measured(name: str) -> float:
+            if name != "empty shards":
+                self.clear()
+            return seconds_of(contenders[name])
+
+        return interleaved({name: lambda name=name: measured(name) for name in contenders}, rounds)
 
     def clear(self) -> None:
         shutil.rmtree(self.output, ignore_errors=True)
@@ -102,7 +99,7 @@ class Lab:
     def container(self) -> None:
         cpus = ",".join(map(str, cores()))
         mounts = ["-v", f"{self.input}:/data:ro", "-v", f"{self.output}:/output"]
-        docker(f"--cpuset-cpus={cpus}", f"--user={NOBODY}:{NOBODY}", *mounts, IMAGE)
+        container(f"--cpuset-cpus={cpus}", f"--user={NOBODY}:{NOBODY}", *mounts, IMAGE)
         assert (self.output / "done.marker").exists()
 
     def cluster(self, shards: int, *options: str) -> None:
@@ -118,12 +115,8 @@ def check(done: subprocess.CompletedProcess[str]) -> subprocess.CompletedProcess
     return done
 
 
-def docker(*arguments: str) -> None:
-    check(
-        subprocess.run(
-            ["docker", "run", "--rm", "--network=none", *arguments], check=False, capture_output=True, text=True
-        )
-    )
+def container(*arguments: str) -> None:
+    docker("run", "--rm", "--network=none", *arguments)
 
 
 @contextmanager
@@ -136,7 +129,7 @@ def bench(n_recordings: int) -> Iterator[Lab]:
             (folder / name).mkdir()
             (folder / name).chmod(0o777)
         shutil.copytree(PROJECT / "deploy/slurm", folder / "deploy")
-        docker("-v", f"{folder / 'made'}:/made", IMAGE, "python", "-c", MAKE_MOVIE)
+        container("-v", f"{folder / 'made'}:/made", IMAGE, "python", "-c", MAKE_MOVIE)
         for number in range(n_recordings):
             shutil.copy(folder / "made/movie.isxd", folder / f"input/mouse{number}-{number}.isxd")
         subprocess.run([sys.executable, PROJECT / "scripts/sif.py", folder / "isx.sif"], check=True, stdout=sys.stderr)
