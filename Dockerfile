@@ -161,6 +161,7 @@ RUN --network=none \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=VERSION,target=/app/VERSION \
+    --mount=type=bind,source=recording,target=/app/recording \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
 set -eu
 PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
@@ -175,6 +176,7 @@ EOF
 # The code of this project; it waits for the proof.
 FROM builder AS app
 COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY recording /app/recording
 COPY runner /app/runner
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes

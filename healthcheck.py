@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runner import APP, heartbeat, native
+from recording import APP
+from runner import heartbeat, native
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "runner", "pipeline", "recipes")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "runner", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:

@@ -16,20 +16,20 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from runner import workers
+from pipeline import fork_server
 
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
         _import_what_workers_need()
-        workers.serve(int(sys.argv[2]), lambda events: work(json.load(sys.stdin) | {"events_fd": events}))
+        fork_server.serve(int(sys.argv[2]), lambda events: work(json.load(sys.stdin) | {"events_fd": events}))
         return 0
     return work(json.load(sys.stdin))
 
 
 def _import_what_workers_need() -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, statistics, tables, tiff  # noqa: F401
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
@@ -58,7 +58,7 @@ def _set_environment(job: dict[str, Any]) -> None:
 
 
 def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
-    from pipeline.adapter import Context, Options, Unusable, adapt
+    from pipeline.inspect.adapter import Context, Options, Unusable, adapt
 
     context = Context(
         scratch=Path(job["scratch"]),
@@ -69,7 +69,7 @@ def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
         warn=lambda message: events.send("warning", message=message),
     )
     if job["recipe"] != "inspect":
-        from pipeline import run_recipe
+        from pipeline.recipe import run as run_recipe
 
         return run_recipe.run(job, context)
     if len(job["inputs"]) != 1:
@@ -100,8 +100,8 @@ class Events:
 
 def reason(error: Exception) -> str:
     """One sentence for the user; the log has the rest."""
-    from pipeline.adapter import Unusable
-    from runner.isxd import BadRecording
+    from pipeline.inspect.adapter import Unusable
+    from recording.isxd import BadRecording
 
     if isinstance(error, BadRecording):
         return error.reason

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from recording import APP
 
 NAME = "isx image"
-APP = Path(__file__).resolve().parent.parent  # the folder that holds bootstrap.py, pipeline/ and recipes/
 
 
 def version() -> str:

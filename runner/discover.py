@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 from collections import Counter
@@ -11,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from runner.isxd import SUFFIXES
+from recording.isxd import SUFFIXES
+from recording.names import join, short
 
 LOGS = "logs"
 RESERVED = frozenset({"index.html", "summary.csv", "dataset_description.json"})
-MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
 TICK_EVERY = 1000  # entries
 
 
@@ -116,18 +115,6 @@ def _clash(recording: Recording, files: frozenset[str]) -> str:
     if rest and top.casefold() in files:
         return f"its folder has the name of the run's own {top}: rename the folder"
     return ""
-
-
-def short(name: str) -> str:
-    """The name, or where it is too long its beginning and a hash of it."""
-    raw = os.fsencode(name)
-    if len(raw) <= MAX_NAME:
-        return name
-    return raw[: MAX_NAME - 9].decode("utf-8", "ignore") + "-" + hashlib.sha256(raw).hexdigest()[:8]
-
-
-def join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
 
 
 def _walk(

@@ -20,11 +20,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from runner import APP, NAME, elf, native, recipe, report, results, settings, shards, version, work
+from recording import APP
+from recording.isxd import SUFFIXES
+from runner import NAME, elf, native, recipe, report, results, settings, shards, version, work
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.events import Log, counted
 from runner.heartbeat import Heart
-from runner.isxd import SUFFIXES
 from runner.series import name_groups
 from runner.settings import Request, Settings, UsageError
 from runner.shards import Shard
@@ -313,7 +314,7 @@ def _conditions(chosen: Settings, api: native.Api) -> work.Conditions:
     if api.sha256:
         software["isx sha256"] = api.sha256
     options = {"movie_tiff": chosen.movie_tiff, "movie_mp4": chosen.movie_mp4}
-    return work.Conditions(recipe.load(chosen.recipe), options, software, work.code_digest(APP / "pipeline"))
+    return work.Conditions(recipe.load(chosen.recipe), options, software, work.code_digest(APP))
 
 
 def container_facts() -> dict[str, str]:

@@ -13,7 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import APP, elf
+from recording import APP
+from runner import elf
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT = 60  # seconds; it takes a twentieth of one

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runner import APP, workers
+from recording import APP, process
 
 INSPECT = "inspect"  # built in: results for every kind, nothing to choose
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
@@ -79,7 +79,7 @@ def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, Any]:
         capture_output=True,
         text=True,
         errors="replace",
-        env=workers.environment(os.environ),
+        env=process.environment(os.environ),
         check=False,
     )
     if result.returncode == NO_ISX:

@@ -22,8 +22,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runner.discover import Recording, join, short
-from runner.isxd import RecordingInfo
+from recording.isxd import RecordingInfo
+from recording.names import join, short
+from runner.discover import Recording
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recording.isxd import BadRecording, RecordingInfo, check
 from runner import machine, native, recipe, results, series, supervise, workers
 from runner.discover import Recording
 from runner.events import Log, duration
 from runner.heartbeat import Heart
-from runner.isxd import BadRecording, RecordingInfo, check
 from runner.report import Row
 from runner.results import Record
 from runner.settings import Settings
@@ -22,6 +22,7 @@ from runner.supervise import Job, Signals, Verdict
 LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
 INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
 RECIPE_SECONDS = 24 * 3600
+WORKERS_CODE = ("recording", "pipeline")
 SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
 
 
@@ -128,8 +129,8 @@ def rows(
 
 
 def code_digest(folder: Path) -> str:
-    """Of every source in the pipeline: a change of code is a change of software."""
-    sources = sorted(folder.rglob("*.py"))
+    """Of every source that workers run: a change of code is a change of software."""
+    sources = sorted(path for part in WORKERS_CODE for path in (folder / part).rglob("*.py"))
     return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
 
 

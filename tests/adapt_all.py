@@ -15,8 +15,8 @@ from pathlib import Path
 os.environ["LC_ALL"] = "C.UTF-8"
 
 from pipeline.__main__ import reason
-from pipeline.adapter import Context, adapt
-from runner import isxd
+from pipeline.inspect.adapter import Context, adapt
+from recording import isxd
 
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

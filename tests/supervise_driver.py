@@ -17,7 +17,7 @@ from runner.workers import ForkServer
 WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['code'])"
 FORK_SERVER = """
 import json, os, sys
-from runner import workers
+from pipeline import fork_server
 
 def work(events):
     job = json.load(sys.stdin) | {"events_fd": events}
@@ -27,7 +27,7 @@ def work(events):
         return end.code
     return 0
 
-workers.serve(int(sys.argv[1]), work)
+fork_server.serve(int(sys.argv[1]), work)
 """
 
 

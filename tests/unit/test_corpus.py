@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runner import isxd
+from recording import isxd
 from tests import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from recording.names import MAX_NAME
 from runner import discover as module
 from runner.discover import Recording, discover, name_results
 
@@ -163,4 +164,4 @@ def test_long_names_leave_room_for_products():
     stems = ["µ" * 120 + end for end in ("a", "b")]
     names = [recording.name for recording in name_results([Recording(stem + ".isxd") for stem in stems])]
     assert len(set(names)) == 2
-    assert all(len(os.fsencode(name)) <= module.MAX_NAME for name in names)
+    assert all(len(os.fsencode(name)) <= MAX_NAME for name in names)

@@ -11,7 +11,7 @@ import isx
 import numpy as np
 import pytest
 
-from runner import isxd
+from recording import isxd
 from tests import recordings
 
 

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline import figures
-from pipeline.adapter import Context, adapt
-from runner import isxd
+from pipeline.inspect import figures
+from pipeline.inspect.adapter import Context, adapt
+from recording import isxd
 from tests import recordings
 
 NAMES = ["$\\foo$", "$x_{", "50 % $"]  # formulas to Matplotlib, of which it cannot read the first two

@@ -14,10 +14,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pipeline import tiff
-from pipeline.adapter import Context, Options, Summary, adapt
-from pipeline.cellset import noise_of, snr_of
-from runner import isxd
+from pipeline.inspect import tiff
+from pipeline.inspect.adapter import Context, Options, Summary, adapt
+from pipeline.inspect.cellset import noise_of, snr_of
+from recording import isxd
 from tests import recordings
 
 GOLDEN = {  # kind: what is written after the stem

@@ -24,7 +24,7 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from pipeline.algorithms import ALGORITHMS
+from pipeline.recipe.steps import ALGORITHMS
 from tests import launch, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -687,8 +687,8 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
         "import sys, json\n"
         "from collections import namedtuple\n"
         "from pathlib import Path\n"
-        "from pipeline import run_recipe\n"
-        "from pipeline.adapter import Context, Unusable\n"
+        "from pipeline.recipe import run as run_recipe\n"
+        "from pipeline.inspect.adapter import Context, Unusable\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
         "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
         "job = json.load(sys.stdin)\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import statistics
-from runner import isxd
+from pipeline.inspect import statistics
+from recording import isxd
 from tests import recordings
 
 # Sums of integers are exact, so means differ by one rounding. Squares are summed in float32 (24 bits), of at most some

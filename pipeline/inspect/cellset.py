@@ -8,9 +8,9 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import figures, metadata, tables, tiff
-from pipeline.adapter import Context, Outcome
-from runner import isxd
+from pipeline.inspect import figures, metadata, tables, tiff
+from pipeline.inspect.adapter import Context, Outcome
+from recording import isxd
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map

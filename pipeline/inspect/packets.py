@@ -12,7 +12,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from runner import isxd
+from recording import isxd
 
 PACKET = np.dtype([("offset_us", "<u8"), ("channel", "<u8"), ("value", "<f4")])
 

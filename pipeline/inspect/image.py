@@ -7,9 +7,9 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import figures, metadata, tiff
-from pipeline.adapter import Context, Outcome
-from runner import isxd
+from pipeline.inspect import figures, metadata, tiff
+from pipeline.inspect.adapter import Context, Outcome
+from recording import isxd
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:

@@ -1,7 +1,7 @@
 """What recipes can do with isx: which files each function reads and writes, and what its parameters may be.
 
 The signatures themselves are those of the isx in the image; a test fails when isx.algo has a function or a parameter
-that is not described here. `python -m pipeline.algorithms` prints the table that docs/recipes.md shows.
+that is not described here. `python -m pipeline.recipe.steps` prints the table that docs/recipes.md shows.
 """
 
 from __future__ import annotations

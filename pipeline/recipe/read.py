@@ -1,10 +1,4 @@
-"""Recipes: a lab's pipeline, declared in a TOML file. docs/recipes.md describes the format.
-
-    python -m pipeline.recipe --check FILE       every mistake as FILE:LINE: message; exit code 0 or 64
-    python -m pipeline.recipe --describe NAME    the same for a shipped recipe's name or a path
-
-Both print what the recipe is, as one line of JSON, if it can be used.
-"""
+"""Reading a recipe: a lab's pipeline, declared in a TOML file. docs/recipes.md describes the format."""
 
 from __future__ import annotations
 
@@ -12,7 +6,6 @@ import ast
 import hashlib
 import inspect
 import json
-import os
 import re
 import sys
 from collections.abc import Callable, Mapping
@@ -21,14 +14,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline.algorithms import ALGORITHMS, FILE, KIND_NAMES, Algorithm, Makes, Rule, Takes
+from pipeline.recipe.steps import ALGORITHMS, FILE, KIND_NAMES, Algorithm, Makes, Rule, Takes
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
-OK, BAD_RECIPE, NO_ISX = 0, 64, 69
 FORMAT_VERSION = 1
 TOP_KEYS = ("version", "description", "group", "keep", "step")
 STEP_KEYS = ("use", "python", "name", "from")
@@ -417,7 +409,7 @@ def _check_names(recipe: Recipe) -> None:
 
 def _check_chain(recipe: Recipe) -> None:
     """Find the kinds of recording for which every step finds what it takes."""
-    from pipeline.chain import plan
+    from pipeline.recipe.chain import plan
 
     starts = next((takes.kinds for takes in recipe.steps[0].algorithm.takes), ("movie",))
     attempts = {kind: plan(recipe.steps, kind)[1] for kind in starts}
@@ -543,22 +535,6 @@ def _unquoted(key: str) -> str:
     return key.replace('"', "").replace("'", "")
 
 
-# ---- the command
-
-
-def describe(recipe: Recipe) -> dict[str, Any]:
-    """What PID 1 needs to know of a recipe."""
-    return {
-        "name": recipe.path.stem,
-        "group": recipe.group,
-        "keep": recipe.keep,
-        "kinds": list(recipe.kinds),
-        "sha256": recipe.sha256,
-        "steps": [step.name for step in recipe.steps],
-        "licensed": recipe.licensed,
-    }
-
-
 def complaints(recipe: Recipe) -> list[str]:
     """Why a recipe cannot be used in this image; empty if it can."""
     found = list(recipe.messages)
@@ -566,37 +542,3 @@ def complaints(recipe: Recipe) -> list[str]:
         these = f"the steps {', '.join(recipe.licensed)} need" if len(recipe.licensed) > 1 else ""
         found.append(NOT_LICENSED.format(path=recipe.path, these=these or f"the step {recipe.licensed[0]} needs"))
     return found
-
-
-def main(arguments: list[str]) -> int:
-    if len(arguments) != 2 or arguments[0] not in ("--check", "--describe"):
-        _print(sys.stderr, __doc__.strip())
-        return BAD_RECIPE
-    path = Path(arguments[1])
-    if arguments[0] == "--describe":
-        from runner.recipe import BadRecipe, locate
-
-        try:
-            path = locate(arguments[1])
-        except BadRecipe as error:
-            _print(sys.stderr, str(error))
-            return BAD_RECIPE
-    try:
-        recipe = read(path)
-        found = complaints(recipe)
-    except (ImportError, OSError) as error:
-        _print(sys.stderr, f"isx cannot be loaded: {error}")
-        return NO_ISX
-    for message in found:
-        _print(sys.stderr, message)
-    if not found:
-        _print(sys.stdout, json.dumps(describe(recipe)))
-    return BAD_RECIPE if found else OK
-
-
-def _print(stream: Any, text: str) -> None:
-    os.write(stream.fileno(), (text + "\n").encode("utf-8", "surrogateescape"))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

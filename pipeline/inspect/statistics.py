@@ -30,8 +30,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from runner import workers
-from runner.isxd import BadRecording, MovieLayout
+from recording import process
+from recording.isxd import BadRecording, MovieLayout
 
 BAND = 8192  # px of a frame that are worked on at a time
 BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a second-level cache
@@ -309,7 +309,7 @@ def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _
     job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
     root = str(Path(__file__).resolve().parent.parent)
     done = subprocess.run(
-        [sys.executable, "-c", "from pipeline.statistics import _serve; _serve()"],
+        [sys.executable, "-c", "from pipeline.inspect.statistics import _serve; _serve()"],
         input=job.encode(),
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"},
@@ -325,7 +325,7 @@ def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _
 
 def _serve() -> None:
     """What runs in the other process: job on standard input, arrays on standard output."""
-    workers.die_with_parent()
+    process.die_with_parent()
     job = json.load(sys.stdin)
     try:
         part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.algorithms import FILE, KIND_NAMES, Makes, Takes
-from pipeline.recipe import INPUT, Problem, Step
+from pipeline.recipe.read import INPUT, Problem, Step
+from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
 
 CELLS = 500  # assumed in a cell set where nothing tells
 

@@ -11,9 +11,9 @@ import isx
 import numpy as np
 import pandas as pd
 
-from pipeline import figures, metadata, tables
-from pipeline.adapter import Context, Outcome
-from runner import isxd
+from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect.adapter import Context, Outcome
+from recording import isxd
 
 TRACKING_COLUMNS = {  # of the library's export, and what they are called here
     "Local Frame Number": "index",

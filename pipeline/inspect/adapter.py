@@ -67,10 +67,10 @@ class Summary:
 def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) -> Summary:
     """Write every result of one recording as `out/<stem>...`.
 
-    Raises runner.isxd.BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
+    Raises recording.isxd.BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
     the machine or this program.
     """
-    from pipeline import metadata
+    from pipeline.inspect import metadata
 
     warnings: list[str] = []
 
@@ -78,7 +78,7 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
         warnings.append(message)
         context.warn(message)
 
-    module = importlib.import_module(f"pipeline.{MODULE_OF_KIND[kind]}")
+    module = importlib.import_module(f"pipeline.inspect.{MODULE_OF_KIND[kind]}")
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, _with_warn(context, warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)

@@ -8,10 +8,10 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import export, figures, metadata, tables, tiff
-from pipeline.adapter import Context, Outcome
-from pipeline.statistics import MovieStatistics, movie_statistics
-from runner import isxd
+from pipeline.inspect import export, figures, metadata, tables, tiff
+from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.statistics import MovieStatistics, movie_statistics
+from recording import isxd
 
 TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import figures, metadata, tables
-from pipeline.adapter import Context, Outcome
-from runner import isxd
+from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect.adapter import Context, Outcome
+from recording import isxd
 
 MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
     isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),

@@ -8,9 +8,9 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline import figures, metadata, packets, tables
-from pipeline.adapter import Context, Outcome, Unusable
-from runner import isxd
+from pipeline.inspect import figures, metadata, packets, tables
+from pipeline.inspect.adapter import Context, Outcome, Unusable
+from recording import isxd
 
 IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
     "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pipeline import tiff
-from runner.isxd import BadRecording, MovieLayout
+from pipeline.inspect import tiff
+from recording.isxd import BadRecording, MovieLayout
 
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 

@@ -24,13 +24,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline import metadata
-from pipeline.adapter import Context, Summary, Unusable, adapt
-from pipeline.algorithms import FILE, KIND_NAMES, Makes, Takes
-from pipeline.chain import PlannedStep, Shape, Stream, kept, plan, room
-from pipeline.recipe import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
-from runner.discover import short
-from runner.isxd import BadRecording, check
+from pipeline.inspect import metadata
+from pipeline.inspect.adapter import Context, Summary, Unusable, adapt
+from pipeline.recipe.chain import PlannedStep, Shape, Stream, kept, plan, room
+from pipeline.recipe.read import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
+from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
+from recording.isxd import BadRecording, check
+from recording.names import short
 
 INDEX = ".steps.json"
 WORK = ".work"  # what a step writes lies here until it is whole
