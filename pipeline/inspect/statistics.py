@@ -30,7 +30,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from recording import process
+from recording import APP, process
 from recording.isxd import BadRecording, MovieLayout
 
 BAND = 8192  # px of a frame that are worked on at a time
@@ -307,7 +307,7 @@ def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
 def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _Part:
     """The same as _part, in a process of its own. Not forked: with the native library loaded, a fork would hang."""
     job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(APP)
     done = subprocess.run(
         [sys.executable, "-c", "from pipeline.inspect.statistics import _serve; _serve()"],
         input=job.encode(),
