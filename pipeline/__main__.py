@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import fork_server
+from recording.errors import BadRecording, Unusable
 
 
 def main() -> int:
@@ -58,7 +59,7 @@ def _set_environment(job: dict[str, Any]) -> None:
 
 
 def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
-    from pipeline.inspect.adapter import Context, Options, Unusable, adapt
+    from pipeline.inspect.adapter import Context, Options, adapt
 
     context = Context(
         scratch=Path(job["scratch"]),
@@ -100,9 +101,6 @@ class Events:
 
 def reason(error: Exception) -> str:
     """One sentence for the user; the log has the rest."""
-    from pipeline.inspect.adapter import Unusable
-    from recording.isxd import BadRecording
-
     if isinstance(error, BadRecording):
         return error.reason
     if isinstance(error, Unusable):

@@ -28,6 +28,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
+from recording.errors import BadRecording
+
 SUFFIXES = (".isxd", ".isxb", ".gpio", ".imu")
 
 KIND_OF_TYPE = {0: "movie", 1: "cell_set", 3: "gpio", 4: "image", 5: "event_set", 7: "imu", 8: "vessel_set"}
@@ -45,15 +47,6 @@ GPIO_SYNC = struct.pack("<I", 0x0000AA55)
 GPIO_HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
 IMU_HEADER = struct.Struct("<QQiHH" + "QQQ" * 3 + "QQ")  # start, then count, offset, size of each, then the session
 ISXB_HEADER = struct.Struct("<QQQq" + "Q" * 8)
-
-
-class BadRecording(Exception):
-    """This recording cannot be used; `reason` is a sentence for whoever recorded it."""
-
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recording.isxd import BadRecording, RecordingInfo, check
+from recording.errors import BadRecording
+from recording.isxd import RecordingInfo, check
 from runner import machine, native, recipe, results, series, supervise, workers
 from runner.discover import Recording
 from runner.events import Log, duration

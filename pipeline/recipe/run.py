@@ -25,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, Unusable, adapt
+from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.recipe.chain import PlannedStep, Shape, Stream, kept, plan, room
 from pipeline.recipe.read import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
 from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
-from recording.isxd import BadRecording, check
+from recording.errors import BadRecording, Unusable
+from recording.isxd import check
 from recording.names import short
 
 INDEX = ".steps.json"

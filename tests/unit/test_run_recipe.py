@@ -688,7 +688,7 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
         "from collections import namedtuple\n"
         "from pathlib import Path\n"
         "from pipeline.recipe import run as run_recipe\n"
-        "from pipeline.inspect.adapter import Context, Unusable\n"
+        "from pipeline.inspect.adapter import Context\nfrom recording.errors import Unusable\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
         "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
         "job = json.load(sys.stdin)\n"
