@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recording.job import Options
+
 MODULE_OF_KIND = {
     "movie": "movie",
     "image": "image",
@@ -19,14 +21,6 @@ MODULE_OF_KIND = {
     "nvision": "behavior",
     "vessel_set": "vessels",
 }
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is made only on request."""
-
-    movie_tiff: bool = False
-    movie_mp4: bool = False
 
 
 @dataclass

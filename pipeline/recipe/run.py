@@ -31,6 +31,7 @@ from pipeline.recipe.read import Recipe, Step, api_function, complaints, has_alg
 from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
 from recording.errors import BadRecording, Unusable
 from recording.isxd import check
+from recording.job import Job, Result
 from recording.names import short
 
 INDEX = ".steps.json"
@@ -189,18 +190,17 @@ class Run:
         return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
 
 
-def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Do a job; returns the fields of the event `result`. Raises Unusable, BadRecording."""
-    recipe = read(Path(job["recipe"]))
+def run(job: Job, context: Context) -> Result:
+    """Do a job. Raises Unusable, BadRecording."""
+    recipe = read(Path(job.recipe))
     found = complaints(recipe)
     if found:
         raise Unusable("; ".join(found))
-    inputs, staging = [Path(path) for path in job["inputs"]], Path(job["staging"])
-    if job["kind"] not in recipe.kinds:
-        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job['kind']}")
-    planned, _ = plan(recipe.steps, job["kind"])
-    store = Store(staging, Path(job["results"]) if job.get("results") else None)
-    this = Run(recipe, planned, kept(planned, recipe.keep), inputs, job["stem"], store, context)
+    if job.kind not in recipe.kinds:
+        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
+    planned, _ = plan(recipe.steps, job.kind)
+    store = Store(job.staging, job.results)
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context)
     _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -510,7 +510,7 @@ def _why(error: BaseException, step: Step) -> str:
 # ---- results
 
 
-def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
+def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     """Inspect every product that stays, and write what says that all is there."""
     staging, context = this.store.staging, this.context
     keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
@@ -545,11 +545,11 @@ def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) 
     return _result(summaries, [*products, f"{this.stem}.json"], f"recipe {this.recipe.path.stem}")
 
 
-def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
+def _write_record(this: Run, job: Job, products: list[str]) -> None:
     record = {
         "schema_version": metadata.SCHEMA_VERSION,
-        "kind": job["kind"],
-        "inputs": [metadata.common(path, job["kind"])["input"] for path in this.inputs],
+        "kind": job.kind,
+        "inputs": [metadata.common(path, job.kind)["input"] for path in this.inputs],
         "recipe": {
             "name": this.recipe.path.stem,
             "sha256": this.recipe.sha256,
@@ -563,11 +563,11 @@ def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
     metadata.write(this.store.staging / f"{this.stem}.json", record)
 
 
-def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> dict[str, Any]:
+def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> Result:
     """The cells are what a lab looks for; else the last product speaks for all."""
     from base64 import b64encode
 
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
     text = f"{title}: {spoken[-1].text}" if spoken else title
     thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
-    return {"summary": text, "thumbnail": thumbnail, "products": products}
+    return Result(tuple(products), text, thumbnail)
