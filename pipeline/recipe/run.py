@@ -30,7 +30,7 @@ from pipeline.recipe.chain import PlannedStep, Shape, Stream, kept, plan, room
 from pipeline.recipe.read import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
 from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
 from recording.errors import BadRecording, Unusable
-from recording.isxd import check
+from recording.formats import check
 from recording.job import Job, Result
 from recording.names import short
 
