@@ -28,9 +28,10 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
+from recording.kinds import KIND_OF_TYPE
+
 SUFFIXES = (".isxd", ".isxb", ".gpio", ".imu")
 
-KIND_OF_TYPE = {0: "movie", 1: "cell_set", 3: "gpio", 4: "image", 5: "event_set", 7: "imu", 8: "vessel_set"}
 DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
 
 FRAME_MARGIN = 5120  # bytes before and after each frame, where the sensor's header and footer are kept

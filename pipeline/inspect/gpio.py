@@ -11,6 +11,7 @@ import numpy as np
 from pipeline.inspect import figures, metadata, packets, tables
 from pipeline.inspect.adapter import Context, Outcome, Unusable
 from recording import isxd
+from recording.kinds import KIND_OF_TYPE
 
 IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
     "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
@@ -24,7 +25,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     source = isx.GpioSet.read(str(stored))
     footer = isxd.read_footer(stored)
     channels = packets.channels(stored, source)
-    is_imu = isxd.KIND_OF_TYPE.get(footer.get("type")) == "imu"
+    is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
         columns = _imu_columns(channels)
