@@ -28,6 +28,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
+from recording.errors import BadRecording
 from recording.kinds import KIND_OF_TYPE
 
 SUFFIXES = (".isxd", ".isxb", ".gpio", ".imu")
@@ -46,15 +47,6 @@ GPIO_SYNC = struct.pack("<I", 0x0000AA55)
 GPIO_HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
 IMU_HEADER = struct.Struct("<QQiHH" + "QQQ" * 3 + "QQ")  # start, then count, offset, size of each, then the session
 ISXB_HEADER = struct.Struct("<QQQq" + "Q" * 8)
-
-
-class BadRecording(Exception):
-    """This recording cannot be used; `reason` is a sentence for whoever recorded it."""
-
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {reason}")
-        self.path = Path(path)
-        self.reason = reason
 
 
 @dataclass(frozen=True)

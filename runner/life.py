@@ -22,6 +22,7 @@ from typing import Any
 
 from recording import APP
 from recording.isxd import SUFFIXES
+from recording.job import Options
 from runner import NAME, elf, native, recipe, report, results, settings, shards, version, work
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.events import Log, counted
@@ -233,16 +234,15 @@ def preflight(api: native.Api, probe: Any, log: Log) -> None:
     _report_preflight(api, native.finish_probe(probe), log)
 
 
-def _report_preflight(api: native.Api, loaded: dict[str, object], log: Log) -> None:
-    if not loaded["loaded"]:
-        raise Refused(NO_API, native.diagnosis(api, str(loaded["error"])))
-    with_algorithms = bool(loaded["with_algorithms"])
+def _report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
+    if probe.error:
+        raise Refused(NO_API, native.diagnosis(api, probe.error))
     log(
         "preflight",
-        f"{api}, {'with' if with_algorithms else 'without'} the licensed algorithms; "
+        f"{api}, {'with' if probe.with_algorithms else 'without'} the licensed algorithms; "
         f"Python {platform.python_version()}; glibc {elf.system_glibc()}",
         isx=api.facts,
-        algorithms=with_algorithms,
+        algorithms=probe.with_algorithms,
         python=platform.python_version(),
         glibc=elf.system_glibc(),
         dependencies=native.dependencies(),
@@ -313,7 +313,7 @@ def _conditions(chosen: Settings, api: native.Api) -> work.Conditions:
     }
     if api.sha256:
         software["isx sha256"] = api.sha256
-    options = {"movie_tiff": chosen.movie_tiff, "movie_mp4": chosen.movie_mp4}
+    options = Options(chosen.movie_tiff, chosen.movie_mp4)
     return work.Conditions(recipe.load(chosen.recipe), options, software, work.code_digest(APP))
 
 

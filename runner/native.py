@@ -40,6 +40,14 @@ class Api:
         return " ".join(filter(None, (self.name, self.version, f"({self.source})")))
 
 
+@dataclass(frozen=True)
+class Probe:
+    """How loading the native library went."""
+
+    error: str = ""  # empty if it was loaded
+    with_algorithms: bool = False
+
+
 def find_api() -> Api:
     """The isx that `import isx` would take. Raises nothing: what is missing is empty."""
     try:
@@ -69,20 +77,20 @@ def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
     )
 
 
-def finish_probe(process: subprocess.Popen[bytes] | None) -> dict[str, object]:
-    """What the probe found: `loaded`, then `with_algorithms` or `error`."""
+def finish_probe(process: subprocess.Popen[bytes] | None) -> Probe:
+    """What the probe found."""
     if process is None:
-        return {"loaded": False, "error": f"{elf.LIBRARY} does not exist"}
+        return Probe(f"{elf.LIBRARY} does not exist")
     try:
         output, _ = process.communicate(timeout=PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
-        return {"loaded": False, "error": f"loading did not end within {PROBE_TIMEOUT} s"}
+        return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
     try:
-        return json.loads(output)
-    except ValueError:
-        return {"loaded": False, "error": f"loading ended the process: {ending(process.returncode)}"}
+        return Probe(**json.loads(output))
+    except (ValueError, TypeError):
+        return Probe(f"loading ended the process: {ending(process.returncode)}")
 
 
 def diagnosis(api: Api, error: str = "") -> str:

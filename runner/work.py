@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
-from recording.isxd import BadRecording, RecordingInfo, check
+from recording.errors import BadRecording
+from recording.isxd import RecordingInfo, check
+from recording.job import Job, Options
 from runner import machine, native, recipe, results, series, supervise, workers
 from runner.discover import Recording
 from runner.events import Log, duration
@@ -17,7 +18,7 @@ from runner.heartbeat import Heart
 from runner.report import Row
 from runner.results import Record
 from runner.settings import Settings
-from runner.supervise import Job, Signals, Verdict
+from runner.supervise import Signals, Task, Verdict
 
 LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
 INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
@@ -39,7 +40,7 @@ class Conditions:
     """What else, beside the input, decides the results."""
 
     recipe: recipe.Recipe
-    options: Mapping[str, bool]
+    options: Options
     software: Mapping[str, str]
     code: str  # digest of the pipeline
 
@@ -58,7 +59,7 @@ class Conditions:
 
     def _others(self, used: recipe.Recipe) -> dict[str, object]:
         content = used.sha256 or used.path
-        return {"recipe": content, "options": self.options, "software": self.software, "code": self.code}
+        return {"recipe": content, "options": asdict(self.options), "software": self.software, "code": self.code}
 
 
 @dataclass(frozen=True)
@@ -251,19 +252,19 @@ def _work(units: Sequence[Unit], context: Context) -> None:
     done_bytes = 0
     import_works = False
 
-    def jobs() -> Iterator[Job]:
+    def tasks() -> Iterator[Task]:
         for number, unit in enumerate(units):
-            yield _job(unit, context.staging / str(number), context)
+            yield _task(unit, context.staging / str(number), context)
 
-    def on_verdict(job: Job, verdict: Verdict) -> None:
+    def on_verdict(task: Task, verdict: Verdict) -> None:
         nonlocal done_bytes, import_works
-        done_bytes += job.weight
+        done_bytes += task.weight
         if not verdict.ok and not import_works:
             error = native.import_error()
             if error:
                 raise IsxBroken(native.diagnosis(context.api, error))
             import_works = True
-        _settle(job, verdict, context)
+        _settle(task, verdict, context)
 
     def on_beat(n_done: int, bytes_under_way: float) -> None:
         context.heart.tick()
@@ -273,7 +274,7 @@ def _work(units: Sequence[Unit], context: Context) -> None:
         context.log.progress(fraction, n_done, len(units), left)
 
     supervise.supervise(
-        jobs(),
+        tasks(),
         len(units),
         slots=slots,
         cores=cores,
@@ -284,7 +285,7 @@ def _work(units: Sequence[Unit], context: Context) -> None:
     )
 
 
-def _job(unit: Unit, folder: Path, context: Context) -> Job:
+def _task(unit: Unit, folder: Path, context: Context) -> Task:
     settings, conditions = context.settings, context.conditions
     used = conditions.recipe_for(unit.kind)
     staging, scratch = folder / "results", folder / "scratch"
@@ -292,34 +293,34 @@ def _job(unit: Unit, folder: Path, context: Context) -> Job:
         staging = results.kept_steps(settings.output, unit.results)
     for new in (staging, scratch):
         new.mkdir(parents=True, exist_ok=True)
-    message: dict[str, Any] = {
-        "inputs": [str((settings.input / recording.relative).absolute()) for recording in unit.recordings],
-        "kind": unit.kind,
-        "stem": unit.results.rpartition("/")[2],
-        "staging": str(staging.absolute()),
-        "scratch": str(scratch.absolute()),
-        "results": "" if settings.force else str((settings.output / unit.results).absolute()),
-        "recipe": used.path,
-        "options": dict(conditions.options),
-        "provenance": {
+    job = Job(
+        inputs=tuple((settings.input / recording.relative).absolute() for recording in unit.recordings),
+        kind=unit.kind,
+        stem=unit.results.rpartition("/")[2],
+        staging=staging.absolute(),
+        scratch=scratch.absolute(),
+        results=None if settings.force else (settings.output / unit.results).absolute(),
+        recipe=used.path,
+        options=conditions.options,
+        provenance={
             "fingerprint": unit.fingerprint,
             "inputs": [recording.relative for recording in unit.recordings],
             "recipe": Path(used.path).name,
             "recipe_sha256": used.sha256,
-            "options": dict(conditions.options),
+            "options": asdict(conditions.options),
             "software": dict(conditions.software),
             "container": dict(context.container),
         },
-    }
-    return Job(
+    )
+    return Task(
         name=unit.name,
-        message=message,
+        job=job,
         log=settings.output / unit.recordings[0].log,
         address_space=_address_space(settings.worker_memory, unit.size),
         time_limit=_time_limit(settings.worker_timeout, unit.size, used.path),
         weight=unit.size,
         may_fork=_may_fork(used),
-        context=unit,
+        owner=unit,
     )
 
 
@@ -336,11 +337,11 @@ def _time_limit(asked: float | None, size: int, recipe_path: str) -> float | Non
     return INSPECT_SECONDS + size / INSPECT_RATE if recipe_path == recipe.INSPECT else RECIPE_SECONDS
 
 
-def _settle(job: Job, verdict: Verdict, context: Context) -> None:
+def _settle(task: Task, verdict: Verdict, context: Context) -> None:
     """Publish what a worker made, or say why there is nothing."""
-    unit: Unit = job.context
+    unit: Unit = task.owner
     settings = context.settings
-    folder = Path(job.message["staging"])
+    folder = task.job.staging
     verdict.warnings = [*unit.warnings, *verdict.warnings]
     problems = [unchanged_input(recording, settings.input / recording.relative) for recording in unit.recordings]
     problem = next(filter(None, problems), "")
@@ -367,14 +368,14 @@ def _settle(job: Job, verdict: Verdict, context: Context) -> None:
                 context.log("recording-warning", f"{unit.name}: {warning}", "warning", path=unit.name)
     if not verdict.ok:
         _fail(unit.recordings, verdict.reason, context, unit.kind, verdict)
-    _note_in_log(job.log, verdict)
-    results.remove_tree(Path(job.message["scratch"]).parent)
+    _note_in_log(task.log, verdict)
+    results.remove_tree(task.job.scratch.parent)
 
 
 def _record(unit: Unit, verdict: Verdict, staging: Path, context: Context) -> Record:
     """Raises _BadProducts where the worker did not leave what it says."""
     first = unit.recordings[0]
-    names = sorted(set(verdict.products))
+    names = sorted(set(verdict.result.products))
     last = unit.results.rpartition("/")[2] + ".json"
     if last not in names:
         raise _BadProducts(f"its worker wrote no {last}")
@@ -389,8 +390,8 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, context: Context) -> Re
         fingerprint=unit.fingerprint,
         results=unit.results,
         products={name: (staging / name).stat().st_size for name in names},
-        summary=verdict.summary,
-        thumbnail=verdict.thumbnail,
+        summary=verdict.result.summary,
+        thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
         seconds=verdict.seconds,
         info=results.info_to_json(info),

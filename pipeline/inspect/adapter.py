@@ -8,19 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from recording.job import Options
 from recording.kinds import KINDS
-
-
-class Unusable(Exception):
-    """No results can be had; the message is one sentence that names the cause and the way out."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is made only on request."""
-
-    movie_tiff: bool = False
-    movie_mp4: bool = False
 
 
 @dataclass
@@ -57,7 +46,7 @@ class Summary:
 def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) -> Summary:
     """Write every result of one recording as `out/<stem>...`.
 
-    Raises recording.isxd.BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
+    Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
     the machine or this program.
     """
     from pipeline.inspect import metadata

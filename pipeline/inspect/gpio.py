@@ -9,8 +9,9 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome, Unusable
+from pipeline.inspect.adapter import Context, Outcome
 from recording import isxd
+from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
 
 IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that

@@ -13,6 +13,7 @@ import isx
 import numpy as np
 
 from recording import isxd
+from recording.errors import BadRecording
 
 PACKET = np.dtype([("offset_us", "<u8"), ("channel", "<u8"), ("value", "<f4")])
 
@@ -41,7 +42,7 @@ def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
     names = footer["channel list"]
     packets = np.fromfile(path, PACKET, count=isxd.data_size(path) // PACKET.itemsize)
     if len(packets) and packets["channel"].max() >= len(names):
-        raise isxd.BadRecording(path, "an event names a channel that is not there: it is damaged")
+        raise BadRecording(path, "an event names a channel that is not there: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]
     bounds = np.searchsorted(packets["channel"], np.arange(len(names) + 1))
     return [_channel(name, packets[first:last]) for name, first, last in zip(names, bounds, bounds[1:])]

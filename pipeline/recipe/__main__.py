@@ -8,26 +8,21 @@ exits with 0. The exit code is 69 if isx cannot be loaded.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.recipe.read import Recipe, complaints, read
+from recording.job import RecipeFacts
 
 OK, BAD_RECIPE, NO_ISX = 0, 64, 69
 
 
-def describe(recipe: Recipe) -> dict[str, Any]:
+def describe(recipe: Recipe) -> RecipeFacts:
     """What PID 1 needs to know of a recipe."""
-    return {
-        "group": recipe.group,
-        "kinds": list(recipe.kinds),
-        "sha256": recipe.sha256,
-        "steps": [step.name for step in recipe.steps],
-        "licensed": recipe.licensed,
-    }
+    steps = tuple(step.name for step in recipe.steps)
+    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed))
 
 
 def main(arguments: list[str]) -> int:
@@ -43,7 +38,7 @@ def main(arguments: list[str]) -> int:
     for message in found:
         _print(sys.stderr, message)
     if not found:
-        _print(sys.stdout, json.dumps(describe(recipe)))
+        _print(sys.stdout, describe(recipe).to_json().decode())
     return BAD_RECIPE if found else OK
 
 

@@ -19,14 +19,16 @@ from typing import Any
 
 from pipeline.engines.protocol import Engine, StepContext
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, Unusable, adapt
+from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
-from recording.isxd import BadRecording, check
+from recording.errors import BadRecording, Unusable
+from recording.isxd import check
+from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import short
 
@@ -67,18 +69,17 @@ class Run:
         return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
 
 
-def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Do a job; returns the fields of the event `result`. Raises Unusable, BadRecording."""
-    recipe = read(Path(job["recipe"]))
+def run(job: Job, context: Context) -> Result:
+    """Do a job. Raises Unusable, BadRecording."""
+    recipe = read(Path(job.recipe))
     found = complaints(recipe)
     if found:
         raise Unusable("; ".join(found))
-    inputs, staging = [Path(path) for path in job["inputs"]], Path(job["staging"])
-    if job["kind"] not in recipe.kinds:
-        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job['kind']}")
-    planned, _ = plan(recipe.steps, job["kind"])
-    store = Store(staging, Path(job["results"]) if job.get("results") else None)
-    this = Run(recipe, planned, kept(planned, recipe.keep), inputs, job["stem"], store, context)
+    if job.kind not in recipe.kinds:
+        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
+    planned, _ = plan(recipe.steps, job.kind)
+    store = Store(job.staging, job.results)
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context)
     _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -274,7 +275,7 @@ def _why(error: BaseException, step: Step) -> str:
 # ---- results
 
 
-def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
+def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     """Inspect every product that stays, and write what says that all is there."""
     staging, context = this.store.staging, this.context
     keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
@@ -309,11 +310,11 @@ def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) 
     return _result(summaries, [*products, f"{this.stem}.json"], f"recipe {this.recipe.path.stem}")
 
 
-def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
+def _write_record(this: Run, job: Job, products: list[str]) -> None:
     record = {
         "schema_version": metadata.SCHEMA_VERSION,
-        "kind": job["kind"],
-        "inputs": [metadata.common(path, job["kind"])["input"] for path in this.inputs],
+        "kind": job.kind,
+        "inputs": [metadata.common(path, job.kind)["input"] for path in this.inputs],
         "recipe": {
             "name": this.recipe.path.stem,
             "sha256": this.recipe.sha256,
@@ -327,11 +328,11 @@ def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
     metadata.write(this.store.staging / f"{this.stem}.json", record)
 
 
-def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> dict[str, Any]:
+def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> Result:
     """The cells are what a lab looks for; else the last product speaks for all."""
     from base64 import b64encode
 
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
     text = f"{title}: {spoken[-1].text}" if spoken else title
     thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
-    return {"summary": text, "thumbnail": thumbnail, "products": products}
+    return Result(tuple(products), text, thumbnail)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from recording import isxd
+from recording.errors import BadRecording
 from tests import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +27,7 @@ def test_damaged_recordings_do_no_harm(tmp_path):
         try:
             isxd.check(path)
             accepted.append(path)
-        except isxd.BadRecording as error:
+        except BadRecording as error:
             assert error.reason.strip(), path
             n_refused += 1
     assert n_refused + len(accepted) >= 300

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from recording import isxd
+from recording.errors import BadRecording
 from tests import recordings
 
 
@@ -116,7 +117,7 @@ REFUSALS = [
 def test_refusals(tmp_path, name, data, reason):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording) as refused:
+    with pytest.raises(BadRecording) as refused:
         isxd.check(path)
     assert refused.value.reason.startswith(reason)
     assert refused.value.path == path
@@ -133,7 +134,7 @@ def test_truncated_movie_says_how_many_frames_are_left(tmp_path):
     data, footer = recordings.split_footer(recordings.movie(tmp_path / "m.isxd").read_bytes())
     path = tmp_path / "cut.isxd"
     path.write_bytes(data[: 5 * 24 * 32 * 2 + 7] + recordings.footer_bytes(footer))
-    with pytest.raises(isxd.BadRecording, match="holds 5 of the 12 frames that it should"):
+    with pytest.raises(BadRecording, match="holds 5 of the 12 frames that it should"):
         isxd.check(path)
 
 
@@ -143,7 +144,7 @@ def test_packet_of_a_missing_channel(tmp_path, channel):
     data = bytearray(path.read_bytes())
     data[28:36] = struct.pack("<Q", channel)
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording, match="an event names a channel that is not among its 4"):
+    with pytest.raises(BadRecording, match="an event names a channel that is not among its 4"):
         isxd.check(path)
 
 
@@ -153,7 +154,7 @@ def test_packets_beyond_the_first_chunk_are_checked(tmp_path, monkeypatch):
     isxd.check(path)
     data, footer = recordings.split_footer(path.read_bytes())
     path.write_bytes(data[:-12] + struct.pack("<Qf", 9, 0.0) + recordings.footer_bytes(footer))
-    with pytest.raises(isxd.BadRecording, match="names a channel"):
+    with pytest.raises(BadRecording, match="names a channel"):
         isxd.check(path)
 
 
@@ -162,7 +163,7 @@ def test_behavior_movie_that_claims_more_dropped_frames_than_it_lists(tmp_path):
     data = bytearray(path.read_bytes())
     data[40] = 129  # the library aborts: it looks for frames that are not there
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording, match="lists 1 dropped frames but claims 129"):
+    with pytest.raises(BadRecording, match="lists 1 dropped frames but claims 129"):
         isxd.check(path)
 
 
@@ -170,12 +171,12 @@ def test_behavior_movie_that_claims_more_dropped_frames_than_it_lists(tmp_path):
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, make):
     path = tmp_path / "x.isxd"
     make(path)
-    with pytest.raises(isxd.BadRecording, match="not a regular file"):
+    with pytest.raises(BadRecording, match="not a regular file"):
         isxd.check(path)
 
 
 def test_a_file_that_cannot_be_opened(tmp_path):
-    with pytest.raises(isxd.BadRecording, match="cannot be opened: No such file or directory"):
+    with pytest.raises(BadRecording, match="cannot be opened: No such file or directory"):
         isxd.check(tmp_path / "gone.isxd")
 
 
@@ -186,5 +187,5 @@ def test_metadata_of_an_unexpected_type_are_damage_and_no_fault(tmp_path):
         data
         + recordings.footer_bytes(footer.replace(b'"VesselNames"', b'"VesselCorrelationSizes":[1,2,3],"VesselNames"'))
     )
-    with pytest.raises(isxd.BadRecording, match="damaged"):
+    with pytest.raises(BadRecording, match="damaged"):
         isxd.check(path)

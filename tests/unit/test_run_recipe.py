@@ -685,15 +685,16 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
     """The disk is made out to be nearly full: it cannot be filled in a test."""
     movie = recordings.movie(bench.folder / "mouse.isxd", n=4)
     program = (
-        "import sys, json\n"
+        "import sys\n"
         "from collections import namedtuple\n"
-        "from pathlib import Path\n"
         "from pipeline.recipe import run as run_recipe\n"
-        "from pipeline.inspect.adapter import Context, Unusable\n"
+        "from pipeline.inspect.adapter import Context\n"
+        "from recording.errors import Unusable\n"
+        "from recording.job import Job\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
         "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
-        "job = json.load(sys.stdin)\n"
-        "try: run_recipe.run(job, Context(Path(job['scratch'])))\n"
+        "job = Job.from_json(sys.stdin.read())\n"
+        "try: run_recipe.run(job, Context(job.scratch))\n"
         "except Unusable as error: print(error)\n"
     )
     again = BRIGHTEN.replace('"BR"', '"TWO"').format(3)

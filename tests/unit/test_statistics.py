@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.inspect import statistics
 from recording import isxd
+from recording.errors import BadRecording
 from tests import recordings
 
 # Sums of integers are exact, so means differ by one rounding. Squares are summed in float32 (24 bits), of at most some
@@ -140,7 +141,7 @@ def test_a_file_that_becomes_shorter(tmp_path, monkeypatch, threads):
     layout = isxd.movie_layout(path)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
-    with pytest.raises(isxd.BadRecording, match="became shorter"):
+    with pytest.raises(BadRecording, match="became shorter"):
         statistics.movie_statistics(path, layout, threads)
 
 
