@@ -119,7 +119,7 @@ class RecipeFacts:
     kinds: tuple[str, ...]  # that it takes
     sha256: str  # of the recipe and of the Python files of its steps
     steps: tuple[str, ...] = ()
-    licensed: bool = False
+    licensed: tuple[str, ...] = ()
 
     def to_json(self) -> bytes:
         return _to_json(asdict(self))

@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from recording.job import Options
-
-MODULE_OF_KIND = {
-    "movie": "movie",
-    "image": "image",
-    "cell_set": "cellset",
-    "event_set": "eventset",
-    "gpio": "gpio",
-    "imu": "gpio",
-    "behavior_movie": "behavior",
-    "nvision": "behavior",
-    "vessel_set": "vessels",
-}
+from recording.kinds import KINDS
 
 
 @dataclass
@@ -68,9 +57,9 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
         warnings.append(message)
         context.warn(message)
 
-    module = importlib.import_module(f"pipeline.inspect.{MODULE_OF_KIND[kind]}")
+    module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
-    outcome = module.adapt(recording, stem, out, _with_warn(context, warn))
+    outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
@@ -82,7 +71,3 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
     metadata.write(out / f"{stem}.json", record)
     context.progress(1.0)
     return Summary(outcome.summary, outcome.thumbnail, (*results, f"{stem}.json"))
-
-
-def _with_warn(context: Context, warn: Callable[[str], None]) -> Context:
-    return Context(context.scratch, context.threads, context.options, context.provenance, context.progress, warn)

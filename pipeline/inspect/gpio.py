@@ -12,6 +12,7 @@ from pipeline.inspect import figures, metadata, packets, tables
 from pipeline.inspect.adapter import Context, Outcome
 from recording import formats
 from recording.errors import Unusable
+from recording.kinds import KIND_OF_TYPE
 
 IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
     "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
@@ -25,7 +26,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
-    is_imu = formats.KIND_OF_TYPE.get(footer.get("type")) == "imu"
+    is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
         columns = _imu_columns(channels)

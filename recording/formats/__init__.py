@@ -14,7 +14,6 @@ from recording.formats.file import Damaged, opened
 from recording.formats.info import RecordingInfo
 from recording.formats.isxb import IsxbHeader, read_isxb
 from recording.formats.isxd import (
-    KIND_OF_TYPE,
     PACKET_SIZE,
     MovieLayout,
     data_size,
@@ -24,7 +23,6 @@ from recording.formats.isxd import (
 )
 
 __all__ = [
-    "KIND_OF_TYPE",
     "PACKET_SIZE",
     "SUFFIXES",
     "IsxbHeader",

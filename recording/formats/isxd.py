@@ -17,8 +17,8 @@ from typing import Any
 from recording.formats.fields import MAX_SAMPLES, field, listed, names_in, ratio, short, time, to_datetime, whole
 from recording.formats.file import Damaged, File, opened
 from recording.formats.info import RecordingInfo
+from recording.kinds import KIND_OF_TYPE
 
-KIND_OF_TYPE = {0: "movie", 1: "cell_set", 3: "gpio", 4: "image", 5: "event_set", 7: "imu", 8: "vessel_set"}
 DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
 
 FRAME_MARGIN = 5120  # bytes before and after each frame, where the sensor's header and footer are kept
