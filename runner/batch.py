@@ -16,7 +16,7 @@ from recording.errors import BadRecording
 from recording.formats import RecordingInfo, check
 from recording.job import Job
 from runner import machine, native, results, series, supervise, workers
-from runner.discover import Recording
+from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.recipe import RecipeChoice
@@ -203,7 +203,7 @@ def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()
         tuple(group),
         kind,
         batch.conditions.fingerprint(group, kind),
-        first.results + ("-series" if len(group) > 1 else ""),
+        first.results + (SERIES if len(group) > 1 else ""),
         tuple(warnings),
     )
 
