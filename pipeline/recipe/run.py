@@ -27,7 +27,7 @@ from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from recording.errors import BadRecording, Unusable
-from recording.isxd import check
+from recording.formats import check
 from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import short
