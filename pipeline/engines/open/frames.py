@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from pipeline.engines.protocol import Unusable
+from pipeline.engines.protocol import StepContext, Unusable
 from runner import isxd
 from runner.isxd import BadRecording, MovieLayout
 
@@ -314,13 +315,16 @@ def chunks(movie: Movie | Series, megabytes: float = 64) -> Iterator[tuple[int, 
     They depend on nothing but the field's size, so that what is computed from them does not either. Those of a series
     do not reach across parts.
     """
-    rows, columns = movie.shape
-    n = max(1, int(megabytes * 2**20) // (rows * columns * 4))
     first = 0
     for part in movie.parts:
-        end = first + part.n_frames
-        yield from ((start, min(start + n, end)) for start in range(first, end, n))
-        first = end
+        yield from ((first + start, first + stop) for start, stop in cuts(part.n_frames, movie.shape, megabytes))
+        first += part.n_frames
+
+
+def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> list[tuple[int, int]]:
+    """The same for a movie that is still to be made."""
+    n = max(1, int(megabytes * 2**20) // (shape[0] * shape[1] * 4))
+    return [(start, min(start + n, n_frames)) for start in range(0, n_frames, n)]
 
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
@@ -340,6 +344,31 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
         finally:
             for each in waiting:
                 each.cancel()
+
+
+def each_block(
+    blocks: Iterable[tuple[int, int]],
+    work: Callable[[int, int], Made],
+    context: StepContext,
+    span: tuple[float, float] = (0, 1),
+) -> Iterator[Made]:
+    """`work(start, stop)` for each block in order, on all cores that the step may use.
+
+    Reports progress on the way, from the first of `span` to the second. BLAS works on one thread meanwhile, as the
+    order in which it adds up, and so the last bit, depends on how many it has.
+    """
+    blocks, (low, high) = list(blocks), span
+    with threadpool_limits(1, "blas"):
+        results = in_order(lambda block: work(*block), blocks, context.threads)
+        for i, made in enumerate(results, 1):
+            yield made
+            context.progress(low + (high - low) * i / len(blocks))
+
+
+def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, float]:
+    """The span of progress that the i-th of n equal tasks takes."""
+    low, high = of
+    return low + (high - low) * i / n, low + (high - low) * (i + 1) / n
 
 
 def write_movie(
@@ -396,10 +425,10 @@ def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
     rounded = np.rint(frames)
-    np.nan_to_num(rounded, copy=False, nan=0, posinf=limits.max, neginf=limits.min)
-    return np.clip(rounded, limits.min, limits.max, out=rounded).astype(dtype)
+    np.fmax(rounded, 0, out=rounded)  # unlike maximum, it takes the number where the other is none
+    np.minimum(rounded, np.iinfo(dtype).max, out=rounded)
+    return rounded.astype(dtype)
 
 
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:
@@ -423,7 +452,7 @@ def _renamed_when_complete(path: Path) -> Iterator[Any]:
 
 
 class _Writer:
-    """A raw file whose `write` writes everything: the system writes at most 2 GiB at a time."""
+    """A raw file whose `write` writes everything: the system writes at most 2 GiB at once."""
 
     def __init__(self, file: Any) -> None:
         self.file = file
