@@ -3,9 +3,10 @@
 In this order, for each frame:
 
 1. Defective pixels become the median of their sound neighbours in the 3 x 3 around them. A pixel is defective if, in
-   the median of 15 frames spread over the recording, it differs from the median of the 5 x 5 around it by more than
-   10 robust standard deviations of such differences and by more than 5% of that median. Optics blur everything in the
-   tissue over several pixels of the sensor, so nothing in it looks like that.
+   the median of 15 frames spread over the recording, it is brighter than all but one of its eight neighbours, or darker
+   than all but one, by more than 10 robust standard deviations of a pixel about the median of its 3 x 3, and by more
+   than 10% of that median. Optics blur everything in the tissue over several pixels, so nothing in it looks like that;
+   "all but one" also finds two defective pixels side by side.
 2. The crop, in pixels of the input; `tlbr` includes both corners.
 3. Space: the mean of n x n bins that do not overlap; rows and columns that fill no bin are left out.
 4. Time: the mean of n adjacent frames, without overlap; frames at the end that fill no bin are left out. Only recorded
@@ -24,14 +25,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import median_filter
+from scipy.ndimage import median_filter, rank_filter
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.frames import Movie, Spacing, Timing
 from pipeline.engines.protocol import StepContext, Unusable
 
 DEVIATION = 10  # robust standard deviations
-RELATIVE_DEVIATION = 0.05
+RELATIVE_DEVIATION = 0.1
 MOST_DEFECTIVE = 0.01  # of the pixels; more than that is structure, not damage
 EARLY_S, SETTLED_S = 2.0, 5.0
 DIM = 0.8
@@ -200,10 +201,12 @@ def _defective_pixels(movie: Movie, context: StepContext) -> np.ndarray:
         return np.empty((0, 2), int)
     chosen = recorded[np.unique(np.linspace(0, len(recorded) - 1, 15).astype(int))]
     still = np.median([movie.read(i, i + 1)[0] for i in chosen], axis=0)
-    around = median_filter(still, 5, mode="mirror")
-    difference = np.abs(still - around)
-    spread = 1.4826 * np.median(difference)
-    defective = (difference > DEVIATION * spread) & (difference > RELATIVE_DEVIATION * np.abs(around))
+    around = median_filter(still, 3, mode="mirror")
+    spread = 1.4826 * np.median(np.abs(still - around))
+    margin = np.maximum(DEVIATION * spread, RELATIVE_DEVIATION * np.abs(around))
+    ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+    second_least, second_greatest = (rank_filter(still, rank, footprint=ring, mode="mirror") for rank in (1, -2))
+    defective = (still > second_greatest + margin) | (still < second_least - margin)
     if np.mean(defective) > MOST_DEFECTIVE:
         context.warn(f"{movie.path.name}: {defective.sum()} pixels look defective, too many to be: none was changed")
         return np.empty((0, 2), int)
