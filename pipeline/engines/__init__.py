@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pipeline.engines.isx_api import Idps, Public
+from pipeline.engines.open import Open
 from pipeline.engines.protocol import Engine
 
-ENGINES: tuple[Engine, ...] = (Idps(), Public())  # in the order in which "auto" asks them
+ENGINES: tuple[Engine, ...] = (Idps(), Public(), Open())  # in the order in which "auto" asks them
 AUTO = "auto"
 
 

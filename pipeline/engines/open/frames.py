@@ -1,8 +1,8 @@
 """Movies as streams of frames: what every step of the open engine reads and writes them with.
 
-An `.isxd` movie is its recorded frames, one after another, and a JSON footer (see runner/isxd.py). Frames are read and
-written a block at a time, so that a step needs the same memory for a minute as for an hour. Files are read, not mapped:
-a mapping of a long movie would exceed the address space that a worker may use.
+An `.isxd` movie is its recorded frames, one after another, and a JSON footer (recording/formats/isxd.py). Frames are
+read and written a block at a time, so that a step needs the same memory for a minute as for an hour. Files are read,
+not mapped: a mapping of a long movie would exceed the address space that a worker may use.
 
 What a movie carries besides its pixels goes on into every product: timing with its dropped, cropped and blank frames,
 spacing, and `extraProperties`, in which the acquisition software and IDPS keep what they know (`idps.pre_mc`,
@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from runner.isxd import BadRecording, MovieLayout
 from threadpoolctl import threadpool_limits
 
 from pipeline.engines.protocol import StepContext
-from recording.errors import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import BadRecording, Unusable
+from recording.formats import MovieLayout
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
@@ -198,7 +198,7 @@ class Movie:
 def open_movie(path: str | os.PathLike[str]) -> Iterator[Movie]:
     """Open a movie or an image (a movie of one frame). Raises BadRecording."""
     path = Path(path)
-    layout, footer = isxd.movie_layout(path), isxd.read_footer(path)
+    layout, footer = formats.movie_layout(path), formats.read_footer(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         timing = Timing.of(footer["timingInfo"], layout)

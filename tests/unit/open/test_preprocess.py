@@ -12,8 +12,8 @@ from scipy.ndimage import gaussian_filter
 from pipeline.engines.open import frames
 from pipeline.engines.open.preprocess import binned_timing, preprocess
 from pipeline.engines.protocol import StepContext
+from recording import formats
 from recording.errors import Unusable
-from runner import isxd
 from tests import recordings
 
 AS_IS = {"fix_defective_pixels": False, "trim_early_frames": False}
@@ -28,7 +28,7 @@ def seen(n: int) -> np.ndarray:
 def run(source: Path, context: StepContext, **parameters: Any) -> tuple[frames.Movie, np.ndarray]:
     target = source.with_name(f"{source.stem}-PP.isxd")
     preprocess([str(source)], [str(target)], context=context, **parameters)
-    assert isxd.check(target).kind == "movie"
+    assert formats.check(target).kind == "movie"
     with frames.open_movie(target) as movie:
         return movie, movie.read(0, movie.n_frames)
 

@@ -8,7 +8,7 @@ import isx
 import numpy as np
 import pytest
 
-from runner import isxd
+from recording import formats
 from tests import synthetic
 
 
@@ -61,7 +61,7 @@ def test_same_seed_same_recording(still: synthetic.Recording) -> None:
 def test_isx_opens_its_series(tmp_path: Path, still: synthetic.Recording) -> None:
     paths = synthetic.write(tmp_path, "made", still, n_parts=3)
     assert [path.name for path in paths] == ["made-part1.isxd", "made-part2.isxd", "made-part3.isxd"]
-    infos = [isxd.check(path) for path in paths]
+    infos = [formats.check(path) for path in paths]
     assert infos[0].end == infos[1].start
     assert [info.n_samples for info in infos] == [40, 40, 40]
     movie = isx.Movie.read(str(paths[1]))
