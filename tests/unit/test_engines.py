@@ -74,6 +74,7 @@ DFF = '[[step]]\nuse = "dff"\n'
         (DFF + 'engine = "toy"\n', "toy"),
         ('engine = "open"\n' + DFF + 'engine = "toy"\n', "toy"),  # a step's own choice counts
         ('[[step]]\nuse = "export_movie_to_tiff"\n', "public"),
+        ('engine = "open"\n[[step]]\nuse = "export_movie_to_tiff"\n', "public"),  # whoever computes
     ],
 )
 def test_the_engine_of_a_step(tmp_path: Path, toy: Toy, text: str, name: str) -> None:
@@ -98,6 +99,18 @@ def test_a_mistake_has_its_line(tmp_path: Path, toy: Toy, text: str, message: st
     (tmp_path / "steps.py").write_text("def f(inputs, outputs, context):\n    pass\n")
     recipe = read(write(tmp_path, text))
     assert any(each.startswith(f"{recipe.path}:{message}") for each in recipe.messages), recipe.messages
+
+
+def test_the_run_may_choose_for_recipes_that_do_not(tmp_path: Path, toy: Toy) -> None:
+    def chosen(text: str) -> Any:
+        return read(write(tmp_path, text), "toy").steps[0].engine
+
+    assert chosen(DFF) is toy
+    assert chosen('engine = "open"\n' + DFF).name == "open"
+    recipe = read(write(tmp_path, '[[step]]\nuse = "preprocess"\n'), "toy")
+    assert complaints(recipe) == [
+        f'{recipe.path}:3: the engine toy does not offer preprocess in this image: choose another, or "auto"'
+    ]
 
 
 def test_a_step_that_no_engine_offers_needs_a_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
