@@ -330,7 +330,7 @@ def _write_record(this: Run, job: Job, products: list[str]) -> None:
 
 
 def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:
-    """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed them."""
+    """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed it."""
     from base64 import b64encode
 
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
