@@ -1,3 +1,5 @@
+"""What an engine's steps are given, and how they refuse."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""The open engine: the steps of isx.algo from published methods, on NumPy, SciPy and scikit-learn."""
+"""The open engine: the steps of isx.algo, computed by this project's own code from published methods."""
