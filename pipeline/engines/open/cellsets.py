@@ -19,6 +19,7 @@ from typing import Any, Union
 
 import numpy as np
 
+from pipeline.engines.open.frames import Movie, with_idps
 from pipeline.engines.protocol import Unusable
 from runner import isxd
 
@@ -146,8 +147,8 @@ def write_cell_set(
     Parameters
     ----------
     paths : where to write, one a part; a file appears under its name when it is complete.
-    like : footers of the movies or cell sets that the cells come from, one a part (`runner.isxd.read_footer`): timing,
-        spacing and extra properties are carried on from there.
+    like : footers of the movies (`footer_like`) or cell sets (`Part.footer`) that the cells come from, one a part:
+        timing, spacing and extra properties are carried on from there.
     images : (cells, rows, columns), float32; walked through once a part.
     traces : (cells, samples of all parts); NaN is written where no sample is valid, as `isx` does.
     names : C0, C1, ..., padded with zeros to one length, unless given.
@@ -193,6 +194,15 @@ def write_like(paths: Paths, source: CellSet, **changes: Any) -> None:
         "statuses": source.statuses,
     }
     write_cell_set(paths, **{**given, **changes})
+
+
+def footer_like(movie: Movie, **idps: Any) -> dict[str, Any]:
+    """For `write_cell_set`: timing, spacing and extra properties of a movie that is open; `idps` adds to IDPS's own."""
+    return {
+        "timingInfo": movie.timing.as_json(),
+        "spacingInfo": movie.spacing.as_json(),
+        "extraProperties": with_idps(movie.extra, **idps) if idps else movie.extra or None,
+    }
 
 
 def edit_footer(path: Path, **fields: Any) -> None:
@@ -304,7 +314,7 @@ def _new_footer(
         "PairScores": [],
         "CentroidDistances": [],
         "cellMetrics": None,
-        "efocusValues": source.get("efocusValues") or [0],
+        "efocusValues": source.get("efocusValues") or [_idps(source).get("efocus") or 0],
         "extraProperties": extra or None,
         **fields,
     }
