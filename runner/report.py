@@ -17,6 +17,8 @@ from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
+# What thumbnails show, best first: of the results of a recipe, the cells.
+PICTURES = sorted({kind.picture for kind in KINDS.values()}, key=lambda ending: (-len(ending), ending))
 
 STYLE = """\
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d4d9de;--page:#fff;--card:#f6f8fa;--link:#0550ae;
@@ -175,7 +177,7 @@ def _card(row: Row, with_thumbnail: bool) -> str:
     name = row.path.rpartition("/")[2]
     target = f"{row.results}/"
     kind = KINDS.get(row.kind)
-    preview = next((product for product in row.products if kind and product.endswith(kind.picture)), "")
+    preview = next((product for ending in PICTURES for product in row.products if product.endswith(ending)), "")
     picture = ""
     if row.thumbnail and with_thumbnail:
         image = f'<img src="data:image/png;base64,{escape(row.thumbnail)}" alt="Preview of {_text(name)}">'
