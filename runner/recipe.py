@@ -39,12 +39,12 @@ class RecipeChoice:
         return self.is_inspect or kind in self.kinds
 
 
-def load(name: str, tick: Callable[[], None]) -> RecipeChoice:
+def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
     """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoApi."""
     if name == INSPECT:
         return RecipeChoice()
     path = locate(name)
-    facts = check(path, tick)
+    facts = check(path, tick, engine)
     return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds)
 
 
@@ -60,13 +60,13 @@ def locate(name: str) -> Path:
     return path
 
 
-def check(path: Path, tick: Callable[[], None] = lambda: None, command: Sequence[str] = CHECK) -> RecipeFacts:
+def check(path: Path, tick: Callable[[], None], engine: str = "auto", command: Sequence[str] = CHECK) -> RecipeFacts:
     """The checker's answer: JSON in its last line of standard output, or complaints on standard error.
 
     Raises BadRecipe, NoApi.
     """
     checker = subprocess.Popen(
-        [*command, str(path)],
+        [*command, str(path), engine],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -78,7 +78,7 @@ def check(path: Path, tick: Callable[[], None] = lambda: None, command: Sequence
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
     text = complaints.decode("utf-8", "replace").strip()
     if checker.returncode == NO_API:
-        raise NoApi(native.diagnosis(native.find_api(), text))
+        raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:
         raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
     try:
