@@ -21,7 +21,7 @@ import numpy as np
 
 from pipeline.engines.open.frames import Movie, with_idps
 from recording import formats
-from recording.errors import Unusable
+from recording.errors import BadRecording, Unusable
 
 STATUSES = ("accepted", "undecided", "rejected")  # by their number in the file
 FILE_VERSION = 5
@@ -264,7 +264,7 @@ def _checked_footer(path: Path) -> dict[str, Any]:
         if info.kind != "cell_set":
             raise Unusable(f"{path.name} is not a cell set but holds data of kind {info.kind}: give a cell set")
         return formats.read_footer(path)
-    except isxd.BadRecording as error:
+    except BadRecording as error:
         raise Unusable(f"{path.name} cannot be used: {error.reason}") from None
 
 
