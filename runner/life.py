@@ -92,11 +92,11 @@ def versions() -> str:
 
 def _only_check(request: Request, log: Log) -> Ending:
     """--check and --check-recipe: nothing is read or written but what is in the image."""
-    settings.understand(request, os.environ)
+    chosen = settings.understand(request, os.environ)
     signals = Signals()
     if request.action == "--check-recipe":
         path = recipe.locate(request.argument)
-        recipe.check(path, signals.check)
+        recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
     api = native.find_api()
     report_preflight(api, native.finish_probe(native.start_probe(api)), log)

@@ -122,6 +122,14 @@ OPTIONS = (
     ),
     Option("RECIPE", "NAME|FILE", "inspect", _text, "what to do with each recording: a shipped recipe or a TOML file"),
     Option(
+        "ENGINE",
+        "NAME",
+        "auto",
+        _text,
+        "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
+        changes_results=True,
+    ),
+    Option(
         "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
     ),
     Option("SHARD", "I/N", "", _text, "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),

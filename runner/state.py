@@ -69,7 +69,7 @@ class Conditions:
 
 def conditions(state: RunState) -> Conditions:
     """Raises BadRecipe, NoApi."""
-    chosen = recipe.load(state.settings.recipe, state.tick)
+    chosen = recipe.load(state.settings.recipe, state.settings.options.engine, state.tick)
     return Conditions(chosen, state.settings.options, software(state.api), code_digest(APP))
 
 
