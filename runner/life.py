@@ -96,7 +96,7 @@ def _only_check(request: Request, log: Log) -> Ending:
     signals = Signals()
     if request.action == "--check-recipe":
         path = recipe.locate(request.argument)
-        recipe.check(path, signals.check, chosen.options.engine)
+        recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
     api = native.find_api()
     report_preflight(api, native.finish_probe(native.start_probe(api)), log)

@@ -44,7 +44,7 @@ def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
     if name == INSPECT:
         return RecipeChoice()
     path = locate(name)
-    facts = check(path, tick, engine)
+    facts = check(path, engine, tick)
     return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds)
 
 
@@ -60,8 +60,12 @@ def locate(name: str) -> Path:
     return path
 
 
-def check(path: Path, tick: Callable[[], None], engine: str = "auto", command: Sequence[str] = CHECK) -> RecipeFacts:
+def check(
+    path: Path, engine: str, tick: Callable[[], None] = lambda: None, command: Sequence[str] = CHECK
+) -> RecipeFacts:
     """The checker's answer: JSON in its last line of standard output, or complaints on standard error.
+
+    `engine` carries out the steps of a recipe that does not say.
 
     Raises BadRecipe, NoApi.
     """
@@ -71,6 +75,7 @@ def check(path: Path, tick: Callable[[], None], engine: str = "auto", command: S
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=process.environment(os.environ),
+        cwd=APP,  # Python looks there first: never where the caller happens to be
     )
     try:
         output, complaints = native.finish(checker, CHECK_SECONDS, tick)

@@ -11,14 +11,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from recording.kinds import KINDS
+from recording.kinds import KINDS, PICTURES
 from runner.events import duration, printable
 from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
-# What thumbnails show, best first: of the results of a recipe, the cells.
-PICTURES = sorted({kind.picture for kind in KINDS.values()}, key=lambda ending: (-len(ending), ending))
 
 STYLE = """\
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d4d9de;--page:#fff;--card:#f6f8fa;--link:#0550ae;

@@ -126,7 +126,7 @@ OPTIONS = (
         "NAME",
         "auto",
         _text,
-        "who carries out the steps of a recipe that does not say: auto, idps, open",
+        "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
         changes_results=True,
     ),
     Option(

@@ -287,7 +287,7 @@ def checker(program: str) -> tuple[str, ...]:
 def test_a_recipe_whose_check_does_not_answer_cannot_be_used(program, message, monkeypatch):
     monkeypatch.setattr(recipe, "CHECK_SECONDS", 1)
     with pytest.raises(recipe.BadRecipe) as refused:
-        recipe.check(Path("/r.toml"), lambda: None, command=checker(program))
+        recipe.check(Path("/r.toml"), "auto", command=checker(program))
     assert message in str(refused.value)
 
 
@@ -296,7 +296,7 @@ def test_a_stop_ends_the_check_of_a_recipe(tmp_path):
         raise Stopped(signal.SIGTERM)
 
     with pytest.raises(Stopped):
-        recipe.check(Path("/r.toml"), stop, command=checker(f"echo $$ > {tmp_path}/pid; exec sleep 100"))
+        recipe.check(Path("/r.toml"), "auto", stop, command=checker(f"echo $$ > {tmp_path}/pid; exec sleep 100"))
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
 
 
