@@ -49,7 +49,7 @@ def library_problems(api: native.Api) -> list[str]:
     if api.library is None:
         return [native.diagnosis(api)]
     found = native.finish_probe(native.start_probe(api))
-    return [] if found["loaded"] else [native.diagnosis(api, str(found["error"]))]
+    return [native.diagnosis(api, found.error)] if found.error else []
 
 
 def permission_problems(api: native.Api) -> list[str]:
@@ -65,12 +65,11 @@ def run_state(pids: list[int] | None) -> tuple[str, list[str]]:
     beat = heartbeat.find(heartbeat.candidates() if pids is None else pids)
     if beat is None:
         return "none", []
-    age, within = beat["age"], beat["within"]
-    if age > within:
+    if beat.age > beat.within:
         return "hung", [
-            f"the run (pid {beat['pid']}) hangs: no sign of life for {age:.0f} s, expected every {within:.0f} s"
+            f"the run (pid {beat.pid}) hangs: no sign of life for {beat.age:.0f} s, expected every {beat.within:.0f} s"
         ]
-    return f"alive, last sign of life {max(0.0, age):.1f} s ago", []
+    return f"alive, last sign of life {max(0.0, beat.age):.1f} s ago", []
 
 
 def import_problems() -> list[str]:

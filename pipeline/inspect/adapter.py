@@ -4,33 +4,12 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-MODULE_OF_KIND = {
-    "movie": "movie",
-    "image": "image",
-    "cell_set": "cellset",
-    "event_set": "eventset",
-    "gpio": "gpio",
-    "imu": "gpio",
-    "behavior_movie": "behavior",
-    "nvision": "behavior",
-    "vessel_set": "vessels",
-}
-
-
-class Unusable(Exception):
-    """No results can be had; the message is one sentence that names the cause and the way out."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """What is made only on request."""
-
-    movie_tiff: bool = False
-    movie_mp4: bool = False
+from recording.job import Options
+from recording.kinds import KINDS
 
 
 @dataclass
@@ -67,7 +46,7 @@ class Summary:
 def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) -> Summary:
     """Write every result of one recording as `out/<stem>...`.
 
-    Raises recording.isxd.BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
+    Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
     the machine or this program.
     """
     from pipeline.inspect import metadata
@@ -78,9 +57,9 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
         warnings.append(message)
         context.warn(message)
 
-    module = importlib.import_module(f"pipeline.inspect.{MODULE_OF_KIND[kind]}")
+    module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
-    outcome = module.adapt(recording, stem, out, _with_warn(context, warn))
+    outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
@@ -92,7 +71,3 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
     metadata.write(out / f"{stem}.json", record)
     context.progress(1.0)
     return Summary(outcome.summary, outcome.thumbnail, (*results, f"{stem}.json"))
-
-
-def _with_warn(context: Context, warn: Callable[[str], None]) -> Context:
-    return Context(context.scratch, context.threads, context.options, context.provenance, context.progress, warn)

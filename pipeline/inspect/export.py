@@ -11,7 +11,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline.inspect import tiff
-from recording.isxd import BadRecording, MovieLayout
+from recording.errors import BadRecording
+from recording.formats import MovieLayout
 
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 

@@ -9,8 +9,10 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome, Unusable
-from recording import isxd
+from pipeline.inspect.adapter import Context, Outcome
+from recording import formats
+from recording.errors import Unusable
+from recording.kinds import KIND_OF_TYPE
 
 IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
     "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
@@ -22,9 +24,9 @@ IMU_SCALE = {  # the unit of a column, and what its stored values are divided by
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     stored = recording if recording.suffix.lower() == ".isxd" else _converted(recording, context.scratch)
     source = isx.GpioSet.read(str(stored))
-    footer = isxd.read_footer(stored)
+    footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
-    is_imu = isxd.KIND_OF_TYPE.get(footer.get("type")) == "imu"
+    is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
         columns = _imu_columns(channels)
@@ -55,7 +57,7 @@ def _converted(recording: Path, scratch: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="gpio-", dir=scratch))
     isx.export_gpio_to_isxd(str(recording), str(folder))
     for path in folder.iterdir():
-        isxd.check(path)
+        formats.check(path)
         return path
     raise Unusable("isx found no data in it")
 

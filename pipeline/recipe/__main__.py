@@ -1,6 +1,6 @@
 """Whether a recipe can be used in this image.
 
-    python -m pipeline.recipe --check FILE
+    python -m pipeline.recipe --check FILE [ENGINE]
 
 Prints every mistake as FILE:LINE: message and exits with 64, or prints what the recipe is, as one line of JSON, and
 exits with 0. The exit code is 69 if isx cannot be loaded.
@@ -8,34 +8,29 @@ exits with 0. The exit code is 69 if isx cannot be loaded.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.recipe.read import Recipe, complaints, read
+from recording.job import RecipeFacts
 
 OK, BAD_RECIPE, NO_ISX = 0, 64, 69
 
 
-def describe(recipe: Recipe) -> dict[str, Any]:
+def describe(recipe: Recipe) -> RecipeFacts:
     """What PID 1 needs to know of a recipe."""
-    return {
-        "group": recipe.group,
-        "kinds": list(recipe.kinds),
-        "sha256": recipe.sha256,
-        "steps": [step.name for step in recipe.steps],
-        "licensed": recipe.licensed,
-    }
+    steps = tuple(step.name for step in recipe.steps)
+    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed))
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2 or arguments[0] != "--check":
+    if len(arguments) not in (2, 3) or arguments[0] != "--check":
         _print(sys.stderr, __doc__.strip())
         return BAD_RECIPE
     try:
-        recipe = read(Path(arguments[1]))
+        recipe = read(Path(arguments[1]), *arguments[2:])
         found = complaints(recipe)
     except (ImportError, OSError) as error:
         _print(sys.stderr, f"isx cannot be loaded: {error}")
@@ -43,7 +38,7 @@ def main(arguments: list[str]) -> int:
     for message in found:
         _print(sys.stderr, message)
     if not found:
-        _print(sys.stdout, json.dumps(describe(recipe)))
+        _print(sys.stdout, describe(recipe).to_json().decode())
     return BAD_RECIPE if found else OK
 
 

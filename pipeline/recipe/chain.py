@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.recipe.read import INPUT, Problem, Step
-from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
-
-CELLS = 500  # assumed in a cell set where nothing tells
+from pipeline.recipe.model import INPUT, Problem, Step
+from pipeline.recipe.steps import FILE, Makes, Takes
+from recording.kinds import KINDS, Shape
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def plan(steps: Sequence[Step], kind: str) -> tuple[list[PlannedStep], list[Prob
         if not messages:
             _name_outputs(current, index, taken)
         else:  # as if it had worked, so that what follows is not reported as well
-            current.outputs = [(one, Stream(index, one.kind, label=one.label)) for one in step.algorithm.makes]
+            current.outputs = [(one, Stream(index, one.kind, label=one.label)) for one in step.contract.makes]
         planned.append(current)
         made: dict[str, list[Stream]] = {}
         for stream in current.made:
@@ -84,42 +83,58 @@ def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
 
 
 def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]) -> list[str]:
-    """Choose what a step reads; returns what is wrong."""
+    """Choose what a step reads: what `from` names, then the latest product of each kind that is still missing.
+
+    Returns what is wrong.
+    """
     step = current.step
     chosen, problems = _chosen(step, by_name)
-    slots: list[list[Stream]] = [[] for _ in step.algorithm.takes]
+    slots, not_taken = _sort_into_slots(chosen, step)
+    problems += not_taken
+    for slot, takes in zip(slots, step.contract.takes):
+        if slot or takes.optional or problems:
+            continue
+        newest, problem = _newest(step, takes, latest, by_name)
+        slot += newest
+        problems += [problem] if problem else []
+    current.inputs = [(takes, slot) for takes, slot in zip(step.contract.takes, slots) if slot]
+    return problems
+
+
+def _sort_into_slots(chosen: Sequence[Stream], step: Step) -> tuple[list[list[Stream]], list[str]]:
+    """What goes into each of the inputs that a step takes, and what is wrong."""
+    slots: list[list[Stream]] = [[] for _ in step.contract.takes]
     for stream in chosen:
         fits = (
             slot
-            for slot, takes in zip(slots, step.algorithm.takes)
+            for slot, takes in zip(slots, step.contract.takes)
             if stream.kind in takes.kinds and (takes.several or not slot)
         )
         next(fits, []).append(stream)
     used = {stream.step for slot in slots for stream in slot}
+    problems = []
     for stream in chosen:  # of a step that makes several kinds, one that is taken suffices
         if stream.step not in used:
             used.add(stream.step)
-            problems.append(f"from names {KIND_NAMES[stream.kind]} that {step.name} does not take")
-    for slot, takes in zip(slots, step.algorithm.takes):
-        if slot or takes.optional or problems:
-            continue
-        if sum(other.kinds == takes.kinds and not other.optional for other in step.algorithm.takes) > 1:
-            kind = KIND_NAMES[takes.kinds[0]].split(" ", 1)[1]
-            problems.append(f"{step.name} takes two {kind}s: name both with from = [..., ...]")
-            continue
-        found = [latest[kind] for kind in takes.kinds if kind in latest]
-        if not found:
-            what = " or ".join(KIND_NAMES[kind] for kind in takes.kinds)
-            problems.append(f"{step.name} needs {what}, and no earlier step makes one")
-            continue
-        newest = max(found, key=lambda streams: streams[0].step)
-        if len(newest) > 1 and not takes.several:
-            names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
-            problems.append(f"{step.name} takes one of several products: choose it with from = one of {names}")
-            continue
-        slot += newest
-    current.inputs = [(takes, slot) for takes, slot in zip(step.algorithm.takes, slots) if slot]
-    return problems
+            problems.append(f"from names {KINDS[stream.kind].a} that {step.name} does not take")
+    return slots, problems
+
+
+def _newest(
+    step: Step, takes: Takes, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]
+) -> tuple[list[Stream], str]:
+    """The latest product that an input takes, or why there is none that is beyond doubt."""
+    if sum(other.kinds == takes.kinds and not other.optional for other in step.contract.takes) > 1:
+        return [], f"{step.name} takes two {KINDS[takes.kinds[0]].name}s: name both with from = [..., ...]"
+    found = [latest[kind] for kind in takes.kinds if kind in latest]
+    if not found:
+        wanted = " or ".join(KINDS[kind].a for kind in takes.kinds)
+        return [], f"{step.name} needs {wanted}, and no earlier step makes one"
+    newest = max(found, key=lambda streams: streams[0].step)
+    if len(newest) > 1 and not takes.several:
+        names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
+        return [], f"{step.name} takes one of several products: choose it with from = one of {names}"
+    return newest, ""
 
 
 def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream], list[str]]:
@@ -137,7 +152,7 @@ def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream],
         elif name in by_name and not streams:
             problems.append(f"from names {name!r}, which makes nothing that a step can take")
         elif len({stream.kind for stream in streams}) < len(streams) and not any(
-            takes.several for takes in step.algorithm.takes
+            takes.several for takes in step.contract.takes
         ):
             names = ", ".join(f'"{name}.{stream.label}"' for stream in streams)
             problems.append(f"from names {name!r}, which makes several products: choose one of {names}")
@@ -155,12 +170,12 @@ def _name_outputs(current: PlannedStep, index: int, taken: set[str]) -> None:
     first = current.inputs[0][1]
     once = len(first) > 1 or first[0].once
     given = {takes.parameter for takes, _ in current.inputs}
-    for makes in step.algorithm.makes:
+    for makes in step.contract.makes:
         if makes.needs and makes.needs not in given:
             continue
         for value in step.values.get(makes.split_by, [0]) if makes.split_by else [None]:
             values = {**step.values, makes.split_by: value}
-            suffix = makes.suffix.format(**values) if step.use else makes.suffix
+            suffix = makes.suffix.format(**values)
             chain = _free(f"{first[0].chain}-{suffix}", makes.extension, taken)
             label = str(value) if makes.split_by else makes.label
             stream = Stream(index, makes.kind, chain, makes.extension, label, makes.once or once)
@@ -184,29 +199,17 @@ def _claimed(chain: str, extension: str) -> set[str]:
 # ---- how much room the products need
 
 
-@dataclass(frozen=True)
-class Shape:
-    """Of a recording."""
-
-    samples: int
-    pixels: int
-    cells: int = CELLS
-
-
 def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], keep: set[Stream]) -> int:
-    """Bytes that the steps in need of running (`wanted`: what they make) will take at the most at once.
-
-    Movies count as 4 bytes a pixel, whatever they are: dF/F and most filters make float32.
-    """
+    """The most bytes that the products of the steps still to run (`wanted`) will take at any one time."""
     shapes = {-1: recording}
     sizes: dict[Stream, int] = {}
     needed = peak = 0
     for index, each in enumerate(planned):
         before = shapes[each.read[0].step]
-        shapes[index] = after = _shape_after(each.step, before)
+        shapes[index] = after = each.step.contract.shape(each.step.values, before)
         for stream in each.made:
             if stream in wanted:
-                sizes[stream] = _bytes(stream.kind, after)
+                sizes[stream] = _bytes(stream, after)
                 needed += sizes[stream]
         peak = max(peak, needed)
         still_used = {stream for later in planned[index + 1 :] for stream in later.read}
@@ -215,22 +218,5 @@ def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], 
     return peak
 
 
-def _shape_after(step: Step, before: Shape) -> Shape:
-    values = step.values
-    if step.use == "preprocess":
-        time, space = values["temporal_downsample_factor"], values["spatial_downsample_factor"]
-        return Shape(-(-before.samples // time), -(-before.pixels // space**2), before.cells)
-    if step.use in ("pca_ica", "apply_rois"):
-        cells = values["num_ics"] if step.use == "pca_ica" else len(values["rois"])
-        return Shape(before.samples, before.pixels, cells)
-    if step.use in ("de_interleave", "de_interleave_dualcolor"):
-        return Shape(-(-before.samples // len(values.get("in_efocus_values", (1, 2)))), before.pixels, before.cells)
-    return before
-
-
-def _bytes(kind: str, shape: Shape) -> int:
-    if kind == "movie":
-        return 4 * shape.samples * shape.pixels
-    if kind in ("cell_set", "vessel_set"):
-        return 4 * shape.cells * (shape.pixels + shape.samples)
-    return 4 * shape.pixels + (1 << 20)
+def _bytes(stream: Stream, shape: Shape) -> int:
+    return (KINDS[stream.kind] if stream.kind in KINDS else KINDS["image"]).n_bytes(shape)

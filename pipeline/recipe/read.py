@@ -9,12 +9,20 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.steps import ALGORITHMS, FILE, KIND_NAMES, Algorithm, Makes, Rule, Takes
+from pipeline import engines
+from pipeline.engines import isx_api
+from pipeline.engines.python import PythonFile
+from pipeline.recipe.chain import plan
+from pipeline.recipe.lines import Lines, find_lines
+from pipeline.recipe.model import INPUT, Problem, Recipe, Step
+from pipeline.recipe.rules import Filters, Rule
+from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
+from recording.kinds import KINDS, MADE_KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,93 +30,29 @@ else:
     import tomli as tomllib
 
 FORMAT_VERSION = 1
-TOP_KEYS = ("version", "description", "group", "keep", "step")
-STEP_KEYS = ("use", "python", "name", "from")
+TOP_KEYS = ("version", "description", "group", "keep", "engine", "step")
+STEP_KEYS = ("use", "python", "name", "from", "engine")
 PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
-MADE_KINDS = ("movie", "image", "cell_set", "event_set", "vessel_set")
-INPUT = "input"  # `from = "input"` is the recording itself
 # What the inspect results of a product are called: a suffix of a step's own must differ.
-TAKEN_SUFFIXES = (
-    *("frames", "mean", "std", "max", "min", "preview", "intensity", "traces", "cells", "footprints", "cellmap"),
-    *("events", "rates", "raster", "gpio", "imu", "tracking", "vessels", "map", "series"),
-)
-NOT_LICENSED = (
+TAKEN_SUFFIXES = {"series"} | {
+    result.partition(".")[0].strip("-") for kind in KINDS.values() for result in kind.results
+}
+NOT_OFFERED = (
     "{path}: {these} the licensed algorithms of IDPS, which are not in this image. Build one that has them from your "
     "copy of the IDPS installer: make image INSTALLER=path/to/installer.sh ACCEPT_EULA=Y"
 )
 
 
-@dataclass(frozen=True)
-class Problem:
-    """A mistake in a recipe."""
-
-    line: int
-    message: str
-
-
-@dataclass(frozen=True)
-class Function:
-    """A step of the user's own."""
-
-    path: Path
-    name: str
-
-
-@dataclass
-class Step:
-    """One step, as the recipe has it and as the runner needs it."""
-
-    number: int  # from 1
-    line: int
-    name: str
-    algorithm: Algorithm
-    parameters: dict[str, Any] = field(default_factory=dict)  # as given; None for "none"
-    defaults: dict[str, Any] = field(default_factory=dict)
-    sources: tuple[str, ...] = ()  # `from`
-    use: str = ""
-    function: Function | None = None
-    lines: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def values(self) -> dict[str, Any]:
-        """Every parameter's value, given or not."""
-        return {**self.defaults, **self.parameters}
-
-    def line_of(self, key: str) -> int:
-        return self.lines.get(key, self.line)
-
-
-@dataclass
-class Recipe:
-    """A recipe that was read, with all that is wrong with it."""
-
-    path: Path
-    group: str = "file"
-    keep: str = "all"
-    steps: list[Step] = field(default_factory=list)
-    kinds: tuple[str, ...] = ()  # of the recordings that it takes
-    problems: list[Problem] = field(default_factory=list)
-    sha256: str = ""  # of the recipe and of every Python file that it names
-
-    @property
-    def licensed(self) -> list[str]:
-        """Names of the steps that need the licensed algorithms."""
-        return list(dict.fromkeys(step.use for step in self.steps if step.use and step.algorithm.licensed))
-
-    @property
-    def messages(self) -> list[str]:
-        """FILE:LINE: message, in order of lines."""
-        in_order = sorted(self.problems, key=lambda problem: problem.line)
-        return [f"{self.path}:{problem.line}: {problem.message}" for problem in in_order]
-
-
 # ---- reading
 
 
-def read(path: Path) -> Recipe:
-    """Read and check a recipe against the isx in the image; what is wrong is in its `problems`."""
-    recipe = Recipe(path)
+def read(path: Path, engine: str = engines.AUTO) -> Recipe:
+    """Read and check a recipe against what the image holds; what is wrong is in its `problems`.
+
+    `engine` is the choice for steps of which the recipe does not say who carries them out.
+    """
+    recipe = Recipe(path, engine=engine)
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
@@ -161,8 +105,21 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
             problem(key, f"{key} {wrong}")
         else:
             setattr(recipe, key, document.get(key, choices[0]))
+    recipe.engine = document.get("engine", recipe.engine)
+    if recipe.engine not in engines.names():
+        problem("engine", _not_an_engine(recipe.engine, "engine" if "engine" in document else "ENGINE"))
     if not isinstance(document.get("description", ""), str):
         problem("description", "description must be a text")
+
+
+@dataclass(frozen=True)
+class _Settable:
+    """What a step's function can be given."""
+
+    defaults: Mapping[str, tuple[Any, ...] | None]  # in a tuple; None for a parameter that is required
+    rules: Mapping[str, Rule | Filters]
+    files: frozenset[str] = frozenset()  # parameters that name files, which the runner sets
+    any_other: bool = False  # whether it takes any keyword
 
 
 class _Reader:
@@ -182,7 +139,7 @@ class _Reader:
         if not isinstance(table[has[0]], str):
             self.problem(has[0], f"{has[0]} must be a text")
             return None
-        step = self._isx_step(table) if has == ["use"] else self._python_step(table)
+        step = self._step_of_the_table(table) if has == ["use"] else self._python_step(table)
         if step is None:
             return None
         step.sources = self._sources(table.get("from", []))
@@ -200,87 +157,94 @@ class _Reader:
             return ()
         return tuple(names)
 
-    def _isx_step(self, table: dict[str, Any]) -> Step | None:
+    # ---- a step of the table
+
+    def _step_of_the_table(self, table: dict[str, Any]) -> Step | None:
         use = table["use"]
-        algorithm, function = ALGORITHMS.get(use), api_function(use)
-        usable = [name for name, each in ALGORITHMS.items() if not each.unusable and api_function(name)]
-        if algorithm is None or function is None:
-            if algorithm is not None:
-                why = "the isx in this image does not have it"
-            elif function is not None:
-                why = "isx has it, but a recipe cannot chain it; a step in Python can call it"
-            else:
-                why = "there is no such step" + did_you_mean(use, usable)
-            self.problem("use", f"unknown step {use!r}: {why}")
+        contract, function = STEPS.get(use), isx_api.function(use)
+        if contract is None or function is None:
+            self.problem("use", f"unknown step {use!r}: {_why_unknown(use, contract, function)}")
             return None
-        if algorithm.unusable:
-            self.problem("use", f"{use} cannot be a step: {algorithm.unusable}")
+        if contract.unusable:
+            self.problem("use", f"{use} cannot be a step: {contract.unusable}")
             return None
-        step = Step(self.number, self.line, use, algorithm, use=use, lines=self.lines)
+        step = Step(self.number, self.line, use, use, contract, lines=self.lines)
         signature = inspect.signature(function).parameters
         settable = {
             name: None if each.default is each.empty else (each.default,)
             for name, each in signature.items()
-            if name not in algorithm.set_by_runner
+            if name not in contract.set_by_runner
         }
-        self._parameters(step, table, settable, algorithm.rules, signature)
+        self._parameters(step, table, _Settable(settable, contract.rules, frozenset(signature) - set(settable)))
+        self._bind(step, table)
         return step
 
-    def _parameters(
-        self,
-        step: Step,
-        table: dict[str, Any],
-        settable: Mapping[str, tuple[Any, ...] | None],  # the default in a tuple, or None for a required one
-        rules: Mapping[str, Rule],
-        known: Mapping[str, object],
-        takes_any: bool = False,
-    ) -> None:
-        what = step.use or step.name
-        rejected = set()
-        reserved = STEP_KEYS if step.use else STEP_KEYS + PYTHON_KEYS
+    def _bind(self, step: Step, table: dict[str, Any]) -> None:
+        """Choose who carries the step out, and ask whether it honours what the recipe gives."""
+        step.wanted = wanted = table.get("engine", self.recipe.engine)
+        if wanted not in engines.names():
+            if "engine" in table:
+                self.problem("engine", _not_an_engine(wanted))
+            return
+        step.engine = engines.choose(step.function, wanted)
+        if step.engine is None:
+            if wanted != engines.AUTO:
+                self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
+            return
+        for key, value in step.parameters.items():
+            objection = step.engine.objection(step.function, key, value)
+            if objection:
+                self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
+
+    def _parameters(self, step: Step, table: dict[str, Any], settable: _Settable) -> None:
+        reserved = STEP_KEYS if step.engine is None else STEP_KEYS + PYTHON_KEYS
         given = {key: value for key, value in table.items() if key not in reserved}
+        rejected = set()
         for key, value in given.items():
-            if key in step.algorithm.fills:
-                self.problem(key, f"{key} is set by the runner, to {_FILLED[step.algorithm.fills[key]]}: remove it")
-            elif key in known and key not in settable:
-                self.problem(
-                    key, f"{key} names files, which the runner sets: remove it; from = ... chooses what a step reads"
-                )
-            elif key not in settable and not takes_any:
-                hint = did_you_mean(key, [*settable, *STEP_KEYS])
-                self.problem(key, f"{what} has no parameter {key!r}{hint}")
-            else:
-                default = settable.get(key)
-                rule = rules.get(key) or _rule_like(default[0] if default else None)
-                wrong = rule.problem(value) if rule else _not_plain(value)
-                if wrong:
-                    rejected.add(key)
-                    self.problem(key, f"{key} {wrong}")
-                else:
-                    step.parameters[key] = None if rule and rule.none and value == "none" else value
-        missing = [key for key, default in settable.items() if default is None and key not in given]
-        if missing:
-            self.problem("", f"{what} needs {' and '.join(missing)}")
-        step.defaults = {key: default[0] for key, default in settable.items() if default}
-        sound = {key: value for key, value in step.values.items() if key not in rejected}
-        for check in step.algorithm.checks:
-            wrong = check(sound)
+            misplaced = _misplaced(key, step, settable)
+            if misplaced:
+                self.problem(key, misplaced)
+                continue
+            default = settable.defaults.get(key)
+            rule = settable.rules.get(key) or _rule_like(default[0] if default else None)
+            wrong = rule.problem(value) if rule else _not_plain(value)
             if wrong:
-                self.problem(min((key for key in given if key in wrong), key=wrong.index, default=""), wrong)
+                rejected.add(key)
+                self.problem(key, f"{key} {wrong}")
+            else:
+                step.parameters[key] = None if rule and rule.none and value == "none" else value
+        missing = [key for key, default in settable.defaults.items() if default is None and key not in given]
+        if missing:
+            self.problem("", f"{step.name} needs {' and '.join(missing)}")
+        step.defaults = {key: default[0] for key, default in settable.defaults.items() if default}
+        sound = {key: value for key, value in step.values.items() if key not in rejected}
+        for wrong in filter(None, (check(sound) for check in step.contract.checks)):
+            self.problem(min((key for key in given if key in wrong), key=wrong.index, default=""), wrong)
+
+    # ---- a step of the user's own
 
     def _python_step(self, table: dict[str, Any]) -> Step | None:
         file, colon, name = table["python"].rpartition(":")
         if not colon or not file.endswith(".py") or not name.isidentifier():
             self.problem("python", f'python must be "file.py:function", not {table["python"]!r}')
             return None
-        function = Function(self.recipe.path.absolute().parent / file, name)
-        definition = self._definition(function)
+        if "engine" in table:
+            self.problem("engine", "a step in Python has no choice of engine: remove it")
+        source = PythonFile(self.recipe.path.absolute().parent / file)
+        definition = self._definition(source, name)
         takes, makes = self._python_kinds(table)
         if definition is None or not takes or not makes:
             return None
-        algorithm = Algorithm(takes, makes, licensed=False)
-        step = Step(self.number, self.line, name, algorithm, function=function, lines=self.lines)
-        arguments = definition.args
+        step = Step(self.number, self.line, name, name, Contract(takes, makes), source, lines=self.lines)
+        settable = self._python_settable(definition)
+        if settable:
+            self._parameters(step, table, settable)
+            step.defaults = {}  # the function has its own
+        return step if settable else None
+
+    def _python_settable(self, definition: ast.FunctionDef) -> _Settable | None:
+        """The parameters after (inputs, outputs, context)."""
+        name, arguments = definition.name, definition.args
         positional = [*arguments.posonlyargs, *arguments.args]
         if len(positional) < 3 and not arguments.vararg:
             self.problem(
@@ -290,38 +254,30 @@ class _Reader:
             )
             return None
         defaults: list[Any] = [*[None] * (len(positional) - len(arguments.defaults)), *arguments.defaults]
-        pairs = [
-            *zip(positional[3:], defaults[3:]),
-            *zip(arguments.kwonlyargs, arguments.kw_defaults),
-        ]
+        pairs = [*zip(positional[3:], defaults[3:]), *zip(arguments.kwonlyargs, arguments.kw_defaults)]
         settable = {argument.arg: None if default is None else (_literal(default),) for argument, default in pairs}
         for taken in sorted({*settable} & {*STEP_KEYS, *PYTHON_KEYS}):
             self.problem("python", f"{name} has a parameter {taken!r}, which is a key of every step: rename it")
             return None
-        self._parameters(step, table, settable, {}, settable, takes_any=arguments.kwarg is not None)
-        step.defaults = {}  # the function has its own
-        return step
+        return _Settable(settable, {}, any_other=arguments.kwarg is not None)
 
-    def _definition(self, function: Function) -> ast.FunctionDef | None:
-        """Found without running the file."""
+    def _definition(self, source: PythonFile, name: str) -> ast.FunctionDef | None:
         try:
-            tree = ast.parse(function.path.read_bytes(), str(function.path))
+            functions = source.definitions()
         except OSError as error:
-            self.problem("python", f"{function.path} cannot be read: {error.strerror}")
+            self.problem("python", f"{source.path} cannot be read: {error.strerror}")
             return None
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None)
             where = f", line {line}" if line else ""
-            self.problem("python", f"{function.path}{where} is not valid Python: {getattr(error, 'msg', error)}")
+            self.problem("python", f"{source.path}{where} is not valid Python: {getattr(error, 'msg', error)}")
             return None
-        functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        if function.name not in functions:
-            hint = did_you_mean(function.name, list(functions))
-            self.problem("python", f"{function.path} has no function {function.name!r}{hint}")
-        return functions.get(function.name)
+        if name not in functions:
+            self.problem("python", f"{source.path} has no function {name!r}{did_you_mean(name, list(functions))}")
+        return functions.get(name)
 
     def _python_kinds(self, table: dict[str, Any]) -> tuple[tuple[Takes, ...], tuple[Makes, ...]]:
-        kinds = tuple(kind for kind in KIND_NAMES if kind != FILE)
+        kinds = tuple(KINDS)
         takes = self._list_of("takes", table.get("takes", "movie"), lambda kind: kind in kinds, kinds)
         makes = self._list_of(
             "makes",
@@ -344,8 +300,10 @@ class _Reader:
         return (
             tuple(Takes(f"{kind} {number}", (kind,)) for number, kind in enumerate(takes, 1)),
             tuple(
-                Makes("outputs", kind if kind in MADE_KINDS else FILE, suffix, ".isxd" if kind in MADE_KINDS else kind)
-                for kind, suffix in zip(makes, suffixes)
+                Makes(
+                    f"output {number}", *((kind, suffix) if kind in MADE_KINDS else (FILE, suffix, kind)), required=True
+                )
+                for number, (kind, suffix) in enumerate(zip(makes, suffixes), 1)
             ),
         )
 
@@ -359,6 +317,35 @@ class _Reader:
 
 
 _FILLED = {"scratch": "a private temporary folder", "threads": "the cores that the worker may use"}
+
+
+def _why_unknown(use: str, contract: Contract | None, function: object) -> str:
+    if contract is not None:
+        return "the isx in this image does not have it"
+    if function is not None:
+        return "isx has it, but a recipe cannot chain it; a step in Python can call it"
+    usable = [name for name, each in STEPS.items() if not each.unusable and isx_api.function(name)]
+    return "there is no such step" + did_you_mean(use, usable)
+
+
+def _not_an_engine(wanted: object, key: str = "engine") -> str:
+    hint = did_you_mean(wanted, engines.names()) if isinstance(wanted, str) else ""
+    return f"{key} must be one of {', '.join(map(repr, engines.names()))}, not {wanted!r}{hint}"
+
+
+def _not_offered(step: Step, wanted: str) -> str:
+    return f'the engine {wanted} does not offer {step.function} in this image: choose another, or "{engines.AUTO}"'
+
+
+def _misplaced(key: str, step: Step, settable: _Settable) -> str:
+    """Why a recipe must not give this parameter at all, or ""."""
+    if key in step.contract.fills:
+        return f"{key} is set by the runner, to {_FILLED[step.contract.fills[key]]}: remove it"
+    if key in settable.files:
+        return f"{key} names files, which the runner sets: remove it; from = ... chooses what a step reads"
+    if key not in settable.defaults and not settable.any_other:
+        return f"{step.name} has no parameter {key!r}{did_you_mean(key, [*settable.defaults, *STEP_KEYS])}"
+    return ""
 
 
 def _rule_like(default: object) -> Rule | None:
@@ -409,9 +396,7 @@ def _check_names(recipe: Recipe) -> None:
 
 def _check_chain(recipe: Recipe) -> None:
     """Find the kinds of recording for which every step finds what it takes."""
-    from pipeline.recipe.chain import plan
-
-    starts = next((takes.kinds for takes in recipe.steps[0].algorithm.takes), ("movie",))
+    starts = next((takes.kinds for takes in recipe.steps[0].contract.takes), ("movie",))
     attempts = {kind: plan(recipe.steps, kind)[1] for kind in starts}
     recipe.kinds = tuple(kind for kind, problems in attempts.items() if not problems)
     if not recipe.kinds:
@@ -421,19 +406,8 @@ def _check_chain(recipe: Recipe) -> None:
 def _digest(recipe: Recipe, content: bytes) -> str:
     digest = hashlib.sha256(content)
     for step in recipe.steps:
-        if step.function:
-            digest.update(source_digest(step.function.path).encode())
-    return digest.hexdigest()
-
-
-def source_digest(path: Path) -> str:
-    """Of a Python file and of those beside it, which it may import."""
-    digest = hashlib.sha256()
-    for source in sorted({path, *path.parent.glob("*.py")}):
-        try:
-            digest.update(f"{source.name}\0{hashlib.sha256(source.read_bytes()).hexdigest()}\0".encode())
-        except OSError:
-            continue
+        if isinstance(step.engine, PythonFile):
+            digest.update(step.engine.digest().encode())
     return digest.hexdigest()
 
 
@@ -442,103 +416,10 @@ def did_you_mean(word: str, words: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-# ---- the API
-
-
-def api_function(name: str) -> Callable[..., Any] | None:
-    """A function of the isx in the image; the licensed ones can be looked at, if not called, in the public one too."""
-    import isx
-    import isx.algo
-
-    function = getattr(isx.algo, name, None)
-    if not inspect.isfunction(function) or function.__module__ != "isx.algo":
-        function = getattr(isx, name, None)
-    return function if inspect.isfunction(function) and not name.startswith("_") else None
-
-
-def has_algorithms() -> bool:
-    """Whether the licensed algorithms are in the image."""
-    import isx._internal
-
-    return bool(isx._internal.is_with_algos)
-
-
-# ---- where things stand in the file
-
-
-@dataclass
-class Lines:
-    """Lines of the top-level keys, and of each [[step]] and its keys."""
-
-    top: dict[str, int] = field(default_factory=dict)
-    steps: list[tuple[int, dict[str, int]]] = field(default_factory=list)
-
-
-_TOKEN = re.compile(
-    r'''
-    (?P<comment> \#[^\n]* )
-  | (?P<string> """ (?: \\. | [^\\] )*? "{3,5} (?!") | \'\'\' .*? \'{3,5} (?!\')
-              | " (?: \\. | [^"\\\n] )* " | \' [^\'\n]* \' )
-  | (?P<mark> [][{}=\n] )
-  | (?P<bare> [^][{}=\n\s\#"\']+ )
-  | (?P<space> [ \t\r]+ )
-    ''',
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def find_lines(text: str) -> Lines:
-    """Lines of the keys in a valid TOML document: Python's parser does not tell.
-
-    A statement ends where a line ends outside of strings and brackets.
-    """
-    lines = Lines()
-    keys = lines.top
-    statement: list[str] = []
-    line = first = 1
-    depth = 0
-    for match in [*_TOKEN.finditer(text), None]:
-        token = match[0] if match else "\n"
-        if match and match.lastgroup in ("comment", "space"):
-            continue
-        if token == "\n" and depth == 0:
-            keys = _note_statement(statement, first, keys, lines)
-            statement = []
-        elif token != "\n":
-            first = first if statement else line
-            statement.append(token)
-            is_mark = match is not None and match.lastgroup == "mark"
-            depth += (token in "[{") - (token in "]}") if is_mark else 0
-        line += token.count("\n")
-    return lines
-
-
-def _note_statement(statement: list[str], line: int, keys: dict[str, int], lines: Lines) -> dict[str, int]:
-    """Note one key or one table; returns where the keys that follow belong."""
-    if not statement:
-        return keys
-    if statement[0] != "[":
-        keys.setdefault(_unquoted("".join(statement[: statement.index("=")])).partition(".")[0], line)
-        return keys
-    name = _unquoted("".join(statement).strip("[]"))
-    if name == "step" and statement[1] == "[":
-        lines.steps.append((line, {}))
-        return lines.steps[-1][1]
-    if name.startswith("step.") and lines.steps:  # a table inside a step: one parameter
-        lines.steps[-1][1].setdefault(name.partition(".")[2], line)
-    else:
-        lines.top.setdefault(name.partition(".")[0], line)
-    return {}
-
-
-def _unquoted(key: str) -> str:
-    return key.replace('"', "").replace("'", "")
-
-
 def complaints(recipe: Recipe) -> list[str]:
     """Why a recipe cannot be used in this image; empty if it can."""
     found = list(recipe.messages)
-    if recipe.licensed and not has_algorithms():
+    if recipe.licensed:
         these = f"the steps {', '.join(recipe.licensed)} need" if len(recipe.licensed) > 1 else ""
-        found.append(NOT_LICENSED.format(path=recipe.path, these=these or f"the step {recipe.licensed[0]} needs"))
+        found.append(NOT_OFFERED.format(path=recipe.path, these=these or f"the step {recipe.licensed[0]} needs"))
     return found

@@ -7,154 +7,36 @@ its function and parameters, its inputs, or the software. What the index does no
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import importlib.util
-import inspect
 import json
-import math
 import os
 import shutil
-import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pipeline.engines.protocol import Engine, StepContext
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, Unusable, adapt
-from pipeline.recipe.chain import PlannedStep, Shape, Stream, kept, plan, room
-from pipeline.recipe.read import Recipe, Step, api_function, complaints, has_algorithms, read, source_digest
-from pipeline.recipe.steps import FILE, KIND_NAMES, Makes, Takes
-from recording.isxd import BadRecording, check
+from pipeline.inspect.adapter import Context, Summary, adapt
+from pipeline.recipe.call import call_step, files_of
+from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
+from pipeline.recipe.model import Recipe, Step
+from pipeline.recipe.read import complaints, read
+from pipeline.recipe.steps import FILE
+from pipeline.recipe.store import Entry, Store, stamp
+from recording.errors import BadRecording, Unusable
+from recording.formats import check
+from recording.job import Job, Result
+from recording.kinds import KINDS, Shape
 from recording.names import short
 
-INDEX = ".steps.json"
+COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
 WORK = ".work"  # what a step writes lies here until it is whole
-RULES = 1  # counted up when the runner comes to call a function in another way
+RULES = 2  # counted up when the runner comes to call a function in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
 SPARE = 1.05  # for the inspect results of the products
-
-
-@dataclass(frozen=True)
-class StepContext:
-    """What a step in Python is given besides its files."""
-
-    scratch: Path  # a folder for temporary files, emptied afterwards
-    threads: int  # how many cores it may use
-    warn: Callable[[str], None]  # takes a sentence for the report
-    progress: Callable[[float], None]  # takes the fraction done, 0 to 1
-
-
-@dataclass
-class Entry:
-    """A finished step, as the index and the results' JSON have it."""
-
-    step: str
-    fingerprint: str
-    function: str
-    parameters: dict[str, Any]
-    inputs: dict[str, list[str]]  # file names, by parameter or kind
-    products: dict[str, list[int]]  # by file name: size in bytes and time stamp in ns
-    extras: list[str] = field(default_factory=list)  # those of the products that only the function knew of
-    seconds: float = 0.0
-    software: dict[str, Any] = field(default_factory=dict)
-
-
-# ---- what is finished already
-
-
-class Store:
-    """Finished steps: in the staging folder, and in the results of an earlier run."""
-
-    def __init__(self, staging: Path, published: Path | None) -> None:
-        self.staging, self.published = staging, published
-        self.entries = {entry.fingerprint: entry for entry in [*self._earlier(), *_entries(staging / INDEX)]}
-
-    def _earlier(self) -> Iterator[Entry]:
-        if self.published:
-            yield from _entries(self.published / f"{self.published.name}.json")
-
-    def tidy(self, wanted: set[str]) -> None:
-        """Remove from staging what no step of the present recipe vouches for."""
-        self.entries = {key: entry for key, entry in self.entries.items() if key in wanted}
-        vouched = {name for entry in self.entries.values() for name in entry.products}
-        for path in list(self.staging.iterdir()):
-            if path.name not in vouched | {INDEX}:
-                _remove(path)
-        self._write()
-
-    def find(self, entry: Entry, name: str) -> Path | None:
-        """A product, if it is as it was when its step had finished."""
-        for folder in (self.staging, self.published):
-            if folder and name in entry.products and _stamp(folder / name) == entry.products[name]:
-                return folder / name
-        return None
-
-    def add(self, entry: Entry, work: Path) -> None:
-        """Take over what a step has written to `work`, whole or not at all."""
-        files = sorted(path for path in work.iterdir() if path.is_file())
-        for path in files:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        entry.products = {path.name: _stamp(path) or [] for path in files}
-        names = set(entry.products)
-        self.entries = {key: other for key, other in self.entries.items() if not names & set(other.products)}
-        self._write()
-        for path in files:
-            path.replace(self.staging / path.name)
-        self.entries[entry.fingerprint] = entry
-        self._write()
-
-    def drop(self, names: Sequence[str]) -> None:
-        """Products that no step needs any more; what was published is left to the supervisor."""
-        for name in names:
-            with contextlib.suppress(FileNotFoundError):
-                (self.staging / name).unlink()
-
-    def gather(self, names: Sequence[str]) -> None:
-        """Bring products of an earlier run back to staging, to be published with the new ones."""
-        outside = [name for name in names if not (self.staging / name).exists()]
-        if outside and self.published:
-            with contextlib.suppress(FileNotFoundError):  # the results are not whole without what follows
-                (self.published / f"{self.published.name}.json").unlink()
-            for name in outside:
-                (self.published / name).replace(self.staging / name)
-
-    def _write(self) -> None:
-        temporary = self.staging / f"{INDEX}.tmp"
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump([asdict(entry) for entry in self.entries.values()], file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.staging / INDEX)
-
-
-def _entries(path: Path) -> Iterator[Entry]:
-    try:
-        content = json.loads(path.read_bytes())
-        for each in content if isinstance(content, list) else content.get("steps", []):
-            yield Entry(**each)
-    except (OSError, ValueError, TypeError, AttributeError):  # missing, or of another kind
-        return
-
-
-def _stamp(path: Path) -> list[int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
 
 
 # ---- the run
@@ -188,18 +70,17 @@ class Run:
         return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
 
 
-def run(job: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Do a job; returns the fields of the event `result`. Raises Unusable, BadRecording."""
-    recipe = read(Path(job["recipe"]))
+def run(job: Job, context: Context) -> Result:
+    """Do a job. Raises Unusable, BadRecording."""
+    recipe = read(Path(job.recipe), job.options.engine)
     found = complaints(recipe)
     if found:
         raise Unusable("; ".join(found))
-    inputs, staging = [Path(path) for path in job["inputs"]], Path(job["staging"])
-    if job["kind"] not in recipe.kinds:
-        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job['kind']}")
-    planned, _ = plan(recipe.steps, job["kind"])
-    store = Store(staging, Path(job["results"]) if job.get("results") else None)
-    this = Run(recipe, planned, kept(planned, recipe.keep), inputs, job["stem"], store, context)
+    if job.kind not in recipe.kinds:
+        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
+    planned, _ = plan(recipe.steps, job.kind)
+    store = Store(job.staging, job.results)
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context)
     _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -221,13 +102,13 @@ def _check_names(this: Run) -> None:
 
 def _fingerprints(this: Run) -> list[str]:
     """One for each step: equal only if its products would be."""
-    recording = [[path.name, *(_stamp(path) or [])] for path in this.inputs]
+    recording = [[path.name, *(stamp(path) or [])] for path in this.inputs]
     found: list[str] = []
     for each in this.planned:
         content = {
             "rules": RULES,
-            "function": source_digest(each.step.function.path) if each.step.function else "",
-            "name": each.step.function.name if each.step.function else each.step.use,
+            "engine": _engine(each.step).name,
+            "function": each.step.function,
             "parameters": each.step.parameters,
             "inputs": [
                 [takes.parameter, stream.label, recording if stream.step < 0 else found[stream.step]]
@@ -243,11 +124,13 @@ def _fingerprints(this: Run) -> list[str]:
 
 def _software(step: Step, context: Context) -> dict[str, Any]:
     """What a step's products depend on besides its inputs."""
-    software = {name: text for name, text in context.provenance.get("software", {}).items() if name.startswith("isx")}
-    software["algorithms"] = has_algorithms()
-    if step.function:
-        software |= {"python": metadata.software()["python"], "numpy": version("numpy"), "scipy": version("scipy")}
-    return software
+    return _engine(step).versions(step.function, context.provenance.get("software", {}))
+
+
+def _engine(step: Step) -> Engine:
+    """A recipe that can be used has one for each step."""
+    assert step.engine is not None
+    return step.engine
 
 
 def _unfinished(this: Run) -> set[int]:
@@ -312,22 +195,19 @@ def _part_of_progress(progress: Callable[[float], None], number: int, total: int
 
 def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     each = this.planned[index]
-    step = each.step
+    step, engine = each.step, _engine(each.step)
     work, scratch = this.store.staging / WORK, this.context.scratch / f"step-{step.number}"
     for folder in (work, scratch):
         folder.mkdir(parents=True)
     label = f"step {step.number} ({step.name})"
-    print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the recording's log
+    print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
-    arguments = {
+    read = {
         takes.parameter: [path for stream in streams for path in this.paths(stream)] for takes, streams in each.inputs
     }
     context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
     try:
-        if step.function:
-            _call_python(this, each, arguments, work, context)
-        else:
-            _call_isx(this, each, arguments, work, context)
+        call_step(each, files_of(each, read, this.names, work), context)
         _replace_links(work)
         _check_products(this, each, work)
     except BadRecording as error:
@@ -344,9 +224,10 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     entry = Entry(
         step.name,
         this.fingerprints[index],
-        f"{step.function.path.name}:{step.function.name}" if step.function else step.use,
+        engine.name,
+        step.function,
         step.parameters,
-        {parameter: [path.name for path in paths] for parameter, paths in arguments.items()},
+        {parameter: [path.name for path in paths] for parameter, paths in read.items()},
         {},
         extras=sorted(path.name for path in work.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
@@ -355,115 +236,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     this.store.add(entry, work)
     shutil.rmtree(work)
     shutil.rmtree(scratch)
-    print(f"{label} took {entry.seconds} s", flush=True)  # noqa: T201
-
-
-def _call_python(
-    this: Run, each: PlannedStep, arguments: dict[str, list[Path]], work: Path, context: StepContext
-) -> None:
-    function = each.step.function
-    assert function is not None
-    inputs = [path for paths in arguments.values() for path in paths]
-    outputs = [work / name for stream in each.made for name in this.names(stream)]
-    _load(function.path, function.name)(inputs, outputs, context, **each.step.parameters)
-
-
-def _load(path: Path, name: str) -> Callable[..., None]:
-    """A function of a file that is not part of a package; what lies beside the file can be imported by it."""
-    spec = importlib.util.spec_from_file_location(f"recipe_step_{path.stem}", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    sys.path.insert(0, str(path.parent))
-    spec.loader.exec_module(module)
-    return getattr(module, name)
-
-
-def _call_isx(this: Run, each: PlannedStep, arguments: dict[str, list[Path]], work: Path, context: StepContext) -> None:
-    step, algorithm = each.step, each.step.algorithm
-    function = api_function(step.use)
-    assert function is not None
-    known = inspect.signature(function).parameters
-    outputs = _outputs(this, each)
-    n_calls = len(next(iter(arguments.values()))) if algorithm.each else 1
-    for part in range(n_calls):
-        chosen: dict[str, Any] = {**step.parameters}
-        for takes, _ in each.inputs:
-            chosen[takes.parameter] = _input_value(takes, arguments[takes.parameter], part)
-        folders = {}
-        returned = None
-        for makes, names in outputs:
-            if makes.folder:
-                folders[names[part]] = chosen[makes.parameter] = str(context.scratch / f"folder-{len(folders)}")
-                Path(chosen[makes.parameter]).mkdir(exist_ok=True)
-            elif makes.parameter is None:
-                returned = names[part if algorithm.each else 0]
-            elif makes.parameter != algorithm.edits:
-                chosen[makes.parameter] = _output_value(
-                    makes, [str(work / name) for name in names], part, algorithm.each
-                )
-        if algorithm.edits:
-            chosen[algorithm.edits] = _copies(chosen[algorithm.edits], outputs, algorithm.edits, work, context.scratch)
-        fills = {"scratch": str(context.scratch), "threads": context.threads}
-        chosen |= {parameter: fills[what] for parameter, what in algorithm.fills.items()}
-        result = function(**{name: value for name, value in chosen.items() if name in known})
-        if step.use == "pca_ica" and result is False:
-            context.warn("PCA-ICA did not converge: raise max_iterations, or lower num_ics")
-        if returned:
-            (work / returned).write_text(json.dumps(_plain(result), indent=2) + "\n", encoding="utf-8")
-        for prefix, folder in folders.items():
-            _collect(Path(folder), work, prefix)
-        context.progress((part + 1) / n_calls)
-
-
-def _outputs(this: Run, each: PlannedStep) -> list[tuple[Makes, list[str]]]:
-    """Names of the files for each output; those that are split by a parameter alternate, part by part."""
-    grouped: dict[int, tuple[Makes, list[list[str]]]] = {}
-    for makes, stream in each.outputs:
-        grouped.setdefault(id(makes), (makes, []))[1].append(this.names(stream))
-    return [(makes, [name for part in zip(*names) for name in part]) for makes, names in grouped.values()]
-
-
-def _input_value(takes: Takes, paths: list[Path], part: int) -> str | list[str]:
-    if takes.files == "list":
-        return [str(path) for path in paths]
-    return str(paths[part if takes.files == "each" else 0])
-
-
-def _output_value(makes: Makes, paths: list[str], part: int, one_by_one: bool) -> str | list[str]:
-    if one_by_one:
-        return paths[part]
-    return paths[0] if makes.once else paths
-
-
-def _copies(
-    originals: list[str], outputs: Sequence[tuple[Makes, list[str]]], parameter: str, work: Path, scratch: Path
-) -> list[str]:
-    """What a function changes in place is a copy: a product, or only for the function."""
-    names = next((names for makes, names in outputs if makes.parameter == parameter), None)
-    copies = [work / name for name in names] if names else [scratch / Path(path).name for path in originals]
-    for original, copy in zip(originals, copies):
-        shutil.copyfile(original, copy)
-    return [str(copy) for copy in copies]
-
-
-def _collect(folder: Path, work: Path, prefix: str) -> None:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = "-".join(path.relative_to(folder).parts)
-        shutil.move(str(path), work / f"{prefix}-{name}")
-
-
-def _plain(value: Any) -> Any:
-    """What a function returned, as JSON can hold it."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if hasattr(value, "tolist"):  # NumPy's
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
 
 
 def _replace_links(work: Path) -> None:
@@ -477,18 +250,16 @@ def _replace_links(work: Path) -> None:
 def _check_products(this: Run, each: PlannedStep, work: Path) -> None:
     """A step that went wrong without saying so is found here, not by the next one."""
     for makes, stream in each.outputs:
-        if makes.kind == FILE:
+        if makes.kind == FILE and not makes.required:
             continue
         for name in this.names(stream):
             if not (work / name).is_file():
                 raise Unusable(f"it ended without an error, but wrote no {name}")
+            if makes.kind == FILE:
+                continue
             kind = check(work / name).kind
             if kind != makes.kind and not (makes.kind == "image" and kind == "movie"):
-                raise Unusable(f"it should write {KIND_NAMES[makes.kind]}, but {name} is {KIND_NAMES[kind]}")
-    if each.step.function:
-        missing = [name for stream in each.made for name in this.names(stream) if not (work / name).is_file()]
-        if missing:
-            raise Unusable(f"it ended without an error, but wrote no {missing[0]}")
+                raise Unusable(f"it should write {KINDS[makes.kind].a}, but {name} is {KINDS[kind].a}")
 
 
 def _why(error: BaseException, step: Step) -> str:
@@ -498,18 +269,14 @@ def _why(error: BaseException, step: Step) -> str:
         return text.splitlines()[-1]
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    reason = f"{type(error).__name__}: {text}"
-    if step.function:
-        frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(step.function.path)]
-        reason += f" ({step.function.path.name}, line {lines[-1]})" if lines else ""
-    return reason
+    place = _engine(step).source_line(step.function, error)
+    return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
 
 
 # ---- results
 
 
-def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) -> dict[str, Any]:
+def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     """Inspect every product that stays, and write what says that all is there."""
     staging, context = this.store.staging, this.context
     keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
@@ -541,14 +308,14 @@ def _results(this: Run, job: dict[str, Any], progress: Callable[[float], None]) 
         summaries.append((kind, summary))
     products = sorted({*names, *found})
     _write_record(this, job, products)
-    return _result(summaries, [*products, f"{this.stem}.json"], f"recipe {this.recipe.path.stem}")
+    return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
 
 
-def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
+def _write_record(this: Run, job: Job, products: list[str]) -> None:
     record = {
         "schema_version": metadata.SCHEMA_VERSION,
-        "kind": job["kind"],
-        "inputs": [metadata.common(path, job["kind"])["input"] for path in this.inputs],
+        "kind": job.kind,
+        "inputs": [metadata.common(path, job.kind)["input"] for path in this.inputs],
         "recipe": {
             "name": this.recipe.path.stem,
             "sha256": this.recipe.sha256,
@@ -562,11 +329,13 @@ def _write_record(this: Run, job: dict[str, Any], products: list[str]) -> None:
     metadata.write(this.store.staging / f"{this.stem}.json", record)
 
 
-def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> dict[str, Any]:
-    """The cells are what a lab looks for; else the last product speaks for all."""
+def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:
+    """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed it."""
     from base64 import b64encode
 
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
-    text = f"{title}: {spoken[-1].text}" if spoken else title
+    said = [f"recipe {recipe.path.stem}", *(summary.text for summary in spoken[-1:])]
+    computed_by = dict.fromkeys(_engine(step).title for step in recipe.steps if _engine(step).name in COMPUTING)
+    text = "; ".join([": ".join(said), *computed_by])
     thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
-    return {"summary": text, "thumbnail": thumbnail, "products": products}
+    return Result(tuple(products), text, thumbnail)

@@ -150,8 +150,8 @@ def test_a_long_step_that_was_announced_is_no_hang():
     heart = heartbeat.Heart()
     heart.beat(within=1000)
     found = heartbeat.find([os.getpid()])
-    assert found["within"] == 1000
-    assert found["age"] < 100
+    assert found.within == 1000
+    assert found.age < 100
 
 
 def test_another_command_needs_no_heartbeat(image):

@@ -14,10 +14,13 @@ from pathlib import Path
 import isx.algo
 import pytest
 
-from pipeline.recipe import read as recipes
-from pipeline.recipe.chain import Shape, kept, plan, room
-from pipeline.recipe.read import find_lines, read
-from pipeline.recipe.steps import ALGORITHMS, KIND_NAMES, markdown
+from pipeline.engines import isx_api
+from pipeline.recipe.chain import kept, plan, room
+from pipeline.recipe.lines import find_lines
+from pipeline.recipe.read import read, tomllib
+from pipeline.recipe.steps import STEPS
+from recording.kinds import KINDS, Shape
+from tests.step_table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "recipes").glob("*.toml"))
@@ -286,12 +289,12 @@ def functions() -> dict[str, inspect.Signature]:
 
 def test_every_algorithm_of_isx_is_in_the_table() -> None:
     assert len(functions()) >= 32
-    assert set(functions()) <= set(ALGORITHMS)
+    assert set(functions()) <= set(STEPS)
 
 
-@pytest.mark.parametrize("name", [name for name, each in ALGORITHMS.items() if not each.unusable])
+@pytest.mark.parametrize("name", [name for name, each in STEPS.items() if not each.unusable])
 def test_the_table_agrees_with_the_signatures(name: str) -> None:
-    algorithm, function = ALGORITHMS[name], recipes.api_function(name)
+    algorithm, function = STEPS[name], isx_api.function(name)
     assert function is not None
     signature = inspect.signature(function)
     settable = set(signature.parameters) - algorithm.set_by_runner
@@ -299,8 +302,8 @@ def test_the_table_agrees_with_the_signatures(name: str) -> None:
     assert algorithm.set_by_runner <= set(signature.parameters)
     assert algorithm.takes
     assert algorithm.makes
-    assert {kind for takes in algorithm.takes for kind in takes.kinds} <= set(KIND_NAMES)
-    assert algorithm.licensed or name not in functions()
+    assert {kind for takes in algorithm.takes for kind in takes.kinds} <= set(KINDS)
+    assert isx_api.is_licensed(name) or name not in functions()
     for parameter, rule in algorithm.rules.items():
         default = signature.parameters[parameter].default
         if default is not inspect.Parameter.empty and default is not None and default != []:
@@ -312,7 +315,7 @@ def test_the_table_agrees_with_the_signatures(name: str) -> None:
 
 def test_the_page_shows_the_table() -> None:
     page = (ROOT / "docs/recipes.md").read_text("utf-8")
-    assert markdown() in page, "python -m pipeline.recipe.steps prints the table for docs/recipes.md"
+    assert markdown() in page, "python -m tests.step_table prints the table for docs/recipes.md"
 
 
 def test_the_recipes_on_the_page_are_sound(folder: Path) -> None:
@@ -359,7 +362,7 @@ use = 2
 
 def test_lines_are_found_where_python_does_not_tell() -> None:
     lines = find_lines(TRICKY)
-    recipes.tomllib.loads(TRICKY)
+    tomllib.loads(TRICKY)
     assert lines.top == {"version": 2, "description": 3, "group": 7, "other": 24}
     assert lines.steps == [
         (9, {"use": 10, "crop_rect": 11, "name": 15}),
@@ -378,7 +381,7 @@ def test_lines_with_any_line_end(end: str) -> None:
 @pytest.mark.parametrize("content", ["", "a", "\n", "a\nb", '"', "''", "x = 1\n[[step]]"])
 def test_lines_after_a_long_text(quotes: str, content: str) -> None:
     text = f"a = {quotes}{content} {quotes}\nb = 1\n"
-    recipes.tomllib.loads(text)
+    tomllib.loads(text)
     assert find_lines(text).top == {"a": 1, "b": 2 + content.count("\n")}
 
 
