@@ -1,4 +1,4 @@
-"""The life of a process: what was asked for, the lock, the stale sentinel away, the run, its end.
+"""From the request to the exit code: the lock, the stale sentinel, the run, its end.
 
 A run comes to one Ending; the last log line, the exit code and the sentinel are all made from it.
 """
@@ -91,7 +91,7 @@ def versions() -> str:
 
 
 def _only_check(request: Request, log: Log) -> Ending:
-    """--check and --check-recipe: nothing is read or written but what is in the image."""
+    """--check and --check-recipe: nothing is written, and nothing outside the image is read but the recipe."""
     chosen = settings.understand(request, os.environ)
     signals = Signals()
     if request.action == "--check-recipe":

@@ -69,7 +69,7 @@ def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) ->
 
 
 def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
-    """Whether isx can be loaded, and what is in the image. Raises NoApi."""
+    """Log the contents of the image. Raises NoApi if isx cannot be loaded."""
     if probe.error:
         raise NoApi(native.diagnosis(api, probe.error))
     log(
@@ -102,7 +102,7 @@ def find_recordings(state: RunState) -> Discovery:
 
 
 def refuse_without_recordings(found: Discovery, folder: Path) -> None:
-    """Raises NoInput that says what was there instead."""
+    """Raises NoInput that names the other files there."""
     if found.recordings:
         return
     message = f"no recording found in {folder}: looked for {', '.join(SUFFIXES)}"

@@ -1,4 +1,4 @@
-"""What all parts of a run share, and what of the image decides its results."""
+"""The state that all parts of a run share, and the conditions that decide its results."""
 
 from __future__ import annotations
 
