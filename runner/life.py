@@ -29,6 +29,7 @@ from runner.endings import (
 )
 from runner.events import Log
 from runner.gather import gather
+from runner.heartbeat import Heart
 from runner.run import report_preflight, run
 from runner.settings import Request
 from runner.state import RunState
@@ -114,7 +115,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except UsageError:
         sentinels.remove(request.sentinel)
         raise
-    state = RunState(chosen, log)
+    state = RunState(chosen, log, Heart(), Signals(), native.find_api())
     output, shard = chosen.output_dir, chosen.shard
     try:
         with writing(output):

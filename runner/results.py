@@ -30,6 +30,7 @@ from runner.endings import OutputInUse
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
+INFO = ("n_samples", "period_s", "width", "height", "pixel_um", "names")
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -96,33 +97,16 @@ def is_complete(output: Path, record: Record) -> bool:
 
 def info_to_json(info: RecordingInfo) -> dict[str, Any]:
     """The part of a pre-check's findings by which series are recognised."""
-    return {
-        "n_samples": info.n_samples,
-        "start": info.start.isoformat() if info.start else None,
-        "period_s": info.period_s,
-        "width": info.width,
-        "height": info.height,
-        "pixel_um": list(info.pixel_um),
-        "names": list(info.names),
-    }
+    return {**{name: getattr(info, name) for name in INFO}, "start": info.start.isoformat() if info.start else None}
 
 
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
     """The inverse of info_to_json: a recording that is done need not be opened again."""
     try:
-        stored = dict(record.info)
+        stored = {name: tuple(value) if isinstance(value, list) else value for name, value in record.info.items()}
         start = stored.pop("start")
-        size, mtime_ns = record.stamps[record.inputs[0]]
-        return RecordingInfo(
-            path=path,
-            kind=record.kind,
-            size=size,
-            mtime_ns=mtime_ns,
-            start=datetime.fromisoformat(start) if start else None,
-            pixel_um=tuple(stored.pop("pixel_um")),
-            names=tuple(stored.pop("names")),
-            **stored,
-        )
+        stored["start"] = datetime.fromisoformat(start) if start else None
+        return RecordingInfo(path, record.kind, *record.stamps[record.inputs[0]], **stored)
     except (KeyError, TypeError, ValueError):
         return None
 
