@@ -1,4 +1,4 @@
-"""What PID 1 and its workers exchange: the job, the events, and what a recipe is. JSON is written and read only here.
+"""Messages between PID 1 and its workers: jobs, events, facts about a recipe. Only this module knows their JSON.
 
 Whoever reads refuses anything malformed and names the field. docs/architecture.md describes the protocol.
 """
@@ -21,6 +21,16 @@ class Malformed(ValueError):
     """A message that does not follow the protocol; says which field is to blame."""
 
 
+class _Message:
+    def to_json(self) -> bytes:
+        return _to_json(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls: type[T], text: str | bytes) -> T:
+        """Raises Malformed."""
+        return _read(cls, _parse(text))
+
+
 # ---- the job
 
 
@@ -34,7 +44,7 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(_Message):
     """What one worker is to do. All paths are absolute."""
 
     inputs: tuple[Path, ...]  # the parts of a series by start
@@ -48,14 +58,6 @@ class Job:
     results: Path | None = None  # those of an earlier run
     threads: int = 1
     events_fd: int = -1
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Job:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- events, from a worker to PID 1
@@ -109,11 +111,11 @@ def event_from_json(line: str | bytes | bytearray) -> Event | None:
     return _read(_EVENTS[name], content) if name in _EVENTS else None
 
 
-# ---- what the recipe's checker answers
+# ---- the answer of the recipe's checker
 
 
 @dataclass(frozen=True)
-class RecipeFacts:
+class RecipeFacts(_Message):
     """What PID 1 needs to know of a recipe that can be used."""
 
     group: str  # "series" or "file"
@@ -121,14 +123,6 @@ class RecipeFacts:
     sha256: str  # of the recipe and of the Python files of its steps
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RecipeFacts:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- reading, by the types that fields are annotated with

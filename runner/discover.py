@@ -70,7 +70,7 @@ def discover(
 ) -> Discovery:
     """Walk the input folder once, without recursion: one listing a folder, one stat a recording.
 
-    Hidden files and folders are skipped, macOS's `._` files among them, and the output folder where it lies inside.
+    Hidden files and folders are skipped, macOS's `._` files among them, and so is an output folder inside the input.
     A folder is entered once, whatever links lead there: real folders first, so that a link never takes their place.
     """
     found = Discovery()

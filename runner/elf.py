@@ -1,7 +1,7 @@
-"""What a shared library needs and whether it is there, in the dynamic loader's own words; nothing is run from it.
+"""The needs of a shared library, and whether they are met: the dynamic loader is asked, and runs nothing of it.
 
 `python -m runner.elf PATH` checks that a library, or the `libisxpublicapi.so` somewhere in a tree, finds everything
-that it needs on this system, and says in one message what is missing.
+that it needs on this system, and names everything missing in one message.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _LOG_LINE = re.compile(r"^\s*\d+:\t.*\n?", re.MULTILINE)
 
 
 class NotElf(Exception):
-    """This is no shared library that can be loaded here; the message says what it is."""
+    """This is no shared library for this system; the message says why."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The life of a process: what was asked for, the lock, the stale sentinel away, the run, its end.
+"""From the request to the exit code: the lock, the stale sentinel, the run, its end.
 
 A run comes to one Ending; the last log line, the exit code and the sentinel are all made from it.
 """
@@ -30,6 +30,7 @@ from runner.endings import (
 )
 from runner.events import Log
 from runner.gather import gather
+from runner.heartbeat import Heart
 from runner.mounts import refuse_container_layer
 from runner.run import report_preflight, run
 from runner.settings import Request
@@ -93,7 +94,7 @@ def versions() -> str:
 
 
 def _only_check(request: Request, log: Log) -> Ending:
-    """--check and --check-recipe: nothing is read or written but what is in the image."""
+    """--check and --check-recipe: nothing is written, and nothing outside the image is read but the recipe."""
     chosen = settings.understand(request, os.environ)
     signals = Signals()
     if request.action == "--check-recipe":
@@ -116,7 +117,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except UsageError:
         sentinels.remove(request.sentinel)
         raise
-    state = RunState(chosen, log)
+    state = RunState(chosen, log, Heart(), Signals(), native.find_api())
     output, shard = chosen.output_dir, chosen.shard
     try:
         refuse_container_layer(output)
