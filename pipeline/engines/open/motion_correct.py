@@ -149,7 +149,7 @@ def _warn_of_limit(series: Series, shifts: np.ndarray, greatest: float, context:
 def estimate(
     series: Series, reference: np.ndarray, search: _Search, context: StepContext, span: tuple[float, float]
 ) -> np.ndarray:
-    """How far the tissue has moved from where the reference shows it; 0 if not recorded. (n_frames, 2), (y, x) in px."""
+    """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded."""
     even = _evenly(np.flatnonzero(series.valid), SAMPLE)
     prepare = registration.make_filter(_mean(series, even), *search.band)
     even = _evenly(even, max(2, SAMPLE_BYTES // (prepare.transfer.size * 4)))
@@ -157,7 +157,6 @@ def estimate(
     with frames.one_blas_thread():
         smalls = np.array([prepare(series.read(i, i + 1)[0]) for i in even])
         template = registration.make_template(smalls, prepare(reference), weight, search.greatest / prepare.pitch)
-    del smalls
 
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)
@@ -168,12 +167,8 @@ def estimate(
     shifts = _filled(shifts)
     if search.weight < 1:
         shifts = combined(shifts, steps, search.weight)
-    far = np.argsort(-np.abs(shifts - np.median(shifts, axis=0)).max(axis=1), kind="stable")
-    chosen = np.union1d(_evenly(np.arange(len(shifts)), len(even) // 2), far[: len(even) // 2])
-    at = np.flatnonzero(recorded)[chosen]
     with frames.one_blas_thread():
-        evidence = np.array([prepare(series.read(i, i + 1)[0]) for i in at])
-        moved = registration.has_moved(left[chosen], right[chosen], evidence)
+        moved = registration.has_moved(left, right, smalls, np.searchsorted(np.flatnonzero(recorded), even))
     whole = np.zeros((series.n_frames, 2))
     whole[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
     return whole

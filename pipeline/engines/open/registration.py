@@ -269,31 +269,41 @@ def _robust_sd(values: np.ndarray) -> float:
     return 1.4826 * float(np.median(np.abs(values)))
 
 
-def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray) -> bool:
+def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray) -> bool:
     """Whether shifts are motion rather than noise or activity, by what the halves of the field say of each other.
 
-    `left` and `right` are the shifts that each half shows by itself, (n, 2), for the small copies `smalls`, (n, rows,
-    columns). Two things must hold: the shifts correlate by more than 0.2, and each half becomes crisper when its frames
-    are moved back by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum
-    over the half of the product of two means' gradients, of every other frame each: noise, which these do not share,
-    does not count, and neither does that resampling blurs it.
+    `left` and `right` are the shifts that each half shows by itself, (n, 2), for all frames; `smalls`, (m, rows,
+    columns), are the small copies of those frames that `at` names. Something has moved if either holds:
+
+    - The shifts of both halves correlate by more than 0.2, and each half becomes crisper when its frames are moved back
+      by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the
+      half of the product of two means' gradients, of every other frame each: noise, which these do not share, does not
+      count, and neither does that resampling blurs it.
+    - There are three or more frames in which both halves have moved by more than a sample, and in these they correlate
+      by more than 0.9: jerks too rare to tell in the means.
     """
-    known = np.isfinite(left).all(axis=1) & np.isfinite(right).all(axis=1)
-    if known.sum() < 2:
+    left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
+    known = np.isfinite(left + right).all(axis=1)
+    far = known & (np.hypot(*left.T) > 1) & (np.hypot(*right.T) > 1)
+    if far.sum() >= 3 and _agreement(left[far], right[far]) > 0.9:
+        return True
+    smalls, at = smalls[known[at]], at[known[at]]
+    if len(at) < 2 or _agreement(left[known], right[known]) < AGREEMENT:
         return False
-    left, right = (each[known] - np.median(each[known], axis=0) for each in (left, right))
-    agreement = (left * right).sum() / max(np.sqrt((left**2).sum() * (right**2).sum()), 1e-30)
-    margin = np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER
+    left, right = left[at], right[at]
     rows, columns = smalls.shape[1:]
-    inside = np.s_[margin[0] : rows - margin[0], margin[1] : columns - margin[1]]
-    if agreement < AGREEMENT or min(smalls[0][inside].shape) < 4:
-        return False
-    gradients = [
-        _gradients(smalls[known], each)[(slice(None), slice(None), *inside)] for each in (0 * left, left, right)
-    ]
-    still, by_left, by_right = (np.einsum("agyx,agyx->yx", each[:1], each[1:]) for each in gradients)
+    y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
+    inside = np.s_[:, :, y : rows - y, x : columns - x]
+    still, by_left, by_right = (
+        _gradients(smalls, each)[inside].prod(axis=0).sum(axis=0) for each in (0 * left, left, right)
+    )
     middle = still.shape[1] // 2
     return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())
+
+
+def _agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation about zero."""
+    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-30))
 
 
 def _gradients(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
