@@ -33,7 +33,8 @@ from scipy.ndimage import gaussian_filter
 from pipeline.engines.open import frames, registration
 from pipeline.engines.open.frames import Movie, Series
 from pipeline.engines.open.registration import Filter, Template
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 800 px
