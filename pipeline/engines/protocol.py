@@ -1,4 +1,4 @@
-"""What every engine's step is given, and how it says that there is nothing to be had."""
+"""What an engine's steps are given, and how they refuse."""
 
 from __future__ import annotations
 

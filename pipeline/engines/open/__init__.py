@@ -1,1 +1,1 @@
-"""The open engine: published methods on NumPy, SciPy and scikit-learn behind the names of isx.algo."""
+"""The open engine: the steps of isx.algo, computed by this project's own code from published methods."""
