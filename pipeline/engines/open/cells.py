@@ -67,7 +67,9 @@ class Cells:
 
 
 def none(shape: tuple[int, int], side: int, n_frames: int) -> Cells:
-    return Cells(shape, np.zeros((0, 2), int), np.zeros((0, side, side), np.float32), np.zeros((0, n_frames), np.float32))
+    return Cells(
+        shape, np.zeros((0, 2), int), np.zeros((0, side, side), np.float32), np.zeros((0, n_frames), np.float32)
+    )
 
 
 def join(*several: Cells) -> Cells:

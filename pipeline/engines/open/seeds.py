@@ -28,7 +28,9 @@ def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarra
     """
     h, w, n = residual.shape
     inner = background.both_ways(background.gaussian(h, INNER * sigma), background.gaussian(w, INNER * sigma), residual)
-    inner -= background.both_ways(background.gaussian(h, OUTER * sigma), background.gaussian(w, OUTER * sigma), residual)
+    inner -= background.both_ways(
+        background.gaussian(h, OUTER * sigma), background.gaussian(w, OUTER * sigma), residual
+    )
     inner = with_decay(inner, decay)
     sample = inner[:, :, :: max(1, n // 1000)]
     middle = np.median(sample, axis=2, keepdims=True)
@@ -90,7 +92,21 @@ def places(tally: np.ndarray, apart: float, least: float) -> np.ndarray:
     return np.array(kept).reshape(-1, 2)
 
 
-def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int) -> Cells:
+def neighbour_correlation(z: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Mean correlation of the movie at each place (n, 2) with the bins beside it, noise set to 0 as CNMF-E does."""
+    out = np.zeros(len(places))
+    for i, place in enumerate(places):
+        beside = place + np.array([(0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)])
+        beside = beside[((beside >= 0) & (beside < z.shape[:2])).all(axis=1)]
+        traces = z[tuple(beside.T)]
+        traces = np.where(traces > 3, traces, 0)
+        traces = traces - traces.mean(axis=1, keepdims=True)
+        norms = np.maximum(np.linalg.norm(traces, axis=1), 1e-12)
+        out[i] = (traces[1:] @ traces[0] / (norms[1:] * norms[0])).mean()
+    return out
+
+
+def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, min_corr: float) -> Cells:
     """Cells that the residual movie shows besides those given."""
     size = patch.bins.size
     n_frames = patch.movie.shape[2]
@@ -102,6 +118,7 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int) ->
     if not len(at):
         return none(patch.shape, side, n_frames)
     found = places(votes(at, height, z.shape[:2], 0.12 * diameter / size), APART * diameter / size, THRESHOLD)
+    found = found[neighbour_correlation(z, found) >= min_corr]
     if not len(found):
         return none(patch.shape, side, n_frames)
     distance = np.linalg.norm(at[:, None, :2] - found[None], axis=2)

@@ -18,6 +18,9 @@ from scipy import ndimage
 from pipeline.engines.open import background, oasis
 from pipeline.engines.open.cells import Cells, neighbours, shared
 
+SMOOTHING = 0.7  # px
+SIGNIFICANCE = 2.0  # standard errors
+FAINTEST = 0.05  # of a footprint's peak
 SWEEPS = 2  # of coordinate descent
 NEGLIGIBLE = 1e-3  # of the noise: the end of a decay
 
@@ -35,6 +38,21 @@ class Patch:
     @property
     def shape(self) -> tuple[int, int]:
         return self.movie.shape[:2]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cells with denoised traces, their raw traces and the noise of these."""
+
+    cells: Cells
+    raw: np.ndarray  # (cells, frames) what least squares leave for a cell if the others' denoised traces are taken away
+    noise: np.ndarray  # (cells,)
+
+    def with_raw_traces(self) -> Cells:
+        return replace(self.cells, traces=self.raw)
+
+    def take(self, which: np.ndarray) -> Estimate:
+        return Estimate(self.cells.take(which), self.raw[which], self.noise[which])
 
 
 def binned_footprints(patch: Patch, cells: Cells) -> np.ndarray:
@@ -56,11 +74,8 @@ def with_gain(patch: Patch, cells: Cells) -> Patch:
     return replace(patch, gain=background.gain(patch.bins, patch.movie, low, patch.gain, cells.matrix(), cells.traces))
 
 
-def update_traces(patch: Patch, cells: Cells) -> tuple[Cells, np.ndarray, np.ndarray]:
-    """Denoised traces by coordinate descent, the raw ones (cells, frames), and the latter's noise (cells,).
-
-    A raw trace is what least squares leave for the cell when the denoised traces of the others are subtracted.
-    """
+def update_traces(patch: Patch, cells: Cells) -> Estimate:
+    """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
     footprints = cells.matrix()
     n_frames = patch.movie.shape[2]
     weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), -1)
@@ -72,14 +87,14 @@ def update_traces(patch: Patch, cells: Cells) -> tuple[Cells, np.ndarray, np.nda
     traces = cells.traces.copy()
     raw = np.zeros_like(traces)
     noise = np.zeros(len(cells))
-    for sweep in range(SWEEPS):
+    for _ in range(SWEEPS):
         for group in _independent(m):
             raw[group] = (f[group] - m[group] @ traces) / own[group, None] + traces[group]
             raw[group] -= _baseline(raw[group])
             noise[group] = oasis.noise_level(raw[group])
             traces[group] = oasis.denoise(raw[group], patch.decay, noise[group])[0]
             traces[traces < NEGLIGIBLE] = 0
-    return replace(cells, traces=traces), raw, noise
+    return Estimate(replace(cells, traces=traces), raw, noise)
 
 
 def _independent(m: np.ndarray) -> list[np.ndarray]:
@@ -145,18 +160,16 @@ def in_field(corner: np.ndarray, side: int, shape: tuple[int, int]) -> tuple[tup
     return field, square
 
 
-def cleaned(cells: Cells, noise: np.ndarray, significance: float = 2.0) -> Cells:
+def cleaned(cells: Cells) -> Cells:
     """Footprints without what is not significant or not connected to the brightest pixel.
 
-    The standard error of a pixel's weight is 1/|c| in a movie in units of noise.
+    The standard error of a pixel's weight is 1/|c| in a movie in units of noise, and after smoothing 0.4 of that.
     """
-    centred = cells.centred
-    error = 1 / np.maximum(np.linalg.norm(centred, axis=1), 1e-6)
+    error = 0.4 / np.maximum(np.linalg.norm(cells.centred, axis=1), 1e-6)
     crops = cells.crops.copy()
-    for i, crop in enumerate(crops):
-        smooth = ndimage.gaussian_filter(crop, 0.7)
-        kept = smooth > max(significance * error[i] * 0.4, 0.05 * smooth.max())
-        labels, _ = ndimage.label(kept)
+    for crop, its_error in zip(crops, error):
+        smooth = ndimage.gaussian_filter(crop, SMOOTHING)
+        labels, _ = ndimage.label(smooth > max(SIGNIFICANCE * its_error, FAINTEST * smooth.max()))
         peak = labels[np.unravel_index(smooth.argmax(), smooth.shape)]
         crop[(labels != peak) | (peak == 0)] = 0
     return replace(cells, crops=crops)
