@@ -20,7 +20,7 @@ from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
 from pipeline.recipe.lines import Lines, find_lines
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
-from pipeline.recipe.rules import Filters, Rule
+from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from recording.kinds import KINDS, MADE_KINDS
 
@@ -192,7 +192,7 @@ class _Reader:
                 self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
             return
         for key, value in step.parameters.items():
-            objection = step.engine.objection(step.function, key, value)
+            objection = "" if value == AUTO else step.engine.objection(step.function, key, value)
             if objection:
                 self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
 
