@@ -23,6 +23,7 @@ from runner.endings import (
     NoApi,
     OutputInUse,
     RunError,
+    Unwritable,
     UsageError,
     explain_unwritable,
     writing,
@@ -30,6 +31,7 @@ from runner.endings import (
 from runner.events import Log
 from runner.gather import gather
 from runner.heartbeat import Heart
+from runner.mounts import refuse_container_layer
 from runner.run import report_preflight, run
 from runner.settings import Request
 from runner.state import RunState
@@ -118,6 +120,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     state = RunState(chosen, log, Heart(), Signals(), native.find_api())
     output, shard = chosen.output_dir, chosen.shard
     try:
+        refuse_container_layer(output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             lock = results.locked(output, shard, lambda text: log("lock", text, "warning"))
@@ -125,7 +128,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except OutputInUse:
         raise  # the sentinel is the other run's
     except RunError:
-        sentinels.remove_stale(chosen.sentinel, shard, gathering)
+        with contextlib.suppress(Unwritable):  # the first reason is the better one
+            sentinels.remove_stale(chosen.sentinel, shard, gathering)
         raise
     sentinels.remove_stale(chosen.sentinel, shard, gathering)
     sentinel = sentinels.of_shard(chosen.sentinel, shard) if shard else chosen.sentinel

@@ -41,9 +41,7 @@ NOT_ACCEPTED = (
 TWO = r"Two installers or more: Inscopix_Data_Processing_1\.9\.6\.sh, old\.sh\. Leave one, or name one with INSTALLER="
 WEB_PAGE = r"1\.9\.6\.sh is not an IDPS installer \(it is a web page, perhaps that of a login: download it again"
 EMPTY = r"1\.9\.6\.sh is not an IDPS installer \(the file is empty: download it again\)"
-NONE = (
-    r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer of it\. .* For the public isx, leave ACCEPT"
-)
+NONE = r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer of it\. .* For the public isx, leave"
 RESULTS = {  # what was dropped in: what comes of it without ACCEPT_EULA, with it
     "nothing": ("public", NONE),
     "installer": (NOT_ACCEPTED, "idps"),

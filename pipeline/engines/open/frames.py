@@ -347,6 +347,11 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
                 each.cancel()
 
 
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    return threadpool_limits(1, "blas")
+
+
 def each_block(
     blocks: Iterable[tuple[int, int]],
     work: Callable[[int, int], Made],
@@ -355,11 +360,10 @@ def each_block(
 ) -> Iterator[Made]:
     """`work(start, stop)` for each block in order, on all cores that the step may use.
 
-    Reports progress on the way, from the first of `span` to the second. BLAS works on one thread meanwhile, as the
-    order in which it adds up, and so the last bit, depends on how many it has.
+    Reports progress on the way, from the first of `span` to the second.
     """
     blocks, (low, high) = list(blocks), span
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         results = in_order(lambda block: work(*block), blocks, context.threads)
         for i, made in enumerate(results, 1):
             yield made
@@ -420,6 +424,12 @@ def write_image(
     """Write one frame, float32, with the start, period, spacing and extra properties of a movie."""
     timing = replace(like.timing, n_samples=1, dropped=(), cropped=(), blank=())
     write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """A small file, which has its name only once it is complete."""
+    with _renamed_when_complete(Path(path)) as file:
+        file.write(text.encode())
 
 
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
