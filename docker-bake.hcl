@@ -65,6 +65,14 @@ variable "ISX_TREE" {
   default     = null
   description = "full: the whole installed tree; api: the Python API and the libraries that it reaches (no GUI, no MATLAB)."
 }
+variable "PROOF" {
+  default     = null
+  description = "algorithms: the build runs those of IDPS on a small movie; load: it only loads the API."
+}
+variable "LICENCE" {
+  default     = ""
+  description = "Path of a licence file for IDPS, if its algorithms want one; passed as a secret, for the proof alone."
+}
 variable "SSL_CERT_FILE" {
   default     = ""
   description = "CA bundle for package downloads behind a TLS proxy; passed as a secret."
@@ -134,6 +142,7 @@ target "image" {
     INSTALLER_SHA256  = INSTALLER_SHA256
     INSTALLER_TIMEOUT = INSTALLER_TIMEOUT
     ISX_TREE          = ISX_TREE
+    PROOF             = PROOF
     INSTALLER_WAYS = join(" ", concat(
       INSTALLER != "" ? ["INSTALLER"] : [],
       INSTALLER_DIR != "" ? ["INSTALLER_DIR"] : [],
@@ -142,6 +151,7 @@ target "image" {
     ))
   }
   secret = concat(
+    LICENCE != "" ? ["id=licence,src=${LICENCE}"] : [],
     INSTALLER_SECRET != "" ? ["id=installer,src=${INSTALLER_SECRET}"] : [],
     INSTALLER_URL != "" ? ["id=installer_url,env=INSTALLER_URL"] : [],
   )

@@ -158,7 +158,7 @@ def bake(target: str, options: list[str], variables: dict[str, str]) -> int:
     environment = {**os.environ, **of_commit(), **variables}
     # bake asks before it reads from outside the project; what the caller named is meant to be read.
     named = filter(
-        None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "INSTALLER_DIR", "INSTALLER_SECRET"))
+        None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "LICENCE", "INSTALLER_DIR", "INSTALLER_SECRET"))
     )
     command = ["docker", "buildx", "bake", *(f"--allow=fs.read={path}" for path in named), target, *options]
     return subprocess.run(command, check=False, cwd=PROJECT, env=environment).returncode
