@@ -1,4 +1,4 @@
-"""Diameter of vessels whose diameter is known."""
+"""Diameter of vessels whose diameter is known, and velocity of cells whose velocity is."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import isx
 import numpy as np
 import pytest
 
+from pipeline.engines.open.estimate_rbc_velocity import estimate_rbc_velocity
 from pipeline.engines.open.estimate_vessel_diameter import (
     drawn_line,
     estimate_vessel_diameter,
@@ -128,3 +129,67 @@ def test_refused(tmp_path: Path, context: StepContext, parameters: dict[str, Any
     path = recordings.movie_from(tmp_path / "a.isxd", vessel(np.full(5, 6.0)))
     with pytest.raises(Unusable, match=message):
         measured(path, context, **{"time_window": 0.1, "time_increment": 0.1, **parameters})
+
+
+# ---- red blood cell velocity
+
+
+def flow(n: int, motion: tuple[float, float], rows: int = 40, columns: int = 60, noise: float = 3) -> np.ndarray:
+    """Dark cells that move by `motion` (x, y) px a frame, over a vessel that does not."""
+    rng = np.random.default_rng(7)
+    fy, fx = np.fft.fftfreq(2 * rows)[:, np.newaxis], np.fft.fftfreq(2 * columns)
+    cells = np.fft.fft2(rng.normal(size=(2 * rows, 2 * columns)))
+    cells *= np.exp(-2 * (np.pi * 1.5) ** 2 * (fx**2 + fy**2))
+    frames = []
+    for t in range(n):
+        moved = np.fft.ifft2(cells * np.exp(-2j * np.pi * t * (fx * motion[0] + fy * motion[1]))).real
+        frames.append(300 + np.arange(columns) - 200 * moved[:rows, :columns] + rng.normal(0, noise, (rows, columns)))
+    return np.array(frames, np.float32)
+
+
+def velocity(path: Path, context: StepContext, **parameters: Any) -> isx.VesselSet:
+    target = path.with_name("vessels.isxd")
+    rois = [[[10, 5], [10, 34], [50, 5], [50, 34]]]
+    settings = {"time_window": 1, "time_increment": 0.5, **parameters}
+    estimate_rbc_velocity([str(path)], [str(target)], rois, context=context, **settings)
+    assert isxd.check(target).kind == "vessel_set"
+    return isx.VesselSet.read(str(target))
+
+
+@pytest.mark.parametrize(
+    "motion, speed, degrees", [((2.5, 0), 50, 0), ((0, -1.5), 30, 90), ((-3, 4), 100, 233.13), ((1.2, 1.6), 40, 306.87)]
+)
+def test_velocity_and_direction(
+    tmp_path: Path, context: StepContext, motion: tuple[float, float], speed: float, degrees: float
+) -> None:
+    path = recordings.movie_from(tmp_path / "a.isxd", flow(40, motion))
+    found = velocity(path, context)
+    assert found.timing.num_samples == 3
+    np.testing.assert_allclose(found.get_vessel_trace_data(0), speed, rtol=0.03)
+    turned = (found.get_vessel_direction_trace_data(0) - degrees + 180) % 360 - 180
+    np.testing.assert_allclose(turned, 0, atol=3)
+    before, same, after = found.get_vessel_correlations_data(0, 1)
+    assert same.max() == pytest.approx(1, abs=0.15)
+    assert np.unravel_index(same.argmax(), same.shape) == (20, 20)
+    np.testing.assert_allclose(before, after[::-1, ::-1])
+
+
+def test_velocity_in_microns(tmp_path: Path, context: StepContext) -> None:
+    path = recordings.movie_from(tmp_path / "a.isxd", flow(40, (2.5, 0)))
+    found = velocity(path, context, output_units="microns", save_correlation_heatmaps=False)
+    np.testing.assert_allclose(found.get_vessel_trace_data(0), 150, rtol=0.03)
+    assert not found.has_correlation_heatmaps()
+
+
+def test_noise_has_no_velocity(tmp_path: Path, context: StepContext, warnings: list[str]) -> None:
+    data = 300 + np.random.default_rng(3).normal(0, 10, (40, 40, 60))
+    found = velocity(recordings.movie_from(tmp_path / "a.isxd", data.astype(np.float32)), context)
+    assert np.isnan(found.get_vessel_trace_data(0)).all()
+    assert warnings == ["a.isxd: V0 has no clear motion in 3 of 3 windows"]
+
+
+def test_a_region_that_is_too_small_is_refused(tmp_path: Path, context: StepContext) -> None:
+    path = recordings.movie_from(tmp_path / "a.isxd", flow(3, (0, 0)))
+    rois = [[[10, 5], [10, 7], [50, 5], [50, 7]]]
+    with pytest.raises(Unusable, match="is too small: make it 5 px wide and high or more"):
+        estimate_rbc_velocity([str(path)], [str(tmp_path / "v.isxd")], rois, 0.1, 0.1, context=context)
