@@ -66,17 +66,18 @@ class Timing:
         return float(1 / self.period)
 
     @classmethod
-    def of(cls, stated: dict[str, Any], layout: MovieLayout) -> Timing:
+    def of(cls, stated: dict[str, Any]) -> Timing:
         """From a footer's `timingInfo` that the pre-check accepts."""
         start = stated["start"]
+        ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
         return cls(
-            layout.n_samples,
+            stated["numTimes"],
             _fraction(stated["period"]),
             _fraction(start["secsSinceEpoch"]),
             start["utcOffset"],
-            layout.dropped,
-            layout.cropped,
-            layout.blank,
+            tuple(stated.get("dropped") or ()),
+            tuple((int(first), int(last or first)) for first, _, last in ranges),
+            tuple(stated.get("blank") or ()),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def open_movie(path: str | os.PathLike[str]) -> Iterator[Movie]:
     layout, footer = formats.movie_layout(path), formats.read_footer(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        timing = Timing.of(footer["timingInfo"], layout)
+        timing = Timing.of(footer["timingInfo"])
         if layout.has_timestamps:
             timing = _timed_by_hardware(timing, layout, fd)
         extra = footer.get("extraProperties") or {}
@@ -378,14 +379,14 @@ def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, floa
 
 def write_movie(
     path: str | os.PathLike[str],
-    like: Movie | Series,
+    like: Movie | Series | None,
     frames: Iterable[np.ndarray],
     dtype: Any = "float32",
     timing: Timing | None = None,
     spacing: Spacing | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write a movie that isx opens; `like` gives its timing, spacing and extra properties where none are given.
+    """Write a movie that isx opens; `like` gives timing, spacing and extra properties where one of them is not given.
 
     `frames` are blocks of shape (n, rows, columns) that hold every sample in order; those that `timing` calls invalid
     take no room in the file. Integer movies get rounded values, cut off at the type's limits; what is not a number

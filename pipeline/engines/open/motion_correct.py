@@ -39,7 +39,7 @@ from recording.errors import Unusable
 VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 800 px
 LEAST_FIELD = 16  # px
-SAMPLE, SAMPLE_BYTES = 300, 32 << 20  # frames that make the template, and what their small copies may take
+SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 BAND_PIXELS = 1 << 15  # of a frame that are resampled at a time, which stay in the processor's cache
 
 
@@ -75,7 +75,8 @@ def motion_correct(
         band = (low_bandpass_cutoff, high_bandpass_cutoff)
         search = _Search(_band(band, series.shape), max_translation, roi, global_registration_weight)
         shifts = estimate(series, reference, search, context, (0, 0.5))
-        shifts -= shifts[at] if at is not None else 0
+        if at is not None:
+            shifts[series.valid] -= shifts[at]
         np.clip(shifts, -max_translation, max_translation, out=shifts)
         _warn_of_limit(series, shifts, max_translation, context)
         area = common_area(series.shape, shifts[series.valid])
@@ -157,7 +158,8 @@ def estimate(
     weight = _weight(prepare, series.shape, search.roi)
     with frames.one_blas_thread():
         smalls = np.array([prepare(series.read(i, i + 1)[0]) for i in even])
-        template = registration.make_template(smalls, prepare(reference), weight, search.greatest / prepare.pitch)
+        greatest = search.greatest / prepare.pitch
+        template = registration.make_template(smalls, prepare(reference), weight, greatest, context.threads)
 
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)

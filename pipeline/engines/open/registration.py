@@ -19,17 +19,21 @@ Noise and transients move the estimate too. See `has_moved`.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
 from scipy.fft import dctn, fftfreq, idctn, irfft2, next_fast_len, rfft2, rfftfreq
 
+from pipeline.engines.open.frames import in_order
 from pipeline.engines.open.spatial_filter import transfer_function
 
 CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
 STEPS = 2
+ROUNDS = 3  # of averaging and registering the frames that make the template
 BORDER = 2  # samples at the edges that are not compared
 LEAST_SIDE = 32  # samples
 AGREEMENT = 0.2  # correlation of what both halves of the field say
@@ -137,11 +141,13 @@ def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
     """Gauss-Newton steps from a shift that is nearly right."""
     shifts, gain = start[np.newaxis], 0.0
     for step in range(STEPS):
-        quantised = np.rint(shifts[0] * SUBPIXEL).astype(int)
-        whole = (quantised + SUBPIXEL // 2) // SUBPIXEL
-        fraction = whole * SUBPIXEL - quantised  # what is seen at p + whole is the template at p + fraction
+        quantised = [round(float(each) * SUBPIXEL) for each in shifts[0]]
+        whole = [(each + SUBPIXEL // 2) // SUBPIXEL for each in quantised]
+        fraction = [
+            n * SUBPIXEL - each for n, each in zip(whole, quantised)
+        ]  # seen(p + whole) is template(p + fraction)
         inside = _shared(small.shape, whole)
-        seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole.tolist()))]
+        seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole))]
         basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
         if min(seen.shape) < 4:
             return NOTHING
@@ -151,11 +157,15 @@ def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
         clip = gain * template.residual_clip
         difference = np.clip(seen - gain * basis[2], -clip, clip)
         unknowns = _least_squares(basis, difference, halves=step == STEPS - 1)
-        shifts = whole - fraction / SUBPIXEL - unknowns[:, :2] / gain
+        shifts = np.array(quantised) / SUBPIXEL - unknowns[:, :2] / gain
         gain += unknowns[0, 2]
         if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
             return NOTHING
     return Found(*shifts)
+
+
+def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Found:
+    return _refined(*pair, template)
 
 
 def _gain(seen: np.ndarray, template: np.ndarray) -> float:
@@ -169,27 +179,28 @@ def _least_squares(basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndar
 
     Shape (1, 3), for the whole field, or (3, 3), for the whole, its left and its right half.
     """
+    images = np.concatenate([basis, seen[np.newaxis]])
     middle = seen.shape[1] // 2
-    squares, products = [], []
-    for columns in np.s_[:middle, middle:] if halves else np.s_[:,]:
-        images = basis[:, :, columns].reshape(3, -1)
-        squares.append(images @ images.T)
-        products.append(images @ seen[:, columns].ravel())
+    parts = (images[:, :, :middle], images[:, :, middle:]) if halves else (images,)
+    products = np.array([flat @ flat.T for flat in (part.reshape(4, -1) for part in parts)], float)
     if halves:
-        squares, products = [sum(squares), *squares], [sum(products), *products]
-    squares, products = np.array(squares, float), np.array(products, float)
-    squares += 1e-6 * np.trace(squares, axis1=1, axis2=2)[:, np.newaxis, np.newaxis] * np.eye(3) + 1e-30 * np.eye(3)
-    return np.linalg.solve(squares, products[:, :, np.newaxis])[:, :, 0]
+        products = np.concatenate([products.sum(axis=0, keepdims=True), products])
+    squares = products[:, :3, :3]
+    squares[:, _DIAGONAL, _DIAGONAL] += 1e-6 * squares.max(axis=(1, 2))[:, np.newaxis] + 1e-30
+    return np.linalg.solve(squares, products[:, :3, 3:])[:, :, 0]
 
 
-def _shared(shape: tuple[int, int], whole: np.ndarray) -> list[slice]:
+_DIAGONAL = np.arange(3)
+
+
+def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
     """The pixels p of the template for which p + whole is in the frame, less a border."""
-    return [
-        slice(max(0, -n) + BORDER, max(BORDER, min(size, size - n) - BORDER)) for n, size in zip(whole.tolist(), shape)
-    ]
+    return [slice(max(0, -n) + BORDER, max(BORDER, min(size, size - n) - BORDER)) for n, size in zip(whole, shape)]
 
 
-def make_template(smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: np.ndarray) -> Template:
+def make_template(
+    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: np.ndarray, threads: int = 1
+) -> Template:
     """The mean of small copies, (n, rows, columns), at the place where the tissue is in the `reference`.
 
     `weight` says what takes part, 0 to 1; `greatest` is the greatest shift on each axis, in samples.
@@ -198,14 +209,15 @@ def make_template(smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray,
     template = Template(weight, CLIP * _robust_sd(smalls), reach)
     spectra = [template.spectrum_of(small) for small in smalls]
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(weight.shape)
-    for _ in range(4):
-        shifts = [peak(each, template, spectrum) for each in spectra]
+    for _ in range(ROUNDS):
+        shifts = list(in_order(partial(peak, template=template, other=spectrum), spectra, threads))
         spectrum = np.mean([each * _moving(-shift, y, x) for each, shift in zip(spectra, shifts)], axis=0)
     del spectra
     shifts = np.array(shifts) - np.median(shifts, axis=0)
-    for _ in range(3):
+    for _ in range(ROUNDS):
         template = _prepared(template, smalls, shifts)
-        found = [_refined(small, shift, template).shift for small, shift in zip(smalls, shifts)]
+        refined = in_order(partial(_refined_pair, template=template), zip(smalls, shifts), threads)
+        found = [each.shift for each in refined]
         shifts = np.where(np.isfinite(found), found, shifts)
     at_reference = register(reference, template).shift
     return _prepared(template, smalls, shifts - np.nan_to_num(at_reference))
@@ -217,26 +229,18 @@ def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Tem
     some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
     y, x = _frequencies(mean.shape)
     spread = _robust_sd(np.array([_moved(smalls[i], -shifts[i], y, x) - mean for i in some]))
-    steps = {f: [_spline_moved(mean, dy, dx) for dy, dx in _cross(f)] for f in _FRACTIONS}
+    at = {f: _spline_moved(mean, *f) for f in itertools.product(range(-2, SUBPIXEL), repeat=2)}
     ready = np.empty((SUBPIXEL, SUBPIXEL, 3, *mean.shape), np.float32)
-    inside = template.weight > 0.5
-    for (fy, fx), (here, down, up, right, left) in steps.items():
-        gradient = (SUBPIXEL / 2) * np.array([down - up, right - left])
-        ready[fy, fx] = np.array([*gradient, here]) * inside
+    for fy, fx in itertools.product(range(-1, SUBPIXEL - 1), repeat=2):  # -1 is kept in the last place
+        down, right = at[fy + 1, fx] - at[fy - 1, fx], at[fy, fx + 1] - at[fy, fx - 1]
+        ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
+    ready *= template.weight > 0.5
     return replace(template, spectrum=rfft2(mean * template.weight), ready=ready, residual_clip=CLIP * spread)
 
 
-_FRACTIONS = [(fy, fx) for fy in range(-1, 3) for fx in range(-1, 3)]  # of SUBPIXEL; -1 is kept in the last place
-
-
-def _cross(at: tuple[int, int]) -> list[tuple[float, float]]:
-    """A fraction and its neighbours on both axes, in samples."""
-    return [((at[0] + dy) / SUBPIXEL, (at[1] + dx) / SUBPIXEL) for dy, dx in ((0, 0), (1, 0), (-1, 0), (0, 1), (0, -1))]
-
-
-def _spline_moved(image: np.ndarray, dy: float, dx: float) -> np.ndarray:
-    """image(p + (dy, dx)), by quintic splines: they do not ring at the edges as Fourier's do."""
-    return ndimage.shift(image, (-dy, -dx), order=5, mode="mirror")
+def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """image(p + (down, right) / SUBPIXEL), by cubic splines: they do not ring at the edges as Fourier's do."""
+    return ndimage.shift(image, (-down / SUBPIXEL, -right / SUBPIXEL), order=3, mode="mirror")
 
 
 def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -253,12 +257,14 @@ def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    return fftfreq(shape[0]).astype(np.float32)[:, np.newaxis], rfftfreq(shape[1]).astype(np.float32)
+    return fftfreq(shape[0])[:, np.newaxis], rfftfreq(shape[1])
 
 
 def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The factor on a spectrum that moves its image by `shift`."""
-    return np.exp(np.complex64(-2j * np.pi) * (y * np.float32(shift[0]) + x * np.float32(shift[1])))
+    return np.exp(-2j * np.pi * shift[0] * y).astype(np.complex64) * np.exp(-2j * np.pi * shift[1] * x).astype(
+        np.complex64
+    )
 
 
 def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
