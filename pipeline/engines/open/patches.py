@@ -75,7 +75,7 @@ def _finite(frames: np.ndarray) -> np.ndarray:
 
 def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) -> Found:
     """The cells that a patch answers for, with `margin` px to spare, in the coordinates of the whole field."""
-    cells = replace(found.cells, shape=shape, corners=found.cells.corners + [tile.rows[0], tile.columns[0]])
+    cells = replace(found.cells, shape=shape, corners=found.cells.corners + np.array([tile.rows[0], tile.columns[0]]))
     row, column = cells.centres().T if len(cells) else np.zeros((2, 0))
     (top, bottom), (left, right) = tile.core_rows, tile.core_columns
     mine = (row >= top - margin) & (row < bottom + margin) & (column >= left - margin) & (column < right + margin)
