@@ -93,7 +93,7 @@ def low_pass(bins: Grid, movie: np.ndarray) -> np.ndarray:
 
 
 def weights_of(bins: Grid, images: np.ndarray) -> np.ndarray:
-    """What each bin of down(Y) adds to the sum of image * up(L(down(Y))): the transpose of up L, by cell and bin."""
+    """What each bin of down(Y) adds to the sum of image * up(L(down(Y))), (cells, bins, bins): images times up L."""
     at_bins = bins.up_rows.T @ images @ bins.up_columns
     once = bins.smooth_rows.T @ at_bins @ bins.smooth_columns
     return 2 * once - bins.smooth_rows.T @ once @ bins.smooth_columns

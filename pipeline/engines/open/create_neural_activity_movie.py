@@ -16,7 +16,8 @@ import numpy as np
 from pipeline.engines.open import frames
 from pipeline.engines.open.cellsets import CellSet, Part, read_cell_set
 from pipeline.engines.open.frames import Spacing, Timing
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def create_neural_activity_movie(

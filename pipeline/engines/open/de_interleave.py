@@ -18,7 +18,8 @@ import numpy as np
 from pipeline.engines.open import frames
 from pipeline.engines.open.frames import Movie, Timing
 from pipeline.engines.open.preprocess import runs
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def de_interleave(

@@ -15,9 +15,9 @@ from pipeline.engines.open import background, extraction, oasis, patches, seeds
 from pipeline.engines.open.frames import Series
 from recording.errors import Unusable
 
-SCALES = np.geomspace(5, 60, 11)  # diameters tried, px
+SCALES = np.geomspace(4, 60, 11)  # diameters tried, px
 FIELD = 192  # px: the middle of a larger field is enough
-FRAMES = 800  # and so many frames, in stretches
+FRAMES = 600  # and so many frames, in stretches
 STRETCH = 100
 CLEAREST = 40  # places
 LEAST_PEAK = 7.0  # times the noise
@@ -54,7 +54,7 @@ def diameter_of(movie: np.ndarray, rate_hz: float) -> float | None:
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
     movie /= noise[:, :, None]
     decay = float(np.exp(-1 / (rate_hz * extraction.DECAY_S)))
-    scales = SCALES[min(movie.shape[:2]) >= SCALES * 2]
+    scales = SCALES[min(movie.shape[:2]) / 2 >= SCALES]
     ratios = np.stack([_peak_to_noise(movie, scale, decay) for scale in scales])
     best = ratios.max(axis=0)
     peaks = (best == ndimage.maximum_filter(best, 9)) & (best > LEAST_PEAK)
@@ -68,7 +68,7 @@ def diameter_of(movie: np.ndarray, rate_hz: float) -> float | None:
 
 def _peak_to_noise(movie: np.ndarray, scale: float, decay: float) -> np.ndarray:
     """Of each pixel over time, after the matched filter of that scale: (rows, columns)."""
-    size = max(1, int(scale / 5))
+    size = max(1, int(scale / 8))
     bins = background.grid(movie.shape[:2], size, scale)
     z, _ = seeds.matched(background.down(bins, movie), scale / size, decay)
     ratio = ndimage.maximum_filter(z.max(axis=2), 3)

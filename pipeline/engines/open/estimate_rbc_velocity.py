@@ -28,7 +28,8 @@ from pipeline.engines.open import frames, vesselsets
 from pipeline.engines.open.frames import Movie
 from pipeline.engines.open.motion_correct import inside_polygon
 from pipeline.engines.open.vesselsets import Windows
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 SIGNIFICANT = 5.0  # robust standard deviations
 LEAST_OVERLAP = 0.2  # of the region with itself

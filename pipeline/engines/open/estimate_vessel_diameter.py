@@ -34,7 +34,8 @@ from scipy.optimize import least_squares
 
 from pipeline.engines.open import frames, vesselsets
 from pipeline.engines.open.frames import Movie
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 PARAMETRIC = "Parametric FWHM"
 LEAST_PROFILE = 5  # px

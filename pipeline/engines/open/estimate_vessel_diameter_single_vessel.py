@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.engines.open import estimate_vessel_diameter as diameter
 from pipeline.engines.open import frames
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def estimate_vessel_diameter_single_vessel(

@@ -19,7 +19,9 @@ from pipeline.engines.open.cells import Cells, join, none
 ROUNDS = 3  # of looking for cells in the residual
 ALTERNATIONS = 2  # of traces and footprints in each
 RADIUS = 1.4  # of what a cell may cover, in diameters: tighter, and the halo of a bright cell makes false ones
-DECAY_S = 0.6  # of calcium; GCaMP6f to 6s have 0.4 to 1.5 s, and off by a factor of two costs little
+DECAY_S = 0.6  # of calcium, until cells are known from which it can be measured
+DECAY_LIMITS_S = 0.15, 3.0
+ENOUGH = 5  # cells to measure it
 BINS_PER_DIAMETER = 4  # at least: bins are no larger than that leaves
 
 
@@ -55,7 +57,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
     support = disc(side, RADIUS * settings.diameter)
     cells = none(patch.shape, side, movie.shape[2])
     estimate = updates.Estimate(cells, cells.traces, np.zeros(0))
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         fresh = seeds.new_cells(patch, estimate.with_raw_traces(), settings.diameter, side, settings.min_corr)
         if not len(fresh):
             break
@@ -65,6 +67,8 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             cells = updates.update_footprints(patch, estimate.cells, support)
             cells = updates.recentred(updates.cleaned(cells), settings.diameter / 2)
             cells = gate.merged(alive(cells), settings.merge_threshold)
+        if number == 0:
+            patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_gain(patch, cells)
         estimate = updates.update_traces(patch, cells)
     believed = gate.believed(estimate, patch.decay, settings.min_pnr)
@@ -82,6 +86,15 @@ def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.n
     even = np.ones(movie.shape[:2], np.float32)
     patch = updates.Patch(movie, bins, background.down(bins, movie), even, settings.decay)
     return updates.with_gain(patch, none(patch.shape, 1, movie.shape[2])), noise
+
+
+def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:
+    """The median over cells, within limits; what was assumed if there are too few cells to tell."""
+    if len(estimate.noise) < ENOUGH:
+        return settings.decay
+    each = oasis.decay_per_sample(estimate.raw, estimate.noise)
+    shortest, longest = (np.exp(-1 / (settings.rate_hz * s)) for s in DECAY_LIMITS_S)
+    return float(np.clip(np.median(each), shortest, longest))
 
 
 def disc(side: int, radius: float) -> np.ndarray:

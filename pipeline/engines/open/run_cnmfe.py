@@ -36,9 +36,8 @@ CANNOT: dict[str, Callable[[Any], str]] = {
 
 
 def _only_zero(name: str, value: Any) -> str:
-    if value == 0:
-        return ""
-    return f"{name} = {value} is not offered: remove it, or give 0, as this engine's filters follow from cell_diameter"
+    way_out = "remove it, or give 0, as the filters follow from cell_diameter"
+    return "" if value == 0 else f"engine open does not offer run_cnmfe's {name} = {value}: {way_out}"
 
 
 def run_cnmfe(

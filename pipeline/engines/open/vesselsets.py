@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.engines.open import frames
 from pipeline.engines.open.cellsets import edit_footer
 from pipeline.engines.open.frames import Movie, Timing
-from pipeline.engines.protocol import Unusable
+from recording.errors import Unusable
 
 
 @dataclass(frozen=True)

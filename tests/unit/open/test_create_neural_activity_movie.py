@@ -10,7 +10,8 @@ import pytest
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.create_neural_activity_movie import create_neural_activity_movie
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 from tests import recordings
 
 

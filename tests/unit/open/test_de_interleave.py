@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.de_interleave import de_interleave
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 from tests import recordings
 
 

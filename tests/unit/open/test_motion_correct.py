@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.motion_correct import combined, common_area, inside_polygon, motion_correct, move_back
-from pipeline.engines.protocol import StepContext, Unusable
-from runner import isxd
+from pipeline.engines.protocol import StepContext
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings, synthetic
 
 SHAPE = (80, 96)
@@ -99,7 +100,7 @@ def test_the_product_is_the_field_at_rest(tmp_path: Path, context: StepContext, 
     low, high = moving.shifts.min(axis=0), moving.shifts.max(axis=0)
     assert abs(y + low[0]) < 1.5 and abs(x + low[1]) < 1.5
     assert abs(SHAPE[0] - height - y - high[0]) < 1.5 and abs(SHAPE[1] - width - x - high[1]) < 1.5
-    footer = isxd.read_footer(made.movies[0])
+    footer = formats.read_footer(made.movies[0])
     expected = {"topLeft": {"x": 0, "y": 0}, "width": SHAPE[1], "height": SHAPE[0]}
     assert footer["extraProperties"]["idps"] == {"pre_mc": expected, "mc_padding": False}
     movie = isx.Movie.read(str(made.movies[0]))
@@ -122,7 +123,7 @@ def test_padding_keeps_the_size(tmp_path: Path, context: StepContext, moving: sy
     np.testing.assert_array_equal(whole[:, y : y + height, x : x + width], data)
     ten = moving.movie[np.linspace(0, len(moving.movie) - 1, 10).astype(int)]
     assert whole[5, 0, 0] == np.rint(np.percentile(ten, 5))
-    assert isxd.read_footer(padded.movies[0])["extraProperties"]["idps"]["mc_padding"] is True
+    assert formats.read_footer(padded.movies[0])["extraProperties"]["idps"]["mc_padding"] is True
 
 
 def test_one_correction_and_one_crop_over_all_parts(

@@ -18,8 +18,9 @@ from pipeline.engines.open.estimate_vessel_diameter import (
     lorentzian,
 )
 from pipeline.engines.open.estimate_vessel_diameter_single_vessel import estimate_vessel_diameter_single_vessel
-from pipeline.engines.protocol import StepContext, Unusable
-from runner import isxd
+from pipeline.engines.protocol import StepContext
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 
@@ -33,7 +34,7 @@ def vessel(widths: np.ndarray, rows: int = 40, columns: int = 60) -> np.ndarray:
 def measured(path: Path, context: StepContext, lines: Any, **parameters: Any) -> isx.VesselSet:
     target = path.with_name("vessels.isxd")
     estimate_vessel_diameter([str(path)], [str(target)], lines, context=context, **parameters)
-    assert isxd.check(target).kind == "vessel_set"
+    assert formats.check(target).kind == "vessel_set"
     return isx.VesselSet.read(str(target))
 
 
@@ -80,7 +81,7 @@ def test_units_and_slant(tmp_path: Path, context: StepContext) -> None:
     path = recordings.movie_from(tmp_path / "a.isxd", vessel(np.full(40, 6.0)))
     found = measured(path, context, [[[12, 2], [47, 37]]], output_units="microns", estimation_method="Parametric FWHM")
     np.testing.assert_allclose(found.get_vessel_trace_data(0), 3 * np.sqrt(2) * 6, rtol=0.1)
-    noted = isxd.read_footer(tmp_path / "vessels.isxd")["extraProperties"]["idps"]["vesselset"]
+    noted = formats.read_footer(tmp_path / "vessels.isxd")["extraProperties"]["idps"]["vesselset"]
     assert noted["units"] == "microns" and noted["type"] == "vessel diameter"
 
 
@@ -152,7 +153,7 @@ def velocity(path: Path, context: StepContext, **parameters: Any) -> isx.VesselS
     rois = [[[10, 5], [10, 34], [50, 5], [50, 34]]]
     settings = {"time_window": 1, "time_increment": 0.5, **parameters}
     estimate_rbc_velocity([str(path)], [str(target)], rois, context=context, **settings)
-    assert isxd.check(target).kind == "vessel_set"
+    assert formats.check(target).kind == "vessel_set"
     return isx.VesselSet.read(str(target))
 
 
