@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from pipeline.recipe.lines import Lines, find_lines
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
+from pipeline.words import did_you_mean
 from recording.kinds import KINDS, MADE_KINDS
 
 if sys.version_info >= (3, 11):
@@ -406,11 +406,6 @@ def _digest(recipe: Recipe, content: bytes) -> str:
         if isinstance(step.engine, PythonFile):
             digest.update(step.engine.digest().encode())
     return digest.hexdigest()
-
-
-def did_you_mean(word: str, words: list[str] | tuple[str, ...]) -> str:
-    close = get_close_matches(word, words, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def complaints(recipe: Recipe) -> list[str]:
