@@ -49,7 +49,7 @@ apt-get install -y --no-install-recommends libglib2.0-0
 python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
 EOF
 
-RUN --mount=type=bind,source=scripts,target=/build <<EOF
+RUN --mount=type=bind,source=stages,target=/build <<EOF
 set -eux
 find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 python3 /build/slim.py rootfs /
@@ -100,7 +100,7 @@ retry with-secrets /opt/venv/bin/python "$pip" install --ignore-installed --no-d
 /opt/venv/bin/python -c 'import numpy'
 EOF
 
-RUN --mount=type=bind,source=scripts,target=/build <<EOF
+RUN --mount=type=bind,source=stages,target=/build <<EOF
 set -eux
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo /opt/inscopix/api > "$site/isx-api.pth"
@@ -115,13 +115,13 @@ EOF
 FROM builder AS isx-public
 ARG ISX_VERSION
 ARG ISX_SHA256
-RUN --mount=type=bind,source=scripts,target=/build/scripts \
+RUN --mount=type=bind,source=stages,target=/build/stages \
     --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
-with-secrets python3 /build/scripts/install_isx.py public /opt/inscopix
-python3 /build/scripts/slim.py isx /opt/inscopix
+with-secrets python3 /build/stages/install_isx.py public /opt/inscopix
+python3 /build/stages/slim.py isx /opt/inscopix
 EOF
 
 # The API of IDPS, with its algorithms, from the installer.
@@ -131,14 +131,14 @@ ARG ISX_VERSION
 ARG ISX_SHA256
 ARG INSTALLER_TIMEOUT=900
 ARG ISX_TREE=full
-RUN --mount=type=bind,source=scripts,target=/build/scripts \
+RUN --mount=type=bind,source=stages,target=/build/stages \
     --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=bind,from=installer,target=/installer \
     --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
     --mount=type=secret,id=ca <<EOF
 set -eu
-with-secrets python3 /build/scripts/install_isx.py idps /opt/inscopix
-python3 /build/scripts/slim.py isx /opt/inscopix
+with-secrets python3 /build/stages/install_isx.py idps /opt/inscopix
+python3 /build/stages/slim.py isx /opt/inscopix
 EOF
 
 FROM isx-${ISX_SOURCE} AS isx
@@ -180,7 +180,7 @@ COPY recording /app/recording
 COPY runner /app/runner
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes
-RUN --mount=type=bind,source=scripts,target=/build --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
+RUN --mount=type=bind,source=stages,target=/build --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
 set -eux
 chmod -R a=rX,u+w /app
 python3 /build/slim.py app /app

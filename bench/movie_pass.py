@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from pipeline.inspect.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
-from recording.isxd import MovieLayout  # noqa: E402
+from recording.formats import MovieLayout  # noqa: E402
 
 
 def main() -> None:

@@ -30,6 +30,7 @@ class Options:
 
     movie_tiff: bool = False
     movie_mp4: bool = False
+    engine: str = "auto"  # who carries out the steps of recipes that do not say
 
 
 @dataclass(frozen=True)

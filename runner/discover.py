@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from recording.isxd import SUFFIXES
+from recording.formats import SUFFIXES
 from recording.names import join, short
 
 LOGS = "logs"

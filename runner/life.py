@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from recording import APP
-from recording.isxd import SUFFIXES
+from recording.formats import SUFFIXES
 from recording.job import Options
 from runner import NAME, elf, native, recipe, report, results, settings, shards, version, work
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover

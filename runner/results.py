@@ -22,7 +22,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recording.isxd import RecordingInfo
+from recording.formats import RecordingInfo
 from recording.names import join, short
 from runner.discover import Recording
 from runner.shards import Shard

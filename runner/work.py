@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from recording.errors import BadRecording
-from recording.isxd import RecordingInfo, check
+from recording.formats import RecordingInfo, check
 from recording.job import Job, Options
 from runner import machine, native, recipe, results, series, supervise, workers
 from runner.discover import Recording

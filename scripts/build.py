@@ -16,6 +16,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
 from install_isx import BuildError, assert_version, name_and_version_in_stub, verify
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -13,7 +13,7 @@ import pandas as pd
 
 from pipeline.inspect import figures, metadata, tables
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 
 TRACKING_COLUMNS = {  # of the library's export, and what they are called here
     "Local Frame Number": "index",
@@ -33,7 +33,7 @@ TRACKING_COLUMNS = {  # of the library's export, and what they are called here
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
-    header, frame_metadata, session = isxd.read_isxb(recording)
+    header, frame_metadata, session = formats.read_isxb(recording)
     timing = movie.timing
     valid = timing.get_valid_samples_mask()
     time_s = metadata.sample_times(timing)

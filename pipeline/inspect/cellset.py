@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, tables, tiff
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map
@@ -30,7 +30,7 @@ class Cell:
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     cell_set = isx.CellSet.read(str(recording))
-    footer = isxd.read_footer(recording)
+    footer = formats.read_footer(recording)
     timing, (width_um, height_um) = cell_set.timing, metadata.pixel_um(cell_set.spacing)
     n = cell_set.num_cells
     if n == 0:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
@@ -47,7 +47,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_cells": len(cells),
             "n_events": int(counts.sum()),
             "acquisition": metadata.acquisition(event_set),
-            "file_metadata": isxd.read_footer(recording),
+            "file_metadata": formats.read_footer(recording),
         },
     )
 

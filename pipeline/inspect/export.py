@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.inspect import tiff
 from recording.errors import BadRecording
-from recording.isxd import MovieLayout
+from recording.formats import MovieLayout
 
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
 
@@ -24,7 +24,7 @@ IMU_SCALE = {  # the unit of a column, and what its stored values are divided by
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
     source = isx.GpioSet.read(str(stored))
-    footer = isxd.read_footer(stored)
+    footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
@@ -57,7 +57,7 @@ def converted(recording: Path, scratch: Path) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="gpio-", dir=scratch))
     isx.export_gpio_to_isxd(str(recording), str(folder))
     for path in folder.iterdir():
-        isxd.check(path)
+        formats.check(path)
         return path
     raise Unusable("isx found no data in it")
 

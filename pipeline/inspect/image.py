@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, tiff
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
@@ -28,6 +28,6 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "data_type": data.dtype.name,
             "unit": unit,
             "acquisition": metadata.acquisition(image._impl),
-            "file_metadata": isxd.read_footer(recording),
+            "file_metadata": formats.read_footer(recording),
         },
     )

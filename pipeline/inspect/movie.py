@@ -11,14 +11,14 @@ import numpy as np
 from pipeline.inspect import export, figures, metadata, tables, tiff
 from pipeline.inspect.adapter import Context, Outcome
 from pipeline.inspect.statistics import MovieStatistics, movie_statistics
-from recording import isxd
+from recording import formats
 
 TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
-    layout = isxd.movie_layout(recording)
+    layout = formats.movie_layout(recording)
     timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
     status = sample_status(layout)
     valid = status == "valid"
@@ -59,14 +59,14 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "unit": unit,
             "saturation_level_counts": found.saturation_level if found else None,
             "acquisition": metadata.acquisition(movie),
-            "file_metadata": isxd.read_footer(recording),
+            "file_metadata": formats.read_footer(recording),
         },
     )
 
 
 def _export(
     recording: Path,
-    layout: isxd.MovieLayout,
+    layout: formats.MovieLayout,
     valid: np.ndarray,
     found: MovieStatistics | None,
     out: Path,
@@ -85,7 +85,7 @@ def _export(
         export.to_mp4(recording, layout, valid, target, grey_range, period_s, context.threads, context.progress)
 
 
-def sample_status(layout: isxd.MovieLayout) -> np.ndarray:
+def sample_status(layout: formats.MovieLayout) -> np.ndarray:
     """For each sample "valid", "dropped", "cropped" or "blank", as the recording's timing says."""
     status = np.full(layout.n_samples, "valid", dtype="<U7")
     status[list(layout.blank)] = "blank"
@@ -95,7 +95,7 @@ def sample_status(layout: isxd.MovieLayout) -> np.ndarray:
     return status
 
 
-def hardware_times(path: Path, layout: isxd.MovieLayout) -> np.ndarray:
+def hardware_times(path: Path, layout: formats.MovieLayout) -> np.ndarray:
     """Microseconds of the acquisition hardware's clock for each stored frame, shape (n_stored,), uint64.
 
     The frame header holds the four 16-bit words of the time, each spread over two 12-bit pixels

@@ -1,7 +1,7 @@
 """Events, GPIO and IMU samples, read in one go.
 
 The library reads the whole file again for each channel, twice, and crashes on a damaged packet; NumPy sees the packets
-as what they are (format: runner/isxd.py).
+as what they are (format: recording/formats/isxd.py).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from recording import isxd
+from recording import formats
 from recording.errors import BadRecording
 
 PACKET = np.dtype([("offset_us", "<u8"), ("channel", "<u8"), ("value", "<f4")])
@@ -36,11 +36,11 @@ def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
 
     Raises BadRecording where a packet names a channel that is not there.
     """
-    footer = isxd.read_footer(path)
-    if not isxd.has_packets(footer):
+    footer = formats.read_footer(path)
+    if not formats.has_packets(footer):
         return _through_library(source)
     names = footer["channel list"]
-    packets = np.fromfile(path, PACKET, count=isxd.data_size(path) // PACKET.itemsize)
+    packets = np.fromfile(path, PACKET, count=formats.data_size(path) // PACKET.itemsize)
     if len(packets) and packets["channel"].max() >= len(names):
         raise BadRecording(path, "an event names a channel that is not there: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]

@@ -32,7 +32,7 @@ import numpy as np
 
 from recording import APP, process
 from recording.errors import BadRecording
-from recording.isxd import MovieLayout
+from recording.formats import MovieLayout
 
 BAND = 8192  # px of a frame that are worked on at a time
 BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a second-level cache

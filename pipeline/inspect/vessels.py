@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, tables
 from pipeline.inspect.adapter import Context, Outcome
-from recording import isxd
+from recording import formats
 
 MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
     isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
@@ -25,7 +25,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     if n == 0:
         context.warn("the vessel set has no vessels")
     vessel_type = vessel_set.get_vessel_set_type()
-    footer = isxd.read_footer(recording)
+    footer = formats.read_footer(recording)
     measure, default_unit = MEASURE[vessel_type]
     stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # as output_units was when it was made
     unit = UNITS.get(str(stated), default_unit)

@@ -1,6 +1,6 @@
 """Whether a recipe can be used in this image.
 
-    python -m pipeline.recipe --check FILE
+    python -m pipeline.recipe --check FILE [ENGINE]
 
 Prints every mistake as FILE:LINE: message and exits with 64, or prints what the recipe is, as one line of JSON, and
 exits with 0. The exit code is 69 if isx cannot be loaded.
@@ -26,11 +26,11 @@ def describe(recipe: Recipe) -> RecipeFacts:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) != 2 or arguments[0] != "--check":
+    if len(arguments) not in (2, 3) or arguments[0] != "--check":
         _print(sys.stderr, __doc__.strip())
         return BAD_RECIPE
     try:
-        recipe = read(Path(arguments[1]))
+        recipe = read(Path(arguments[1]), *arguments[2:])
         found = complaints(recipe)
     except (ImportError, OSError) as error:
         _print(sys.stderr, f"isx cannot be loaded: {error}")

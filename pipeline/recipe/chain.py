@@ -83,9 +83,26 @@ def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
 
 
 def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]) -> list[str]:
-    """Choose what a step reads; returns what is wrong."""
+    """Choose what a step reads: what `from` names, then the latest product of each kind that is still missing.
+
+    Returns what is wrong.
+    """
     step = current.step
     chosen, problems = _chosen(step, by_name)
+    slots, not_taken = _sort_into_slots(chosen, step)
+    problems += not_taken
+    for slot, takes in zip(slots, step.contract.takes):
+        if slot or takes.optional or problems:
+            continue
+        newest, problem = _newest(step, takes, latest, by_name)
+        slot += newest
+        problems += [problem] if problem else []
+    current.inputs = [(takes, slot) for takes, slot in zip(step.contract.takes, slots) if slot]
+    return problems
+
+
+def _sort_into_slots(chosen: Sequence[Stream], step: Step) -> tuple[list[list[Stream]], list[str]]:
+    """What goes into each of the inputs that a step takes, and what is wrong."""
     slots: list[list[Stream]] = [[] for _ in step.contract.takes]
     for stream in chosen:
         fits = (
@@ -95,30 +112,29 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
         )
         next(fits, []).append(stream)
     used = {stream.step for slot in slots for stream in slot}
+    problems = []
     for stream in chosen:  # of a step that makes several kinds, one that is taken suffices
         if stream.step not in used:
             used.add(stream.step)
             problems.append(f"from names {KINDS[stream.kind].a} that {step.name} does not take")
-    for slot, takes in zip(slots, step.contract.takes):
-        if slot or takes.optional or problems:
-            continue
-        if sum(other.kinds == takes.kinds and not other.optional for other in step.contract.takes) > 1:
-            kind = KINDS[takes.kinds[0]].name
-            problems.append(f"{step.name} takes two {kind}s: name both with from = [..., ...]")
-            continue
-        found = [latest[kind] for kind in takes.kinds if kind in latest]
-        if not found:
-            what = " or ".join(KINDS[kind].a for kind in takes.kinds)
-            problems.append(f"{step.name} needs {what}, and no earlier step makes one")
-            continue
-        newest = max(found, key=lambda streams: streams[0].step)
-        if len(newest) > 1 and not takes.several:
-            names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
-            problems.append(f"{step.name} takes one of several products: choose it with from = one of {names}")
-            continue
-        slot += newest
-    current.inputs = [(takes, slot) for takes, slot in zip(step.contract.takes, slots) if slot]
-    return problems
+    return slots, problems
+
+
+def _newest(
+    step: Step, takes: Takes, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]
+) -> tuple[list[Stream], str]:
+    """The latest product that an input takes, or why there is none that is beyond doubt."""
+    if sum(other.kinds == takes.kinds and not other.optional for other in step.contract.takes) > 1:
+        return [], f"{step.name} takes two {KINDS[takes.kinds[0]].name}s: name both with from = [..., ...]"
+    found = [latest[kind] for kind in takes.kinds if kind in latest]
+    if not found:
+        wanted = " or ".join(KINDS[kind].a for kind in takes.kinds)
+        return [], f"{step.name} needs {wanted}, and no earlier step makes one"
+    newest = max(found, key=lambda streams: streams[0].step)
+    if len(newest) > 1 and not takes.several:
+        names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
+        return [], f"{step.name} takes one of several products: choose it with from = one of {names}"
+    return newest, ""
 
 
 def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream], list[str]]:

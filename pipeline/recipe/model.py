@@ -30,6 +30,7 @@ class Step:
     function: str  # as its engine calls it
     contract: Contract
     engine: Engine | None = None  # None: no engine in this image offers it
+    wanted: str = "auto"  # the engine that the recipe or the run asks for
     parameters: dict[str, Any] = field(default_factory=dict)  # as given; None for "none"
     defaults: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()  # `from`
@@ -60,7 +61,9 @@ class Recipe:
     @property
     def licensed(self) -> list[str]:
         """The steps that no engine in this image offers."""
-        return list(dict.fromkeys(step.function for step in self.steps if step.engine is None))
+        return list(
+            dict.fromkeys(step.function for step in self.steps if step.engine is None and step.wanted == "auto")
+        )
 
     @property
     def messages(self) -> list[str]:

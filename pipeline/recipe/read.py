@@ -47,9 +47,12 @@ NOT_OFFERED = (
 # ---- reading
 
 
-def read(path: Path) -> Recipe:
-    """Read and check a recipe against the isx in the image; what is wrong is in its `problems`."""
-    recipe = Recipe(path)
+def read(path: Path, engine: str = engines.AUTO) -> Recipe:
+    """Read and check a recipe against what the image holds; what is wrong is in its `problems`.
+
+    `engine` is the choice for steps of which the recipe does not say who carries them out.
+    """
+    recipe = Recipe(path, engine=engine)
     try:
         content = path.read_bytes()
         text = content.decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
@@ -102,7 +105,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
             problem(key, f"{key} {wrong}")
         else:
             setattr(recipe, key, document.get(key, choices[0]))
-    recipe.engine = document.get("engine", engines.AUTO)
+    recipe.engine = document.get("engine", recipe.engine)
     if recipe.engine not in engines.names():
         problem("engine", _not_an_engine(recipe.engine))
     if not isinstance(document.get("description", ""), str):
@@ -178,7 +181,7 @@ class _Reader:
 
     def _bind(self, step: Step, table: dict[str, Any]) -> None:
         """Choose who carries the step out, and ask whether it honours what the recipe gives."""
-        wanted = table.get("engine", self.recipe.engine)
+        step.wanted = wanted = table.get("engine", self.recipe.engine)
         if wanted not in engines.names():
             if "engine" in table:
                 self.problem("engine", _not_an_engine(wanted))

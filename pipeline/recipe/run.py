@@ -27,11 +27,12 @@ from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from recording.errors import BadRecording, Unusable
-from recording.isxd import check
+from recording.formats import check
 from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import short
 
+COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
 WORK = ".work"  # what a step writes lies here until it is whole
 RULES = 2  # counted up when the runner comes to call a function in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
@@ -71,7 +72,7 @@ class Run:
 
 def run(job: Job, context: Context) -> Result:
     """Do a job. Raises Unusable, BadRecording."""
-    recipe = read(Path(job.recipe))
+    recipe = read(Path(job.recipe), job.options.engine)
     found = complaints(recipe)
     if found:
         raise Unusable("; ".join(found))
@@ -235,7 +236,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     this.store.add(entry, work)
     shutil.rmtree(work)
     shutil.rmtree(scratch)
-    print(f"{label} took {entry.seconds} s, engine: {engine.name}", flush=True)  # noqa: T201
+    print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
 
 
 def _replace_links(work: Path) -> None:
@@ -307,7 +308,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summaries.append((kind, summary))
     products = sorted({*names, *found})
     _write_record(this, job, products)
-    return _result(summaries, [*products, f"{this.stem}.json"], f"recipe {this.recipe.path.stem}")
+    return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
 
 
 def _write_record(this: Run, job: Job, products: list[str]) -> None:
@@ -328,11 +329,13 @@ def _write_record(this: Run, job: Job, products: list[str]) -> None:
     metadata.write(this.store.staging / f"{this.stem}.json", record)
 
 
-def _result(summaries: list[tuple[str, Summary]], products: list[str], title: str) -> Result:
-    """The cells are what a lab looks for; else the last product speaks for all."""
+def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:
+    """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed it."""
     from base64 import b64encode
 
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
-    text = f"{title}: {spoken[-1].text}" if spoken else title
+    said = [f"recipe {recipe.path.stem}", *(summary.text for summary in spoken[-1:])]
+    computed_by = dict.fromkeys(_engine(step).title for step in recipe.steps if _engine(step).name in COMPUTING)
+    text = "; ".join([": ".join(said), *computed_by])
     thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
     return Result(tuple(products), text, thumbnail)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from recording import isxd
+from recording import formats
 from recording.errors import BadRecording
 from tests import damage, recordings
 
@@ -25,7 +25,7 @@ def test_damaged_recordings_do_no_harm(tmp_path):
     accepted, n_refused = [], 0
     for path in damage.corpus(kinds, variants):
         try:
-            isxd.check(path)
+            formats.check(path)
             accepted.append(path)
         except BadRecording as error:
             assert error.reason.strip(), path

@@ -1,4 +1,4 @@
-"""scripts/install_isx.py on small archives of the installer's make: what is refused, and in which words."""
+"""stages/install_isx.py on small archives of the installer's make: what is refused, and in which words."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 import install_isx
 from install_isx import LAYOUT, BuildError, Product
