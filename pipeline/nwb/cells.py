@@ -31,7 +31,7 @@ def add(session: Session, recording: Opened) -> None:
     unit = cellset.trace_unit(footer(recording))
     series = RoiResponseSeries(
         name=session.name("RoiResponseSeries", recording.source.label),
-        description=f"Traces of {recording.name}; samples that were dropped, cropped or blank are NaN",
+        description=f"Traces of {recording.title}; samples that were dropped, cropped or blank are NaN",
         data=H5DataIO(traces, compression="gzip", shuffle=True),
         unit="a.u." if unit == "au" else unit,
         rois=table.create_roi_table_region("All cells, in the order of the file", region=list(range(n))),
@@ -80,7 +80,7 @@ def _table(session: Session, recording: Opened, names: list[str], traces: np.nda
         recording,
         names,
         [VectorData(name=name, data=data, description=what) for name, data, what in found],
-        f"Cells of {recording.name}",
+        f"Cells of {recording.title}",
     )
 
     def footprints() -> Iterator[np.ndarray]:

@@ -34,7 +34,7 @@ def add(session: Session, recording: Opened) -> None:
     columns += _cells_of(session, names)
     table = DynamicTable(
         name=session.name("Events", recording.source.label),
-        description=f"Events of {recording.name}, one row a cell",
+        description=f"Events of {recording.title}; one row a cell",
         id=list(range(len(cells))),
         columns=columns,
     )

@@ -12,7 +12,7 @@ from pipeline.nwb.session import Opened, Session
 
 
 def add(session: Session, recording: Opened) -> None:
-    add_images(session, {recording.source.path.stem: (recording.handle.get_data(), f"Image {recording.name}")})
+    add_images(session, {recording.source.path.stem: (recording.handle.get_data(), f"Image {recording.title}")})
 
 
 def add_images(session: Session, images: Mapping[str, tuple[np.ndarray, str]]) -> None:

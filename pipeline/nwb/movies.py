@@ -13,7 +13,7 @@ from pipeline.inspect.export import frames
 from pipeline.inspect.movie import sample_status
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session
-from recording import isxd
+from recording import formats
 
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
 
@@ -24,7 +24,7 @@ def add(session: Session, recording: Opened) -> OnePhotonSeries:
     Frames keep their numbers: those that were dropped, cropped or blank read as zeros, as in isx, and are listed in
     `invalid_times` with the reason.
     """
-    layout = isxd.movie_layout(recording.stored)
+    layout = formats.movie_layout(recording.stored)
     name = session.name("OnePhotonSeries", recording.source.label)
     series = OnePhotonSeries(
         name=name,
@@ -44,7 +44,7 @@ def add(session: Session, recording: Opened) -> OnePhotonSeries:
     return series
 
 
-def _content(session: Session, recording: Opened, layout: isxd.MovieLayout, name: str) -> dict[str, Any]:
+def _content(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
     if not session.embed or recording.source.is_product:
         return {
             "external_file": [recording.name],
@@ -58,7 +58,7 @@ def _content(session: Session, recording: Opened, layout: isxd.MovieLayout, name
     return {"data": empty(shape, layout.dtype, chunks)}
 
 
-def slabs(path: Path, layout: isxd.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:
+def slabs(path: Path, layout: formats.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:
     """Frames as isx reads them, some at a time, shape (frames, columns, rows)."""
     valid = sample_status(layout) == "valid"
     slab = np.empty((n_frames, layout.rows, layout.columns), layout.dtype)
@@ -68,11 +68,10 @@ def slabs(path: Path, layout: isxd.MovieLayout, n_frames: int) -> Iterator[np.nd
             yield slab[: (number - 1) % n_frames + 1].transpose(0, 2, 1)
 
 
-def _description(recording: Opened, layout: isxd.MovieLayout) -> str:
+def _description(recording: Opened, layout: formats.MovieLayout) -> str:
     size = recording.source.path.stat().st_size
-    made = "made from the recording" if recording.source.is_product else "recorded"
     return (
-        f"Movie {recording.name} ({size} bytes), {made}: {layout.n_samples} frames of {layout.columns} x {layout.rows} "
+        f"Movie {recording.title} ({size} bytes): {layout.n_samples} frames of {layout.columns} x {layout.rows} "
         f"pixels, {np.dtype(layout.dtype).name}"
     )
 
@@ -88,7 +87,7 @@ def _light(acquired: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _note_invalid(session: Session, recording: Opened, layout: isxd.MovieLayout, name: str) -> None:
+def _note_invalid(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> None:
     status = sample_status(layout)
     edges = np.flatnonzero(np.append(True, status[1:] != status[:-1]))
     for first, last in zip(edges, [*edges[1:], len(status)]):

@@ -19,7 +19,7 @@ from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSe
 from pipeline.inspect import gpio, metadata
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
-from recording import isxd
+from recording import formats
 
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
 NOT_STATED = float("nan")  # where it requires a number
@@ -45,8 +45,13 @@ class Source:
     path: Path
     kind: str
     label: str = ""  # tells it from others of its kind
-    is_product: bool = False  # made by a recipe
+    made_by: str = ""  # for products: how they came to be
     series: str = ""  # equal for the parts of one product
+    part: int = 0  # of a series
+
+    @property
+    def is_product(self) -> bool:
+        return bool(self.made_by)
 
 
 @dataclass
@@ -68,6 +73,11 @@ class Opened:
     @property
     def name(self) -> str:
         return self.source.path.name
+
+    @property
+    def title(self) -> str:
+        """For descriptions: its name, and how it was made."""
+        return f"{self.name}, {self.source.made_by}" if self.source.made_by else self.name
 
     @property
     def period(self) -> Fraction:
@@ -222,4 +232,4 @@ def _device(session: Session, recording: Opened) -> Device:
 
 
 def footer(recording: Opened) -> dict[str, Any]:
-    return isxd.read_footer(recording.stored)
+    return formats.read_footer(recording.stored)

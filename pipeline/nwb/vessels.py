@@ -33,7 +33,7 @@ def add(session: Session, recording: Opened) -> None:
     ]
     table = DynamicTable(
         name=session.name("Vessels", label),
-        description=f"Vessels of {recording.name}",
+        description=f"Vessels of {recording.title}",
         id=list(range(n)),
         columns=[VectorData(name=name, data=data, description=what) for name, data, what in columns],
     )

@@ -17,9 +17,11 @@ from hdmf.container import AbstractContainer
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.file import Subject
 
-from pipeline.nwb import behavior, cells, events, images, metadata, movies, signals, vessels
+from pipeline.inspect import metadata as inspect_metadata
+from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, signals, vessels
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
+from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import Opened, Session, Source, opened, start_of
 
 ORDER = ("movie", "behavior_movie", "nvision", "image", "cell_set", "event_set", "vessel_set", "gpio", "imu")
@@ -34,6 +36,7 @@ class Contents:
     identifier: str
     metadata: Metadata = field(default_factory=Metadata)
     projections: Mapping[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # by name: pixels, description
+    translations: Sequence[Translations] = ()
     embed: bool = False  # movies' frames, too
 
 
@@ -70,7 +73,7 @@ def _order(recording: Opened) -> tuple[int, Fraction, str]:
     return ORDER.index(recording.kind), recording.start, recording.name
 
 
-def _session(recordings: Sequence[Opened], contents: Contents, means: Means) -> Session:
+def _session(recordings: list[Opened], contents: Contents, means: Means) -> Session:
     known = contents.metadata.over(stated(recordings))
     _warn_of_missing(known, means.warn)
     start = start_of(recordings, known)
@@ -81,18 +84,22 @@ def _session(recordings: Sequence[Opened], contents: Contents, means: Means) -> 
     given.pop("session_start_time", None)
     names = ", ".join(each.name for each in recordings)
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
+    software = inspect_metadata.software()
     changed = max(each.source.path.stat().st_mtime for each in recordings if not each.source.is_product)
     file = NWBFile(
         identifier=contents.identifier,
         session_start_time=start,
         file_create_date=[datetime.fromtimestamp(int(changed), tz=timezone.utc)],  # so that a re-run writes the same
         subject=_subject(known, start),
+        was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
     session = Session(file, zero, known, contents.embed, means.warn)
     for recording in _labelled(recordings):
         _ADD[recording.kind](session, recording, means)
     images.add_images(session, contents.projections)
+    for translations in contents.translations:
+        motion.add(session, translations, recordings)
     return session
 
 

@@ -30,7 +30,7 @@ else:
     import tomli as tomllib
 
 FORMAT_VERSION = 1
-TOP_KEYS = ("version", "description", "group", "keep", "engine", "step")
+TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "step")
 STEP_KEYS = ("use", "python", "name", "from", "engine")
 PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
@@ -108,6 +108,9 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
     recipe.engine = document.get("engine", recipe.engine)
     if recipe.engine not in engines.names():
         problem("engine", _not_an_engine(recipe.engine))
+    recipe.nwb = document.get("nwb", False)
+    if not isinstance(recipe.nwb, bool):
+        problem("nwb", "nwb must be true or false")
     if not isinstance(document.get("description", ""), str):
         problem("description", "description must be a text")
 
