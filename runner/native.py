@@ -10,6 +10,8 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,10 +84,8 @@ def finish_probe(process: subprocess.Popen[bytes] | None) -> Probe:
     if process is None:
         return Probe(f"{elf.LIBRARY} does not exist")
     try:
-        output, _ = process.communicate(timeout=PROBE_TIMEOUT)
+        output, _ = finish(process, PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
         return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
     try:
         return Probe(**json.loads(output))
@@ -115,23 +115,22 @@ def diagnosis(api: Api, error: str = "") -> str:
     return "; ".join(sentences)
 
 
-def import_error() -> str:
+def import_error(tick: Callable[[], None] = lambda: None) -> str:
     """Empty if `import isx` works or is killed, else the error's last line. In another process; costs half a second."""
+    importer = subprocess.Popen(
+        [sys.executable, "-c", "import isx"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
-        result = subprocess.run(
-            [sys.executable, "-c", "import isx"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=IMPORT_TIMEOUT,
-            check=False,
-        )
+        _, errors = finish(importer, IMPORT_TIMEOUT, tick)
     except subprocess.TimeoutExpired:
         return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
-    if result.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
+    if importer.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
         return ""
-    lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ending(result.returncode)
+    lines = errors.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ending(importer.returncode)
 
 
 def distributions() -> dict[str, str]:
@@ -174,6 +173,28 @@ def example_scripts(api: Api) -> list[str]:
     if api.folder is None:
         return []
     return sorted(path.relative_to(api.folder).as_posix() for path in api.folder.glob("isx/examples/**/*.py"))
+
+
+def finish(
+    process: subprocess.Popen[bytes], seconds: float, tick: Callable[[], None] = lambda: None
+) -> tuple[bytes, bytes]:
+    """Standard output and error of a process that may take a while; `tick` is called each second and may raise.
+
+    Raises TimeoutExpired. The process has ended in any case.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=1)
+            except subprocess.TimeoutExpired:
+                tick()
+                if time.monotonic() > deadline:
+                    raise
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def ending(returncode: int) -> str:

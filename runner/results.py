@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -25,14 +26,11 @@ from typing import Any
 from recording.formats import RecordingInfo
 from recording.names import join, short
 from runner.discover import Recording
+from runner.endings import OutputInUse
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-
-
-class OutputInUse(Exception):
-    """Another run works on this output."""
 
 
 @dataclass
@@ -69,7 +67,7 @@ def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object
 
 
 def read_record(output: Path, recording: Recording) -> Record | None:
-    """What an earlier run left for this input; None where there is nothing to be relied on."""
+    """The record that an earlier run left for this input; None if there is none that can be relied on."""
     try:
         return Record(**json.loads(_record_path(output, recording).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -180,6 +178,15 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
     write_record(output, recordings, record)
 
 
+def withdraw(output: Path, record: Record) -> None:
+    """Remove the products that a record lists, `<stem>.json` first, and their folder if nothing else is in it."""
+    folder = output / record.results
+    for name in sorted(record.products, key=lambda name: name != f"{folder.name}.json"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder last. Some network file systems cannot, and need not."""
     with contextlib.suppress(OSError):
@@ -198,7 +205,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(output: Path, shard: Shard | None, warn) -> Iterator[None]:
+def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> Iterator[None]:
     """Hold the output, or this shard of it, for as long as the block runs. Raises OutputInUse, OSError.
 
     Shards share the output's lock and each holds its own; a whole run or a gather step wants the output alone. The
@@ -235,8 +242,28 @@ def _open_lock(path: Path) -> int:
     return fd
 
 
-def clean_staging(output: Path, shard: Shard | None) -> None:
-    """Remove what a killed run left: everything, or what the same shard left. The lock must be held."""
+@contextlib.contextmanager
+def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
+    """A folder of this run's own, in which a small file has been written for proof. The lock must be held.
+
+    Raises OSError. The folder is removed at the end, and so is whatever a killed run left.
+    """
+    _clean_staging(output, shard)
+    folder = output / STAGING / f"{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}"
+    try:
+        folder.mkdir(parents=True)
+        proof = folder / "proof"
+        proof.write_bytes(bytes(4096))
+        proof.unlink()
+        yield folder
+    finally:
+        remove_tree(folder)
+        if not shard:
+            remove_empty_staging(output)
+
+
+def _clean_staging(output: Path, shard: Shard | None) -> None:
+    """Remove what a killed run left: everything, or what the same shard left."""
     with contextlib.suppress(FileNotFoundError):
         for left in list((output / STAGING).iterdir()):
             if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
@@ -251,8 +278,8 @@ def remove_empty_staging(output: Path) -> None:
 
 
 def kept_steps(output: Path, results: str) -> Path:
-    """Where a recipe's finished steps outlast a run that did not come to its end."""
-    return output / STAGING / KEPT / results
+    """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another."""
+    return output / STAGING / KEPT / short(results.replace("%", "%25").replace("/", "%2F"))
 
 
 def forget_kept_steps(output: Path, results: str) -> None:

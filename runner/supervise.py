@@ -102,87 +102,104 @@ class Signals:
         self.received = self.received or signum
 
 
-def supervise(
-    tasks: Iterator[Task],
-    n_tasks: int,
-    *,
-    slots: int,
-    cores: int,
-    signals: Signals,
-    on_verdict: Callable[[Task, Verdict], None],
-    on_beat: Callable[[int, float], None],
-    command: Sequence[str] = COMMAND,
-    fork_server: ForkServer | None = None,
-) -> None:
-    """Work through the tasks, at most `slots` at once, until all have a verdict. Raises Stopped.
+@dataclass
+class Supervisor:
+    """Works through tasks, at most `slots` at once.
 
     Tasks that may be forked are forked by the fork server while there is one, else they start with the command.
-
-    `on_beat` is called at least once a second with the number of verdicts and the bytes done of tasks under way.
     """
-    running: list[_Worker] = []
-    started = n_done = 0
-    selector = selectors.DefaultSelector()
-    selector.register(signals.wakeup, selectors.EVENT_READ)
-    try:
-        while True:
-            while len(running) < slots and (task := next(tasks, None)) is not None:
-                threads = max(1, cores // min(slots, n_tasks - started + len(running)))
-                started += 1
-                try:
-                    worker = _start(task, threads, command, fork_server)
-                except OSError as error:
+
+    slots: int
+    cores: int
+    signals: Signals
+    command: Sequence[str] = COMMAND
+    fork_server: ForkServer | None = None
+    _running: list[_Worker] = field(default_factory=list)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def work_through(
+        self,
+        tasks: Iterator[Task],
+        n_tasks: int,
+        on_verdict: Callable[[Task, Verdict], None],
+        on_beat: Callable[[int, float], None],
+    ) -> None:
+        """Until all have a verdict. Raises Stopped.
+
+        `on_beat` is called at least once a second with the number of verdicts and the bytes done of tasks under way.
+        """
+        n_started = n_done = 0
+        self._selector.register(self.signals.wakeup, selectors.EVENT_READ)
+        try:
+            while True:
+                while len(self._running) < self.slots and (task := next(tasks, None)) is not None:
+                    threads = max(1, self.cores // min(self.slots, n_tasks - n_started + len(self._running)))
+                    n_started += 1
+                    try:
+                        self._start(task, threads)
+                    except OSError as error:
+                        n_done += 1
+                        on_verdict(task, Verdict(False, f"its worker cannot be started: {error}"))
+                if not self._running:
+                    return
+                self._listen()
+                self.signals.check()
+                _enforce_time_limits(self._running)
+                for worker in self._ended():
                     n_done += 1
-                    on_verdict(task, Verdict(False, f"its worker cannot be started: {error}"))
-                    continue
-                running.append(worker)
-                selector.register(worker.events, selectors.EVENT_READ, worker)
-            if not running:
-                return
-            for key, _ in selector.select(BEAT):
-                if key.data is None:
-                    signals.drain()
-                elif not _read_events(key.data):
-                    selector.unregister(key.fd)
-            signals.check()
-            _enforce_time_limits(running)
-            ended = _reap()
-            for worker in [worker for worker in running if worker.pid in ended]:
-                running.remove(worker)
-                worker.returncode = ended[worker.pid]
-                _read_events(worker)
-                with contextlib.suppress(KeyError):
-                    selector.unregister(worker.events)
-                _kill(worker)  # and whatever it left behind in its process group
-                os.close(worker.events)
-                n_done += 1
-                on_verdict(worker.task, _verdict(worker))
-            on_beat(n_done, sum(worker.fraction * worker.task.weight for worker in running))
-    finally:
-        for worker in running:
+                    on_verdict(worker.task, _verdict(worker))
+                on_beat(n_done, sum(worker.fraction * worker.task.weight for worker in self._running))
+        finally:
+            self._stop()
+
+    def _start(self, task: Task, threads: int) -> None:
+        """Raises OSError."""
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        job = replace(task.job, threads=threads, events_fd=writer)
+        try:
+            with task.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
+                stack.callback(os.close, writer)
+                job_file = stack.enter_context(_as_file(job.to_json()))
+                given = (job_file, log.fileno(), writer, str(job.scratch), task.address_space)
+                pid = self.fork_server.start(*given) if self.fork_server and task.may_fork else 0
+                pid = pid or workers.start(self.command, *given)
+        except OSError:
+            os.close(reader)
+            raise
+        worker = _Worker(task, pid, reader, time.monotonic(), machine.oom_kills())
+        self._running.append(worker)
+        self._selector.register(reader, selectors.EVENT_READ, worker)
+
+    def _listen(self) -> None:
+        """Wait for events or a signal, but no longer than a beat."""
+        for key, _ in self._selector.select(BEAT):
+            if key.data is None:
+                self.signals.drain()
+            elif not _read_events(key.data):
+                self._selector.unregister(key.fd)
+
+    def _ended(self) -> Iterator[_Worker]:
+        """Workers that have ended, with all that they have said."""
+        ended = _reap()
+        for worker in [worker for worker in self._running if worker.pid in ended]:
+            self._running.remove(worker)
+            worker.returncode = ended[worker.pid]
+            _read_events(worker)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(worker.events)
+            _kill(worker)  # and whatever it left behind in its process group
+            os.close(worker.events)
+            yield worker
+
+    def _stop(self) -> None:
+        for worker in self._running:
             _kill(worker)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
             os.close(worker.events)
-        selector.close()
-
-
-def _start(task: Task, threads: int, command: Sequence[str], fork_server: ForkServer | None) -> _Worker:
-    task.log.parent.mkdir(parents=True, exist_ok=True)
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    job = replace(task.job, threads=threads, events_fd=writer)
-    try:
-        with task.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
-            stack.callback(os.close, writer)
-            job_file = stack.enter_context(_as_file(job.to_json()))
-            given = (job_file, log.fileno(), writer, str(job.scratch), task.address_space)
-            pid = fork_server.start(*given) if fork_server and task.may_fork else 0
-            pid = pid or workers.start(command, *given)
-    except OSError:
-        os.close(reader)
-        raise
-    return _Worker(task, pid, reader, time.monotonic(), machine.oom_kills())
+        self._selector.close()
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@
 
 Both end with the same tree: TARGET/<IDPS layout>, TARGET/api (a link to its API/Python folder, so that no path with
 spaces is needed) and TARGET/isx.json (source, name, version, sha256). Whatever is amiss ends the build with one
-message: what was found, and what to do. Standard library and `runner.elf` only.
+message: what was found, and what to do. Standard library, `installer` and `runner.elf` only.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -19,29 +20,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 import urllib.request
-import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from installer import BLOCK, HOW, BuildError, asked, assert_version, find, parse_version, verify
 from runner import elf  # the project is not installed where this runs
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
 SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
-HOW = (
-    "Pass it with 'make image INSTALLER=path/to/Inscopix_Data_Processing_X.Y.Z.sh ACCEPT_EULA=Y' "
-    "or 'INSTALLER_DIR=folder ACCEPT_EULA=Y docker buildx bake image-idps'."
-)
-BLOCK = 1 << 20
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
-
-
-class BuildError(Exception):
-    """The image cannot be built; the message says what was found and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,26 +51,35 @@ class Product:
 
 
 def install_public(target: Path) -> Product:
-    version, sha256 = os.environ["ISX_VERSION"], os.environ["ISX_SHA256"]
-    api = target / LAYOUT
+    version, api = os.environ["ISX_VERSION"], target / LAYOUT
     with tempfile.TemporaryDirectory() as folder:
-        pin = Path(folder, "isx.txt")
-        pin.write_text(f"isx=={version} --hash=sha256:{sha256}\n")
-        command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-compile", "--require-hashes"]
-        command += ["--only-binary", ":all:", "--target", str(api), "-r", str(pin)]
-        done = with_retries(command)
-    if done.returncode:
-        raise BuildError(
-            f"isx {version} could not be installed.\n{done.stderr.strip()}\n"
-            f"This base has Python {sys.version_info[0]}.{sys.version_info[1]} and glibc {elf.system_glibc()}. If the "
-            "sha256 differs: each Python has a wheel of its own; set PYTHON_VERSION to the base's. If nothing was "
-            "found: the index does not offer it, or only for a newer glibc; take a newer BASE_IMAGE, such as Debian 12."
-        )
+        wheel = download_wheel(version, os.environ["ISX_SHA256"].split(), Path(folder))
+        options = ["--no-index", "--no-deps", "--no-compile", "--target", api]
+        done = with_retries([sys.executable, "-m", "pip", "install", *options, wheel])
+        if done.returncode:
+            raise BuildError(f"{wheel.name} could not be installed.\n{done.stderr.strip()}")
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     drop_unreached_libraries(api)
     return Product("public", "isx", version, sha256)
 
 
-def with_retries(pip: list[str]) -> subprocess.CompletedProcess[str]:
+def download_wheel(version: str, hashes: list[str], folder: Path) -> Path:
+    """The wheel for this Python, which must have one of these sha256."""
+    pin = folder / "isx.txt"
+    pin.write_text(f"isx=={version} " + " ".join(f"--hash=sha256:{sha256}" for sha256 in hashes) + "\n")
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "-r", pin]
+    done = with_retries([sys.executable, "-m", "pip", "download", *options])
+    if done.returncode:
+        raise BuildError(
+            f"isx {version} could not be downloaded.\n{done.stderr.strip()}\n"
+            f"This base has Python {sys.version_info[0]}.{sys.version_info[1]} and glibc {elf.system_glibc()}. If the "
+            "sha256 differs: each Python has a wheel of its own, and ISX_SHA256 must list this one's. If nothing was "
+            "found: the index does not offer it, or only for a newer glibc; take a newer BASE_IMAGE, such as Debian 12."
+        )
+    return next(folder.glob("*.whl"))
+
+
+def with_retries(pip: list[str | Path]) -> subprocess.CompletedProcess[str]:
     """pip gives up on a download that stalls half-way; only what a new attempt cannot change is final."""
     for _ in range(4):
         done = subprocess.run(pip, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -109,14 +111,9 @@ def install_idps(target: Path) -> Product:
     if tree not in ("full", "api"):
         raise BuildError(f"ISX_TREE={tree}: there are only full and api.")
     installer = find_installer()
-    sha256 = verify(installer, os.environ.get("ISX_SHA256", ""))
+    sha256 = verify(installer, os.environ.get("INSTALLER_SHA256", ""))
     name, version = name_and_version(installer)
-    assert_version(installer, version, os.environ.get("ISX_VERSION", ""))
-    if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
-        raise BuildError(
-            f"The licence of {name} {version} is not accepted: read the vendor's licence, then build with "
-            "ACCEPT_EULA=Y."
-        )
+    assert_version(installer, version, os.environ.get("INSTALLER_VERSION", ""))
     unpack(installer, target)
     DOWNLOAD.unlink(missing_ok=True)  # or it would stay in the layer of this stage, which a cache may export
     assert_layout(target, name, version)
@@ -126,28 +123,29 @@ def install_idps(target: Path) -> Product:
 
 
 def find_installer() -> Path:
-    """The one installer, from the slot, the secret or the address in a secret."""
-    slot = sorted(path for path in SLOT.rglob("*") if path.is_file() and not path.name.startswith("."))
-    secret = [path for path in (SECRETS / "installer",) if path.exists()]
-    address = SECRETS / "installer_url"
-    found = slot + secret
-    if len(found) + address.exists() > 1:
-        names = [*(str(path) for path in found), *(["the secret installer_url"] if address.exists() else [])]
-        more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-        raise BuildError(f"Two installers or more, or other files beside one: {', '.join(names[:5])}{more}. Leave one.")
-    if address.exists():
-        return download(address.read_text().strip())
-    if not found:
+    """The one installer: from the address in a secret, the secret itself, or the slot."""
+    wanted = asked(os.environ)
+    if "INSTALLER_URL" in wanted.ways:
+        return download(secret("installer_url").read_text().strip())
+    if "INSTALLER_SECRET" in wanted.ways:
+        return secret("installer")
+    found = find(SLOT, wanted.named)
+    if found is None:
         raise BuildError(f"No IDPS installer was passed. {HOW}")
-    return found[0]
+    return found
+
+
+def secret(name: str) -> Path:
+    path = SECRETS / name
+    if not path.exists():
+        raise BuildError(f"The secret {name} was not passed to the build. {HOW}")
+    return path
 
 
 def download(address: str) -> Path:
     """Fetch the installer from a signed address; the address itself never appears in a message."""
-    if not os.environ.get("ISX_SHA256"):
-        raise BuildError(
-            "With the secret installer_url, INSTALLER_SHA256 is needed: it checks the download and keys the cache."
-        )
+    if not os.environ.get("INSTALLER_SHA256"):
+        raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")
     for attempt in (1, 2, 3):
         try:
             with urllib.request.urlopen(address, timeout=60) as response, DOWNLOAD.open("wb") as out:
@@ -155,43 +153,27 @@ def download(address: str) -> Path:
             return DOWNLOAD
         except (OSError, ValueError) as error:
             print(f"download of the installer, attempt {attempt} of 3: {type(error).__name__}", file=sys.stderr)
-            reason = str(getattr(error, "reason", "") or type(error).__name__).replace(address, "(address)")
-    raise BuildError(f"The installer could not be fetched from the secret installer_url: {reason}. Is it still valid?")
+            failure = error
+            if isinstance(error, ValueError) or getattr(error, "code", 500) < 500:
+                break  # another attempt changes nothing
+    reason = str(getattr(failure, "reason", "") or type(failure).__name__).replace(address, "(address)")
+    raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out(address, failure)}")
 
 
-def verify(installer: Path, expected: str) -> str:
-    """Check the bytes before any of them runs; returns their sha256.
-
-    The archive is a shell stub followed by a gzip stream. The stub does not notice a lost end (it exits with 0), so
-    the stream is read to its checksum here.
-    """
-    digest = hashlib.sha256()
-    with installer.open("rb") as file:
-        head = file.read(BLOCK)
-        start = head.find(b"\n\x1f\x8b\x08") + 1
-        is_stub = head.startswith(b"#!") and start > 0 and b"--skip-license" in head[:start]
-        stream = zlib.decompressobj(wbits=31)
-        block, rest = head, head[start:]
-        try:
-            while block:
-                digest.update(block)
-                if is_stub and not stream.eof:
-                    stream.decompress(rest)
-                block = rest = file.read(BLOCK)
-        except zlib.error as error:
-            raise BuildError(f"{installer.name} is damaged ({error}): download it again.") from None
-    actual = digest.hexdigest()
-    expected = expected.strip().lower()
-    if expected and actual != expected:
-        raise BuildError(
-            f"{installer.name} has sha256 {actual}, but INSTALLER_SHA256 says {expected}: download it again, or "
-            "correct it."
-        )
-    if not is_stub:
-        raise BuildError(f"{installer.name} is not an IDPS installer (no self-extracting CPack archive). {HOW}")
-    if not stream.eof:
-        raise BuildError(f"{installer.name} is truncated ({installer.stat().st_size} bytes): download it again.")
-    return actual
+def way_out(address: str, failure: Exception) -> str:
+    with contextlib.suppress(ValueError):
+        host = urllib.parse.urlsplit(address).hostname or ""
+        if host in ("localhost", "::1") or host.startswith("127."):
+            return (
+                "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder "
+                "reaches, or pass the file itself with INSTALLER=path."
+            )
+    if isinstance(failure, ValueError):
+        return "It must be an address such as https://..."
+    code = getattr(failure, "code", None)
+    if code in (401, 403, 404, 410):
+        return f"The server answered {code}: the address has expired or is wrong. Ask for a new one."
+    return "Does the builder reach that server?"
 
 
 def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -215,28 +197,6 @@ def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[st
 def name_and_version(installer: Path) -> tuple[str, str]:
     """As the stub reports them with --version (it exits with 2)."""
     return parse_version(installer, run_stub(installer, "--version").stdout)
-
-
-def name_and_version_in_stub(installer: Path) -> tuple[str, str]:
-    """The same, read from the text of the stub: nothing of the vendor's runs outside the build."""
-    with installer.open("rb") as file:
-        return parse_version(installer, file.read(BLOCK).split(b"\n\x1f\x8b\x08")[0].decode(errors="replace"))
-
-
-def parse_version(installer: Path, text: str) -> tuple[str, str]:
-    """From CPack's line "<name> Installer Version: <version>, Copyright (c) <vendor>"."""
-    for line in text.splitlines():
-        name, found, rest = line.partition(" Installer Version: ")
-        if found:
-            return name.split("echo")[-1].strip(" \"'"), rest.split(",")[0].strip()
-    raise BuildError(f"{installer.name} reports no name and version (it said: {text.strip()[:200]!r}). {HOW}")
-
-
-def assert_version(installer: Path, version: str, expected: str) -> None:
-    if expected and version != expected:
-        raise BuildError(
-            f"{installer.name} reports version {version}, but INSTALLER_VERSION says {expected}: correct it."
-        )
 
 
 def unpack(installer: Path, target: Path) -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recording.job import INSPECT, Job, Options
-from runner.supervise import Signals, Task, supervise
+from runner.supervise import Signals, Supervisor, Task
 from runner.workers import ForkServer
 
 WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['provenance']['code'])"
@@ -53,16 +53,12 @@ def main() -> None:
                 may_fork=spec.get("may_fork", True),
             )
 
-    supervise(
+    command = (sys.executable, "-c", WORKER)
+    Supervisor(slots=2, cores=4, signals=Signals(), command=command, fork_server=server).work_through(
         tasks(),
         len(specs),
-        slots=2,
-        cores=4,
-        signals=Signals(),
         on_verdict=lambda task, verdict: verdicts.__setitem__(task.name, _flat(asdict(verdict))),
         on_beat=lambda n_done, weight: beats.append((n_done, weight)),
-        command=(sys.executable, "-c", WORKER),
-        fork_server=server,
     )
     if server:
         server.stop()

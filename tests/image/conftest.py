@@ -45,7 +45,7 @@ def installers(engine) -> None:
 
 @pytest.fixture(scope="session")
 def public(engine) -> str:
-    bake("image")
+    bake("image", ISX_SOURCE="public")
     return PUBLIC
 
 

@@ -1,0 +1,191 @@
+"""Cells by principal and independent component analysis.
+
+Method: Mukamel, Nimmerjahn and Schnitzer, 2009, Automated analysis of cellular signals from large-scale calcium imaging
+data, Neuron 63:747. The movie, dF/F, is reduced to its strongest principal components (pca.py), which are whitened, and
+then rotated so that the sum over components of
+
+    (1 - mu) skewness of the image + mu skewness of the trace
+
+is greatest, where mu is `ica_temporal_weight`: cells are sparse in space, their transients in time. The rotation W is
+found by the fixed-point iteration w <- s + |s| w / 2 with s = (1 - mu) mean(u (w.u)^2) + mu mean(v (w.v)^2) and
+symmetric orthogonalisation after each step (FastICA with a quadratic non-linearity: Hyvarinen and Oja, 2000, Neural
+Networks 13:411; u are the whitened images over pixels, v the whitened traces over frames). The added half step along
+w keeps it from oscillating where components are mere noise (Kolda and Mayo, 2011, SIAM Journal on Matrix Analysis
+32:1095). It ends when no row of W turns by more than 1 - |cos| = `convergence_threshold`.
+
+How it is applied, as IDPS describes its `unmix_type`:
+
+- spatial: images are W times the whitened images, so they are uncorrelated; traces are the movie projected on them.
+- temporal: traces are W times the whitened traces, so they are uncorrelated; images are the movie projected on them.
+- both: images and traces are both uncorrelated, and no longer a decomposition of the movie.
+
+Sign and scale: each component is image times trace. The sign is the one that makes the image's skewness positive.
+Images have mean 0 and variance 1 over the field, as those of IDPS have. Traces have mean 0 and state dF/F at the
+brightest pixel of the image; the scale of IDPS's traces is not public. Cells are in falling order of their traces'
+skewness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from pipeline.engines.open import cellsets
+from pipeline.engines.open.estimate_num_ics import count_cells
+from pipeline.engines.open.frames import Series, chunks, open_series
+from pipeline.engines.open.pca import SEED, SLAB, Components, centred, principal_components
+from pipeline.engines.protocol import StepContext, Unusable
+
+NOTED = {"method": "pca-ica", "type": "analog", "units": "dF over F"}
+SHIFT = 0.5  # part of the former direction in each step
+PCS_PER_IC = 1.2  # where the number of ICs is estimated, as in IDPS
+
+
+def pca_ica(
+    input_movie_files: str | list[str],
+    output_cell_set_files: str | list[str],
+    num_pcs: int,
+    num_ics: int = 120,
+    unmix_type: str = "spatial",
+    ica_temporal_weight: float = 0,
+    max_iterations: int = 100,
+    convergence_threshold: float = 1e-5,
+    block_size: int = 1000,
+    auto_estimate_num_ics: bool = False,
+    average_cell_diameter: int = 13,
+    *,
+    context: StepContext,
+) -> bool:
+    """Write one cell set over all movies of a series, a file a movie; return whether ICA converged.
+
+    Movies are expected as dF/F (step `dff`). Parameters as in `isx.algo.pca_ica`; `block_size` is the most frames
+    that are held in memory at a time, fewer where they would exceed 256 MB. With `auto_estimate_num_ics`, the number
+    of cells that `estimate_num_ics` counts in the maximum projection replaces `num_ics`, and 1.2 times that
+    `num_pcs`.
+
+    Raises Unusable if no two frames were recorded or nothing changes in them.
+    """
+    with open_series(cellsets.as_list(input_movie_files)) as series, threadpool_limits(1):
+        if series.valid.sum() < 2:
+            raise Unusable(f"{series.parts[0].path.name} has fewer than two recorded frames: PCA-ICA needs a movie")
+        noted: dict[str, object] = {}
+        if auto_estimate_num_ics:
+            num_ics = _estimated(series, average_cell_diameter)
+            num_pcs = math.ceil(PCS_PER_IC * num_ics)
+            noted = {"pcaica": {"estimated": {"num_ics": num_ics}}}
+        movie = centred(series, block_size)
+        found = principal_components(movie, num_pcs, context.threads, lambda part: context.progress(0.7 * part))
+        n_pcs = len(found.strengths)
+        if n_pcs == 0:
+            raise Unusable(f"{series.parts[0].path.name} does not change from frame to frame: PCA-ICA finds no cells")
+        if n_pcs < num_pcs:
+            context.warn(f"the movie has {n_pcs} principal components, not {num_pcs}: PCA-ICA used these")
+        unmixing, converged = rotation(
+            found,
+            min(num_ics, n_pcs),
+            ica_temporal_weight,
+            max_iterations,
+            convergence_threshold,
+            lambda part: context.progress(0.7 + 0.25 * part),
+        )
+        if not converged:
+            context.warn(
+                f"ICA did not converge within max_iterations = {max_iterations}: raise it, or ask for fewer components"
+            )
+        images, traces = unmixed(found, unmixing, unmix_type)
+        everywhere = np.full((len(traces), series.n_frames), np.nan, np.float32)
+        everywhere[:, series.valid] = traces
+        cellsets.write_cell_set(
+            output_cell_set_files,
+            [cellsets.footer_like(part, **noted) for part in series.parts],
+            images.reshape(-1, *series.shape),
+            everywhere,
+            noted=NOTED,
+        )
+    return converged
+
+
+def rotation(
+    found: Components,
+    n: int,
+    weight: float,
+    max_iterations: int,
+    threshold: float,
+    progress: Callable[[float], None] = lambda fraction: None,
+) -> tuple[np.ndarray, bool]:
+    """The unmixing matrix, shape (n, components), with orthonormal rows, and whether the iteration converged."""
+    sides = [(1 - weight, found.images), (weight, found.traces)]
+    whitened = [(share, vectors * np.float32(math.sqrt(vectors.shape[1]))) for share, vectors in sides if share > 0]
+    start = np.random.default_rng(SEED).standard_normal((n, len(found.strengths)))
+    unmixing = _orthonormal(start)
+    for number in range(max_iterations):
+        step = sum(share * _third_moment(vectors, unmixing) for share, vectors in whitened)
+        lengths = np.linalg.norm(step, axis=1, keepdims=True)
+        before, unmixing = unmixing, _orthonormal(step + SHIFT * lengths * unmixing)
+        progress((number + 1) / max_iterations)
+        if 1 - np.abs((before * unmixing).sum(axis=1)).min() < threshold:
+            return unmixing, True
+    return unmixing, False
+
+
+def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str) -> tuple[np.ndarray, np.ndarray]:
+    """Images (cells, pixels) and traces (cells, recorded frames), signed, scaled and in order: see above."""
+    small = unmixing.astype(np.float32)
+    strengths = found.strengths.astype(np.float32)
+    images, traces = small @ found.images, small @ found.traces
+    if unmix_type == "spatial":
+        traces = (small * strengths) @ found.traces
+    elif unmix_type == "temporal":
+        images = (small * strengths) @ found.images
+    else:
+        traces *= (small**2 @ strengths)[:, None]
+    sign = np.where(_skewness(images) < 0, -1, 1).astype(np.float32)[:, None]
+    images, traces = sign * images, sign * traces
+    traces *= images.max(axis=1, keepdims=True)
+    spread = images.std(axis=1, ddof=1, keepdims=True) if images.shape[1] > 1 else np.ones((len(images), 1))
+    images /= np.where(spread > 0, spread, 1).astype(np.float32)
+    order = np.argsort(-_skewness(traces), kind="stable")
+    return images[order], traces[order]
+
+
+def _third_moment(vectors: np.ndarray, unmixing: np.ndarray) -> np.ndarray:
+    """Mean over samples of z (w.z)^2 for each row w of the unmixing matrix; `vectors` has a sample z a column."""
+    small = unmixing.astype(np.float32)
+    total = np.zeros(unmixing.shape)
+    for first in range(0, vectors.shape[1], SLAB):
+        slab = vectors[:, first : first + SLAB]
+        sources = small @ slab
+        total += np.square(sources, out=sources) @ slab.T
+    return total / vectors.shape[1]
+
+
+def _orthonormal(matrix: np.ndarray) -> np.ndarray:
+    """The nearest matrix with orthonormal rows."""
+    left, _, right = np.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+def _skewness(rows: np.ndarray) -> np.ndarray:
+    """Of each row; 0 where it is constant."""
+    off = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
+    variance = (off**2).mean(axis=1)
+    return (off**3).mean(axis=1) / np.where(variance > 0, variance, 1) ** 1.5
+
+
+def _estimated(series: Series, diameter: float) -> int:
+    """Cells in the maximum projection."""
+    highest = np.full(series.shape, -np.inf, np.float32)
+    for start, stop in chunks(series):
+        frames = series.read(start, stop)[series.valid[start:stop]]
+        if len(frames):
+            np.fmax(highest, np.fmax.reduce(frames, axis=0), out=highest)
+    n = count_cells(highest, diameter / 3, diameter * 5 / 3)
+    if n == 0:
+        raise Unusable(
+            f"no cell of {diameter} px was seen in the maximum projection of {series.parts[0].path.name}: "
+            "check average_cell_diameter, or set auto_estimate_num_ics = false and give num_ics"
+        )
+    return n
