@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
 from pipeline.nwb.write import Contents, Means, write
-from recording.errors import Unusable
+from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Session
 
@@ -23,6 +23,7 @@ PROJECTIONS = {
     "max": "Greatest values of the valid frames",
     "min": "Least values of the valid frames",
 }
+ACQUIRED = ("gpio", "imu", "behavior_movie", "nvision")  # never made from another recording
 TRANSLATIONS = "-translations.csv"
 
 
@@ -39,7 +40,7 @@ class Product:
 
 def write_inspected(recording: Path, kind: str, stem: str, out: Path, session: Session, context: Context) -> None:
     """`<stem>.nwb` of a recording, its companions and its projections. Raises Unusable, BadRecording."""
-    sources = [Source(recording, kind), *_companions(recording.stem, session.companions)]
+    sources = [Source(recording, kind, "-1"), *_companions([recording], session.companions, context.warn)]
     projections = {name: out / f"{stem}-{name}.tif" for name in PROJECTIONS}
     _write(out / f"{stem}.nwb", sources, [], projections if kind == "movie" else {}, session, context)
 
@@ -48,12 +49,12 @@ def write_run(
     inputs: Sequence[Path], kind: str, products: Sequence[Product], out: Path, session: Session, context: Context
 ) -> None:
     """The NWB file of a recipe's run, `out`: the recording or the parts of the series, and what was made of them."""
-    several = len(inputs) > 1
-    sources = [Source(path, kind, str(part) if several else "", part=part) for part, path in enumerate(inputs)]
-    sources += _companions(inputs[0].stem, session.companions)
+    n_parts = len(inputs)
+    sources = [Source(path, kind, f"-{part + 1}", part=part) for part, path in enumerate(inputs)]
+    sources += _companions(inputs, session.companions, context.warn)
     translations, projections = [], {}
     for product in products:
-        label = product.label + (f"-{product.part + 1}" if several else "")
+        label = _numbered(product.label, product.part, n_parts)
         if product.kind in READERS:
             sources.append(Source(product.path, product.kind, label, product.made_by, product.label, product.part))
         elif product.path.name.endswith(TRANSLATIONS):
@@ -64,14 +65,31 @@ def write_run(
     _write(out, sources, translations, projections, session, context)
 
 
-def _companions(stem: str, paths: Sequence[Path]) -> list[Source]:
+def _companions(inputs: Sequence[Path], paths: Sequence[Path], warn: Callable[[str], None]) -> list[Source]:
+    """Other recordings of the session: parts, and what is called after the inputs or the parts."""
+    stems = dict.fromkeys(path.stem for path in (*inputs, *paths))
+    origins = {stem: next(each for each in stems if _extends(stem, each)) for stem in stems}
+    parts = list(dict.fromkeys(origins.values()))
     found = []
     for path in paths:
-        label = path.stem[len(stem) :] if path.stem.startswith(stem) else f"-{path.stem}"
-        kind = check(path).kind
-        is_derived = kind not in ("gpio", "imu", "behavior_movie", "nvision")
-        found.append(Source(path, kind, label, "found beside the recording" if is_derived else ""))
+        try:
+            kind = check(path).kind
+        except BadRecording as error:
+            warn(f"{path.name} is left out of the NWB file: {error.reason}")
+            continue
+        origin = origins[path.stem]
+        label, part = path.stem[len(origin) :], parts.index(origin)
+        made_by = "found beside the recording" if label and kind not in ACQUIRED else ""
+        found.append(Source(path, kind, _numbered(label, part, len(parts)), made_by, label, part))
     return found
+
+
+def _extends(stem: str, origin: str) -> bool:
+    return stem == origin or stem.startswith((f"{origin}-", f"{origin}_"))
+
+
+def _numbered(label: str, part: int, n_parts: int) -> str:
+    return f"{label}-{part + 1}" if n_parts > 1 else label
 
 
 def _write(

@@ -22,7 +22,7 @@ from pipeline.nwb import behavior, cells, events, images, metadata, motion, movi
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import Opened, Session, Source, opened, start_of
+from pipeline.nwb.session import MICROSECOND, Opened, Session, Source, opened, start_of
 
 ORDER = ("movie", "behavior_movie", "nvision", "image", "cell_set", "event_set", "vessel_set", "gpio", "imu")
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
@@ -79,13 +79,14 @@ def _session(recordings: list[Opened], contents: Contents, means: Means) -> Sess
     start = start_of(recordings, known)
     zero = min(each.start for each in recordings)
     if known.get("NWBFile", "session_start_time") is None:
-        zero = Fraction(round((start - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds() * 10**6), 10**6)
+        zero = zero // MICROSECOND * MICROSECOND  # as start_of
     given = known.section("NWBFile")
     given.pop("session_start_time", None)
     names = ", ".join(each.name for each in recordings)
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
     software = inspect_metadata.software()
-    changed = max(each.source.path.stat().st_mtime for each in recordings if not each.source.is_product)
+    acquired = [each for each in recordings if not each.source.is_product] or recordings
+    changed = max(each.source.path.stat().st_mtime for each in acquired)
     file = NWBFile(
         identifier=contents.identifier,
         session_start_time=start,
@@ -121,7 +122,7 @@ def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
 
     def needs(one: Opened) -> bool:
         like = sum((other.kind, other.source.is_product) == (one.kind, one.source.is_product) for other in recordings)
-        return one.source.is_product or like > 1
+        return like > 1 or (one.kind == "movie" and one.source.is_product)
 
     return [each if needs(each) else replace(each, source=replace(each.source, label="")) for each in recordings]
 
