@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import json
+import os
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -45,7 +46,7 @@ def frames_of(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
-@pytest.mark.parametrize("shape", [(70, 24, 32), (33, 130, 260)])  # chunks that do not fit, in time and in space
+@pytest.mark.parametrize("shape", [(70, 24, 32), (33, 30, 140)])  # chunks that do not fit, in time and in space
 def test_frames_are_those_that_isx_reads(tmp_path, dtype, shape):
     path = recordings.movie(tmp_path / "m.isxd", *shape, dtype=dtype, dropped=[2], cropped=[(4, 5)], blank=[7])
     with written(tmp_path / "m.nwb", Source(path, "movie"), embed=True) as file:
@@ -55,7 +56,7 @@ def test_frames_are_those_that_isx_reads(tmp_path, dtype, shape):
         assert (series.starting_time, series.rate) == (0.0, 20.0)
         assert series.data.compression == "gzip"
         assert series.data.chunks[0] > 1
-        assert series.data.chunks[1:] != series.data.shape[1:] or shape[1] < 128
+        assert series.data.chunks[1] == min(128, shape[2])
         times = file.invalid_times.to_dataframe()
         assert [tuple(tags) for tags in times["tags"]] == [
             (reason, "OnePhotonSeries") for reason in ("dropped", "cropped", "blank")
@@ -134,8 +135,6 @@ def test_cells_and_traces_are_those_that_isx_reads(tmp_path):
 
 def _with_unit(path: Path, unit: str) -> Path:
     data, text = recordings.split_footer(path.read_bytes())
-    import json
-
     footer = json.loads(text)
     footer["extraProperties"] = {"idps": {"cellset": {"units": unit}}}
     path.write_bytes(data + recordings.footer_bytes(footer))
@@ -173,7 +172,7 @@ def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
     with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
         table = file.processing["ophys"]["Events"]
         assert table["cell_name"][:].tolist() == ["C0", "C1", "C2", "C3"]
-        assert table["cell"].target.table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        assert table["cell"].table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
         for i in range(4):
             offsets, amplitudes = events.get_cell_data(i)
             assert np.array_equal(table["event_amplitudes"][i], amplitudes)
@@ -331,35 +330,18 @@ def test_the_same_contents_give_the_same_bytes(tmp_path, embed):
         assert (tmp_path / "a.nwb").read_bytes() == (tmp_path / "b.nwb").read_bytes()
 
 
-def _cut_short(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:2000])
-
-
-def _emptied(path: Path) -> None:
-    path.unlink()
-
-
-@pytest.mark.parametrize("damage", [_cut_short, _emptied])
-def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path, damage: Callable[[Path], None]):
-    """The movie goes away between the moment that isx opens it and the moment that its frames are read."""
+def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
+    """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
-    contents = Contents([Source(path, "movie")], "x", embed=True)
-    means = Means(tmp_path, 1, progress=lambda fraction: damage(path) if path.exists() else None)
-    with pytest.raises((BadRecording, OSError)):
-        write(tmp_path / "m.nwb", replace(contents), means)
-        write(tmp_path / "m.nwb", replace(contents), means)
-    assert not list(tmp_path.glob("*.tmp*"))
-    assert not list(tmp_path.glob(".*"))
+    means = Means(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
+    with pytest.raises(BadRecording, match="the file became shorter while it was read"):
+        write(tmp_path / "m.nwb", Contents([Source(path, "movie")], "x", embed=True), means)
+    assert [each.name for each in tmp_path.iterdir()] == ["m.isxd"]
 
 
 def test_empty_sets_are_left_out_with_a_word(tmp_path):
-    cells, events = tmp_path / "c.isxd", tmp_path / "e.isxd"
-    isx.CellSet.write(str(cells), recordings.timing(10), isx.Spacing((24, 32))).flush()
-    isx.EventSet.write(str(events), recordings.timing(10), []).flush()
+    path = recordings.cell_set(tmp_path / "c.isxd", n_cells=0)
     warnings: list[str] = []
-    sources = [Source(cells, "cell_set"), Source(events, "event_set")]
-    write(tmp_path / "s.nwb", Contents(sources, "x"), Means(tmp_path, 1, warnings.append))
-    assert pynwb.validate(path=str(tmp_path / "s.nwb")) == []
-    assert warnings[1:] == [
-        f"{name} has no cells: it is not in the NWB file, which takes no empty table" for name in ("c.isxd", "e.isxd")
-    ]
+    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), Means(tmp_path, 1, warnings.append))
+    assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
+    assert warnings[1:] == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]
