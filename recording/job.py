@@ -1,4 +1,4 @@
-"""What PID 1 and its workers exchange: the job, the events, and what a recipe is. JSON is written and read only here.
+"""Messages between PID 1 and its workers: jobs, events, facts about a recipe. Only this module knows their JSON.
 
 Whoever reads refuses anything malformed and names the field. docs/architecture.md describes the protocol.
 """
@@ -19,6 +19,16 @@ T = TypeVar("T")
 
 class Malformed(ValueError):
     """A message that does not follow the protocol; says which field is to blame."""
+
+
+class _Message:
+    def to_json(self) -> bytes:
+        return _to_json(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls: type[T], text: str | bytes) -> T:
+        """Raises Malformed."""
+        return _read(cls, _parse(text))
 
 
 # ---- the job
@@ -44,7 +54,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Job:
+class Job(_Message):
     """What one worker is to do. All paths are absolute."""
 
     inputs: tuple[Path, ...]  # the parts of a series by start
@@ -59,14 +69,6 @@ class Job:
     session: Session | None = None  # where this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Job:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- events, from a worker to PID 1
@@ -120,11 +122,11 @@ def event_from_json(line: str | bytes | bytearray) -> Event | None:
     return _read(_EVENTS[name], content) if name in _EVENTS else None
 
 
-# ---- what the recipe's checker answers
+# ---- the answer of the recipe's checker
 
 
 @dataclass(frozen=True)
-class RecipeFacts:
+class RecipeFacts(_Message):
     """What PID 1 needs to know of a recipe that can be used."""
 
     group: str  # "series" or "file"
@@ -133,14 +135,6 @@ class RecipeFacts:
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
     nwb: bool = False  # whether it writes an NWB file
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RecipeFacts:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- reading, by the types that fields are annotated with

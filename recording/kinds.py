@@ -39,6 +39,7 @@ class Kind:
     module: str  # of pipeline.inspect: makes its results
     results: tuple[str, ...]  # what the names of its results add to the stem: "-mean.tif"
     picture: str  # the one of them that speaks for it
+    rank: int = 0  # of several kinds among the results of a recipe, the picture of the highest speaks for all
     isxd_type: int | None = None  # of `.isxd` files
     is_made: bool = False  # whether a step of a recipe can make it
     n_bytes: Callable[[Shape], int] = _image_bytes  # that one takes on disk
@@ -59,6 +60,7 @@ _ROWS = (
             *("-movie.tif", "-movie.mp4"),
         ),
         picture="-preview.png",
+        rank=3,
         isxd_type=0,
         is_made=True,
         n_bytes=_movie_bytes,
@@ -69,6 +71,7 @@ _ROWS = (
         "image",
         (".tif", "-preview.png"),
         picture="-preview.png",
+        rank=3,
         isxd_type=4,
         is_made=True,
     ),
@@ -78,6 +81,7 @@ _ROWS = (
         "cellset",
         ("-traces.csv", "-cells.csv", "-footprints.tif", "-cellmap.png", "-traces.png"),
         picture="-cellmap.png",
+        rank=4,
         isxd_type=1,
         is_made=True,
         n_bytes=_cells_bytes,
@@ -88,18 +92,22 @@ _ROWS = (
         "eventset",
         ("-events.csv", "-rates.csv", "-raster.png"),
         picture="-raster.png",
+        rank=1,
         isxd_type=5,
         is_made=True,
     ),
     Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", ".png"), picture=".png", isxd_type=3),
     Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), picture=".png", isxd_type=7),
-    Kind("behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png"), picture="-preview.png"),
+    Kind(
+        "behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png"), picture="-preview.png", rank=3
+    ),
     Kind(
         "nvision",
         "nVision movie",
         "behavior",
         ("-frames.csv", "-tracking.csv", "-preview.png"),
         picture="-preview.png",
+        rank=3,
     ),
     Kind(
         "vessel_set",
@@ -107,6 +115,7 @@ _ROWS = (
         "vessels",
         ("-vessels.csv", "-traces.csv", "-map.png"),
         picture="-map.png",
+        rank=2,
         isxd_type=8,
         is_made=True,
         n_bytes=_cells_bytes,
@@ -116,3 +125,4 @@ _ROWS = (
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}
 MADE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_made)
+PICTURES = tuple(dict.fromkeys(kind.picture for kind in sorted(_ROWS, key=lambda kind: -kind.rank)))  # best first

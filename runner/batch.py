@@ -16,7 +16,7 @@ from recording.errors import BadRecording
 from recording.formats import RecordingInfo, check
 from recording.job import Job
 from runner import machine, native, results, series, sessions, supervise, workers
-from runner.discover import Recording
+from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.recipe import RecipeChoice
@@ -33,7 +33,7 @@ SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results 
 
 
 class _BadProducts(Exception):
-    """A worker did not leave what it says."""
+    """A worker lists products that it did not write."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Batch:
     owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
     sessions: Sessions | None = None  # where they are to have NWB files
     fork_server: workers.ForkServer | None = None
-    records: dict[str, Record] = field(default_factory=dict)  # by relative path: what this run knows of each
+    records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
     infos: dict[str, RecordingInfo] = field(default_factory=dict)
     parts: dict[str, list[Recording]] = field(default_factory=dict)  # by relative path: named as parts of one recording
     current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
@@ -241,7 +241,7 @@ def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()
         tuple(group),
         kind,
         _fingerprint(group, kind, batch),
-        first.results + ("-series" if len(group) > 1 else ""),
+        first.results + (SERIES if len(group) > 1 else ""),
         tuple(warnings),
     )
 
@@ -344,7 +344,7 @@ def _time_limit(asked: float | None, size: int, used: RecipeChoice) -> float | N
 
 
 def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
-    """Publish what a worker made, or say why there is nothing."""
+    """Publish the results, or put the failure on record."""
     unit: Unit = task.owner
     verdict.warnings = [*unit.warnings, *verdict.warnings]
     folder = batch.state.settings.input_dir
@@ -383,7 +383,7 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
 
 
 def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
-    """A recording that joins a series, or leaves one, has no results any more where they were."""
+    """A recording that joins or leaves a series moves: its old results go, unless others have taken their place."""
     output = batch.state.settings.output_dir
     for recording in unit.recordings:
         old = results.read_record(output, recording)
@@ -394,7 +394,7 @@ def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
 
 
 def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record:
-    """Raises _BadProducts if the worker did not leave what it says."""
+    """Raises _BadProducts."""
     first = unit.recordings[0]
     names = sorted(set(verdict.result.products))
     last = unit.results.rpartition("/")[2] + ".json"
@@ -423,7 +423,7 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
 def _fail(
     recordings: Sequence[Recording], reason: str, batch: Batch, kind: str = "", verdict: Verdict | None = None
 ) -> None:
-    """Put a failure on record. What an earlier run left is kept: it is still true of what was there then."""
+    """Put a failure on record. Earlier results are kept: they are true of the input as it was then."""
     output = batch.state.settings.output_dir
     old = results.read_record(output, recordings[0])
     record = Record(

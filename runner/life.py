@@ -1,4 +1,4 @@
-"""The life of a process: what was asked for, the lock, the stale sentinel away, the run, its end.
+"""From the request to the exit code: the lock, the stale sentinel, the run, its end.
 
 A run comes to one Ending; the last log line, the exit code and the sentinel are all made from it.
 """
@@ -23,12 +23,15 @@ from runner.endings import (
     NoApi,
     OutputInUse,
     RunError,
+    Unwritable,
     UsageError,
     explain_unwritable,
     writing,
 )
 from runner.events import Log
 from runner.gather import gather
+from runner.heartbeat import Heart
+from runner.mounts import refuse_container_layer
 from runner.run import report_preflight, run
 from runner.sessions import BadMetadata
 from runner.settings import Request
@@ -92,12 +95,12 @@ def versions() -> str:
 
 
 def _only_check(request: Request, log: Log) -> Ending:
-    """--check and --check-recipe: nothing is read or written but what is in the image."""
-    settings.understand(request, os.environ)
+    """--check and --check-recipe: nothing is written, and nothing outside the image is read but the recipe."""
+    chosen = settings.understand(request, os.environ)
     signals = Signals()
     if request.action == "--check-recipe":
         path = recipe.locate(request.argument)
-        recipe.check(path, signals.check)
+        recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
     api = native.find_api()
     report_preflight(api, native.finish_probe(native.start_probe(api)), log)
@@ -115,9 +118,10 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except UsageError:
         sentinels.remove(request.sentinel)
         raise
-    state = RunState(chosen, log)
+    state = RunState(chosen, log, Heart(), Signals(), native.find_api())
     output, shard = chosen.output_dir, chosen.shard
     try:
+        refuse_container_layer(output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             lock = results.locked(output, shard, lambda text: log("lock", text, "warning"))
@@ -125,7 +129,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except OutputInUse:
         raise  # the sentinel is the other run's
     except RunError:
-        sentinels.remove_stale(chosen.sentinel, shard, gathering)
+        with contextlib.suppress(Unwritable):  # the first reason is the better one
+            sentinels.remove_stale(chosen.sentinel, shard, gathering)
         raise
     sentinels.remove_stale(chosen.sentinel, shard, gathering)
     sentinel = sentinels.of_shard(chosen.sentinel, shard) if shard else chosen.sentinel

@@ -42,12 +42,12 @@ class RecipeChoice:
         return self.is_inspect or kind in self.kinds
 
 
-def load(name: str, tick: Callable[[], None]) -> RecipeChoice:
+def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
     """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoApi."""
     if name == INSPECT:
         return RecipeChoice()
     path = locate(name)
-    facts = check(path, tick)
+    facts = check(path, engine, tick)
     return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
 
 
@@ -63,17 +63,22 @@ def locate(name: str) -> Path:
     return path
 
 
-def check(path: Path, tick: Callable[[], None] = lambda: None, command: Sequence[str] = CHECK) -> RecipeFacts:
+def check(
+    path: Path, engine: str, tick: Callable[[], None] = lambda: None, command: Sequence[str] = CHECK
+) -> RecipeFacts:
     """The checker's answer: JSON in its last line of standard output, or complaints on standard error.
+
+    `engine` carries out the steps of a recipe that does not say.
 
     Raises BadRecipe, NoApi.
     """
     checker = subprocess.Popen(
-        [*command, str(path)],
+        [*command, str(path), engine],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=process.environment(os.environ),
+        cwd=APP,  # Python looks there first: never where the caller happens to be
     )
     try:
         output, complaints = native.finish(checker, CHECK_SECONDS, tick)
@@ -81,7 +86,7 @@ def check(path: Path, tick: Callable[[], None] = lambda: None, command: Sequence
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
     text = complaints.decode("utf-8", "replace").strip()
     if checker.returncode == NO_API:
-        raise NoApi(native.diagnosis(native.find_api(), text))
+        raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:
         raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
     try:

@@ -1,4 +1,4 @@
-"""What a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
+"""The pages that a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from recording.kinds import KINDS
+from recording.kinds import KINDS, PICTURES
 from runner.events import duration, printable
 from runner.results import write_atomically
 
@@ -72,7 +72,7 @@ class Row:
     warnings: list[str] = field(default_factory=list)
     results: str = ""  # folder, relative to the output
     products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" where there is none
+    log: str = ""  # relative to the output; "" if there is none
     series: str = ""  # path of the first part
     part: int = 0  # from 1
     parts: int = 0
@@ -175,7 +175,7 @@ def _card(row: Row, with_thumbnail: bool) -> str:
     name = row.path.rpartition("/")[2]
     target = f"{row.results}/"
     kind = KINDS.get(row.kind)
-    preview = next((product for product in row.products if kind and product.endswith(kind.picture)), "")
+    preview = next((product for ending in PICTURES for product in row.products if product.endswith(ending)), "")
     picture = ""
     if row.thumbnail and with_thumbnail:
         image = f'<img src="data:image/png;base64,{escape(row.thumbnail)}" alt="Preview of {_text(name)}">'

@@ -1,4 +1,4 @@
-"""Parts of one recording: recognised by their names, confirmed by what the files say."""
+"""Parts of one recording: recognised by their names, confirmed by their metadata."""
 
 from __future__ import annotations
 

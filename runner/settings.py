@@ -30,7 +30,7 @@ Exit codes:
   66   no recording found, or no input folder
   69   isx cannot be loaded; the message says why
   70   an internal error: please report it with the log
-  73   the output cannot be written; the message says which --user to pass
+  73   the output cannot be written, or nothing is mounted there; the message says what to pass
   75   another run is working on this output
   130  stopped by SIGINT
   143  stopped by SIGTERM; run again to continue
@@ -121,6 +121,14 @@ OPTIONS = (
         "the sentinel: written last, and only if every recording succeeded (default: done.marker in the output folder)",
     ),
     Option("RECIPE", "NAME|FILE", "inspect", _text, "what to do with each recording: a shipped recipe or a TOML file"),
+    Option(
+        "ENGINE",
+        "NAME",
+        "auto",
+        _text,
+        "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
+        changes_results=True,
+    ),
     Option(
         "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
     ),

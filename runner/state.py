@@ -1,11 +1,11 @@
-"""What all parts of a run share, and what of the image decides its results."""
+"""The state that all parts of a run share, and the conditions that decide its results."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from recording import APP
@@ -26,9 +26,9 @@ class RunState:
 
     settings: Settings
     log: Log
-    heart: Heart = field(default_factory=Heart)
-    signals: Signals = field(default_factory=Signals)
-    api: native.Api = field(default_factory=native.find_api)
+    heart: Heart
+    signals: Signals
+    api: native.Api
 
     def tick(self) -> None:
         """For every loop: shows a sign of life. Raises Stopped."""
@@ -75,7 +75,7 @@ class Conditions:
 
 def conditions(state: RunState) -> Conditions:
     """Raises BadRecipe, NoApi."""
-    chosen = recipe.load(state.settings.recipe, state.tick)
+    chosen = recipe.load(state.settings.recipe, state.settings.options.engine, state.tick)
     return Conditions(chosen, state.settings.options, software(state.api), code_digest(APP))
 
 

@@ -107,7 +107,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
             setattr(recipe, key, document.get(key, choices[0]))
     recipe.engine = document.get("engine", recipe.engine)
     if recipe.engine not in engines.names():
-        problem("engine", _not_an_engine(recipe.engine))
+        problem("engine", _not_an_engine(recipe.engine, "engine" if "engine" in document else "ENGINE"))
     recipe.nwb = document.get("nwb", False)
     if not isinstance(recipe.nwb, bool):
         problem("nwb", "nwb must be true or false")
@@ -331,9 +331,9 @@ def _why_unknown(use: str, contract: Contract | None, function: object) -> str:
     return "there is no such step" + did_you_mean(use, usable)
 
 
-def _not_an_engine(wanted: object) -> str:
+def _not_an_engine(wanted: object, key: str = "engine") -> str:
     hint = did_you_mean(wanted, engines.names()) if isinstance(wanted, str) else ""
-    return f"engine must be one of {', '.join(map(repr, engines.names()))}, not {wanted!r}{hint}"
+    return f"{key} must be one of {', '.join(map(repr, engines.names()))}, not {wanted!r}{hint}"
 
 
 def _not_offered(step: Step, wanted: str) -> str:

@@ -35,15 +35,13 @@ DROPPED = {  # name at the root: the stand-in's name, or content
     "a script": {"run.sh": b"#!/bin/sh\necho a script of the lab\n"},
 }
 NOT_ACCEPTED = (
-    r"\S+ is Inscopix Data Processing 1\.9\.6\. Its licence is not accepted: read the vendor's licence, then build with "
-    r"ACCEPT_EULA=Y\. For the public isx all the same, build with ISX_SOURCE=public\."
+    r"\S+ is Inscopix Data Processing 1\.9\.6\. Its licence is not accepted: read the vendor's licence, then build "
+    r"with ACCEPT_EULA=Y\. For the public isx all the same, build with ISX_SOURCE=public\."
 )
 TWO = r"Two installers or more: Inscopix_Data_Processing_1\.9\.6\.sh, old\.sh\. Leave one, or name one with INSTALLER="
 WEB_PAGE = r"1\.9\.6\.sh is not an IDPS installer \(it is a web page, perhaps that of a login: download it again"
 EMPTY = r"1\.9\.6\.sh is not an IDPS installer \(the file is empty: download it again\)"
-NONE = (
-    r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer of it\. .* For the public isx, leave ACCEPT"
-)
+NONE = r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer of it\. .* For the public isx, leave"
 RESULTS = {  # what was dropped in: what comes of it without ACCEPT_EULA, with it
     "nothing": ("public", NONE),
     "installer": (NOT_ACCEPTED, "idps"),

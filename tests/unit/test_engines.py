@@ -107,6 +107,10 @@ def test_the_run_may_choose_for_recipes_that_do_not(tmp_path: Path, toy: Toy) ->
 
     assert chosen(DFF) is toy
     assert chosen('engine = "open"\n' + DFF).name == "open"
+    assert read(write(tmp_path, DFF), "tyo").messages == [
+        f"{tmp_path}/mine.toml:1: ENGINE must be one of 'auto', 'idps', 'public', 'open', 'toy', not 'tyo'; "
+        "did you mean 'toy'?"
+    ]
     recipe = read(write(tmp_path, '[[step]]\nuse = "preprocess"\n'), "toy")
     assert complaints(recipe) == [
         f'{recipe.path}:3: the engine toy does not offer preprocess in this image: choose another, or "auto"'

@@ -211,7 +211,7 @@ low_cutoff = 0.5
 high_cutoff = 0.1
 lowcutoff = 1
 [[step]]
-use = "pca_ica"
+use = "estimate_rbc_velocity"
 from = "dff"
 """
     path = write(folder, text)
