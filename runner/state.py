@@ -53,9 +53,15 @@ class Conditions:
         """The recipe, or inspect for a kind that it does not take."""
         return self.recipe if self.recipe.takes(kind) else recipe.RecipeChoice()
 
-    def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
-        """Of recordings of this kind and all else that decides the results."""
-        return results.fingerprint(recordings, self._others(self.recipe_for(kind)))
+    @property
+    def nwb(self) -> bool:
+        """Whether each session gets an NWB file."""
+        return self.options.nwb or self.options.nwb_movie or self.recipe.nwb
+
+    def fingerprint(self, recordings: Sequence[Recording], kind: str, session: Sequence[object] = ()) -> str:
+        """Of recordings of this kind, the rest of their session, and all else that decides the results."""
+        others = self._others(self.recipe_for(kind))
+        return results.fingerprint(recordings, {**others, "session": session} if session else others)
 
     @property
     def digest(self) -> str:

@@ -29,7 +29,7 @@ from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
-from recording.job import Job, Result
+from recording.job import Job, Result, Session
 from recording.kinds import KINDS, Shape
 from recording.names import short
 
@@ -311,9 +311,33 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
         summaries.append((kind, summary))
+    if context.session:
+        found.append(_write_nwb(this, job, names, context.session))
     products = sorted({*names, *found})
     _write_record(this, job, products)
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
+
+
+def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> str:
+    """One file of the recording or series and the last products of each kind; returns its name."""
+    from pipeline.nwb.collect import Product, write_run  # imported only when asked for
+
+    last = kept(this.planned, "last")
+    products = [
+        Product(this.store.staging / name, stream.kind, stream.chain, part, _made_by(each.step))
+        for each in this.planned
+        for stream in each.made
+        if stream in last
+        for part, name in enumerate(this.names(stream))
+        if name in names
+    ]
+    out = this.store.staging / f"{this.stem}.nwb"
+    write_run(this.inputs, job.kind, products, out, session, this.context)
+    return out.name
+
+
+def _made_by(step: Step) -> str:
+    return f"made by {step.function} ({_engine(step).title})"
 
 
 def _write_record(this: Run, job: Job, products: list[str]) -> None:
