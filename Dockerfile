@@ -2,12 +2,19 @@
 
 # Build with docker-bake.hcl ('docker buildx bake', 'make image'); it describes every variable.
 ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
-ARG ISX_SOURCE=public
-# What is baked in, by its own version and sha256: the wheel of the public isx for Python 3.11, or the installer.
+# The public isx, and the sha256 of its wheels for Python 3.9, 3.10, 3.11 and 3.12.
 ARG ISX_VERSION=2.1.0
-ARG ISX_SHA256=ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd
+ARG ISX_SHA256="a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60 38eb83561f1391fb6d1ba8b61423278b8bf53aabe9e05bf61765bae14a7e2555 ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd 2151150cdd30cc3093fb56f94bd91661a49130f60170f1e727070f91c91cb427"
+# Who accepts the vendor's licence asks for IDPS. The stage `choice` refuses if no installer is there for it, or if one
+# is there and its licence is not accepted.
+ARG ISX_SOURCE=""
+ARG ACCEPT_EULA=""
+ARG CHOSEN=${ISX_SOURCE:-${ACCEPT_EULA:+idps}}
+ARG CHOSEN=${CHOSEN:-public}
 
-# The slot for the IDPS installer: a named context fills it; it is bind-mounted and never copied.
+# The slot for the IDPS installer: a named context fills it, the root of the project unless told otherwise. It is
+# bind-mounted and never copied. Of the root, .dockerignore sends only what may be an installer, so that a change of
+# anything else does not run the installer again.
 FROM scratch AS installer
 
 # Python, where the base has none.
@@ -27,8 +34,14 @@ fi
 echo 'Acquire::Retries "5";' > /etc/apt/apt.conf.d/80-retries
 EOF
 
+ARG TARGETARCH
 RUN <<EOF
-set -eux
+set -eu
+if [ "$TARGETARCH" != amd64 ]; then
+  echo >&2 "ERROR: this is a build for $TARGETARCH, but Inscopix ships isx for x86-64 (linux/amd64) only: build with --platform linux/amd64."
+  exit 1
+fi
+set -x
 if ! command -v python3; then
   apt-get update
   apt-get install -y --no-install-recommends python3
@@ -40,6 +53,16 @@ if not (3, 9) <= sys.version_info < (3, 13):
 CHECK
 EOF
 
+# Which isx it is to be; on disagreement it ends the build with one message.
+FROM base AS choice
+ARG ISX_SOURCE
+ARG ACCEPT_EULA
+ARG INSTALLER_WAYS=""
+ARG IMAGE=isx
+RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
+    --mount=type=bind,from=installer,target=/installer \
+    python3 /build/installer.py /installer /choice
+
 # What the runtime needs of the distribution, and nothing of what it does not.
 FROM base AS rootfs
 RUN <<EOF
@@ -49,7 +72,8 @@ apt-get install -y --no-install-recommends libglib2.0-0
 python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
 EOF
 
-RUN --mount=type=bind,source=scripts,target=/build <<EOF
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
 set -eux
 find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 python3 /build/slim.py rootfs /
@@ -100,7 +124,8 @@ retry with-secrets /opt/venv/bin/python "$pip" install --ignore-installed --no-d
 /opt/venv/bin/python -c 'import numpy'
 EOF
 
-RUN --mount=type=bind,source=scripts,target=/build <<EOF
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
 set -eux
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo /opt/inscopix/api > "$site/isx-api.pth"
@@ -115,33 +140,35 @@ EOF
 FROM builder AS isx-public
 ARG ISX_VERSION
 ARG ISX_SHA256
-RUN --mount=type=bind,source=scripts,target=/build/scripts \
+RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
+    --mount=type=bind,source=stages,target=/build/stages \
     --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
-with-secrets python3 /build/scripts/install_isx.py public /opt/inscopix
-python3 /build/scripts/slim.py isx /opt/inscopix
+with-secrets python3 /build/stages/install_isx.py public /opt/inscopix
+python3 /build/stages/slim.py isx /opt/inscopix
 EOF
 
 # The API of IDPS, with its algorithms, from the installer.
 FROM builder AS isx-idps
-ARG ACCEPT_EULA=""
-ARG ISX_VERSION
-ARG ISX_SHA256
+ARG INSTALLER_WAYS=""
+ARG INSTALLER_VERSION=""
+ARG INSTALLER_SHA256=""
 ARG INSTALLER_TIMEOUT=900
 ARG ISX_TREE=full
-RUN --mount=type=bind,source=scripts,target=/build/scripts \
+RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
+    --mount=type=bind,source=stages,target=/build/stages \
     --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
     --mount=type=bind,from=installer,target=/installer \
     --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
     --mount=type=secret,id=ca <<EOF
 set -eu
-with-secrets python3 /build/scripts/install_isx.py idps /opt/inscopix
-python3 /build/scripts/slim.py isx /opt/inscopix
+with-secrets python3 /build/stages/install_isx.py idps /opt/inscopix
+python3 /build/stages/slim.py isx /opt/inscopix
 EOF
 
-FROM isx-${ISX_SOURCE} AS isx
+FROM isx-${CHOSEN} AS isx
 
 # One copy each, in the order of change; linked, so that a change of one leaves the others as they are.
 FROM scratch AS assembled
@@ -155,12 +182,46 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     ISX_MPLCACHE=/opt/venv/share/matplotlib
 
-# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
-FROM assembled AS proof
+# Links to the shared libraries that the product brings where the loader does not look.
+FROM assembled AS links
 RUN --network=none \
+    --mount=type=bind,source=stages,target=/build/stages \
+    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    python /build/stages/libraries.py /opt/inscopix /links
+
+# What the image says of the isx in it.
+FROM assembled AS labelled-public
+ARG ISX_VERSION
+ARG ISX_SHA256
+LABEL org.opencontainers.image.licenses="MIT AND CC-BY-NC-4.0" \
+      org.opencontainers.image.version="${ISX_VERSION}" \
+      isx.source="public" \
+      isx.version="${ISX_VERSION}" \
+      isx.sha256="${ISX_SHA256}" \
+      isx.redistributable="true"
+
+FROM assembled AS labelled-idps
+COPY --link --from=links /links/ /
+ARG INSTALLER_VERSION=""
+ARG INSTALLER_SHA256=""
+LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
+      org.opencontainers.image.version="${INSTALLER_VERSION}" \
+      isx.source="idps" \
+      isx.version="${INSTALLER_VERSION}" \
+      isx.sha256="${INSTALLER_SHA256}" \
+      isx.redistributable="false"
+
+# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
+FROM labelled-${CHOSEN} AS proof
+ARG PROOF=algorithms
+RUN --network=none \
+    --mount=type=secret,id=licence,mode=0444 \
+    --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
+    --mount=type=bind,source=recipes/standard.toml,target=/build/standard.toml \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=VERSION,target=/app/VERSION \
+    --mount=type=bind,source=recording,target=/app/recording \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
 set -eu
 PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
@@ -168,23 +229,27 @@ PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
   echo >&2 "A missing or damaged library: check that the installer is complete, or take a base that has the library."
   exit 1
 }
-python /app/healthcheck.py --deep
+if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
+python /build/prove.py /build/standard.toml
 touch /proved
 EOF
 
 # The code of this project; it waits for the proof.
 FROM builder AS app
 COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY recording /app/recording
 COPY runner /app/runner
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes
-RUN --mount=type=bind,source=scripts,target=/build --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt \
+    --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
 set -eux
 chmod -R a=rX,u+w /app
 python3 /build/slim.py app /app
 EOF
 
-FROM assembled AS runtime
+FROM labelled-${CHOSEN} AS runtime
 COPY --link --from=app /app /app
 USER 1000:1000
 WORKDIR /tmp
@@ -196,20 +261,9 @@ ARG AT_DIGEST=${BASE_IMAGE#${BASE_IMAGE%@*}}
 ARG BASE_DIGEST=${AT_DIGEST#@}
 ARG REVISION
 ARG SOURCE_URL
-ARG LICENSES="MIT AND CC-BY-NC-4.0"
-ARG REDISTRIBUTABLE
-ARG ISX_SOURCE
-ARG ISX_VERSION
-ARG ISX_SHA256
 LABEL org.opencontainers.image.title="isx" \
       org.opencontainers.image.description="Inscopix recordings to results: the isx API, baked in" \
       org.opencontainers.image.source="${SOURCE_URL}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.version="${ISX_VERSION}" \
-      org.opencontainers.image.licenses="${LICENSES}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
-      org.opencontainers.image.base.digest="${BASE_DIGEST}" \
-      isx.redistributable="${REDISTRIBUTABLE}" \
-      isx.source="${ISX_SOURCE}" \
-      isx.version="${ISX_VERSION}" \
-      isx.sha256="${ISX_SHA256}"
+      org.opencontainers.image.base.digest="${BASE_DIGEST}"

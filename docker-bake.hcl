@@ -17,21 +17,25 @@ variable "DEBIAN_SNAPSHOT" {
   default     = null
   description = "Address of a dated snapshot of the distribution's archive (.../debian/<time>): pins every package of the base."
 }
-variable "PYTHON_VERSION" {
-  default     = "3.11"
-  description = "Python of BASE_IMAGE (3.9 to 3.12): picks the wheel of the public isx."
-}
-variable "ISX_SHA256" {
-  default     = null
-  description = "sha256 of the public wheel, for a version or a Python that is not listed here."
+variable "ISX_SOURCE" {
+  default     = ""
+  description = "public: the public isx, although an installer is there; idps: IDPS or nothing. Unless set, an accepted licence decides."
 }
 variable "ISX_VERSION" {
   default     = null
   description = "Version of the public isx."
 }
+variable "ISX_SHA256" {
+  default     = null
+  description = "sha256 of its wheels, one for each Python, separated by spaces."
+}
+variable "INSTALLER" {
+  default     = ""
+  description = "Path of the IDPS installer; for Make alone."
+}
 variable "INSTALLER_DIR" {
   default     = ""
-  description = "Folder that holds the IDPS installer and nothing else; bind-mounted into the build."
+  description = "Folder that holds the IDPS installer, if not the root of the project; bind-mounted into the build."
 }
 variable "INSTALLER_SECRET" {
   default     = ""
@@ -55,11 +59,19 @@ variable "INSTALLER_TIMEOUT" {
 }
 variable "ACCEPT_EULA" {
   default     = ""
-  description = "Y accepts the vendor's licence, which the installer asks for."
+  description = "Y accepts the vendor's licence, and asks for IDPS."
 }
 variable "ISX_TREE" {
   default     = null
   description = "full: the whole installed tree; api: the Python API and the libraries that it reaches (no GUI, no MATLAB)."
+}
+variable "PROOF" {
+  default     = null
+  description = "algorithms: the build runs those of IDPS on a small movie; load: it only loads the API."
+}
+variable "LICENCE" {
+  default     = ""
+  description = "Path of a licence file for IDPS, if its algorithms want one; passed as a secret, for the proof alone."
 }
 variable "SSL_CERT_FILE" {
   default     = ""
@@ -70,7 +82,7 @@ variable "PIP_CONFIG_FILE" {
   description = "pip configuration for package downloads, such as an internal index; passed as a secret."
 }
 variable "SOURCE_DATE_EPOCH" {
-  default     = null
+  default     = "1735689600"
   description = "Creation time of the image, seconds since 1970."
 }
 variable "REVISION" {
@@ -87,19 +99,17 @@ variable "UPGRADE" {
   description = "Not empty: 'lock' takes newer releases within the bounds of requirements.in."
 }
 
-# The other Pythons' wheels of the public isx that the Dockerfile names.
-ISX_WHEELS = {
-  "3.9"  = "a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60"
-  "3.10" = "38eb83561f1391fb6d1ba8b61423278b8bf53aabe9e05bf61765bae14a7e2555"
-  "3.12" = "2151150cdd30cc3093fb56f94bd91661a49130f60170f1e727070f91c91cb427"
-}
+# Which isx the image holds, as the Dockerfile decides it, and the tag that says so.
+HOLDS = ISX_SOURCE != "" ? ISX_SOURCE : ACCEPT_EULA != "" ? "idps" : "public"
+TAG   = HOLDS == "idps" && INSTALLER_VERSION != "" ? "idps-${INSTALLER_VERSION}" : HOLDS
 
 group "default" {
   targets = ["image"]
 }
 
 target "_common" {
-  context = "."
+  context   = "."
+  platforms = ["linux/amd64"] # the only one that Inscopix ships isx for
   # Holds the time of the build: where an image's digest covers it, each build would have another.
   # --provenance=mode=max on the command line brings it back.
   attest = ["type=provenance,disabled=true"]
@@ -119,36 +129,33 @@ target "_common" {
 
 target "image" {
   inherits    = ["_common"]
-  description = "The image with the public isx."
+  description = "The image: the public isx, or IDPS from its installer."
   target      = "runtime"
+  contexts    = { installer = INSTALLER_DIR != "" ? INSTALLER_DIR : "." }
   args = {
-    ISX_VERSION = ISX_VERSION
-    ISX_SHA256  = ISX_SHA256 != null ? ISX_SHA256 : try(ISX_WHEELS[PYTHON_VERSION], null)
-  }
-  tags   = ["${IMAGE}:public", "${IMAGE}:latest"]
-  output = ["type=docker"]
-}
-
-target "image-idps" {
-  inherits    = ["_common"]
-  description = "The image with IDPS, from its installer."
-  target      = "runtime"
-  contexts    = INSTALLER_DIR != "" ? { installer = INSTALLER_DIR } : {}
-  args = {
-    LICENSES          = "MIT AND LicenseRef-Inscopix-IDPS"
-    REDISTRIBUTABLE   = "false"
-    ISX_SOURCE        = "idps"
-    ISX_VERSION       = INSTALLER_VERSION
-    ISX_SHA256        = INSTALLER_SHA256
+    IMAGE             = IMAGE
+    ISX_SOURCE        = ISX_SOURCE
+    ACCEPT_EULA       = ACCEPT_EULA
+    ISX_VERSION       = ISX_VERSION
+    ISX_SHA256        = ISX_SHA256
+    INSTALLER_VERSION = INSTALLER_VERSION
+    INSTALLER_SHA256  = INSTALLER_SHA256
     INSTALLER_TIMEOUT = INSTALLER_TIMEOUT
     ISX_TREE          = ISX_TREE
-    ACCEPT_EULA       = ACCEPT_EULA
+    PROOF             = PROOF
+    INSTALLER_WAYS = join(" ", concat(
+      INSTALLER != "" ? ["INSTALLER"] : [],
+      INSTALLER_DIR != "" ? ["INSTALLER_DIR"] : [],
+      INSTALLER_SECRET != "" ? ["INSTALLER_SECRET"] : [],
+      INSTALLER_URL != "" ? ["INSTALLER_URL"] : [],
+    ))
   }
   secret = concat(
+    LICENCE != "" ? ["id=licence,src=${LICENCE}"] : [],
     INSTALLER_SECRET != "" ? ["id=installer,src=${INSTALLER_SECRET}"] : [],
     INSTALLER_URL != "" ? ["id=installer_url,env=INSTALLER_URL"] : [],
   )
-  tags   = ["${IMAGE}:idps${INSTALLER_VERSION != "" ? "-" : ""}${INSTALLER_VERSION}", "${IMAGE}:latest"]
+  tags   = ["${IMAGE}:${TAG}", "${IMAGE}:latest"]
   output = ["type=docker"]
 }
 
@@ -171,6 +178,7 @@ target "builder" {
 
 target "runtime" {
   inherits = ["image"]
+  args     = { ISX_SOURCE = "public" } # tests and benchmarks, whatever was dropped in
   tags     = []
 }
 
@@ -191,6 +199,7 @@ target "tools" {
 target "isx-public" {
   inherits = ["image"]
   target   = "isx-public"
+  args     = { ISX_SOURCE = "public" }
   tags     = []
 }
 

@@ -13,10 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runner import APP, heartbeat, native
+from recording import APP
+from runner import heartbeat, native
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "runner", "pipeline", "recipes")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "runner", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     answer: dict[str, Any] = {"healthy": not problems, "isx": str(api), "run": run}
     if problems:
         answer["problems"] = problems
-    print(json.dumps(answer))  # noqa: T201 - this line is what the program is for
+    print(json.dumps(answer))  # noqa: T201 - the answer
     return 1 if problems else 0
 
 
@@ -48,11 +49,11 @@ def library_problems(api: native.Api) -> list[str]:
     if api.library is None:
         return [native.diagnosis(api)]
     found = native.finish_probe(native.start_probe(api))
-    return [] if found["loaded"] else [native.diagnosis(api, str(found["error"]))]
+    return [native.diagnosis(api, found.error)] if found.error else []
 
 
 def permission_problems(api: native.Api) -> list[str]:
-    """Whether this user may read what the run needs."""
+    """Whether this user may read everything that a run needs."""
     needed = [APP / name for name in CODE if (APP / name).exists()]
     needed += [path for path in (api.library, api.folder and api.folder / "isx" / "__init__.py") if path]
     unreadable = [path for path in needed if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0))]
@@ -60,16 +61,15 @@ def permission_problems(api: native.Api) -> list[str]:
 
 
 def run_state(pids: list[int] | None) -> tuple[str, list[str]]:
-    """What the run's heartbeat says; a container that runs another command has none and is healthy without."""
+    """The state by the run's heartbeat. A container that runs another command has none, and is healthy without."""
     beat = heartbeat.find(heartbeat.candidates() if pids is None else pids)
     if beat is None:
         return "none", []
-    age, within = beat["age"], beat["within"]
-    if age > within:
+    if beat.age > beat.within:
         return "hung", [
-            f"the run (pid {beat['pid']}) hangs: no sign of life for {age:.0f} s, expected every {within:.0f} s"
+            f"the run (pid {beat.pid}) hangs: no sign of life for {beat.age:.0f} s, expected every {beat.within:.0f} s"
         ]
-    return f"alive, last sign of life {max(0.0, age):.1f} s ago", []
+    return f"alive, last sign of life {max(0.0, beat.age):.1f} s ago", []
 
 
 def import_problems() -> list[str]:

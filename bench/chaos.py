@@ -28,7 +28,7 @@ from pathlib import Path
 from images import build, forget_all
 from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
 
-sys.path[:0] = [str(PROJECT), str(PROJECT / "scripts")]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "engine")]
 
 import engine  # noqa: E402  neither is installed
 from tests.trees import tree  # noqa: E402

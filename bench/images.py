@@ -46,7 +46,7 @@ STEP = re.compile(r"\[(?:\S+ )?(\S+) \d+/\d+\] (?!FROM )")
 def build(target: str, *options: str, project: Path = PROJECT, **variables: str) -> dict[str, Any]:
     """Seconds, and how many steps of which stage were done rather than found in the cache."""
     command = [sys.executable, str(project / "scripts/build.py"), *filter(None, [target]), *options]
-    environment = {**os.environ, **of_commit(), "IMAGE": NAME, **variables}
+    environment = {**os.environ, **of_commit(), "IMAGE": NAME, "ISX_SOURCE": "public" if target else "", **variables}
     output = ""
 
     def run() -> None:

@@ -110,7 +110,7 @@ def make_damaged(folder: Path, n: int, seed: int) -> None:
 def by_memmap(path: Path) -> None:
     import numpy as np
 
-    from runner.isxd import movie_layout
+    from recording.formats import movie_layout
 
     layout = movie_layout(path)
     movie = np.memmap(path, layout.dtype, "r", layout.offset, (layout.n_stored, layout.rows, layout.columns))
@@ -130,7 +130,7 @@ def by_isx(path: Path) -> None:
 def by_part(name: str, path: Path) -> None:
     """`naive` and `floor` of movie_pass.py, on one core."""
     import movie_pass
-    from runner.isxd import movie_layout
+    from recording.formats import movie_layout
 
     layout = movie_layout(path)
     movie_pass.PARTS[name](path, 0, layout.n_stored, layout.dtype, layout.stride)

@@ -32,8 +32,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
-from runner.isxd import MovieLayout  # noqa: E402
+from pipeline.inspect.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
+from recording.formats import MovieLayout  # noqa: E402
 
 
 def main() -> None:

@@ -6,77 +6,82 @@ With --fork-server FD, a process that forks such workers. The protocol is descri
 from __future__ import annotations
 
 import gc
-import json
 import os
 import sys
 import tempfile
 import time
 import traceback
 from base64 import b64encode
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from runner import workers
+from pipeline import fork_server
+from recording.errors import BadRecording, Unusable
+from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
         _import_what_workers_need()
-        workers.serve(int(sys.argv[2]), lambda events: work(json.load(sys.stdin) | {"events_fd": events}))
+        fork_server.serve(int(sys.argv[2]), lambda events: work(replace(_job(), events_fd=events)))
         return 0
-    return work(json.load(sys.stdin))
+    return work(_job())
+
+
+def _job() -> Job:
+    return Job.from_json(sys.stdin.read())
 
 
 def _import_what_workers_need() -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, statistics, tables, tiff  # noqa: F401
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 
-def work(job: dict[str, Any]) -> int:
+def work(job: Job) -> int:
     """Do the job and return the exit code."""
     _set_environment(job)
-    events = Events(job["events_fd"])
+    events = Events(job.events_fd)
     try:
-        events.send("result", **_run(job, events))
+        events.send(_run(job, events))
     except Exception as error:
         traceback.print_exc()
-        events.send("error", reason=reason(error))
+        events.send(Failure(reason(error)))
         return 1
     return 0
 
 
-def _set_environment(job: dict[str, Any]) -> None:
+def _set_environment(job: Job) -> None:
     """Before any library is imported: each reads its environment once."""
     os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
-    os.environ["TMPDIR"] = tempfile.tempdir = str(job["scratch"])  # Python may have looked already, before a fork
+    os.environ["TMPDIR"] = tempfile.tempdir = str(job.scratch)  # Python may have looked already, before a fork
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
-        os.environ[name] = str(job["threads"])
+        os.environ[name] = str(job.threads)
 
 
-def _run(job: dict[str, Any], events: Events) -> dict[str, Any]:
-    from pipeline.adapter import Context, Options, Unusable, adapt
+def _run(job: Job, events: Events) -> Result:
+    from pipeline.inspect.adapter import Context, adapt
 
     context = Context(
-        scratch=Path(job["scratch"]),
-        threads=int(job["threads"]),
-        options=Options(**job["options"]),
-        provenance=job["provenance"],
+        scratch=job.scratch,
+        threads=job.threads,
+        options=job.options,
+        provenance=dict(job.provenance),
         progress=events.progress,
-        warn=lambda message: events.send("warning", message=message),
+        warn=lambda message: events.send(Caution(message)),
     )
-    if job["recipe"] != "inspect":
-        from pipeline import run_recipe
+    if job.recipe != INSPECT:
+        from pipeline.recipe import run as run_recipe
 
         return run_recipe.run(job, context)
-    if len(job["inputs"]) != 1:
+    if len(job.inputs) != 1:
         raise Unusable("the recipe inspect takes one recording at a time")
-    done = adapt(Path(job["inputs"][0]), job["kind"], job["stem"], Path(job["staging"]), context)
+    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context)
     thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
-    return {"summary": done.text, "thumbnail": thumbnail, "products": list(done.products)}
+    return Result(done.products, done.text, thumbnail)
 
 
 class Events:
@@ -85,8 +90,8 @@ class Events:
     def __init__(self, fd: int) -> None:
         self.fd, self.last_progress = fd, 0.0
 
-    def send(self, event: str, **fields: Any) -> None:
-        line = memoryview(json.dumps({"event": event, **fields}).encode() + b"\n")
+    def send(self, event: Event) -> None:
+        line = memoryview(event_to_json(event))
         while line:
             line = line[os.write(self.fd, line) :]
 
@@ -95,14 +100,11 @@ class Events:
         now = time.monotonic()
         if now - self.last_progress >= 0.1 or fraction >= 1:
             self.last_progress = now
-            self.send("progress", done=round(min(max(fraction, 0.0), 1.0), 4))
+            self.send(Progress(round(min(max(fraction, 0.0), 1.0), 4)))
 
 
 def reason(error: Exception) -> str:
     """One sentence for the user; the log has the rest."""
-    from pipeline.adapter import Unusable
-    from runner.isxd import BadRecording
-
     if isinstance(error, BadRecording):
         return error.reason
     if isinstance(error, Unusable):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from recording import APP
 
 NAME = "isx image"
-APP = Path(__file__).resolve().parent.parent  # the folder that holds bootstrap.py, pipeline/ and recipes/
 
 
 def version() -> str:
-    """The version of this project, from the one place where it stands."""
+    """The version of this project."""
     return (APP / "VERSION").read_text(encoding="ascii").strip()

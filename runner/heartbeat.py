@@ -9,12 +9,21 @@ from __future__ import annotations
 import json
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 NAME = "isx-heartbeat"
 WITHIN = 120.0  # seconds until the next beat must have come; the loop beats every second
 SIZE = 200  # bytes; always written whole, so that a reader never sees half of two
+
+
+@dataclass(frozen=True)
+class Beat:
+    """The last sign of life of a run."""
+
+    pid: int
+    age: float  # seconds
+    within: float  # seconds from one beat to the next
 
 
 class Heart:
@@ -36,14 +45,14 @@ class Heart:
             self.beat()
 
 
-def find(pids: list[int], proc: Path = Path("/proc")) -> dict[str, Any] | None:
-    """The heartbeat of the first of these processes that has one: `pid`, `age` and `within` in seconds."""
+def find(pids: list[int], proc: Path = Path("/proc")) -> Beat | None:
+    """The heartbeat of the first of these processes that has one."""
     for pid in pids:
         try:
             for fd in (proc / str(pid) / "fd").iterdir():
                 if os.readlink(fd).startswith(f"/memfd:{NAME}"):  # noqa: PTH115
                     beat = json.loads(fd.read_bytes())
-                    return {"pid": pid, "age": time.monotonic() - beat["beat"], "within": beat["within"]}
+                    return Beat(pid, time.monotonic() - beat["beat"], beat["within"])
         except (OSError, ValueError, KeyError):  # ended meanwhile, or another user's
             continue
     return None

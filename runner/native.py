@@ -10,10 +10,13 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from runner import APP, elf
+from recording import APP
+from runner import elf
 
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT = 60  # seconds; it takes a twentieth of one
@@ -39,8 +42,16 @@ class Api:
         return " ".join(filter(None, (self.name, self.version, f"({self.source})")))
 
 
+@dataclass(frozen=True)
+class Probe:
+    """How loading the native library went."""
+
+    error: str = ""  # empty if it was loaded
+    with_algorithms: bool = False
+
+
 def find_api() -> Api:
-    """The isx that `import isx` would take. Raises nothing: what is missing is empty."""
+    """The isx that `import isx` would take. Never raises: missing facts are empty."""
     try:
         spec = importlib.util.find_spec("isx")
     except (ImportError, ValueError):
@@ -57,7 +68,7 @@ def find_api() -> Api:
 
 
 def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
-    """Begin to load the library in a process of its own; None where there is nothing to load."""
+    """Begin to load the library in a process of its own; None if there is no library."""
     if api.library is None:
         return None
     return subprocess.Popen(
@@ -68,20 +79,18 @@ def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
     )
 
 
-def finish_probe(process: subprocess.Popen[bytes] | None) -> dict[str, object]:
-    """What the probe found: `loaded`, then `with_algorithms` or `error`."""
+def finish_probe(process: subprocess.Popen[bytes] | None) -> Probe:
+    """The answer of the probe."""
     if process is None:
-        return {"loaded": False, "error": f"{elf.LIBRARY} does not exist"}
+        return Probe(f"{elf.LIBRARY} does not exist")
     try:
-        output, _ = process.communicate(timeout=PROBE_TIMEOUT)
+        output, _ = finish(process, PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return {"loaded": False, "error": f"loading did not end within {PROBE_TIMEOUT} s"}
+        return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
     try:
-        return json.loads(output)
-    except ValueError:
-        return {"loaded": False, "error": f"loading ended the process: {ending(process.returncode)}"}
+        return Probe(**json.loads(output))
+    except (ValueError, TypeError):
+        return Probe(f"loading ended the process: {ending(process.returncode)}")
 
 
 def diagnosis(api: Api, error: str = "") -> str:
@@ -106,27 +115,26 @@ def diagnosis(api: Api, error: str = "") -> str:
     return "; ".join(sentences)
 
 
-def import_error() -> str:
+def import_error(tick: Callable[[], None] = lambda: None) -> str:
     """Empty if `import isx` works or is killed, else the error's last line. In another process; costs half a second."""
+    importer = subprocess.Popen(
+        [sys.executable, "-c", "import isx"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
     try:
-        result = subprocess.run(
-            [sys.executable, "-c", "import isx"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            timeout=IMPORT_TIMEOUT,
-            check=False,
-        )
+        _, errors = finish(importer, IMPORT_TIMEOUT, tick)
     except subprocess.TimeoutExpired:
         return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
-    if result.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
+    if importer.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
         return ""
-    lines = result.stderr.decode("utf-8", "replace").strip().splitlines()
-    return lines[-1] if lines else ending(result.returncode)
+    lines = errors.decode("utf-8", "replace").strip().splitlines()
+    return lines[-1] if lines else ending(importer.returncode)
 
 
 def distributions() -> dict[str, str]:
-    """Versions of what is installed, by normalised name: from the names of the metadata folders, which is quick."""
+    """Versions of all installed packages, by normalised name. Read off the metadata folders' names, which is quick."""
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):
         try:
@@ -141,7 +149,7 @@ def distributions() -> dict[str, str]:
 
 
 def locked() -> list[str]:
-    """The normalised names in the lock; empty where there is no lock."""
+    """The normalised names in the lock; empty without a lock."""
     try:
         lock = (APP / "requirements.txt").read_text(encoding="utf-8")
     except OSError:
@@ -150,7 +158,7 @@ def locked() -> list[str]:
 
 
 def dependencies() -> dict[str, str]:
-    """Versions of what the lock names, without importing any of it; of all that is installed where there is no lock."""
+    """Versions of the packages in the lock, or of all installed ones without a lock. Imports none."""
     installed = distributions()
     return {name: installed[name] for name in locked() or installed if name in installed}
 
@@ -165,6 +173,28 @@ def example_scripts(api: Api) -> list[str]:
     if api.folder is None:
         return []
     return sorted(path.relative_to(api.folder).as_posix() for path in api.folder.glob("isx/examples/**/*.py"))
+
+
+def finish(
+    process: subprocess.Popen[bytes], seconds: float, tick: Callable[[], None] = lambda: None
+) -> tuple[bytes, bytes]:
+    """Standard output and error of a process that may take a while; `tick` is called each second and may raise.
+
+    Raises TimeoutExpired. The process has ended in any case.
+    """
+    deadline = time.monotonic() + seconds
+    try:
+        while True:
+            try:
+                return process.communicate(timeout=1)
+            except subprocess.TimeoutExpired:
+                tick()
+                if time.monotonic() > deadline:
+                    raise
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
 
 
 def ending(returncode: int) -> str:

@@ -2,58 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from runner import APP, workers
+from recording import APP, process
+from recording.job import INSPECT, Malformed, RecipeFacts
+from runner import native
+from runner.endings import NO_API, NoApi, UsageError
 
-INSPECT = "inspect"  # built in: results for every kind, nothing to choose
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
+CHECK_SECONDS = 300  # it imports isx, perhaps from a slow disk
 
 
-NO_ISX = 69  # the checker's exit code where the recipe is not to blame
-
-
-class BadRecipe(Exception):
-    """The recipe cannot be used; the message says why."""
-
-
-class NoIsx(Exception):
-    """A recipe cannot be checked because isx cannot be imported."""
+class BadRecipe(UsageError):
+    """The recipe cannot be used; the message has a line for each mistake."""
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A recipe that can be used."""
+class RecipeChoice:
+    """The recipe of a run, which can be used."""
 
-    path: str  # or INSPECT
+    path: str = INSPECT
     sha256: str = ""
     works_on_series: bool = False
     kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
 
+    @property
+    def is_inspect(self) -> bool:
+        return self.path == INSPECT
+
     def takes(self, kind: str) -> bool:
-        return self.path == INSPECT or kind in self.kinds
+        return self.is_inspect or kind in self.kinds
 
 
-def load(name: str) -> Recipe:
-    """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoIsx."""
+def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
+    """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoApi."""
     if name == INSPECT:
-        return Recipe(INSPECT)
+        return RecipeChoice()
     path = locate(name)
-    facts = check(path)
-    return Recipe(
-        str(path),
-        str(facts.get("sha256") or hashlib.sha256(path.read_bytes()).hexdigest()),  # of its Python steps as well
-        facts.get("group") == "series",
-        tuple(facts.get("kinds") or ()),
-    )
+    facts = check(path, engine, tick)
+    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds)
 
 
 def locate(name: str) -> Path:
@@ -68,26 +60,33 @@ def locate(name: str) -> Path:
     return path
 
 
-def check(path: Path, command: Sequence[str] = CHECK) -> dict[str, Any]:
-    """What the checker says of a recipe: JSON on standard output, or why not on standard error.
+def check(
+    path: Path, engine: str, tick: Callable[[], None] = lambda: None, command: Sequence[str] = CHECK
+) -> RecipeFacts:
+    """The checker's answer: JSON in its last line of standard output, or complaints on standard error.
 
-    Raises BadRecipe, NoIsx.
+    `engine` carries out the steps of a recipe that does not say.
+
+    Raises BadRecipe, NoApi.
     """
-    result = subprocess.run(
-        [*command, str(path)],
+    checker = subprocess.Popen(
+        [*command, str(path), engine],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        env=workers.environment(os.environ),
-        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=process.environment(os.environ),
+        cwd=APP,  # Python looks there first: never where the caller happens to be
     )
-    if result.returncode == NO_ISX:
-        raise NoIsx(result.stderr.strip())
-    if result.returncode != 0:
-        raise BadRecipe(result.stderr.strip() or f"the recipe {path} cannot be used")
     try:
-        facts = json.loads(result.stdout.strip().splitlines()[-1])
-        return facts if isinstance(facts, dict) else {}
-    except (ValueError, IndexError):
-        return {}
+        output, complaints = native.finish(checker, CHECK_SECONDS, tick)
+    except subprocess.TimeoutExpired:
+        raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
+    text = complaints.decode("utf-8", "replace").strip()
+    if checker.returncode == NO_API:
+        raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
+    if checker.returncode:
+        raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
+    try:
+        return RecipeFacts.from_json(output.strip().rpartition(b"\n")[2])
+    except Malformed as error:
+        raise BadRecipe(f"the check of the recipe {path} gave an answer that cannot be read ({error})") from None

@@ -1,4 +1,4 @@
-"""What a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
+"""The pages that a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
 
 from __future__ import annotations
 
@@ -11,24 +11,12 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from recording.kinds import KINDS, PICTURES
 from runner.events import duration, printable
 from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
-PICTURES = ("-cellmap.png", "-preview.png", "-map.png", "-raster.png", ".png")  # what thumbnails show, best first
-
-KIND_NAMES = {
-    "movie": "movie",
-    "image": "image",
-    "cell_set": "cell set",
-    "event_set": "event set",
-    "gpio": "GPIO",
-    "imu": "IMU",
-    "behavior_movie": "behaviour movie",
-    "nvision": "nVision movie",
-    "vessel_set": "vessel set",
-}
 
 STYLE = """\
 :root{color-scheme:light dark;--ink:#1b1f24;--soft:#57606a;--line:#d4d9de;--page:#fff;--card:#f6f8fa;--link:#0550ae;
@@ -84,7 +72,7 @@ class Row:
     warnings: list[str] = field(default_factory=list)
     results: str = ""  # folder, relative to the output
     products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" where there is none
+    log: str = ""  # relative to the output; "" if there is none
     series: str = ""  # path of the first part
     part: int = 0  # from 1
     parts: int = 0
@@ -186,12 +174,13 @@ def _folders(rows: Sequence[Row]) -> list[str]:
 def _card(row: Row, with_thumbnail: bool) -> str:
     name = row.path.rpartition("/")[2]
     target = f"{row.results}/"
+    kind = KINDS.get(row.kind)
     preview = next((product for ending in PICTURES for product in row.products if product.endswith(ending)), "")
     picture = ""
     if row.thumbnail and with_thumbnail:
         image = f'<img src="data:image/png;base64,{escape(row.thumbnail)}" alt="Preview of {_text(name)}">'
         picture = f'<a href="{_link(target + preview)}">{image}</a>'
-    facts = [KIND_NAMES.get(row.kind, row.kind), f"part {row.part} of {row.parts}" if row.part else ""]
+    facts = [kind.name if kind else row.kind, f"part {row.part} of {row.parts}" if row.part else ""]
     facts.append(f"done in {duration(row.seconds)}")
     files = "".join(f'<li><a href="{_link(target + file)}">{_text(file)}</a></li>' for file in row.products)
     return (

@@ -2,7 +2,7 @@
 
 Beside the results, the output folder holds
 - `.records/<input's path>.json`: what became of each input, and from what its results were made;
-- `.staging/<run>/`: what is not finished yet, on the same file system so that a rename suffices;
+- `.staging/<run>/`: unfinished results, on the same file system so that a rename suffices;
 - `.staging/kept/<results>/`: the finished steps of a recipe that did not come to its end, for the next run;
 - `.lock`, and one more for each shard: who works here.
 """
@@ -16,22 +16,22 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from runner.discover import Recording, join, short
-from runner.isxd import RecordingInfo
+from recording.formats import RecordingInfo
+from recording.names import join, short
+from runner.discover import Recording
+from runner.endings import OutputInUse
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
+INFO = ("n_samples", "period_s", "width", "height", "pixel_um", "names")
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
-
-
-class OutputInUse(Exception):
-    """Another run works on this output."""
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Record:
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
 
 
-# ---- what is done already
+# ---- records of earlier runs
 
 
 def digest(content: object) -> str:
@@ -68,7 +68,7 @@ def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object
 
 
 def read_record(output: Path, recording: Recording) -> Record | None:
-    """What an earlier run left for this input; None where there is nothing to be relied on."""
+    """The record that an earlier run left for this input; None if there is none that can be relied on."""
     try:
         return Record(**json.loads(_record_path(output, recording).read_bytes()))
     except (OSError, ValueError, TypeError):
@@ -97,33 +97,16 @@ def is_complete(output: Path, record: Record) -> bool:
 
 def info_to_json(info: RecordingInfo) -> dict[str, Any]:
     """The part of a pre-check's findings by which series are recognised."""
-    return {
-        "n_samples": info.n_samples,
-        "start": info.start.isoformat() if info.start else None,
-        "period_s": info.period_s,
-        "width": info.width,
-        "height": info.height,
-        "pixel_um": list(info.pixel_um),
-        "names": list(info.names),
-    }
+    return {**{name: getattr(info, name) for name in INFO}, "start": info.start.isoformat() if info.start else None}
 
 
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
-    """The inverse of info_to_json, so that what is done need not be opened again."""
+    """The inverse of info_to_json: a recording that is done need not be opened again."""
     try:
-        stored = dict(record.info)
+        stored = {name: tuple(value) if isinstance(value, list) else value for name, value in record.info.items()}
         start = stored.pop("start")
-        size, mtime_ns = record.stamps[record.inputs[0]]
-        return RecordingInfo(
-            path=path,
-            kind=record.kind,
-            size=size,
-            mtime_ns=mtime_ns,
-            start=datetime.fromisoformat(start) if start else None,
-            pixel_um=tuple(stored.pop("pixel_um")),
-            names=tuple(stored.pop("names")),
-            **stored,
-        )
+        stored["start"] = datetime.fromisoformat(start) if start else None
+        return RecordingInfo(path, record.kind, *record.stamps[record.inputs[0]], **stored)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -155,7 +138,7 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
     """Move the products from staging to where they belong, `<stem>.json` last.
 
     Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
-    What an earlier version left and this one no longer writes is removed, but only if the earlier record listed it.
+    Products of the earlier record that are no longer written are removed; files that it does not list are left alone.
     """
     folder = output / record.results
     last = f"{folder.name}.json"
@@ -179,6 +162,15 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
     write_record(output, recordings, record)
 
 
+def withdraw(output: Path, record: Record) -> None:
+    """Remove the products that a record lists, `<stem>.json` first, and their folder if nothing else is in it."""
+    folder = output / record.results
+    for name in sorted(record.products, key=lambda name: name != f"{folder.name}.json"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames in a folder last. Some network file systems cannot, and need not."""
     with contextlib.suppress(OSError):
@@ -197,7 +189,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(output: Path, shard: Shard | None, warn) -> Iterator[None]:
+def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> Iterator[None]:
     """Hold the output, or this shard of it, for as long as the block runs. Raises OutputInUse, OSError.
 
     Shards share the output's lock and each holds its own; a whole run or a gather step wants the output alone. The
@@ -234,8 +226,28 @@ def _open_lock(path: Path) -> int:
     return fd
 
 
-def clean_staging(output: Path, shard: Shard | None) -> None:
-    """Remove what a killed run left: everything, or what the same shard left. The lock must be held."""
+@contextlib.contextmanager
+def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
+    """A folder of this run's own, in which a small file has been written for proof. The lock must be held.
+
+    Raises OSError. The folder is removed at the end. Leftovers of a killed run go first.
+    """
+    _clean_staging(output, shard)
+    folder = output / STAGING / f"{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}"
+    try:
+        folder.mkdir(parents=True)
+        proof = folder / "proof"
+        proof.write_bytes(bytes(4096))
+        proof.unlink()
+        yield folder
+    finally:
+        remove_tree(folder)
+        if not shard:
+            remove_empty_staging(output)
+
+
+def _clean_staging(output: Path, shard: Shard | None) -> None:
+    """Remove leftovers of a killed run: all, or those of the same shard."""
     with contextlib.suppress(FileNotFoundError):
         for left in list((output / STAGING).iterdir()):
             if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
@@ -250,8 +262,8 @@ def remove_empty_staging(output: Path) -> None:
 
 
 def kept_steps(output: Path, results: str) -> Path:
-    """Where a recipe's finished steps outlast a run that did not come to its end."""
-    return output / STAGING / KEPT / results
+    """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another."""
+    return output / STAGING / KEPT / short(results.replace("%", "%25").replace("/", "%2F"))
 
 
 def forget_kept_steps(output: Path, results: str) -> None:

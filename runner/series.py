@@ -1,12 +1,12 @@
-"""Parts of one recording: recognised by their names, confirmed by what the files say."""
+"""Parts of one recording: recognised by their names, confirmed by their metadata."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
+from recording.formats import RecordingInfo
 from runner.discover import Recording
-from runner.isxd import RecordingInfo
 
 CLOCK_ERROR = 0.002  # 0.0008 was seen in a recording of 10 Hz
 _NAMED_PART = re.compile(r"part[ _-]*(\d+)", re.ASCII | re.IGNORECASE)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
+from recording.job import Options
+from runner.endings import UsageError
 from runner.events import FORMATS
 from runner.shards import Shard, shard_from
 
@@ -27,187 +30,25 @@ Exit codes:
   66   no recording found, or no input folder
   69   isx cannot be loaded; the message says why
   70   an internal error: please report it with the log
-  73   the output cannot be written; the message says which --user to pass
+  73   the output cannot be written, or nothing is mounted there; the message says what to pass
   75   another run is working on this output
   130  stopped by SIGINT
   143  stopped by SIGTERM; run again to continue
 """
 
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option and its environment variable: MOVIE_TIFF and --movie-tiff."""
-
-    variable: str
-    value: str  # what --help calls its value; "" for a switch
-    default: str
-    help: str
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.variable.lower().replace("_", "-")
-
-
-OPTIONS = (
-    Option("INPUT_DIR", "DIR", "/data", "where the recordings are"),
-    Option("OUTPUT_DIR", "DIR", "/output", "where the results go"),
-    Option(
-        "EXPECTED_OUTPUT_FILE",
-        "FILE",
-        "",
-        "the sentinel: written last, and only if every recording succeeded (default: done.marker in the output folder)",
-    ),
-    Option("RECIPE", "NAME|FILE", "inspect", "what to do with each recording: a shipped recipe or a TOML file"),
-    Option("WORKERS", "N", "", "recordings at a time (default: the cores and memory that the container may use)"),
-    Option("SHARD", "I/N", "", "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),
-    Option("FORCE", "", "0", "do again what is already done"),
-    Option("MOVIE_TIFF", "", "0", "also write each movie as TIFF"),
-    Option("MOVIE_MP4", "", "0", "also write each movie as MP4"),
-    Option(
-        "WORKER_MEMORY",
-        "SIZE",
-        "",
-        "address space of a worker beyond its input, such as 2G; 0 for no limit (default: container memory + 4G)",
-    ),
-    Option(
-        "WORKER_TIMEOUT",
-        "SECONDS",
-        "",
-        "time for one recording; 0 for no limit (default: inspect 600 and 1 more each 10 MB; recipes 24 hours)",
-    ),
-    Option("LOG_FORMAT", "FORMAT", "", "text or json (default: text on a terminal, else json)"),
-)
-
-ACTIONS = {  # what to do instead of a run: the name of a value it takes, and help
-    "--check": ("", "only the preflight: can isx be loaded, what is in the image"),
-    "--check-recipe": ("FILE", "only check a recipe"),
-    "--gather": ("", "after all shards: check that each is done, write the report and the sentinel"),
-    "--version": ("", "versions of the image and of the isx in it"),
-    "--help": ("", "this text"),
-}
-
-SCHEDULERS = """\
-Shards, in order of precedence: --shard or SHARD (from 1); SHARD_INDEX (from 0) with SHARD_COUNT; SHARD_COUNT with
-SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX (from 0); Slurm's array variables alone. Set SHARD_COUNT wherever a single
-index may be run again: a scheduler then no longer tells how many there were.
-"""
-
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-class UsageError(Exception):
-    """What the caller asked for makes no sense; the message says what would."""
+# ---- parsers: the text of an option to its value, or ValueError
 
 
-@dataclass
-class Request:
-    """What the command line and the environment say, not yet understood."""
-
-    texts: dict[str, str]
-    action: str = ""
-    argument: str = ""
-    problems: list[str] = field(default_factory=list)
-
-    @property
-    def sentinel(self) -> Path:
-        return Path(self.texts["EXPECTED_OUTPUT_FILE"] or Path(self.texts["OUTPUT_DIR"]) / "done.marker")
+def _text(name: str, text: str) -> str:
+    return text
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What to do, in full."""
-
-    input: Path
-    output: Path
-    sentinel: Path
-    recipe: str
-    workers: int | None
-    shard: Shard | None
-    force: bool
-    movie_tiff: bool
-    movie_mp4: bool
-    worker_memory: int | None
-    worker_timeout: float | None
-
-
-def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
-    """Options over environment over defaults. Never raises: problems are collected, for the sentinel goes first."""
-    request = Request({option.variable: environment.get(option.variable) or option.default for option in OPTIONS})
-    options = {option.flag: option for option in OPTIONS}
-    rest = iter(arguments)
-    for argument in rest:
-        flag, has_value, value = argument.partition("=")
-        flag = "--help" if flag == "-h" else flag
-        takes = options[flag].value if flag in options else ACTIONS.get(flag, ("",))[0]
-        if flag not in options and flag not in ACTIONS:
-            kind = "option" if argument.startswith("-") else "argument after options"
-            request.problems.append(f"unknown {kind} {argument!r}")
-            continue
-        if takes and not has_value:
-            value = next(rest, "")
-        if takes and not value:
-            request.problems.append(f"{flag} needs a value: {takes}")
-        elif flag in options:
-            request.texts[options[flag].variable] = value if takes or has_value else "1"
-        elif has_value and not takes:
-            request.problems.append(f"{flag} takes no value")
-        elif request.action != "--help":
-            if request.action not in ("", flag) and flag != "--help":
-                request.problems.append(f"{request.action} and {flag} do not go together")
-            request.action, request.argument = flag, value
-    return request
-
-
-def log_format(request: Request) -> str | None:
-    """The log's format, or None for what suits the stream; a wrong one is reported by `understand`."""
-    text = request.texts["LOG_FORMAT"]
-    return text if text in FORMATS else None
-
-
-def understand(request: Request, environment: Mapping[str, str]) -> Settings:
-    """Raises UsageError that names every problem at once."""
-    problems, texts = list(request.problems), request.texts
-
-    def attempt(function, *arguments):
-        try:
-            return function(*arguments)
-        except ValueError as error:
-            problems.append(str(error))
-            return None
-
-    if texts["LOG_FORMAT"] not in ("", *FORMATS):
-        problems.append(f"LOG_FORMAT must be one of {', '.join(FORMATS)}, not {texts['LOG_FORMAT']!r}")
-    settings = Settings(
-        input=Path(texts["INPUT_DIR"]),
-        output=Path(texts["OUTPUT_DIR"]),
-        sentinel=request.sentinel,
-        recipe=texts["RECIPE"],
-        workers=attempt(_count, "WORKERS", texts["WORKERS"]),
-        shard=None if request.action == "--gather" else attempt(shard_from, texts["SHARD"], environment),
-        force=attempt(_switch, "FORCE", texts["FORCE"]),
-        movie_tiff=attempt(_switch, "MOVIE_TIFF", texts["MOVIE_TIFF"]),
-        movie_mp4=attempt(_switch, "MOVIE_MP4", texts["MOVIE_MP4"]),
-        worker_memory=attempt(_size, "WORKER_MEMORY", texts["WORKER_MEMORY"]),
-        worker_timeout=attempt(_seconds, "WORKER_TIMEOUT", texts["WORKER_TIMEOUT"]),
-    )
-    if problems:
-        raise UsageError("; ".join(problems) + " (--help lists what there is)")
-    return settings
-
-
-def help_text() -> str:
-    """--help, from the tables above."""
-    lines = [USAGE, "Options, each with its environment variable (an option wins over the variable):"]
-    for option in OPTIONS:
-        lines.append(f"  {option.flag} {option.value}".rstrip() + f"  [{option.variable}]")
-        default = f" (default: {option.default})" if option.value and option.default else ""
-        lines.append(f"      {option.help}{default}")
-    lines += ["", "Instead of a run:"]
-    for flag, (value, text) in ACTIONS.items():
-        lines.append(f"  {f'{flag} {value}'.rstrip():22} {text}")
-    return "\n".join([*lines, "", SCHEDULERS, EXIT_CODES]).rstrip() + "\n"
+def _path(name: str, text: str) -> Path:
+    return Path(text)
 
 
 def _count(name: str, text: str) -> int | None:
@@ -235,3 +76,201 @@ def _seconds(name: str, text: str) -> float | None:
     if text and not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         raise ValueError(f"{name} must be a number of seconds, not {text!r}")
     return float(text) if text else None
+
+
+def _format(name: str, text: str) -> str:
+    if text not in ("", *FORMATS):
+        raise ValueError(f"{name} must be one of {', '.join(FORMATS)}, not {text!r}")
+    return text
+
+
+# ---- the tables
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option and its environment variable: MOVIE_TIFF and --movie-tiff.
+
+    Its value is a field of Settings, or of recording.job.Options if it changes the results: MOVIE_TIFF is movie_tiff.
+    """
+
+    variable: str
+    value: str  # what --help calls its value; "" for a switch
+    default: str
+    parse: Callable[[str, str], Any]
+    help: str
+    changes_results: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.variable.lower().replace("_", "-")
+
+    @property
+    def field(self) -> str:
+        return self.variable.lower()
+
+
+OPTIONS = (
+    Option("INPUT_DIR", "DIR", "/data", _path, "where the recordings are"),
+    Option("OUTPUT_DIR", "DIR", "/output", _path, "where the results go"),
+    Option(
+        "EXPECTED_OUTPUT_FILE",
+        "FILE",
+        "",
+        _text,
+        "the sentinel: written last, and only if every recording succeeded (default: done.marker in the output folder)",
+    ),
+    Option("RECIPE", "NAME|FILE", "inspect", _text, "what to do with each recording: a shipped recipe or a TOML file"),
+    Option(
+        "ENGINE",
+        "NAME",
+        "auto",
+        _text,
+        "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
+        changes_results=True,
+    ),
+    Option(
+        "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
+    ),
+    Option("SHARD", "I/N", "", _text, "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),
+    Option("FORCE", "", "0", _switch, "do again what is already done"),
+    Option("MOVIE_TIFF", "", "0", _switch, "also write each movie as TIFF", changes_results=True),
+    Option("MOVIE_MP4", "", "0", _switch, "also write each movie as MP4", changes_results=True),
+    Option(
+        "WORKER_MEMORY",
+        "SIZE",
+        "",
+        _size,
+        "address space of a worker beyond its input, such as 2G; 0 for no limit (default: container memory + 4G)",
+    ),
+    Option(
+        "WORKER_TIMEOUT",
+        "SECONDS",
+        "",
+        _seconds,
+        "time for one recording; 0 for no limit (default: inspect 600 and 1 more each 10 MB; recipes 24 hours)",
+    ),
+    Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
+)
+
+ACTIONS = {  # what to do instead of a run: the name of a value it takes, and help
+    "--check": ("", "only the preflight: can isx be loaded, what is in the image"),
+    "--check-recipe": ("FILE", "only check a recipe"),
+    "--gather": ("", "after all shards: check that each is done, write the report and the sentinel"),
+    "--version": ("", "versions of the image and of the isx in it"),
+    "--help": ("", "this text"),
+}
+
+SCHEDULERS = """\
+Shards, in order of precedence: --shard or SHARD (from 1); SHARD_INDEX (from 0) with SHARD_COUNT; SHARD_COUNT with
+SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX (from 0); Slurm's array variables alone. Set SHARD_COUNT wherever a single
+index may be run again: a scheduler then no longer tells how many there were.
+"""
+
+
+@dataclass
+class Request:
+    """The command line and the environment, not yet understood."""
+
+    texts: dict[str, str]
+    action: str = ""
+    argument: str = ""
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def sentinel(self) -> Path:
+        return Path(self.texts["EXPECTED_OUTPUT_FILE"] or Path(self.texts["OUTPUT_DIR"]) / "done.marker")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What to do, in full."""
+
+    sentinel: Path
+    shard: Shard | None
+    input_dir: Path
+    output_dir: Path
+    recipe: str
+    workers: int | None
+    force: bool
+    options: Options
+    worker_memory: int | None
+    worker_timeout: float | None
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
+    """Options over environment over defaults. Never raises: problems are collected, for the sentinel goes first."""
+    request = Request({option.variable: environment.get(option.variable) or option.default for option in OPTIONS})
+    options = {option.flag: option for option in OPTIONS}
+    rest = iter(arguments)
+    for argument in rest:
+        flag, has_value, value = argument.partition("=")
+        flag = "--help" if flag == "-h" else flag
+        if flag not in options and flag not in ACTIONS:
+            kind = "option" if argument.startswith("-") else "argument after options"
+            request.problems.append(f"unknown {kind} {argument!r}")
+            continue
+        takes = options[flag].value if flag in options else ACTIONS[flag][0]
+        if takes and not has_value:
+            value = next(rest, "")
+        if takes and not value:
+            request.problems.append(f"{flag} needs a value: {takes}")
+        elif flag in options:
+            request.texts[options[flag].variable] = value if takes or has_value else "1"
+        elif has_value and not takes:
+            request.problems.append(f"{flag} takes no value")
+        else:
+            _choose_action(request, flag, value)
+    return request
+
+
+def _choose_action(request: Request, flag: str, argument: str) -> None:
+    """There is one, unless it is --help, which wins."""
+    if request.action == "--help":
+        return
+    if request.action not in ("", flag) and flag != "--help":
+        request.problems.append(f"{request.action} and {flag} do not go together")
+    request.action, request.argument = flag, argument
+
+
+def log_format(request: Request) -> str | None:
+    """The log's format, or None for the one that suits the stream; a wrong one is reported by `understand`."""
+    text = request.texts["LOG_FORMAT"]
+    return text if text in FORMATS else None
+
+
+def understand(request: Request, environment: Mapping[str, str]) -> Settings:
+    """Raises UsageError that names every problem at once."""
+    problems = list(request.problems)
+
+    def attempt(parse: Callable[..., Any], *arguments: Any) -> Any:
+        try:
+            return parse(*arguments)
+        except ValueError as error:
+            problems.append(str(error))
+            return None
+
+    values = {option: attempt(option.parse, option.variable, request.texts[option.variable]) for option in OPTIONS}
+    shard = None if request.action == "--gather" else attempt(shard_from, request.texts["SHARD"], environment)
+    if problems:
+        raise UsageError("; ".join(problems) + " (--help lists what there is)")
+    known = {each.name for each in fields(Settings)} - {"shard"}
+    return Settings(
+        sentinel=request.sentinel,
+        shard=shard if shard and shard.count > 1 else None,
+        options=Options(**{option.field: value for option, value in values.items() if option.changes_results}),
+        **{option.field: value for option, value in values.items() if option.field in known},
+    )
+
+
+def help_text() -> str:
+    """--help, from the tables above."""
+    lines = [USAGE, "Options, each with its environment variable (an option wins over the variable):"]
+    for option in OPTIONS:
+        lines.append(f"  {option.flag} {option.value}".rstrip() + f"  [{option.variable}]")
+        default = f" (default: {option.default})" if option.value and option.default else ""
+        lines.append(f"      {option.help}{default}")
+    lines += ["", "Instead of a run:"]
+    for flag, (value, text) in ACTIONS.items():
+        lines.append(f"  {f'{flag} {value}'.rstrip():22} {text}")
+    return "\n".join([*lines, "", SCHEDULERS, EXIT_CODES]).rstrip() + "\n"

@@ -28,7 +28,7 @@ class Shard:
 
 
 def shard_from(text: str, environment: Mapping[str, str]) -> Shard | None:
-    """The shard that an option or a scheduler asks for; None where all is one run.
+    """The shard that an option or a scheduler asks for; None if all is one run.
 
     An explicit count wins: a scheduler that runs a single index again says that there is just one. Raises ValueError.
     """
@@ -53,10 +53,9 @@ def shard_from(text: str, environment: Mapping[str, str]) -> Shard | None:
 
 
 def count_from(text: str, environment: Mapping[str, str]) -> int | None:
-    """How many shards a gather step should find, where somebody says so. Raises ValueError."""
+    """How many shards a gather step should find, if somebody says so. Raises ValueError."""
     if text:
-        shard = shard_from(text, {})
-        return shard.count if shard else 1
+        return shard_from(text, {}).count
     count = environment.get("SHARD_COUNT")
     return _number("SHARD_COUNT", count) if count else None
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import selectors
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine, workers
 from runner.native import ending
 from runner.workers import ForkServer
@@ -34,17 +34,17 @@ class Stopped(BaseException):
 
 
 @dataclass
-class Job:
+class Task:
     """One call of a worker."""
 
     name: str  # for messages
-    message: dict[str, Any]  # the worker protocol's job, without threads and events_fd
+    job: Job  # threads and events_fd are filled in when it starts
     log: Path
     address_space: int | None  # bytes
     time_limit: float | None  # seconds
     weight: int  # bytes of input, for the estimate of the time left
     may_fork: bool = False  # does without threads of BLAS
-    context: Any = None  # whatever the caller wants back with the verdict
+    owner: Any = None  # for the caller, given back with the verdict
 
 
 @dataclass
@@ -53,16 +53,14 @@ class Verdict:
 
     ok: bool
     reason: str = ""
-    summary: str = ""
-    thumbnail: str | None = None
-    products: list[str] = field(default_factory=list)
+    result: Result = field(default_factory=lambda: Result(()))
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
 @dataclass
 class _Worker:
-    job: Job
+    task: Task
     pid: int
     events: int  # file descriptor
     started: float
@@ -70,7 +68,7 @@ class _Worker:
     returncode: int = 0
     buffer: bytearray = field(default_factory=bytearray)
     fraction: float = 0.0
-    result: dict[str, Any] | None = None
+    result: Result | None = None
     error: str = ""
     timed_out: bool = False
     protocol_error: str = ""
@@ -104,88 +102,104 @@ class Signals:
         self.received = self.received or signum
 
 
-def supervise(
-    jobs: Iterator[Job],
-    n_jobs: int,
-    *,
-    slots: int,
-    cores: int,
-    signals: Signals,
-    on_verdict: Callable[[Job, Verdict], None],
-    on_beat: Callable[[int, float], None],
-    command: Sequence[str] = COMMAND,
-    fork_server: ForkServer | None = None,
-) -> None:
-    """Work through the jobs, at most `slots` at once, until all have a verdict. Raises Stopped.
+@dataclass
+class Supervisor:
+    """Works through tasks, at most `slots` at once.
 
-    Jobs that may be forked are forked by the fork server while there is one, else they start with the command.
-
-    `on_beat` is called at least once a second with the number of verdicts and the bytes done of jobs under way.
+    Tasks that may be forked are forked by the fork server while there is one, else they start with the command.
     """
-    running: list[_Worker] = []
-    started = n_done = 0
-    selector = selectors.DefaultSelector()
-    selector.register(signals.wakeup, selectors.EVENT_READ)
-    try:
-        while True:
-            while len(running) < slots and (job := next(jobs, None)) is not None:
-                threads = max(1, cores // min(slots, n_jobs - started + len(running)))
-                started += 1
-                try:
-                    worker = _start(job, threads, command, fork_server)
-                except OSError as error:
+
+    slots: int
+    cores: int
+    signals: Signals
+    command: Sequence[str] = COMMAND
+    fork_server: ForkServer | None = None
+    _running: list[_Worker] = field(default_factory=list)
+    _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
+
+    def work_through(
+        self,
+        tasks: Iterator[Task],
+        n_tasks: int,
+        on_verdict: Callable[[Task, Verdict], None],
+        on_beat: Callable[[int, float], None],
+    ) -> None:
+        """Until all have a verdict. Raises Stopped.
+
+        `on_beat` is called at least once a second with the number of verdicts and the bytes done of tasks under way.
+        """
+        n_started = n_done = 0
+        self._selector.register(self.signals.wakeup, selectors.EVENT_READ)
+        try:
+            while True:
+                while len(self._running) < self.slots and (task := next(tasks, None)) is not None:
+                    threads = max(1, self.cores // min(self.slots, n_tasks - n_started + len(self._running)))
+                    n_started += 1
+                    try:
+                        self._start(task, threads)
+                    except OSError as error:
+                        n_done += 1
+                        on_verdict(task, Verdict(False, f"its worker cannot be started: {error}"))
+                if not self._running:
+                    return
+                self._listen()
+                self.signals.check()
+                _enforce_time_limits(self._running)
+                for worker in self._ended():
                     n_done += 1
-                    on_verdict(job, Verdict(False, f"its worker cannot be started: {error}"))
-                    continue
-                running.append(worker)
-                selector.register(worker.events, selectors.EVENT_READ, worker)
-            if not running:
-                return
-            for key, _ in selector.select(BEAT):
-                if key.data is None:
-                    signals.drain()
-                elif not _read_events(key.data):
-                    selector.unregister(key.fd)
-            signals.check()
-            _enforce_time_limits(running)
-            ended = _reap()
-            for worker in [worker for worker in running if worker.pid in ended]:
-                running.remove(worker)
-                worker.returncode = ended[worker.pid]
-                _read_events(worker)
-                with contextlib.suppress(KeyError):
-                    selector.unregister(worker.events)
-                _kill(worker)  # and whatever it left behind in its process group
-                os.close(worker.events)
-                n_done += 1
-                on_verdict(worker.job, _verdict(worker))
-            on_beat(n_done, sum(worker.fraction * worker.job.weight for worker in running))
-    finally:
-        for worker in running:
+                    on_verdict(worker.task, _verdict(worker))
+                on_beat(n_done, sum(worker.fraction * worker.task.weight for worker in self._running))
+        finally:
+            self._stop()
+
+    def _start(self, task: Task, threads: int) -> None:
+        """Raises OSError."""
+        task.log.parent.mkdir(parents=True, exist_ok=True)
+        reader, writer = os.pipe()
+        os.set_blocking(reader, False)
+        job = replace(task.job, threads=threads, events_fd=writer)
+        try:
+            with task.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
+                stack.callback(os.close, writer)
+                job_file = stack.enter_context(_as_file(job.to_json()))
+                given = (job_file, log.fileno(), writer, str(job.scratch), task.address_space)
+                pid = self.fork_server.start(*given) if self.fork_server and task.may_fork else 0
+                pid = pid or workers.start(self.command, *given)
+        except OSError:
+            os.close(reader)
+            raise
+        worker = _Worker(task, pid, reader, time.monotonic(), machine.oom_kills())
+        self._running.append(worker)
+        self._selector.register(reader, selectors.EVENT_READ, worker)
+
+    def _listen(self) -> None:
+        """Wait for events or a signal, but no longer than a beat."""
+        for key, _ in self._selector.select(BEAT):
+            if key.data is None:
+                self.signals.drain()
+            elif not _read_events(key.data):
+                self._selector.unregister(key.fd)
+
+    def _ended(self) -> Iterator[_Worker]:
+        """Workers that have ended, with all that they have said."""
+        ended = _reap()
+        for worker in [worker for worker in self._running if worker.pid in ended]:
+            self._running.remove(worker)
+            worker.returncode = ended[worker.pid]
+            _read_events(worker)
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(worker.events)
+            _kill(worker)  # and all that is left of its process group
+            os.close(worker.events)
+            yield worker
+
+    def _stop(self) -> None:
+        for worker in self._running:
             _kill(worker)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
             os.close(worker.events)
-        selector.close()
-
-
-def _start(job: Job, threads: int, command: Sequence[str], fork_server: ForkServer | None) -> _Worker:
-    job.log.parent.mkdir(parents=True, exist_ok=True)
-    scratch, limit = job.message["scratch"], job.address_space
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    message = {**job.message, "threads": threads, "events_fd": writer}
-    try:
-        with job.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
-            stack.callback(os.close, writer)
-            job_file = stack.enter_context(_as_file(json.dumps(message).encode()))
-            given = (job_file, log.fileno(), writer, scratch, limit)
-            pid = fork_server.start(*given) if fork_server and job.may_fork else 0
-            pid = pid or workers.start(command, *given)
-    except OSError:
-        os.close(reader)
-        raise
-    return _Worker(job, pid, reader, time.monotonic(), machine.oom_kills())
+        self._selector.close()
 
 
 @contextlib.contextmanager
@@ -201,7 +215,7 @@ def _as_file(content: bytes) -> Iterator[int]:
 
 
 def _read_events(worker: _Worker) -> bool:
-    """Take in what the worker has said; False once it can say no more."""
+    """Take in the events so far; False at their end."""
     while True:
         try:
             chunk = os.read(worker.events, 1 << 20)
@@ -221,23 +235,23 @@ def _read_events(worker: _Worker) -> bool:
 
 def _take_event(worker: _Worker, line: bytearray) -> None:
     try:
-        event = json.loads(line)
-        kind = event["event"]
-        if kind == "progress":
-            worker.fraction = min(1.0, max(0.0, float(event["done"])))
-        elif kind == "warning":
-            worker.warnings.append(str(event["message"]))
-        elif kind == "error":
-            worker.error = str(event["reason"])
-        elif kind == "result":
-            worker.result = event
-    except (ValueError, KeyError, TypeError) as error:
+        event = event_from_json(line)
+    except Malformed as error:
         worker.protocol_error = f"it sent an event that cannot be read ({error})"
+        return
+    if isinstance(event, Progress):
+        worker.fraction = min(1.0, max(0.0, event.done))
+    elif isinstance(event, Caution):
+        worker.warnings.append(event.message)
+    elif isinstance(event, Failure):
+        worker.error = event.reason
+    elif isinstance(event, Result):
+        worker.result = event
 
 
 def _enforce_time_limits(running: Sequence[_Worker]) -> None:
     for worker in running:
-        limit = worker.job.time_limit
+        limit = worker.task.time_limit
         if limit and not worker.timed_out and time.monotonic() - worker.started > limit:
             worker.timed_out = True
             _kill(worker)
@@ -262,23 +276,19 @@ def _kill(worker: _Worker) -> None:
 
 def _verdict(worker: _Worker) -> Verdict:
     verdict = Verdict(False, warnings=worker.warnings, seconds=round(time.monotonic() - worker.started, 3))
-    result = worker.result
     if worker.timed_out:
         verdict.reason = (
-            f"not finished after {worker.job.time_limit:.0f} s and stopped: "
+            f"not finished after {worker.task.time_limit:.0f} s and stopped: "
             "raise WORKER_TIMEOUT if it only needs longer"
         )
     elif worker.error:
         verdict.reason = worker.error
     elif worker.protocol_error:
         verdict.reason = f"its worker broke the protocol: {worker.protocol_error}"
-    elif result is None or worker.returncode != 0:
+    elif worker.result is None or worker.returncode != 0:
         verdict.reason = _cause_of_death(worker)
     else:
-        verdict.ok = True
-        verdict.summary = str(result.get("summary") or "")
-        verdict.thumbnail = result.get("thumbnail") or None
-        verdict.products = [str(name) for name in result.get("products") or []]
+        verdict.ok, verdict.result = True, worker.result
     return verdict
 
 
@@ -288,11 +298,11 @@ def _cause_of_death(worker: _Worker) -> str:
         limit = machine.memory_limit() >> 20
         return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS"
     with contextlib.suppress(OSError):
-        disk = os.statvfs(worker.job.log.parent)
+        disk = os.statvfs(worker.task.log.parent)
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
             return "no space left on the output's disk: free some and run again"
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
-    last_words = _last_line(worker.job.log)
+    last_words = _last_line(worker.task.log)
     advice = " (most likely the file is damaged)" if code < 0 else ""
     if code == -signal.SIGKILL:
         advice = " (most likely out of memory: give the run more, or lower WORKERS)"

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Build the image: the public isx, or IDPS where an installer is given or lies at the root of the project.
+"""Build the image: the public isx, or IDPS if its installer is named or lies at the root of the project.
 
     build.py [target] [bake option...]
 
-Works out what bake cannot (the installer's sha256 and version, the commit) and hands over to `docker buildx bake`.
-Variables of docker-bake.hcl come from the environment, and INSTALLER=path names the installer. Standard library only.
+Says at once what the build would refuse, works out what bake cannot (the installer's sha256 and version, the commit)
+and hands over to `docker buildx bake`. Variables of docker-bake.hcl come from the environment, and INSTALLER=path names
+the installer. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,33 +17,101 @@ import sys
 import tempfile
 from pathlib import Path
 
-from install_isx import BuildError, assert_version, name_and_version_in_stub, verify
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "stages"))
+
+from installer import (
+    Asked,
+    BuildError,
+    asked,
+    assert_version,
+    choose,
+    find,
+    name_and_version,
+    record_of_latest,
+    verify,
+)
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRET_LIMIT = 500 * 1024  # BuildKit's own
-WAYS = ("INSTALLER", "INSTALLER_DIR", "INSTALLER_SECRET", "INSTALLER_URL")
 
 
-def find_installer() -> Path | None:
-    """INSTALLER, or, where none is named in any way, the one that lies at the root of the project."""
-    named = [way for way in WAYS if os.environ.get(way)]
-    if len(named) > 1:
-        raise BuildError(f"Two installers or more: {' and '.join(named)} are set. Leave one.")
-    if named:
-        return file_of("INSTALLER") if named == ["INSTALLER"] else None
-    found = sorted(PROJECT.glob("Inscopix*.sh"))
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise BuildError(
-            f"Two installers or more lie at the root of the project: {names}. Name one with INSTALLER=path."
-        )
-    return found[0] if found else None
+def build(options: list[str]) -> int:
+    """The image, from whatever was dropped in or named."""
+    wanted = asked(os.environ, held=idps_in_latest())
+    with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".installer-") as folder:
+        slot = slot_for(wanted, Path(folder))
+        if choose(wanted, slot) == "public":
+            variables = {"INSTALLER": "", "INSTALLER_DIR": "", "INSTALLER_SECRET": "", "INSTALLER_URL": ""}
+            return note_latest(wanted, bake("image", options, variables), "")
+        variables = {"INSTALLER": ""}
+        product = "IDPS"
+        if "INSTALLER_URL" not in wanted.ways:
+            installer = file_of("INSTALLER_SECRET") if wanted.elsewhere else find(slot, wanted.named)
+            variables.update(of_installer(installer))
+            product = " ".join(name_and_version(installer))
+        if wanted.named:
+            variables["INSTALLER_DIR"] = str(slot)
+        return note_latest(wanted, bake("image", options, variables), product)
+
+
+def idps_in_latest() -> str:
+    """The IDPS that the image's tag latest holds now; empty if it holds none, or there is no such image."""
+    labels = '{{index .Config.Labels "isx.source"}} {{index .Config.Labels "isx.version"}}'
+    image = (os.environ.get("IMAGE") or "isx") + ":latest"
+    done = subprocess.run(
+        ["docker", "image", "inspect", "--format", labels, image], check=False, capture_output=True, text=True
+    )
+    source, _, version = done.stdout.strip().partition(" ")
+    return f"IDPS {version}".strip() if source == "idps" else ""
+
+
+def note_latest(wanted: Asked, code: int, product: str) -> int:
+    """Say if the tag latest is something else now, and write it down for bake and compose, which cannot look."""
+    record = record_of_latest(PROJECT, wanted.image)
+    if code == 0 and product:
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(product + "\n")
+    elif code == 0:
+        record.unlink(missing_ok=True)
+    if code == 0 and bool(product) != bool(wanted.held):
+        held = wanted.held or "not IDPS"
+        print(f"{wanted.image}:latest now holds {product or 'the public isx'} (before: {held}).", file=sys.stderr)
+    return code
+
+
+def slot_for(wanted: Asked, folder: Path) -> Path:
+    """Where to look for the installer: the root of the project, the folder that is named, or an empty one with a link
+    to the file that is named, so that nothing beside it is sent to the builder."""
+    if wanted.ways == ("INSTALLER_DIR",):
+        return folder_of("INSTALLER_DIR")
+    if wanted.ways == ("INSTALLER_SECRET",):
+        assert_small_enough(file_of("INSTALLER_SECRET"))
+    if wanted.ways == ("INSTALLER",):
+        link_or_copy(file_of("INSTALLER"), folder)
+        return folder
+    return PROJECT
 
 
 def file_of(variable: str) -> Path:
     path = Path(os.environ[variable]).expanduser().resolve()
+    if path.is_dir():
+        raise BuildError(f"{variable}={os.environ[variable]} is a folder: name the installer's file in it.")
     if not path.is_file():
         raise BuildError(f"{variable}={os.environ[variable]}: there is no such file.")
+    return path
+
+
+def folder_of(variable: str) -> Path:
+    path = Path(os.environ[variable]).expanduser().resolve()
+    if path.is_file():
+        raise BuildError(f"{variable}={os.environ[variable]} is a file: name its folder, or use INSTALLER=path.")
+    if not path.is_dir():
+        raise BuildError(f"{variable}={os.environ[variable]}: there is no such folder.")
+    if path == PROJECT or path in PROJECT.parents:
+        raise BuildError(
+            f"{variable}={os.environ[variable]} holds the whole project: leave {variable} out if the installer lies at "
+            "the root of the project."
+        )
     return path
 
 
@@ -65,13 +134,8 @@ def link_or_copy(installer: Path, folder: Path) -> None:
 def of_installer(installer: Path) -> dict[str, str]:
     """The bake variables for an installer; it is checked here too, before anything is built."""
     sha256 = verify(installer, os.environ.get("INSTALLER_SHA256", ""))
-    name, version = name_and_version_in_stub(installer)
+    _, version = name_and_version(installer)
     assert_version(installer, version, os.environ.get("INSTALLER_VERSION", ""))
-    if os.environ.get("ACCEPT_EULA", "").upper() not in ("Y", "YES"):
-        raise BuildError(
-            f"{installer.name} is {name} {version}. Its licence is not accepted: read the vendor's licence, then build "
-            "with ACCEPT_EULA=Y."
-        )
     return {"INSTALLER_SHA256": sha256, "INSTALLER_VERSION": version}
 
 
@@ -94,7 +158,7 @@ def bake(target: str, options: list[str], variables: dict[str, str]) -> int:
     environment = {**os.environ, **of_commit(), **variables}
     # bake asks before it reads from outside the project; what the caller named is meant to be read.
     named = filter(
-        None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "INSTALLER_DIR", "INSTALLER_SECRET"))
+        None, map(environment.get, ("SSL_CERT_FILE", "PIP_CONFIG_FILE", "LICENCE", "INSTALLER_DIR", "INSTALLER_SECRET"))
     )
     command = ["docker", "buildx", "bake", *(f"--allow=fs.read={path}" for path in named), target, *options]
     return subprocess.run(command, check=False, cwd=PROJECT, env=environment).returncode
@@ -104,21 +168,8 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments and not arguments[0].startswith("-"):
             return bake(arguments[0], arguments[1:], {})
-        installer = find_installer()
-        if installer:
-            variables = of_installer(installer)
-            with tempfile.TemporaryDirectory(dir=PROJECT, prefix=".installer-") as folder:
-                link_or_copy(installer, Path(folder))
-                return bake("image-idps", arguments, {**variables, "INSTALLER_DIR": folder})
-        if os.environ.get("INSTALLER_SECRET"):
-            secret = file_of("INSTALLER_SECRET")
-            assert_small_enough(secret)
-            return bake("image-idps", arguments, {**of_installer(secret), "INSTALLER_SECRET": str(secret)})
-        by_other_way = os.environ.get("INSTALLER_DIR") or os.environ.get("INSTALLER_URL")
-        if os.environ.get("ACCEPT_EULA") and not by_other_way:
-            print("No installer was named, and no Inscopix*.sh lies here: this is the public isx.", file=sys.stderr)
-        return bake("image-idps" if by_other_way else "image", arguments, {})
-    except BuildError as error:
+        return build(arguments)
+    except (BuildError, OSError) as error:
         print(f"\nERROR: {error}\n", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the image over a folder of recordings, with every restriction at once, as the current user.
 
-INPUT (default: input) is read, OUTPUT (default: output) written. With no recording in INPUT, sample recordings are
-made there first, by the image itself. Standard library only.
+INPUT (default: input) is read, OUTPUT (default: output) written. If there is no recording in ./input, sample recordings
+are made there first, by the image itself; a folder that INPUT names is left as it is. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ def run(*arguments: str) -> int:
     return subprocess.run(command, check=False).returncode
 
 
+def has_recordings(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+
+
 def main() -> int:
     source = Path(os.environ.get("INPUT") or PROJECT / "input").resolve()
     results = Path(os.environ.get("OUTPUT") or PROJECT / "output").resolve()
     for folder in (source, results):
         folder.mkdir(parents=True, exist_ok=True)
-    if not any(path.suffix in SUFFIXES for path in source.rglob("*")):
+    if not has_recordings(source):
+        if os.environ.get("INPUT"):
+            print(f"No recording in {source}: looked for {', '.join(sorted(SUFFIXES))}.", file=sys.stderr)
+            return 66
         print(f"No recordings in {source}: writing samples there.", flush=True)
         maker = PROJECT / "scripts/sample_recordings.py"
         mounts = ["-v", f"{source}:/samples", "-v", f"{maker}:/make.py:ro"]

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "engine"))
+
 import cluster
 from debian import Unavailable, run, say
 

@@ -2,8 +2,8 @@
 """Build the image twice without any cache and show that both have one digest.
 
 The second build starts in another second, in another folder, with another umask. Where the digests differ, prints
-which files differ in which layer, and how. Variables of docker-bake.hcl come from the environment. Standard library
-only.
+which files differ in which layer, and how. The public isx; other variables of docker-bake.hcl come from the
+environment. Standard library only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def build(project: Path, tag: str, umask: int, commit: dict[str, str]) -> str:
     """Build in a folder, with a commit's variables; returns the image's digest."""
     command = [sys.executable, project / "scripts/build.py", "image", "--no-cache", "--set", f"image.tags={NAME}:{tag}"]
     started = time.monotonic()
-    environment = {**os.environ, **commit}
+    environment = {**os.environ, **commit, "ISX_SOURCE": "public"}
     subprocess.run(command, check=True, preexec_fn=lambda: os.umask(umask), stdin=subprocess.DEVNULL, env=environment)
     digest = docker("image", "inspect", "--format", "{{.Id}}", f"{NAME}:{tag}")
     print(f"{tag} build: {digest} ({time.monotonic() - started:.0f} s)", flush=True)

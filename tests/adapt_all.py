@@ -15,8 +15,8 @@ from pathlib import Path
 os.environ["LC_ALL"] = "C.UTF-8"
 
 from pipeline.__main__ import reason
-from pipeline.adapter import Context, adapt
-from runner import isxd
+from pipeline.inspect.adapter import Context, adapt
+from recording import formats
 
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -29,7 +29,7 @@ for path in map(Path, sys.argv[3:]):
         folder.mkdir(parents=True, exist_ok=True)
     signal.alarm(seconds)  # ends the process: a library that hangs cannot be interrupted otherwise
     try:
-        adapt(path, isxd.check(path).kind, "x", results, Context(scratch))
+        adapt(path, formats.check(path).kind, "x", results, Context(scratch))
         told = None
     except Exception as error:
         told = reason(error)

@@ -1,8 +1,8 @@
 """Makes small recordings of every kind.
 
 Kinds that isx writes are written by it. The others, and what isx cannot write into them (hardware times, IMU and GPIO
-as the acquisition box leaves them, behaviour movies), are built from the format facts in runner/isxd.py; the tests read
-each back through isx. Every function writes one file and returns its path; `seed` decides what is in it.
+as the acquisition box leaves them, behaviour movies), are built from the format facts in recording/formats; the tests
+read each back through isx. Every function writes one file and returns its path; `seed` decides what is in it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Supervises stand-in workers, which misbehave as no real one can be made to; prints how each ended.
 
-Usage: supervise_driver.py FOLDER JOBS fork|new, with JOBS a JSON list of {"code": ..., and fields of Job}. A process of
-its own, because PID 1 never has isx imported, and a test process may.
+Usage: supervise_driver.py FOLDER JOBS fork|new, with JOBS a JSON list of {"code": ..., and fields of Task}. A process
+of its own, because PID 1 never has isx imported, and a test process may.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from runner.supervise import Job, Signals, supervise
+from recording.job import INSPECT, Job, Options
+from runner.supervise import Signals, Supervisor, Task
 from runner.workers import ForkServer
 
-WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['code'])"
+WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['provenance']['code'])"
 FORK_SERVER = """
 import json, os, sys
-from runner import workers
+from pipeline import fork_server
 
 def work(events):
     job = json.load(sys.stdin) | {"events_fd": events}
     try:
-        exec(job["code"], {"job": job, "json": json, "os": os, "sys": sys})
+        exec(job["provenance"]["code"], {"job": job, "json": json, "os": os, "sys": sys})
     except SystemExit as end:
         return end.code
     return 0
 
-workers.serve(int(sys.argv[1]), work)
+fork_server.serve(int(sys.argv[1]), work)
 """
 
 
@@ -38,13 +39,13 @@ def main() -> None:
     if sys.argv[3] == "fork":
         server = ForkServer((sys.executable, "-c", FORK_SERVER), folder / "fork-server")
 
-    def jobs():
+    def tasks():
         for number, spec in enumerate(specs):
             scratch = folder / str(number)
             scratch.mkdir()
-            yield Job(
+            yield Task(
                 name=str(number),
-                message={"code": spec["code"], "scratch": str(scratch)},
+                job=Job((), "", "", scratch, scratch, INSPECT, Options(), {"code": spec["code"]}),
                 log=folder / "logs" / f"{number}.log",
                 address_space=spec.get("address_space"),
                 time_limit=spec.get("time_limit"),
@@ -52,20 +53,20 @@ def main() -> None:
                 may_fork=spec.get("may_fork", True),
             )
 
-    supervise(
-        jobs(),
+    command = (sys.executable, "-c", WORKER)
+    Supervisor(slots=2, cores=4, signals=Signals(), command=command, fork_server=server).work_through(
+        tasks(),
         len(specs),
-        slots=2,
-        cores=4,
-        signals=Signals(),
-        on_verdict=lambda job, verdict: verdicts.__setitem__(job.name, asdict(verdict)),
+        on_verdict=lambda task, verdict: verdicts.__setitem__(task.name, _flat(asdict(verdict))),
         on_beat=lambda n_done, weight: beats.append((n_done, weight)),
-        command=(sys.executable, "-c", WORKER),
-        fork_server=server,
     )
     if server:
         server.stop()
     print(json.dumps({"verdicts": [verdicts[str(number)] for number in range(len(specs))], "beats": beats}))
+
+
+def _flat(verdict: dict) -> dict:
+    return {**verdict, **verdict.pop("result")}
 
 
 if __name__ == "__main__":

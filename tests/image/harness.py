@@ -19,7 +19,7 @@ CODE = ("python", "-c")  # a command in the image
 Done = subprocess.CompletedProcess  # of text
 
 # The caller's own choices must not change what is tested; the base and the network's needs may.
-OF_THE_CALLER = re.compile(r"INSTALLER|ISX_|ACCEPT_EULA|IMAGE$|PYTHON_VERSION|REVISION|SOURCE_")
+OF_THE_CALLER = re.compile(r"INSTALLER|ISX_|ACCEPT_EULA|IMAGE$|REVISION|SOURCE_")
 
 
 def environment(**variables: object) -> dict[str, str]:

@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from harness import IMAGE, bake, docker, inspect
+from harness import docker
 
 PROJECT_NAME = "isx-test-compose"
 
@@ -24,7 +24,7 @@ def test_up_builds_runs_and_hands_the_exit_code_on(code, movie, output, tmp_path
         (recordings / "damaged.isxd").write_bytes(b"nothing of a recording")
     variables = {"INPUT": recordings, "OUTPUT": output, "UID": 4321, "GID": 8765}
     try:
-        done = compose("up", "--build", "--exit-code-from", "isx", **variables, check=False)
+        done = compose("up", "--build", "--exit-code-from", "isx_job", **variables, check=False)
     finally:
         compose("down", **variables)
     assert done.returncode == code, done.stdout + done.stderr
@@ -32,17 +32,3 @@ def test_up_builds_runs_and_hands_the_exit_code_on(code, movie, output, tmp_path
     assert (output / "done.marker").exists() == (code == 0)
     if code == 0:
         assert json.loads((output / "done.marker").read_text())["recordings"] == 1
-
-
-def test_it_builds_the_image_that_bake_builds(public):
-    def parts(name: str) -> tuple[list[str], dict[str, str]]:
-        image = inspect(name)
-        labels = image["Config"]["Labels"]
-        return image["RootFS"]["Layers"], {name: labels[name] for name in labels if "docker.compose" not in name}
-
-    baked = parts(public)
-    try:
-        compose("build")
-        assert parts(public) == parts(f"{IMAGE}:latest") == baked
-    finally:
-        bake("image")

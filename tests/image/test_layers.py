@@ -14,8 +14,16 @@ import pytest
 from harness import IMAGE, PROJECT, docker, inspect
 
 TAG = f"{IMAGE}-layers"
-SOURCES = ("Dockerfile", "docker-bake.hcl", ".dockerignore", "VERSION", "bootstrap.py", "healthcheck.py")
-SOURCES += ("requirements.in", "requirements.txt", "runner", "pipeline", "recipes", "scripts")
+SOURCES = (
+    "Dockerfile",
+    "docker-bake.hcl",
+    ".dockerignore",
+    "Dockerfile.dockerignore",
+    "VERSION",
+    "bootstrap.py",
+    "healthcheck.py",
+)
+SOURCES += ("requirements.in", "requirements.txt", "recording", "runner", "pipeline", "recipes", "scripts", "stages")
 STEP = re.compile(r"\[(?:\S+ )?(\S+) +\d+/\d+\] (?!FROM )")
 
 

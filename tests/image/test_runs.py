@@ -163,6 +163,15 @@ def test_no_input_folder(output):
     assert last_event(done)["message"].startswith("the input /data does not exist: mount the recordings there")
 
 
+@pytest.mark.parametrize("options", [[], ["--user", "0:0"], ["--read-only"]], ids=["as it is", "root", "read-only"])
+def test_no_output_folder(options, movie):
+    done = container(options=["-v", f"{movie}:/data:ro", *options])
+    assert done.returncode == 73
+    message = last_event(done)["message"]
+    assert message.startswith("nothing is mounted at /output, and what is written into the container itself is lost")
+    assert 'add `-v "$PWD/output:/output"`' in message
+
+
 def test_output_of_another_user_names_the_way_out(movie, tmp_path):
     output = tmp_path / "output"
     output.mkdir(mode=0o755)

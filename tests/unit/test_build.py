@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-from test_install_isx import GOOD
+from test_installer import GOOD
 
 import build
 
@@ -22,7 +22,7 @@ import build
 def project(monkeypatch, tmp_path) -> Path:
     """A project without installer, and a `docker` that writes down what it is asked for."""
     for name in list(os.environ):
-        if name.startswith(("INSTALLER", "ISX_", "ACCEPT_EULA")):
+        if name.startswith(("INSTALLER", "ISX_", "ACCEPT_EULA", "IMAGE", "SSL_CERT_FILE", "PIP_CONFIG_FILE")):
             monkeypatch.delenv(name)
     (tmp_path / "project").mkdir()
     monkeypatch.setattr(build, "PROJECT", tmp_path / "project")
@@ -51,18 +51,23 @@ def installer(path: Path) -> Path:
 
 
 def test_the_one_at_the_root_is_found(project, monkeypatch, tmp_path):
-    installer(project / "Inscopix_1.sh")
+    installer(project / "setup.sh")
     words = asked(monkeypatch, tmp_path, ACCEPT_EULA="Y")
-    assert " image-idps\n" in words
-    assert "Inscopix_1.sh" in words
+    assert words.splitlines() == ["buildx bake image", f"1.9.6 {hashlib.sha256(GOOD).hexdigest()}"]
 
 
 def test_what_is_named_comes_before_the_one_at_the_root(project, monkeypatch, tmp_path):
     installer(project / "Inscopix_1.sh")
     other = installer(tmp_path / "other/Inscopix_2.sh")
     words = asked(monkeypatch, tmp_path, ACCEPT_EULA="Y", INSTALLER_DIR=other.parent)
-    assert " image-idps\n" in words
     assert words.splitlines()[2:] == ["Inscopix_2.sh"]
+
+
+def test_a_file_that_is_named_is_sent_alone(monkeypatch, tmp_path):
+    other = installer(tmp_path / "other/setup of any name")
+    installer(tmp_path / "other/another")
+    words = asked(monkeypatch, tmp_path, ACCEPT_EULA="Y", INSTALLER=other)
+    assert words.splitlines()[2:] == ["setup of any name"]
 
 
 def test_the_sha256_of_a_secret_keys_the_cache(monkeypatch, tmp_path):
@@ -72,10 +77,41 @@ def test_the_sha256_of_a_secret_keys_the_cache(monkeypatch, tmp_path):
     assert words.splitlines()[1] == f"1.9.6 {hashlib.sha256(GOOD).hexdigest()}"
 
 
-def test_a_licence_without_an_installer_is_remarked_upon(monkeypatch, tmp_path, capsys):
-    """Who accepts a licence expects IDPS: its installer may lie elsewhere, or have another name."""
-    assert " image\n" in asked(monkeypatch, tmp_path, ACCEPT_EULA="Y")
-    assert "No installer was named, and no Inscopix*.sh lies here: this is the public isx." in capsys.readouterr().err
+REFUSALS = {
+    "a folder": ({"INSTALLER": "{folder}"}, r"INSTALLER={folder} is a folder: name the installer's file in it."),
+    "nothing": ({"INSTALLER": "{folder}/none.sh"}, r"INSTALLER={folder}/none.sh: there is no such file."),
+    "a file": ({"INSTALLER_DIR": "{file}"}, r"INSTALLER_DIR={file} is a file: name its folder, or use INSTALLER=path."),
+    "no folder": ({"INSTALLER_DIR": "{folder}/none"}, r"INSTALLER_DIR={folder}/none: there is no such folder."),
+    "the project": ({"INSTALLER_DIR": "{project}"}, r"INSTALLER_DIR={project} holds the whole project: leave"),
+    "a licence alone": ({"ACCEPT_EULA": "Y"}, r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer"),
+}
+
+
+@pytest.mark.parametrize("variables, message", REFUSALS.values(), ids=REFUSALS)
+def test_refused_before_anything_is_built(variables, message, project, monkeypatch, tmp_path, capsys):
+    places = {"folder": tmp_path, "file": installer(tmp_path / "other/setup.sh"), "project": project}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.format(**places))
+    assert build.main([]) == 1
+    assert f"ERROR: {message.format(**places)}" in capsys.readouterr().err
+    assert "bake" not in (tmp_path / "asked").read_text()
+
+
+def test_latest_does_not_change_unseen(project, monkeypatch, tmp_path, capsys):
+    """The note is for bake and compose, which cannot look at what the tag holds."""
+    note = project / "build/latest-isx"
+    setup = installer(tmp_path / "other/setup.sh")
+    asked(monkeypatch, tmp_path, ACCEPT_EULA="Y", INSTALLER=setup)
+    assert note.read_text() == "Inscopix Data Processing 1.9.6\n"
+    assert "isx:latest now holds Inscopix Data Processing 1.9.6 (before: not IDPS)." in capsys.readouterr().err
+    monkeypatch.setattr(build, "idps_in_latest", lambda: "IDPS 1.9.6")
+    monkeypatch.delenv("ACCEPT_EULA")
+    monkeypatch.delenv("INSTALLER")
+    assert build.main([]) == 1
+    assert "ERROR: isx:latest holds IDPS 1.9.6, and its installer is not here" in capsys.readouterr().err
+    asked(monkeypatch, tmp_path, ISX_SOURCE="public")
+    assert "isx:latest now holds the public isx (before: IDPS 1.9.6)." in capsys.readouterr().err
+    assert not note.exists()
 
 
 def test_git_is_not_needed(monkeypatch, tmp_path):

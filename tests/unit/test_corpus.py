@@ -9,7 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runner import isxd
+from recording import formats
+from recording.errors import BadRecording
 from tests import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,9 +25,9 @@ def test_damaged_recordings_do_no_harm(tmp_path):
     accepted, n_refused = [], 0
     for path in damage.corpus(kinds, variants):
         try:
-            isxd.check(path)
+            formats.check(path)
             accepted.append(path)
-        except isxd.BadRecording as error:
+        except BadRecording as error:
             assert error.reason.strip(), path
             n_refused += 1
     assert n_refused + len(accepted) >= 300

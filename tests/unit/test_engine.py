@@ -1,4 +1,4 @@
-"""scripts/engine.py: refusals, and what it takes for its own."""
+"""engine/engine.py: refusals, and what it takes for its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "engine"))
 
 import debian
 import engine

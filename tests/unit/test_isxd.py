@@ -11,7 +11,9 @@ import isx
 import numpy as np
 import pytest
 
-from runner import isxd
+from recording import formats
+from recording.errors import BadRecording
+from recording.formats import isxd
 from tests import recordings
 
 
@@ -39,7 +41,7 @@ def every_kind(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ],
 )
 def test_sound_recordings(every_kind, name, kind, n_samples, size):
-    info = isxd.check(every_kind[name])
+    info = formats.check(every_kind[name])
     assert (info.kind, info.n_samples, (info.width, info.height)) == (kind, n_samples, size)
     assert info.size == every_kind[name].stat().st_size
     if name != "image":  # isx gives images no time
@@ -48,7 +50,7 @@ def test_sound_recordings(every_kind, name, kind, n_samples, size):
 
 @pytest.mark.parametrize("name", ["movie", "cell_set", "event_set", "vessel_set", "gpio_isxd", "imu_isxd", "nvision"])
 def test_timing_agrees_with_the_library(every_kind, name):
-    info = isxd.check(every_kind[name])
+    info = formats.check(every_kind[name])
     reader = {
         "movie": isx.Movie,
         "cell_set": isx.CellSet,
@@ -68,7 +70,7 @@ def test_timing_agrees_with_the_library(every_kind, name):
 @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
 def test_layout_finds_the_frames_that_isx_reads(tmp_path, dtype):
     path = recordings.movie(tmp_path / "m.isxd", dtype=dtype, dropped=[0, 6], cropped=[(2, 3)], blank=[9])
-    layout, movie = isxd.movie_layout(path), isx.Movie.read(str(path))
+    layout, movie = formats.movie_layout(path), isx.Movie.read(str(path))
     stored = np.flatnonzero(movie.timing.get_valid_samples_mask())
     assert layout.n_stored == len(stored)
     data = path.read_bytes()
@@ -81,16 +83,16 @@ def test_layout_finds_the_frames_that_isx_reads(tmp_path, dtype):
 def test_layout_of_frames_with_header_and_footer(tmp_path):
     frames, times = recordings.frames(4, 8, 16), np.arange(4) * 50_000 + (1 << 33)
     path = recordings.movie_from(tmp_path / "m.isxd", frames, times, dropped=[1])
-    layout, movie = isxd.movie_layout(path), isx.Movie.read(str(path))
+    layout, movie = formats.movie_layout(path), isx.Movie.read(str(path))
     assert (layout.offset, layout.stride, layout.has_timestamps) == (5120, 10240 + frames[0].nbytes, True)
     np.testing.assert_array_equal(movie.get_frame_data(2), frames[1])
 
 
 def test_parts_of_a_series_share_their_key_and_follow_each_other(tmp_path):
-    first = isxd.check(recordings.movie(tmp_path / "a.isxd"))
-    second = isxd.check(recordings.movie(tmp_path / "b.isxd", start_ms=recordings.START_MS + 600))
-    wider = isxd.check(recordings.movie(tmp_path / "c.isxd", columns=40))
-    slower = isxd.check(recordings.movie(tmp_path / "d.isxd", period_ms=100))
+    first = formats.check(recordings.movie(tmp_path / "a.isxd"))
+    second = formats.check(recordings.movie(tmp_path / "b.isxd", start_ms=recordings.START_MS + 600))
+    wider = formats.check(recordings.movie(tmp_path / "c.isxd", columns=40))
+    slower = formats.check(recordings.movie(tmp_path / "d.isxd", period_ms=100))
     assert first.series_key == second.series_key
     assert len({first.series_key, wider.series_key, slower.series_key}) == 3
     assert first.end == first.start + timedelta(seconds=0.6) == second.start
@@ -116,8 +118,8 @@ REFUSALS = [
 def test_refusals(tmp_path, name, data, reason):
     path = tmp_path / name
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording) as refused:
-        isxd.check(path)
+    with pytest.raises(BadRecording) as refused:
+        formats.check(path)
     assert refused.value.reason.startswith(reason)
     assert refused.value.path == path
 
@@ -126,15 +128,15 @@ def test_depth_does_not_count_brackets_in_text(tmp_path):
     data, footer = recordings.split_footer(recordings.movie(tmp_path / "m.isxd").read_bytes())
     path = tmp_path / "brackets.isxd"
     path.write_bytes(data + recordings.footer_bytes(b'{"note": "' + b'[{\\"' * 500 + b'", ' + footer[1:]))
-    assert isxd.check(path).kind == "movie"
+    assert formats.check(path).kind == "movie"
 
 
 def test_truncated_movie_says_how_many_frames_are_left(tmp_path):
     data, footer = recordings.split_footer(recordings.movie(tmp_path / "m.isxd").read_bytes())
     path = tmp_path / "cut.isxd"
     path.write_bytes(data[: 5 * 24 * 32 * 2 + 7] + recordings.footer_bytes(footer))
-    with pytest.raises(isxd.BadRecording, match="holds 5 of the 12 frames that it should"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="holds 5 of the 12 frames that it should"):
+        formats.check(path)
 
 
 @pytest.mark.parametrize("channel", [4, 1 << 8, 1 << 32, (1 << 64) - 1])
@@ -143,18 +145,18 @@ def test_packet_of_a_missing_channel(tmp_path, channel):
     data = bytearray(path.read_bytes())
     data[28:36] = struct.pack("<Q", channel)
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording, match="an event names a channel that is not among its 4"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="an event names a channel that is not among its 4"):
+        formats.check(path)
 
 
 def test_packets_beyond_the_first_chunk_are_checked(tmp_path, monkeypatch):
-    monkeypatch.setattr(isxd, "CHUNK", 3 * isxd.PACKET_SIZE)
+    monkeypatch.setattr(isxd, "CHUNK", 3 * formats.PACKET_SIZE)
     path = recordings.event_set(tmp_path / "e.isxd")
-    isxd.check(path)
+    formats.check(path)
     data, footer = recordings.split_footer(path.read_bytes())
     path.write_bytes(data[:-12] + struct.pack("<Qf", 9, 0.0) + recordings.footer_bytes(footer))
-    with pytest.raises(isxd.BadRecording, match="names a channel"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="names a channel"):
+        formats.check(path)
 
 
 def test_behavior_movie_that_claims_more_dropped_frames_than_it_lists(tmp_path):
@@ -162,21 +164,21 @@ def test_behavior_movie_that_claims_more_dropped_frames_than_it_lists(tmp_path):
     data = bytearray(path.read_bytes())
     data[40] = 129  # the library aborts: it looks for frames that are not there
     path.write_bytes(data)
-    with pytest.raises(isxd.BadRecording, match="lists 1 dropped frames but claims 129"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="lists 1 dropped frames but claims 129"):
+        formats.check(path)
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path, make):
     path = tmp_path / "x.isxd"
     make(path)
-    with pytest.raises(isxd.BadRecording, match="not a regular file"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="not a regular file"):
+        formats.check(path)
 
 
 def test_a_file_that_cannot_be_opened(tmp_path):
-    with pytest.raises(isxd.BadRecording, match="cannot be opened: No such file or directory"):
-        isxd.check(tmp_path / "gone.isxd")
+    with pytest.raises(BadRecording, match="cannot be opened: No such file or directory"):
+        formats.check(tmp_path / "gone.isxd")
 
 
 def test_metadata_of_an_unexpected_type_are_damage_and_no_fault(tmp_path):
@@ -186,5 +188,5 @@ def test_metadata_of_an_unexpected_type_are_damage_and_no_fault(tmp_path):
         data
         + recordings.footer_bytes(footer.replace(b'"VesselNames"', b'"VesselCorrelationSizes":[1,2,3],"VesselNames"'))
     )
-    with pytest.raises(isxd.BadRecording, match="damaged"):
-        isxd.check(path)
+    with pytest.raises(BadRecording, match="damaged"):
+        formats.check(path)

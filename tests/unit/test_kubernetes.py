@@ -12,7 +12,7 @@ import pytest
 yaml = pytest.importorskip("yaml", reason="tests/requirements.txt has it")
 kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="tests/requirements.txt has it")
 
-from runner import life  # noqa: E402
+from runner import endings  # noqa: E402
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy/kubernetes"
 PAGE = (Path(__file__).resolve().parents[2] / "docs/kubernetes.md").read_text()
@@ -83,10 +83,10 @@ def test_an_indexed_job_with_a_count_that_holds():
 @pytest.mark.parametrize("name", ["shards", "gather"])
 def test_what_makes_no_sense_to_try_again(name):
     actions = exit_codes(name)
-    hopeless = {life.USAGE, life.NO_INPUT, life.NO_API, life.NO_OUTPUT}
+    hopeless = {endings.USAGE, endings.NO_INPUT, endings.NO_API, endings.NO_OUTPUT}
     assert {code for code, action in actions.items() if action == "FailJob"} >= hopeless
-    assert not {life.DONE, life.IN_USE, 137, 143} & set(actions), "these are worth another try"
-    assert {life.SOME_FAILED, life.INTERNAL} <= set(actions)
+    assert not {endings.DONE, endings.IN_USE, 137, 143} & set(actions), "these are worth another try"
+    assert {endings.SOME_FAILED, endings.INTERNAL} <= set(actions)
     allowed = {"shards": {"Ignore", "FailJob", "FailIndex", "Count"}, "gather": {"Ignore", "FailJob", "Count"}}
     rules = job(name)["spec"]["podFailurePolicy"]["rules"]
     assert {rule["action"] for rule in rules} <= allowed[name]

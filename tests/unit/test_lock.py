@@ -45,10 +45,8 @@ def test_what_is_asked_for_is_locked(name):
 
 
 def test_the_public_isx_is_pinned_with_a_hash_for_each_python():
-    pinned = dict(re.findall(r"^ARG (ISX_\w+)=(\S+)$", (PROJECT / "Dockerfile").read_text(), re.MULTILINE))
+    pinned = dict(re.findall(r'^ARG (ISX_\w+)="?([^"\n]+)"?$', (PROJECT / "Dockerfile").read_text(), re.MULTILINE))
     assert re.fullmatch(r"\d+\.\d+\.\d+", pinned["ISX_VERSION"])
-    wheels = dict(re.findall(r'^ *"(3\.\d+)" *= "([^"]*)"$', (PROJECT / "docker-bake.hcl").read_text(), re.MULTILINE))
-    assert set(wheels) == {"3.9", "3.10", "3.12"}
-    hashes = [pinned["ISX_SHA256"], *wheels.values()]
+    hashes = pinned["ISX_SHA256"].split()
     assert all(ISX_SHA256.fullmatch(value) for value in hashes)
     assert len(set(hashes)) == 4

@@ -10,9 +10,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from pipeline import figures
-from pipeline.adapter import Context, adapt
-from runner import isxd
+from pipeline.inspect import figures
+from pipeline.inspect.adapter import Context, adapt
+from recording import formats
 from tests import recordings
 
 NAMES = ["$\\foo$", "$x_{", "50 % $"]  # formulas to Matplotlib, of which it cannot read the first two
@@ -26,7 +26,7 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def adapted(path: Path) -> dict[str, Figure]:
         out = tmp_path / "out"
         out.mkdir()
-        adapt(path, isxd.check(path).kind, "s", out, Context(tmp_path))
+        adapt(path, formats.check(path).kind, "s", out, Context(tmp_path))
         return saved
 
     save = figures.save

@@ -14,10 +14,13 @@ from pathlib import Path
 import isx.algo
 import pytest
 
-from pipeline import recipe as recipes
-from pipeline.algorithms import ALGORITHMS, KIND_NAMES, markdown
-from pipeline.chain import Shape, kept, plan, room
-from pipeline.recipe import find_lines, read
+from pipeline.engines import isx_api
+from pipeline.recipe.chain import kept, plan, room
+from pipeline.recipe.lines import find_lines
+from pipeline.recipe.read import read, tomllib
+from pipeline.recipe.steps import STEPS
+from recording.kinds import KINDS, Shape
+from tests.step_table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "recipes").glob("*.toml"))
@@ -210,6 +213,8 @@ lowcutoff = 1
 [[step]]
 use = "pca_ica"
 from = "dff"
+[[step]]
+use = "de_interleave_dualcolor"
 """
     path = write(folder, text)
     done = cli("--check", path)
@@ -249,29 +254,27 @@ def test_a_recipe_takes_every_kind_that_all_of_its_steps_take(folder: Path) -> N
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
-def test_shipped_recipes_are_sound_but_licensed(path: Path) -> None:
+def test_shipped_recipes_are_sound(path: Path) -> None:
     recipe = read(path)
     assert recipe.messages == []
     assert recipe.kinds == ("movie",)
     assert recipe.group == "series"
-    done = cli("--describe", path.stem)
+    done = cli("--check", path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_step_that_only_idps_has(folder: Path) -> None:
+    done = cli("--check", write(folder, TOP + "[[step]]\nuse = 'de_interleave_dualcolor'\n"))
     assert done.returncode == 64
     (message,) = done.stderr.splitlines()
-    assert f"the steps {', '.join(recipe.licensed)} need the licensed algorithms of IDPS" in message
+    assert "the step de_interleave_dualcolor needs the licensed algorithms of IDPS" in message
     assert "make image INSTALLER=path/to/installer.sh ACCEPT_EULA=Y" in message
-
-
-def test_describe_knows_no_such_recipe() -> None:
-    done = cli("--describe", "standart")
-    assert done.returncode == 64
-    assert "no recipe 'standart'" in done.stderr
-    assert "standard" in done.stderr
 
 
 def test_wrong_usage() -> None:
     done = cli("--chekc", "x")
     assert done.returncode == 64
-    assert "--describe NAME" in done.stderr
+    assert "--check FILE" in done.stderr
 
 
 def test_none_stands_for_none(folder: Path) -> None:
@@ -293,12 +296,12 @@ def functions() -> dict[str, inspect.Signature]:
 
 def test_every_algorithm_of_isx_is_in_the_table() -> None:
     assert len(functions()) >= 32
-    assert set(functions()) <= set(ALGORITHMS)
+    assert set(functions()) <= set(STEPS)
 
 
-@pytest.mark.parametrize("name", [name for name, each in ALGORITHMS.items() if not each.unusable])
+@pytest.mark.parametrize("name", [name for name, each in STEPS.items() if not each.unusable])
 def test_the_table_agrees_with_the_signatures(name: str) -> None:
-    algorithm, function = ALGORITHMS[name], recipes.api_function(name)
+    algorithm, function = STEPS[name], isx_api.function(name)
     assert function is not None
     signature = inspect.signature(function)
     settable = set(signature.parameters) - algorithm.set_by_runner
@@ -306,8 +309,8 @@ def test_the_table_agrees_with_the_signatures(name: str) -> None:
     assert algorithm.set_by_runner <= set(signature.parameters)
     assert algorithm.takes
     assert algorithm.makes
-    assert {kind for takes in algorithm.takes for kind in takes.kinds} <= set(KIND_NAMES)
-    assert algorithm.licensed or name not in functions()
+    assert {kind for takes in algorithm.takes for kind in takes.kinds} <= set(KINDS)
+    assert isx_api.is_licensed(name) or name not in functions()
     for parameter, rule in algorithm.rules.items():
         default = signature.parameters[parameter].default
         if default is not inspect.Parameter.empty and default is not None and default != []:
@@ -319,7 +322,7 @@ def test_the_table_agrees_with_the_signatures(name: str) -> None:
 
 def test_the_page_shows_the_table() -> None:
     page = (ROOT / "docs/recipes.md").read_text("utf-8")
-    assert markdown() in page, "python -m pipeline.algorithms prints the table for docs/recipes.md"
+    assert markdown() in page, "python -m tests.step_table prints the table for docs/recipes.md"
 
 
 def test_the_recipes_on_the_page_are_sound(folder: Path) -> None:
@@ -366,7 +369,7 @@ use = 2
 
 def test_lines_are_found_where_python_does_not_tell() -> None:
     lines = find_lines(TRICKY)
-    recipes.tomllib.loads(TRICKY)
+    tomllib.loads(TRICKY)
     assert lines.top == {"version": 2, "description": 3, "group": 7, "other": 24}
     assert lines.steps == [
         (9, {"use": 10, "crop_rect": 11, "name": 15}),
@@ -385,7 +388,7 @@ def test_lines_with_any_line_end(end: str) -> None:
 @pytest.mark.parametrize("content", ["", "a", "\n", "a\nb", '"', "''", "x = 1\n[[step]]"])
 def test_lines_after_a_long_text(quotes: str, content: str) -> None:
     text = f"a = {quotes}{content} {quotes}\nb = 1\n"
-    recipes.tomllib.loads(text)
+    tomllib.loads(text)
     assert find_lines(text).top == {"a": 1, "b": 2 + content.count("\n")}
 
 

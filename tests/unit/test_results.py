@@ -14,10 +14,10 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pipeline import tiff
-from pipeline.adapter import Context, Options, Summary, adapt
-from pipeline.cellset import noise_of, snr_of
-from runner import isxd
+from pipeline.inspect import tiff
+from pipeline.inspect.adapter import Context, Options, Summary, adapt
+from pipeline.inspect.cellset import noise_of, snr_of
+from recording import formats
 from tests import recordings
 
 GOLDEN = {  # kind: what is written after the stem
@@ -54,7 +54,7 @@ class Adapted:
         path, out = self.recordings[name], self.out[name]
         out.mkdir(parents=True)
         context = Context(self.scratch, provenance={"run": 7}, warn=self.warnings[name].append)
-        return adapt(path, isxd.check(path).kind, "s", out, context)
+        return adapt(path, formats.check(path).kind, "s", out, context)
 
     def table(self, name: str, suffix: str) -> pd.DataFrame:
         return pd.read_csv(self.out[name] / f"s{suffix}")
@@ -93,7 +93,7 @@ def test_pictures_are_there_and_thumbnails_small(adapted, name):
 @pytest.mark.parametrize("name", GOLDEN)
 def test_json_says_what_it_is_and_where_it_comes_from(adapted, name):
     record, path = adapted.json(name), adapted.recordings[name]
-    assert record["kind"] == isxd.check(path).kind
+    assert record["kind"] == formats.check(path).kind
     assert record["input"]["name"] == path.name and record["input"]["size_bytes"] == path.stat().st_size
     assert record["software"]["isx"] == "2.1.0" and record["provenance"] == {"run": 7}
     assert record["results"] == [f"s{suffix}" for suffix in GOLDEN[name].split()[:-1]]

@@ -24,7 +24,8 @@ import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter
 
-from pipeline.algorithms import ALGORITHMS
+from pipeline.engines import isx_api
+from pipeline.recipe import steps as table
 from tests import launch, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -366,7 +367,7 @@ def uses(text: str) -> set[str]:
 def test_every_algorithm_is_run_below_or_by_a_shipped_recipe() -> None:
     texts = [MOVIES, CELL_SETS, *((ROOT / f"recipes/{name}.toml").read_text("utf-8") for name in SHIPPED)]
     run = set().union(*map(uses, texts))
-    licensed = {name for name, each in ALGORITHMS.items() if each.licensed and not each.unusable}
+    licensed = {name for name, each in table.STEPS.items() if isx_api.is_licensed(name) and not each.unusable}
     # The public library lacks what these two need, and the stand-in covers isx.algo only.
     assert licensed - run == {"export_cell_set_to_csv_tiff", "export_vessel_set_to_csv_tiff"}
 
@@ -684,15 +685,16 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
     """The disk is made out to be nearly full: it cannot be filled in a test."""
     movie = recordings.movie(bench.folder / "mouse.isxd", n=4)
     program = (
-        "import sys, json\n"
+        "import sys\n"
         "from collections import namedtuple\n"
-        "from pathlib import Path\n"
-        "from pipeline import run_recipe\n"
-        "from pipeline.adapter import Context, Unusable\n"
+        "from pipeline.recipe import run as run_recipe\n"
+        "from pipeline.inspect.adapter import Context\n"
+        "from recording.errors import Unusable\n"
+        "from recording.job import Job\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
         "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
-        "job = json.load(sys.stdin)\n"
-        "try: run_recipe.run(job, Context(Path(job['scratch'])))\n"
+        "job = Job.from_json(sys.stdin.read())\n"
+        "try: run_recipe.run(job, Context(job.scratch))\n"
         "except Unusable as error: print(error)\n"
     )
     again = BRIGHTEN.replace('"BR"', '"TWO"').format(3)
@@ -721,8 +723,8 @@ def test_a_kind_that_the_recipe_does_not_take(bench: Bench, steps: Path, cells: 
 
 
 def test_licensed_steps_without_the_algorithms(bench: Bench, movie: Path) -> None:
-    done = bench.run(ROOT / "recipes/standard.toml", movie, api=False)
-    assert "need the licensed algorithms of IDPS, which are not in this image" in done.reason
+    done = bench.run(bench.recipe('[[step]]\nuse = "de_interleave_dualcolor"\n'), movie, api=False)
+    assert "needs the licensed algorithms of IDPS, which are not in this image" in done.reason
     assert not list(bench.staging.iterdir())
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from recording.formats import RecordingInfo
 from runner.discover import Recording
-from runner.isxd import RecordingInfo
 from runner.series import find_series, name_groups
 
 START = datetime(2024, 3, 1, 12, tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""scripts/slim.py: drops what the list names and nothing else, and leaves trees that are the same each time."""
+"""stages/slim.py: drops what the list names and nothing else, and leaves trees that are the same each time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 import slim
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline import statistics
-from runner import isxd
+from pipeline.inspect import statistics
+from recording import formats
+from recording.errors import BadRecording
 from tests import recordings
 
 # Sums of integers are exact, so means differ by one rounding. Squares are summed in float32 (24 bits), of at most some
@@ -33,7 +34,7 @@ def naive(data: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def compare(path: Path, data: np.ndarray, threads: int = 1) -> statistics.MovieStatistics:
-    found, expected = statistics.movie_statistics(path, isxd.movie_layout(path), threads), naive(data)
+    found, expected = statistics.movie_statistics(path, formats.movie_layout(path), threads), naive(data)
     mean = MEAN_OF_FLOATS if data.dtype == np.float32 else MEAN
     for name in ("frame_min", "frame_max", "min", "max"):
         np.testing.assert_array_equal(getattr(found, name), expected[name], err_msg=name)
@@ -96,7 +97,7 @@ def test_frames_between_sensor_headers(tmp_path):
 def test_only_stored_frames_count(tmp_path):
     data = random("uint16", (9, 20, 20), 100, 4000)
     path = recordings.movie_from(tmp_path / "m.isxd", data, dropped=[3], cropped=[(5, 7)], blank=[12])
-    assert isxd.movie_layout(path).n_samples == 14
+    assert formats.movie_layout(path).n_samples == 14
     compare(path, data)
 
 
@@ -104,7 +105,7 @@ def test_what_is_not_finite_stays_where_it_is(tmp_path):
     data = random("float32", (12, 10, 10), 0, 1)
     data[4, 2, 3] = np.nan
     path = recordings.movie_from(tmp_path / "m.isxd", data)
-    found = statistics.movie_statistics(path, isxd.movie_layout(path))
+    found = statistics.movie_statistics(path, formats.movie_layout(path))
     assert np.isnan(found.mean[2, 3]) and np.isnan(found.frame_mean[4])
     assert np.isfinite(np.delete(found.mean.ravel(), 23)).all() and np.isfinite(np.delete(found.frame_std, 4)).all()
 
@@ -137,10 +138,10 @@ def test_a_file_that_becomes_shorter(tmp_path, monkeypatch, threads):
     monkeypatch.setattr(statistics, "PROCESS_BYTES", 1)
     data = random("uint16", (30, 150, 170), 100, 4000)
     path = recordings.movie_from(tmp_path / "m.isxd", data)
-    layout = isxd.movie_layout(path)
+    layout = formats.movie_layout(path)
     with path.open("r+b") as file:
         file.truncate(path.stat().st_size // 2)
-    with pytest.raises(isxd.BadRecording, match="became shorter"):
+    with pytest.raises(BadRecording, match="became shorter"):
         statistics.movie_statistics(path, layout, threads)
 
 
@@ -149,5 +150,5 @@ def test_progress_reaches_the_end(tmp_path, monkeypatch):
     data = random("uint16", (50, 20, 20), 100, 4000)
     path = recordings.movie_from(tmp_path / "m.isxd", data)
     told: list[float] = []
-    statistics.movie_statistics(path, isxd.movie_layout(path), progress=told.append)
+    statistics.movie_statistics(path, formats.movie_layout(path), progress=told.append)
     assert told == sorted(told) and told[-1] == 1 and len(told) == 3

@@ -157,7 +157,7 @@ def test_a_job_that_may_not_be_forked_is_not(tmp_path, supervised):
 
 FORK_AND_DIE = """
 import os, signal, sys
-from runner import workers
+from pipeline import fork_server
 
 def work(events):
     return 0
@@ -166,21 +166,21 @@ def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
 
 {}
-workers.serve(int(sys.argv[1]), work)
+fork_server.serve(int(sys.argv[1]), work)
 """
 
 
 @pytest.mark.parametrize(
     "when, started",
     [
-        ("workers._worker = die", True),  # once PID 1 knows of it
-        ("workers._work_and_exit = die", True),  # before
-        ("workers.os.setpgid = die", False),  # the process in between
-        ("workers.os.fork = die", False),  # the fork server
+        ("fork_server._worker = die", True),  # once PID 1 knows of it
+        ("fork_server._work_and_exit = die", True),  # before
+        ("fork_server.os.setpgid = die", False),  # the process in between
+        ("fork_server.os.fork = die", False),  # the fork server
     ],
 )
 def test_a_death_at_any_moment_of_a_fork_is_seen_at_once(tmp_path, when, started):
-    """Not after ANSWER_SECONDS, of which there are 120: the test would be ended for its own time limit."""
+    """Not after ANSWER_SECONDS, of which there are 100: the test would be ended for its own time limit."""
     pid, status = answer("-c", START_ONE, FORK_AND_DIE.format(when), str(tmp_path / "scratch"))
     assert bool(pid) is started
     assert status == (signal.SIGKILL if started else 0)

@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.engines.open.cellsets import as_list, footer_like, read_cell_set, write_cell_set
 from pipeline.engines.open.frames import open_series
 from pipeline.engines.open.weighted_means import weighted_means
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def apply_cell_set(

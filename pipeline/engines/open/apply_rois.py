@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw
 from pipeline.engines.open.cellsets import as_list, footer_like, write_cell_set
 from pipeline.engines.open.frames import open_series
 from pipeline.engines.open.weighted_means import weighted_means
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 NOTED = {"method": "manual", "type": "binary"}
 

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 from pipeline.engines.open.cellsets import edit_footer, read_cell_set, status_numbers
 from pipeline.engines.open.metrics import ImageMetrics, TraceMetrics, all_metrics
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 # Those of Inscopix's own example; what IDPS does without filters is not public.
 DEFAULT_FILTERS = (("SNR", ">", 3.0), ("Event Rate", ">", 0.0), ("# Comps", "=", 1.0))

@@ -20,8 +20,8 @@ from typing import Any, Union
 import numpy as np
 
 from pipeline.engines.open.frames import Movie, with_idps
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import BadRecording, Unusable
 
 STATUSES = ("accepted", "undecided", "rejected")  # by their number in the file
 FILE_VERSION = 5
@@ -207,9 +207,9 @@ def footer_like(movie: Movie, **idps: Any) -> dict[str, Any]:
 
 def edit_footer(path: Path, **fields: Any) -> None:
     """Change entries of a file's footer in place; footprints and traces stay as they are."""
-    footer = {**isxd.read_footer(path), **fields}
+    footer = {**formats.read_footer(path), **fields}
     with path.open("r+b") as file:
-        file.seek(isxd.data_size(path))
+        file.seek(formats.data_size(path))
         file.write(_footer_bytes(footer))
         file.truncate()
 
@@ -261,11 +261,11 @@ def idps_of(footer: Mapping[str, Any]) -> dict[str, Any]:
 
 def _checked_footer(path: Path) -> dict[str, Any]:
     try:
-        info = isxd.check(path)
+        info = formats.check(path)
         if info.kind != "cell_set":
             raise Unusable(f"{path.name} is not a cell set but holds data of kind {info.kind}: give a cell set")
-        return isxd.read_footer(path)
-    except isxd.BadRecording as error:
+        return formats.read_footer(path)
+    except BadRecording as error:
         raise Unusable(f"{path.name} cannot be used: {error.reason}") from None
 
 

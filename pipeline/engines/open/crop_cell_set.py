@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from pipeline.engines.open.cellsets import read_cell_set, write_like
 from pipeline.engines.open.frames import Spacing
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def crop_cell_set(

@@ -17,7 +17,8 @@ from scipy.spatial import cKDTree
 
 from pipeline.engines.open.cellsets import as_list
 from pipeline.engines.open.frames import open_movie
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 SCALE_STEP = 1.2  # ratio of one diameter to the next
 LEAST_SPREADS = 4.0

@@ -1,8 +1,8 @@
 """Movies as streams of frames: what every step of the open engine reads and writes them with.
 
-An `.isxd` movie is its recorded frames, one after another, and a JSON footer (see runner/isxd.py). Frames are read and
-written a block at a time, so that a step needs the same memory for a minute as for an hour. Files are read, not mapped:
-a mapping of a long movie would exceed the address space that a worker may use.
+An `.isxd` movie is its recorded frames, one after another, and a JSON footer (recording/formats/isxd.py). Frames are
+read and written a block at a time, so that a step needs the same memory for a minute as for an hour. Files are read,
+not mapped: a mapping of a long movie would exceed the address space that a worker may use.
 
 What a movie carries besides its pixels goes on into every product: timing with its dropped, cropped and blank frames,
 spacing, and `extraProperties`, in which the acquisition software and IDPS keep what they know (`idps.pre_mc`,
@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from pipeline.engines.protocol import Unusable
-from runner import isxd
-from runner.isxd import BadRecording, MovieLayout
+from pipeline.engines.protocol import StepContext
+from recording import formats
+from recording.errors import BadRecording, Unusable
+from recording.formats import MovieLayout
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
@@ -64,17 +66,18 @@ class Timing:
         return float(1 / self.period)
 
     @classmethod
-    def of(cls, stated: dict[str, Any], layout: MovieLayout) -> Timing:
+    def of(cls, stated: dict[str, Any]) -> Timing:
         """From a footer's `timingInfo` that the pre-check accepts."""
         start = stated["start"]
+        ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
         return cls(
-            layout.n_samples,
+            stated["numTimes"],
             _fraction(stated["period"]),
             _fraction(start["secsSinceEpoch"]),
             start["utcOffset"],
-            layout.dropped,
-            layout.cropped,
-            layout.blank,
+            tuple(stated.get("dropped") or ()),
+            tuple((int(first), int(last or first)) for first, _, last in ranges),
+            tuple(stated.get("blank") or ()),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -196,10 +199,10 @@ class Movie:
 def open_movie(path: str | os.PathLike[str]) -> Iterator[Movie]:
     """Open a movie or an image (a movie of one frame). Raises BadRecording."""
     path = Path(path)
-    layout, footer = isxd.movie_layout(path), isxd.read_footer(path)
+    layout, footer = formats.movie_layout(path), formats.read_footer(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        timing = Timing.of(footer["timingInfo"], layout)
+        timing = Timing.of(footer["timingInfo"])
         if layout.has_timestamps:
             timing = _timed_by_hardware(timing, layout, fd)
         extra = footer.get("extraProperties") or {}
@@ -314,13 +317,16 @@ def chunks(movie: Movie | Series, megabytes: float = 64) -> Iterator[tuple[int, 
     They depend on nothing but the field's size, so that what is computed from them does not either. Those of a series
     do not reach across parts.
     """
-    rows, columns = movie.shape
-    n = max(1, int(megabytes * 2**20) // (rows * columns * 4))
     first = 0
     for part in movie.parts:
-        end = first + part.n_frames
-        yield from ((start, min(start + n, end)) for start in range(first, end, n))
-        first = end
+        yield from ((first + start, first + stop) for start, stop in cuts(part.n_frames, movie.shape, megabytes))
+        first += part.n_frames
+
+
+def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> list[tuple[int, int]]:
+    """The same for a movie that is still to be made."""
+    n = max(1, int(megabytes * 2**20) // (shape[0] * shape[1] * 4))
+    return [(start, min(start + n, n_frames)) for start in range(0, n_frames, n)]
 
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
@@ -342,16 +348,45 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
                 each.cancel()
 
 
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    return threadpool_limits(1, "blas")
+
+
+def each_block(
+    blocks: Iterable[tuple[int, int]],
+    work: Callable[[int, int], Made],
+    context: StepContext,
+    span: tuple[float, float] = (0, 1),
+) -> Iterator[Made]:
+    """`work(start, stop)` for each block in order, on all cores that the step may use.
+
+    Reports progress on the way, from the first of `span` to the second.
+    """
+    blocks, (low, high) = list(blocks), span
+    with one_blas_thread():
+        results = in_order(lambda block: work(*block), blocks, context.threads)
+        for i, made in enumerate(results, 1):
+            yield made
+            context.progress(low + (high - low) * i / len(blocks))
+
+
+def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, float]:
+    """The span of progress that the i-th of n equal tasks takes."""
+    low, high = of
+    return low + (high - low) * i / n, low + (high - low) * (i + 1) / n
+
+
 def write_movie(
     path: str | os.PathLike[str],
-    like: Movie | Series,
+    like: Movie | Series | None,
     frames: Iterable[np.ndarray],
     dtype: Any = "float32",
     timing: Timing | None = None,
     spacing: Spacing | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write a movie that isx opens; `like` gives its timing, spacing and extra properties where none are given.
+    """Write a movie that isx opens; `like` gives timing, spacing and extra properties where one of them is not given.
 
     `frames` are blocks of shape (n, rows, columns) that hold every sample in order; those that `timing` calls invalid
     take no room in the file. Integer movies get rounded values, cut off at the type's limits; what is not a number
@@ -392,14 +427,20 @@ def write_image(
     write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """A small file, which has its name only once it is complete."""
+    with _renamed_when_complete(Path(path)) as file:
+        file.write(text.encode())
+
+
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
     rounded = np.rint(frames)
-    np.nan_to_num(rounded, copy=False, nan=0, posinf=limits.max, neginf=limits.min)
-    return np.clip(rounded, limits.min, limits.max, out=rounded).astype(dtype)
+    np.fmax(rounded, 0, out=rounded)  # unlike maximum, it takes the number where the other is none
+    np.minimum(rounded, np.iinfo(dtype).max, out=rounded)
+    return rounded.astype(dtype)
 
 
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:
@@ -423,7 +464,7 @@ def _renamed_when_complete(path: Path) -> Iterator[Any]:
 
 
 class _Writer:
-    """A raw file whose `write` writes everything: the system writes at most 2 GiB at a time."""
+    """A raw file whose `write` writes everything: the system writes at most 2 GiB at once."""
 
     def __init__(self, file: Any) -> None:
         self.file = file

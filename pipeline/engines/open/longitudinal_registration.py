@@ -24,7 +24,8 @@ from pipeline.engines.open.alignment import IDENTITY, align, cut_footprints, rea
 from pipeline.engines.open.cellsets import CellSet, as_list, read_cell_set, write_like
 from pipeline.engines.open.frames import Spacing, chunks, open_movie, write_movie
 from pipeline.engines.open.overlap import best_pairs, cross_correlations, write_table
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 Rectangle = tuple[int, int, int, int]  # x, y, width, height
 

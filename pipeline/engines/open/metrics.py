@@ -25,8 +25,8 @@ import numpy as np
 
 from pipeline.engines.open.cellsets import CellSet, as_list
 from pipeline.engines.open.outlines import greatest_distance, outlines
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import BadRecording, Unusable
 
 CUT = 0.5  # of the maximum
 
@@ -197,7 +197,7 @@ def stored_metrics(cells: CellSet, event_files: object) -> list[tuple[TraceMetri
 
 
 def _stored_trace_metrics(file: Path, cells: CellSet) -> list[list[float]]:
-    footer = isxd.read_footer(file)
+    footer = formats.read_footer(file)
     stored = dict(zip(footer.get("channel list") or (), footer.get("metrics") or ()))
     if not stored or not all(stored.values()):
         return []
@@ -207,8 +207,8 @@ def _stored_trace_metrics(file: Path, cells: CellSet) -> list[list[float]]:
 
 def _opened(file: Path) -> isx.EventSet:
     try:
-        info = isxd.check(file)
-    except isxd.BadRecording as error:
+        info = formats.check(file)
+    except BadRecording as error:
         raise Unusable(f"{file.name} cannot be used: {error.reason}") from None
     if info.kind != "event_set":
         raise Unusable(f"{file.name} is not an event set but holds data of kind {info.kind}: give an event set")

@@ -16,7 +16,7 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.engines.open.cellsets import CellSet
-from pipeline.engines.protocol import Unusable
+from recording.errors import Unusable
 
 
 def cross_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -37,7 +37,8 @@ from pipeline.engines.open import cellsets
 from pipeline.engines.open.estimate_num_ics import count_cells
 from pipeline.engines.open.frames import Series, chunks, in_order, open_series
 from pipeline.engines.open.pca import SEED, SLAB, Components, centred, principal_components
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 NOTED = {"method": "pca-ica", "type": "analog", "units": "dF over F"}
 SHIFT = 0.5  # part of the former direction in each step

@@ -13,7 +13,8 @@ import numpy as np
 
 from pipeline.engines.open.cellsets import CellSet, read_cell_set, write_like
 from pipeline.engines.open.frames import Spacing
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 
 def transform_cell_set(

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.engines.open.apply_cell_set import apply_cell_set
 from pipeline.engines.open.cellsets import read_cell_set, write_cell_set
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 
@@ -21,7 +21,7 @@ def files(tmp_path):
     images[1, 6:8, 6:9] = [[2, 1, -3], [0.5, 4, np.nan]]
     write_cell_set(
         tmp_path / "cells.isxd",
-        [isxd.read_footer(movie)],
+        [formats.read_footer(movie)],
         images,
         np.zeros((3, 31)),
         ["a", "b", "c"],
@@ -56,7 +56,7 @@ def test_names_and_statuses_are_kept_and_an_empty_footprint_is_reported(tmp_path
     assert [by_isx.get_cell_status(i) for i in range(3)] == ["accepted", "rejected", "undecided"]
     assert np.isnan(by_isx.get_cell_trace_data(2)).all()
     assert warnings == ["1 cells have an empty footprint, so no trace: c"]
-    noted = isxd.read_footer(out)["extraProperties"]["idps"]["cellset"]
+    noted = formats.read_footer(out)["extraProperties"]["idps"]["cellset"]
     assert noted == {"method": "applied", "type": "analog"}
 
 
@@ -80,6 +80,6 @@ def test_a_field_of_another_size_is_refused(tmp_path, context, files):
 
 def test_no_cells_give_a_cell_set_without_cells(tmp_path, context, files):
     movie = files[0]
-    write_cell_set(tmp_path / "none.isxd", [isxd.read_footer(movie)], np.zeros((0, 10, 12)), np.zeros((0, 31)))
+    write_cell_set(tmp_path / "none.isxd", [formats.read_footer(movie)], np.zeros((0, 10, 12)), np.zeros((0, 31)))
     apply_cell_set(str(movie), str(tmp_path / "none.isxd"), str(tmp_path / "out.isxd"), 0, context=context)
     assert isx.CellSet.read(str(tmp_path / "out.isxd")).num_cells == 0

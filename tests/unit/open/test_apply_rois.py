@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.engines.open.apply_rois import apply_rois, polygon
 from pipeline.engines.open.cellsets import read_cell_set
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 SQUARE = [[2, 3], [5, 3], [5, 6], [2, 6]]  # x, y
@@ -49,7 +49,7 @@ def test_traces_are_means_over_the_region_in_all_parts(tmp_path, context):
     assert cells.traces[1, cells.valid] == pytest.approx(data[:, mask].mean(axis=1), rel=1e-6)
     assert np.flatnonzero(~cells.valid).tolist() == [3]
     assert np.array_equal(isx.CellSet.read(outs[1]).get_cell_image_data(1), mask)
-    footer = isxd.read_footer(outs[0])
+    footer = formats.read_footer(outs[0])
     assert footer["isRoiSet"] and footer["extraProperties"]["idps"]["cellset"] == {"method": "manual", "type": "binary"}
 
 

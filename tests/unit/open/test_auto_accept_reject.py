@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.engines.open.auto_accept_reject import auto_accept_reject
 from pipeline.engines.open.cellsets import read_cell_set
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 from tests.unit.open.test_cell_metrics import disc, written
 
@@ -63,7 +63,7 @@ def test_a_cell_has_one_status_in_all_parts_of_a_series(tmp_path, context):
     b = written(tmp_path, IMAGES, traces, EVENTS, "b", recordings.START_MS + 60_000)
     auto_accept_reject([a[0], b[0]], [a[1], b[1]], [["SNR", ">", 3]], context=context)
     for path in (a[0], b[0]):
-        assert isxd.read_footer(path)["CellStatuses"] == [0, 2, 0, 2]
+        assert formats.read_footer(path)["CellStatuses"] == [0, 2, 0, 2]
 
 
 def test_it_is_said_if_no_cell_passes(files, context, warnings):
@@ -77,4 +77,4 @@ def test_unknown_filters_are_refused_before_anything_changes(files, context, unk
         Unusable, match=r"is not known: use one of # Comps, Cell Size, SNR, Event Rate and one of <, =, >"
     ):
         auto_accept_reject(*files, [unknown], context=context)
-    assert isxd.read_footer(files[0])["CellStatuses"] == [1, 1, 1, 1]
+    assert formats.read_footer(files[0])["CellStatuses"] == [1, 1, 1, 1]

@@ -11,8 +11,8 @@ import pytest
 from pipeline.engines.open.cell_metrics import COLUMNS, cell_metrics
 from pipeline.engines.open.cellsets import read_cell_set, write_cell_set
 from pipeline.engines.open.metrics import Events, image_metrics, rise_and_decay_times, trace_metrics
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 PERIOD_MS = 100
@@ -23,7 +23,7 @@ def written(folder, images, traces, events, name="", start_ms=recordings.START_M
     n = traces.shape[1]
     movie = recordings.movie(folder / f"m{name}.isxd", n, *images.shape[1:], period_ms=PERIOD_MS, start_ms=start_ms)
     cell_file, event_file = folder / f"cells{name}.isxd", folder / f"events{name}.isxd"
-    write_cell_set(cell_file, [isxd.read_footer(movie)], images, traces)
+    write_cell_set(cell_file, [formats.read_footer(movie)], images, traces)
     names = read_cell_set(cell_file).names
     made = isx.EventSet.write(str(event_file), recordings.timing(n, PERIOD_MS, start_ms), list(names))
     for i, (samples, amplitudes) in enumerate(events):
@@ -130,7 +130,7 @@ def test_event_sets_must_belong_to_the_cells(tmp_path, context):
 
 def test_no_cells_give_a_table_without_rows(tmp_path, context, warnings):
     movie = recordings.movie(tmp_path / "m.isxd", 10, 6, 8)
-    write_cell_set(tmp_path / "c.isxd", [isxd.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 10)))
+    write_cell_set(tmp_path / "c.isxd", [formats.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 10)))
     cell_metrics(str(tmp_path / "c.isxd"), [], str(tmp_path / "t.csv"), context=context)
     assert rows_of(tmp_path / "t.csv") == [] and "no cells" in warnings[0]
 

@@ -14,8 +14,8 @@ from pipeline.engines.open.cellsets import edit_footer, read_cell_set, write_cel
 from pipeline.engines.open.compute_spatial_overlap_cell_set import compute_spatial_overlap_cell_set
 from pipeline.engines.open.crop_cell_set import crop_cell_set
 from pipeline.engines.open.transform_cell_set import transform_cell_set
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 RNG = np.random.default_rng(1)
@@ -26,7 +26,7 @@ STATUSES = ("accepted", "undecided", "rejected")
 
 def written(folder, name="cells", images=IMAGES, names=("a", "b", "c"), statuses=STATUSES, noted=None, **extra):
     movie = recordings.movie(folder / f"{name}-movie.isxd", 6, *images.shape[1:])
-    footer = {**isxd.read_footer(movie), "extraProperties": extra or None}
+    footer = {**formats.read_footer(movie), "extraProperties": extra or None}
     n = len(images)
     path = folder / f"{name}.isxd"
     write_cell_set(path, [footer], images, TRACES[:n], names[:n], statuses[:n], noted)
@@ -67,7 +67,7 @@ def test_a_crop_is_left_right_top_bottom(tmp_path, context):
     out = tmp_path / "out.isxd"
     crop_cell_set(written(tmp_path), str(out), [2, 1, 0, 3], context=context)
     assert np.array_equal(assert_all_but_footprints_kept(out), IMAGES[:, 0:2, 2:6])
-    spacing = isxd.read_footer(out)["spacingInfo"]
+    spacing = formats.read_footer(out)["spacingInfo"]
     assert spacing["topLeft"] == {"x": {"num": 6, "den": 1}, "y": {"num": 0, "den": 1}}
 
 
@@ -87,7 +87,7 @@ def test_a_crop_that_leaves_nothing_is_refused(tmp_path, context):
 def test_footprints_are_padded_to_the_field_before_motion_correction(tmp_path, context, pad_value):
     field = {"topLeft": {"x": 3, "y": 1}, "width": 12, "height": 9}  # µm on the sensor, px
     source = written(tmp_path, idps={"pre_mc": field, "mc_padding": False})
-    spacing = isxd.read_footer(source)["spacingInfo"]
+    spacing = formats.read_footer(source)["spacingInfo"]
     # 2 px right and 1 px below the corner of that field, which is cut to whole µm.
     spacing["topLeft"] = {"x": {"num": 99, "den": 10}, "y": {"num": 49, "den": 10}}
     edit_footer(tmp_path / "cells.isxd", spacingInfo=spacing)
@@ -96,7 +96,7 @@ def test_footprints_are_padded_to_the_field_before_motion_correction(tmp_path, c
     expected = np.full((3, 9, 12), pad_value, np.float32)
     expected[:, 1:6, 2:9] = IMAGES
     assert np.array_equal(assert_all_but_footprints_kept(out), expected, equal_nan=True)
-    corner = isxd.read_footer(out)["spacingInfo"]["topLeft"]
+    corner = formats.read_footer(out)["spacingInfo"]["topLeft"]
     assert (corner["x"]["num"] / corner["x"]["den"], corner["y"]["num"] / corner["y"]["den"]) == (3.9, 1.9)
 
 

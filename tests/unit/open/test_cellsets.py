@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from pipeline.engines.open import cellsets
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 
@@ -25,7 +25,7 @@ def test_what_isx_wrote_is_read(tmp_path):
 
 def test_what_is_written_opens_in_isx_with_timing_spacing_and_acquisition_data(tmp_path):
     movie = recordings.movie(tmp_path / "movie.isxd", n=12, rows=6, columns=8, dropped=[2], cropped=[(4, 5)], blank=[7])
-    footer = isxd.read_footer(movie)
+    footer = formats.read_footer(movie)
     footer["extraProperties"] = {"name": "session 7", "idps": {"mc_padding": False, "pre_mc": {"width": 8}}}
     rng = np.random.default_rng(0)
     images, traces = rng.normal(size=(3, 6, 8)).astype("f4"), rng.normal(size=(3, 12)).astype("f4")
@@ -47,15 +47,15 @@ def test_what_is_written_opens_in_isx_with_timing_spacing_and_acquisition_data(t
         assert np.array_equal(by_isx.get_cell_image_data(i), images[i])
         assert np.array_equal(by_isx.get_cell_trace_data(i)[valid], traces[i][valid])
         assert np.isnan(by_isx.get_cell_trace_data(i)[~valid]).all()
-    extra = isxd.read_footer(target)["extraProperties"]
+    extra = formats.read_footer(target)["extraProperties"]
     assert extra["idps"] == {"mc_padding": False, "pre_mc": {"width": 8}, "cellset": noted}
-    assert isxd.check(target).names == ("a", "b", "µ")
+    assert formats.check(target).names == ("a", "b", "µ")
 
 
 def test_isx_can_edit_what_is_written(tmp_path):
     movie = recordings.movie(tmp_path / "movie.isxd", n=5, rows=6, columns=8)
     target = tmp_path / "cells.isxd"
-    cellsets.write_cell_set(target, [isxd.read_footer(movie)], np.ones((2, 6, 8), "f4"), np.ones((2, 5), "f4"))
+    cellsets.write_cell_set(target, [formats.read_footer(movie)], np.ones((2, 6, 8), "f4"), np.ones((2, 5), "f4"))
     opened = isx.CellSet.read(str(target), read_only=False)
     opened.set_cell_status(1, "rejected")
     del opened
@@ -68,7 +68,7 @@ def test_a_series_is_one_set_of_cells(tmp_path):
         recordings.movie(tmp_path / f"m{k}.isxd", n=n, rows=6, columns=8, start_ms=recordings.START_MS + 10_000 * k)
         for k, n in enumerate((5, 7))
     ]
-    like = [isxd.read_footer(movie) for movie in movies]
+    like = [formats.read_footer(movie) for movie in movies]
     traces = np.arange(24, dtype="f4").reshape(2, 12)
     files = [tmp_path / "c0.isxd", tmp_path / "c1.isxd"]
     cellsets.write_cell_set(files, like, np.ones((2, 6, 8), "f4"), traces)
@@ -95,7 +95,7 @@ def test_what_is_no_cell_set_is_refused(tmp_path):
 def test_a_set_without_cells_can_be_written_and_read(tmp_path):
     movie = recordings.movie(tmp_path / "movie.isxd", n=5, rows=6, columns=8)
     target = tmp_path / "cells.isxd"
-    cellsets.write_cell_set(target, [isxd.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 5)))
+    cellsets.write_cell_set(target, [formats.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 5)))
     assert isx.CellSet.read(str(target)).num_cells == 0
     cells = cellsets.read_cell_set(target)
     assert (cells.n_cells, cells.shape, cells.traces.shape) == (0, (6, 8), (0, 5))
@@ -105,7 +105,7 @@ def test_nothing_is_left_of_a_write_that_fails(tmp_path):
     movie = recordings.movie(tmp_path / "movie.isxd", n=5, rows=6, columns=8)
     with pytest.raises(ValueError, match="1 footprints for 2 names"):
         cellsets.write_cell_set(
-            tmp_path / "cells.isxd", [isxd.read_footer(movie)], np.ones((1, 6, 8)), np.ones((2, 5), "f4")
+            tmp_path / "cells.isxd", [formats.read_footer(movie)], np.ones((1, 6, 8)), np.ones((2, 5), "f4")
         )
     assert [path.name for path in tmp_path.iterdir()] == ["movie.isxd"]
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pipeline.engines.open.estimate_num_ics import estimate_num_ics, find_cells
-from pipeline.engines.protocol import Unusable
+from recording.errors import Unusable
 
 
 def discs(centres, diameter, rows=80, columns=100, noise=0.05):

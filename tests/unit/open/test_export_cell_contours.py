@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.engines.open.cellsets import write_cell_set
 from pipeline.engines.open.export_cell_contours import export_cell_contours
-from runner import isxd
+from recording import formats
 from tests import recordings
 
 
@@ -19,7 +19,7 @@ def cells(tmp_path):
     images[1, 0, 0] = images[1, 5, 7] = 2
     images[2] = -1
     movie = recordings.movie(tmp_path / "m.isxd", 5, 6, 8)
-    write_cell_set(tmp_path / "c.isxd", [isxd.read_footer(movie)], images, np.zeros((3, 5)), ["a", "b", "c"])
+    write_cell_set(tmp_path / "c.isxd", [formats.read_footer(movie)], images, np.zeros((3, 5)), ["a", "b", "c"])
     return str(tmp_path / "c.isxd")
 
 
@@ -40,6 +40,6 @@ def test_the_threshold_is_a_fraction_of_the_maximum(tmp_path, context, cells):
 
 def test_no_cells_give_no_contours(tmp_path, context, warnings):
     movie = recordings.movie(tmp_path / "m.isxd", 5, 6, 8)
-    write_cell_set(tmp_path / "c.isxd", [isxd.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 5)))
+    write_cell_set(tmp_path / "c.isxd", [formats.read_footer(movie)], np.zeros((0, 6, 8)), np.zeros((0, 5)))
     export_cell_contours(str(tmp_path / "c.isxd"), str(tmp_path / "out.json"), context=context)
     assert json.loads((tmp_path / "out.json").read_text()) == {} and "no cells" in warnings[0]

@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from pipeline.engines.open import frames
-from pipeline.engines.protocol import Unusable
-from runner import isxd
-from runner.isxd import BadRecording
+from recording import formats
+from recording.errors import BadRecording, Unusable
 from tests import recordings
 
 GAPS = {"dropped": [2], "cropped": [(4, 5)], "blank": [7]}
@@ -53,7 +52,7 @@ def test_isx_reads_what_is_written(tmp_path: Path, dtype: str) -> None:
     assert ours.timing == theirs.timing
     assert ours.spacing == theirs.spacing
     np.testing.assert_array_equal(data_2, data)
-    assert isxd.check(copy).n_samples == 12
+    assert formats.check(copy).n_samples == 12
 
 
 def test_uint8(tmp_path: Path) -> None:
@@ -80,7 +79,7 @@ def test_extra_properties_survive(tmp_path: Path) -> None:
     with frames.open_movie(path) as movie:
         frames.write_movie(tmp_path / "b.isxd", movie, [movie.read(0, 12)], extra=extra)
     copy = copied(tmp_path / "b.isxd", tmp_path / "c.isxd", "float32")
-    assert isxd.read_footer(copy)["extraProperties"] == extra
+    assert formats.read_footer(copy)["extraProperties"] == extra
     info = isx.Movie.read(str(copy)).get_acquisition_info()
     assert info["Animal ID"] == "m1"
     assert info["Motion correction padding"] is False

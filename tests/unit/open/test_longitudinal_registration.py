@@ -10,8 +10,8 @@ import pytest
 from pipeline.engines.open.alignment import IDENTITY, align, cut_footprints, rectangle_within, warped
 from pipeline.engines.open.cellsets import read_cell_set, write_cell_set
 from pipeline.engines.open.longitudinal_registration import longitudinal_registration, match
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 SHAPE = (90, 110)
@@ -47,7 +47,7 @@ def moved(places, transform):
 def write_session(folder, name, images, statuses=(), n=10):
     movie = recordings.movie(folder / f"m{name}.isxd", n, *images.shape[1:])
     path = folder / f"s{name}.isxd"
-    write_cell_set(path, [isxd.read_footer(movie)], images, np.full((len(images), n), 1.5), statuses=statuses)
+    write_cell_set(path, [formats.read_footer(movie)], images, np.full((len(images), n), 1.5), statuses=statuses)
     return str(path)
 
 

@@ -10,8 +10,8 @@ from pipeline.engines.open import pca
 from pipeline.engines.open.cellsets import read_cell_set
 from pipeline.engines.open.frames import open_series
 from pipeline.engines.open.pca_ica import pca_ica
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 N_CELLS, N_FRAMES, ROWS, COLUMNS = 8, 400, 40, 48
@@ -121,7 +121,7 @@ def test_product_says_what_it_is_and_keeps_the_extra_properties(tmp_path, contex
     extra = b'"extraProperties": {"name": "s1", "idps": {"mc_padding": false}}'
     movie.write_bytes(body + recordings.footer_bytes(footer.replace(b'"extraProperties": null', extra)))
     run(tmp_path, context, None)
-    assert isxd.read_footer(tmp_path / "cells.isxd")["extraProperties"] == {
+    assert formats.read_footer(tmp_path / "cells.isxd")["extraProperties"] == {
         "name": "s1",
         "idps": {"mc_padding": False, "cellset": {"method": "pca-ica", "type": "analog", "units": "dF over F"}},
     }

@@ -1,0 +1,83 @@
+"""The engines that are functions of the package isx: Inscopix's own code."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.engines.protocol import Call
+
+# The public isx has these functions, but its library lacks what they call.
+LICENSED_EXPORTS = ("export_cell_set_to_csv_tiff", "export_vessel_set_to_csv_tiff")
+
+
+def function(name: str) -> Callable[..., Any] | None:
+    """A function of isx. Those of isx.algo can be looked at in the public isx too, but not called there."""
+    import isx
+    import isx.algo
+
+    found = getattr(isx.algo, name, None)
+    if not inspect.isfunction(found) or found.__module__ != "isx.algo":
+        found = getattr(isx, name, None)
+    return found if inspect.isfunction(found) and not name.startswith("_") else None
+
+
+def is_licensed(name: str) -> bool:
+    """Whether a function of isx needs the library of IDPS."""
+    found = function(name)
+    return found is not None and (found.__module__ == "isx.algo" or name in LICENSED_EXPORTS)
+
+
+def has_algorithms() -> bool:
+    """Whether the licensed algorithms are in the image."""
+    import isx._internal
+
+    return bool(isx._internal.is_with_algos)
+
+
+def isx_versions(software: Mapping[str, str]) -> dict[str, str]:
+    """Of all that a run knows of, the lines on isx."""
+    return {name: text for name, text in software.items() if name.startswith("isx")}
+
+
+class IsxEngine:
+    """What the two engines below share."""
+
+    name: str
+    title: str
+
+    def offers(self, step: str) -> bool:
+        raise NotImplementedError
+
+    def objection(self, step: str, parameter: str, value: object) -> str:
+        return ""  # the contract is that of isx
+
+    def call(self, step: str, call: Call) -> object:
+        found = function(step)
+        assert found is not None
+        return found(**call.inputs, **call.outputs, **call.parameters)
+
+    def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
+        return {**isx_versions(software), "algorithms": has_algorithms()}
+
+    def source_line(self, step: str, error: BaseException) -> str:
+        return ""
+
+
+class Idps(IsxEngine):
+    """The licensed algorithms, in an image that IDPS was baked into."""
+
+    name, title = "idps", "IDPS"
+
+    def offers(self, step: str) -> bool:
+        return is_licensed(step) and has_algorithms()
+
+
+class Public(IsxEngine):
+    """Input and output: what every isx has."""
+
+    name, title = "public", "isx"
+
+    def offers(self, step: str) -> bool:
+        return function(step) is not None and not is_licensed(step)

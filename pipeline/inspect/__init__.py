@@ -1,0 +1,1 @@
+"""What every recording's results are: one module a kind, and what they share."""

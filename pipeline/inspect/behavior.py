@@ -1,0 +1,100 @@
+"""Behaviour movies of nVision cameras (`.isxb`), with what nVision's tracking found where it ran."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import isx
+import numpy as np
+import pandas as pd
+
+from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect.adapter import Context, Outcome
+from recording import formats
+
+TRACKING_COLUMNS = {  # of the library's export, and what they are called here
+    "Local Frame Number": "index",
+    "Bounding Box Left": "box_left_px",
+    "Bounding Box Top": "box_top_px",
+    "Bounding Box Right": "box_right_px",
+    "Bounding Box Bottom": "box_bottom_px",
+    "Bounding Box Center X": "center_x_px",
+    "Bounding Box Center Y": "center_y_px",
+    "Confidence": "confidence_percent",
+    "Zone ID": "zone_id",
+    "Zone Name": "zone_name",
+    "Zone Event": "zone_event",
+    "Zone Trigger": "zone_trigger",
+}
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    movie = isx.Movie.read(str(recording))
+    header, frame_metadata, session = formats.read_isxb(recording)
+    timing = movie.timing
+    valid = timing.get_valid_samples_mask()
+    time_s = metadata.sample_times(timing)
+    tables.write(
+        out / f"{stem}-frames.csv",
+        {
+            "index": np.arange(timing.num_samples),
+            "time_s": time_s,
+            "hardware_time_us": _hardware_times(frame_metadata["samples"], valid),
+            "status": np.where(valid, "valid", "dropped"),
+        },
+    )
+    tracking = _tracking(recording, context.scratch)
+    is_tracked = bool(tracking["center_x_px"].notna().any())
+    if is_tracked:
+        tracking.insert(1, "time_s", time_s[tracking["index"]])
+        tracking.to_csv(out / f"{stem}-tracking.csv", index=False)
+    thumbnail = _preview(out / f"{stem}-preview.png", movie, valid, time_s, tracking if is_tracked else None)
+    rows, columns = movie.spacing.num_pixels
+    return Outcome(
+        summary=(
+            f"{timing.num_samples} frames of {columns} × {rows} px at {1 / timing.period.secs_float:.4g} Hz"
+            f"{', tracked' if is_tracked else ''}{f', {header.n_dropped} dropped' if header.n_dropped else ''}"
+        ),
+        thumbnail=thumbnail,
+        metadata={
+            **metadata.timing(timing),
+            "width_px": columns,
+            "height_px": rows,
+            "is_tracked": is_tracked,
+            "acquisition": metadata.acquisition(movie),
+            "file_metadata": {"header": asdict(header), "session": session},
+        },
+    )
+
+
+def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[int | None]:
+    """Microseconds of the acquisition hardware's clock, one a frame, None where it was dropped."""
+    times = np.full(len(valid), None, dtype=object)
+    places = np.flatnonzero(valid)[: len(samples)]
+    times[places] = [sample.get("tsc") for sample in samples[: len(places)]]
+    return times.tolist()
+
+
+def _tracking(recording: Path, scratch: Path) -> pd.DataFrame:
+    """Box, zone and confidence of each frame, as the library finds them in the frames' metadata."""
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        path = Path(folder) / "tracking.csv"
+        isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))
+        table = pd.read_csv(path)
+    return table[[name for name in TRACKING_COLUMNS if name in table]].rename(columns=TRACKING_COLUMNS)
+
+
+def _preview(
+    path: Path, movie: isx.Movie, valid: np.ndarray, time_s: np.ndarray, tracking: pd.DataFrame | None
+) -> bytes:
+    """The valid frame nearest to the middle, and the way the animal took."""
+    frames = np.flatnonzero(valid)
+    middle = int(frames[len(frames) // 2])
+    track, caption = None, f"Frame at {time_s[middle]:.4g} s [counts]"
+    if tracking is not None:
+        track = tracking[["center_x_px", "center_y_px"]].dropna().to_numpy()
+        caption += ", orange: track"
+    return figures.preview(path, movie.get_frame_data(middle), (0, 0), caption, track)

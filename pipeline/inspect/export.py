@@ -1,0 +1,163 @@
+"""The movie itself in formats that other programs open: TIFF, and MP4 that browsers play."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pipeline.inspect import tiff
+from recording.errors import BadRecording
+from recording.formats import MovieLayout
+
+FRAME_UNITS = 1000  # of the MP4's clock, a frame
+
+
+def frames(path: Path, layout: MovieLayout, valid: np.ndarray) -> Iterator[np.ndarray]:
+    """Every sample's frame (rows, columns), zeros where it is invalid, one after the other."""
+    shape, dtype = (layout.rows, layout.columns), np.dtype(layout.dtype)
+    offset = layout.offset
+    with path.open("rb") as file:
+        for is_valid in valid:
+            frame = np.zeros(shape, dtype)
+            if is_valid:
+                file.seek(offset)
+                if file.readinto(frame) != frame.nbytes:
+                    raise BadRecording(path, "the file became shorter while it was read")
+                offset += layout.stride
+            yield frame
+
+
+def to_tiff(
+    recording: Path,
+    layout: MovieLayout,
+    valid: np.ndarray,
+    out: Path,
+    pixel_um: tuple[float, float],
+    period_s: float,
+    progress: Callable[[float], None],
+) -> None:
+    """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does."""
+    tiff.write_pages(
+        out,
+        _told(frames(recording, layout, valid), layout.n_samples, progress),
+        (layout.n_samples, layout.rows, layout.columns),
+        layout.dtype,
+        pixel_um,
+        axes="TYX",
+        finterval=period_s,
+        fps=1 / period_s,
+    )
+
+
+def to_mp4(
+    recording: Path,
+    layout: MovieLayout,
+    valid: np.ndarray,
+    out: Path,
+    grey_range: tuple[float, float],
+    period_s: float,
+    threads: int,
+    progress: Callable[[float], None],
+) -> None:
+    """AV1 in MP4, which browsers of 2021 and later play; `grey_range` are the values shown black and white.
+
+    Pillow's wheels hold an AV1 encoder for AVIF image sequences. Such a sequence is stored as MP4 stores a film, but
+    for its brand, the kind of its track and its clock, which are changed here. The library's own export is MPEG-4
+    Part 2, which browsers do not play.
+    """
+    film = _Film(_told(frames(recording, layout, valid), layout.n_samples, progress), layout, grey_range)
+    data = io.BytesIO()
+    film.save(
+        data,
+        "AVIF",
+        save_all=True,
+        duration=FRAME_UNITS,
+        quality=60,
+        speed=8,
+        subsampling="4:2:0",
+        range="limited",
+        max_threads=threads,
+    )
+    out.write_bytes(_as_film(data.getbuffer(), layout.n_samples, round(FRAME_UNITS / period_s)))
+
+
+class _Film(Image.Image):
+    """Frames as Pillow expects those of an animation: each is made when it is sought."""
+
+    def __init__(self, source: Iterator[np.ndarray], layout: MovieLayout, grey_range: tuple[float, float]) -> None:
+        super().__init__()
+        self.source, self.grey_range = source, grey_range
+        self.n_frames, self.at = max(2, layout.n_samples), -1
+        self._mode, self._size = "RGB", (layout.columns, layout.rows)
+        self.seek(0)
+
+    def tell(self) -> int:
+        return self.at
+
+    def seek(self, frame: int) -> None:
+        if frame <= self.at:  # Pillow goes back to the first frame at the end
+            return
+        self.at = frame
+        black, white = self.grey_range
+        values = next(self.source, None)
+        if values is not None:
+            grey = np.clip((values - np.float32(black)) * (255 / max(white - black, 1e-9)), 0, 255)
+            self.im = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB").im
+
+
+def _told(pages: Iterator[np.ndarray], n: int, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
+    for i, page in enumerate(pages):
+        yield page
+        progress((i + 1) / n)
+
+
+def _as_film(data: memoryview, n_frames: int, clock: int) -> bytearray:
+    """An AVIF sequence as MP4: brands, track kind, clock and duration as for a film; no creation times.
+
+    `clock` are units a second (ISO/IEC 14496-12; the boxes are of version 1, as libavif writes them).
+    """
+    film = bytearray(data)
+    duration = n_frames * FRAME_UNITS
+    for kind, start, end in _boxes(film, 0, len(film)):
+        if kind == b"ftyp":
+            n_brands = (end - start) // 4 - 2
+            brands = (b"iso6", b"av01", b"mp41")
+            film[start:end] = b"iso6" + bytes(4) + b"".join(brands[i % 3] for i in range(n_brands))
+        elif kind in (b"mvhd", b"mdhd"):
+            _expect_version_1(film, start)
+            struct.pack_into(">QQIQ", film, start + 4, 0, 0, clock, duration)
+        elif kind == b"tkhd":
+            _expect_version_1(film, start)
+            track = film[start + 20 : start + 28]
+            struct.pack_into(">QQ8sQ", film, start + 4, 0, 0, bytes(track), duration)
+        elif kind == b"elst":
+            _expect_version_1(film, start)
+            struct.pack_into(">IIQ", film, start, 1 << 24, 1, duration)  # flag off: played once
+        elif kind == b"meta":  # the first frame as a picture, which some players would show instead
+            film[start - 4 : start] = b"free"
+        elif kind == b"hdlr":
+            film[start + 8 : start + 12] = b"vide"
+    return film
+
+
+def _expect_version_1(film: bytearray, start: int) -> None:
+    if film[start] != 1:
+        raise ValueError("Pillow writes AVIF in another version than expected")
+
+
+def _boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and end of the contents of each box, those within the movie's own tree included."""
+    while start + 8 <= end:
+        size, kind = struct.unpack_from(">I4s", data, start)
+        header = 8
+        if size == 1:
+            (size,), header = struct.unpack_from(">Q", data, start + 8), 16
+        yield kind, start + header, start + size
+        if kind in (b"moov", b"trak", b"mdia", b"edts"):
+            yield from _boxes(data, start + header, start + size)
+        start += size

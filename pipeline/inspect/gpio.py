@@ -1,0 +1,117 @@
+"""GPIO and IMU recordings, as `.isxd` or as the acquisition box wrote them (`.gpio`, `.imu`)."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import isx
+import numpy as np
+
+from pipeline.inspect import figures, metadata, packets, tables
+from pipeline.inspect.adapter import Context, Outcome
+from recording import formats
+from recording.errors import Unusable
+from recording.kinds import KIND_OF_TYPE
+
+IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
+    "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
+    "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
+    "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
+}
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    stored = recording if recording.suffix.lower() == ".isxd" else _converted(recording, context.scratch)
+    source = isx.GpioSet.read(str(stored))
+    footer = formats.read_footer(stored)
+    channels = packets.channels(stored, source)
+    is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
+    figures.start_matplotlib(context.scratch)
+    if is_imu:
+        columns = _imu_columns(channels)
+        tables.write(out / f"{stem}-imu.csv", columns)
+        thumbnail = _draw_imu(out / f"{stem}.png", columns)
+    else:
+        tables.write(out / f"{stem}-gpio.csv", _long(channels))
+        thumbnail = _draw_gpio(out / f"{stem}.png", channels)
+    n_samples = sum(len(channel.value) for channel in channels)
+    timing = source.timing
+    return Outcome(
+        summary=f"{n_samples} samples of {len(channels)} {'IMU' if is_imu else 'GPIO'} channels",
+        thumbnail=thumbnail,
+        metadata={
+            **metadata.timing(timing),
+            "channels": {channel.name: len(channel.value) for channel in channels},
+            "acquisition": metadata.acquisition(source),
+            "file_metadata": footer,
+        },
+    )
+
+
+def _converted(recording: Path, scratch: Path) -> Path:
+    """The recording as `.isxd`, in a folder of its own.
+
+    isx.GpioSet.read would convert to /tmp, under a name that two recordings can share, and leave the file there.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="gpio-", dir=scratch))
+    isx.export_gpio_to_isxd(str(recording), str(folder))
+    for path in folder.iterdir():
+        formats.check(path)
+        return path
+    raise Unusable("isx found no data in it")
+
+
+def _long(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
+    """One row a change, in order of time."""
+    if not channels:
+        return {"time_s": np.empty(0), "channel": np.empty(0), "value": np.empty(0)}
+    time = np.concatenate([channel.time_s for channel in channels])
+    name = np.repeat([channel.name for channel in channels], [len(channel.value) for channel in channels])
+    value = np.concatenate([channel.value for channel in channels])
+    order = np.argsort(time, kind="stable")
+    return {"time_s": time[order], "channel": name[order], "value": value[order]}
+
+
+def _imu_columns(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
+    """One row a time, one column a channel, empty where that channel has no sample (the magnetometer is slower)."""
+    times = np.unique(np.concatenate([channel.offset_us for channel in channels] or [np.empty(0, np.uint64)]))
+    columns = {"time_s": times / 1e6}
+    for channel in channels:
+        unit, divisor = IMU_SCALE.get(channel.name.split()[0], ("au", 1))
+        column = np.full(len(times), np.nan)
+        column[np.searchsorted(times, channel.offset_us)] = channel.value / divisor
+        columns[f"{channel.name.lower().replace(' ', '_')}_{unit}"] = column
+    return columns
+
+
+def _draw_gpio(path: Path, channels: list[packets.Channel]) -> bytes:
+    shown = [channel for channel in channels if len(channel.value)]
+    drawn, axes = figures.figure(9, max(2.0, 0.8 + 0.6 * len(shown)))
+    for i, channel in enumerate(shown):
+        low, high = np.nanmin(channel.value), np.nanmax(channel.value)
+        scaled = (channel.value - low) / (high - low) * 0.8 if high > low else np.zeros(len(channel.value))
+        time, level = figures.envelope(channel.time_s, scaled, 8000)
+        axes.step(time, level - i, where="post", color=figures.BLUE, linewidth=0.8)
+        axes.text(
+            1.01, -i + 0.3, f"{low:.5g} to {high:.5g}", transform=axes.get_yaxis_transform(), va="center", fontsize=8
+        )
+    axes.set_yticks(0.3 - np.arange(len(shown)), [channel.name for channel in shown])
+    axes.set(xlabel="Time [s]", ylabel="Channel")
+    axes.set_title("Each scaled to its own range, at right", loc="right", fontsize=8)
+    return figures.save(drawn, path)
+
+
+def _draw_imu(path: Path, columns: dict[str, np.ndarray]) -> bytes:
+    groups = {"acc": "Acceleration [g]", "ori": "Orientation [rad]", "mag": "Magnetic field [raw]"}
+    drawn, all_axes = figures.figure(9, 6, rows=3, sharex=True)
+    for axes, (prefix, label) in zip(all_axes, groups.items()):
+        names = [name for name in columns if name.startswith(prefix)]
+        for name, colour in zip(names, (figures.BLUE, figures.VERMILION, figures.GREEN)):
+            there = np.isfinite(columns[name])
+            time, values = figures.envelope(columns["time_s"][there], columns[name][there])
+            axes.plot(time, values, color=colour, linewidth=0.8, label=name.split("_")[1])
+        axes.set_ylabel(label)
+        figures.legend_outside(axes)
+    all_axes[-1].set_xlabel("Time [s]")
+    return figures.save(drawn, path)

@@ -1,0 +1,33 @@
+"""Single images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import isx
+import numpy as np
+
+from pipeline.inspect import figures, metadata, tiff
+from pipeline.inspect.adapter import Context, Outcome
+from recording import formats
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    image = isx.Image.read(str(recording))
+    data, pixel_um = image.get_data(), metadata.pixel_um(image.spacing)
+    unit = "counts" if data.dtype != np.float32 else "au"
+    tiff.write(out / f"{stem}.tif", data, pixel_um)
+    thumbnail = figures.preview(out / f"{stem}-preview.png", data, pixel_um, f"Image [{unit}]")
+    rows, columns = data.shape
+    return Outcome(
+        summary=f"image of {columns} × {rows} px",
+        thumbnail=thumbnail,
+        metadata={
+            **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in the movie that it is made of
+            **metadata.spacing(image.spacing),
+            "data_type": data.dtype.name,
+            "unit": unit,
+            "acquisition": metadata.acquisition(image._impl),
+            "file_metadata": formats.read_footer(recording),
+        },
+    )

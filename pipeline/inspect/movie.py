@@ -1,0 +1,150 @@
+"""Movies: statistics of every frame and of every pixel, and, on request, the movie in other formats."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import isx
+import numpy as np
+
+from pipeline.inspect import export, figures, metadata, tables, tiff
+from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.statistics import MovieStatistics, movie_statistics
+from recording import formats
+
+TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    movie = isx.Movie.read(str(recording))
+    layout = formats.movie_layout(recording)
+    timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
+    status = sample_status(layout)
+    valid = status == "valid"
+    n_valid = int(valid.sum())
+    if n_valid == 0:
+        context.warn("no frame is valid: all were dropped, cropped or blank; there are no projections")
+    unit = "counts" if layout.dtype != "<f4" else "au"
+
+    found = movie_statistics(recording, layout, context.threads, context.progress) if n_valid else None
+    time_s = metadata.sample_times(timing)
+    columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
+    if layout.has_timestamps:
+        columns["hardware_time_us"] = _spread_integers(hardware_times(recording, layout), valid)
+    columns["status"] = status
+    columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
+    tables.write(out / f"{stem}-frames.csv", columns)
+
+    thumbnail = b""
+    if found:
+        for name in ("mean", "std", "max", "min"):
+            tiff.write(out / f"{stem}-{name}.tif", getattr(found, name), pixel_um)
+        thumbnail = figures.preview(
+            out / f"{stem}-preview.png", found.mean, pixel_um, f"Mean of {n_valid} frames [{unit}]"
+        )
+        figures.start_matplotlib(context.scratch)
+        _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
+
+    _export(recording, layout, valid, found, out, stem, timing.period.secs_float, pixel_um, context)
+    size = f"{layout.columns} × {layout.rows} px"
+    rate = 1 / timing.period.secs_float
+    return Outcome(
+        summary=f"{layout.n_samples} frames of {size} at {rate:.4g} Hz" + _missing(status),
+        thumbnail=thumbnail,
+        metadata={
+            **metadata.timing(timing),
+            **metadata.spacing(movie.spacing),
+            "data_type": np.dtype(layout.dtype).name,
+            "unit": unit,
+            "saturation_level_counts": found.saturation_level if found else None,
+            "acquisition": metadata.acquisition(movie),
+            "file_metadata": formats.read_footer(recording),
+        },
+    )
+
+
+def _export(
+    recording: Path,
+    layout: formats.MovieLayout,
+    valid: np.ndarray,
+    found: MovieStatistics | None,
+    out: Path,
+    stem: str,
+    period_s: float,
+    pixel_um: tuple[float, float],
+    context: Context,
+) -> None:
+    """The movie in other formats, as asked for."""
+    if context.options.movie_tiff:
+        target = out / f"{stem}-movie.tif"
+        export.to_tiff(recording, layout, valid, target, pixel_um, period_s, context.progress)
+    if context.options.movie_mp4 and found:
+        grey_range = (float(np.nanpercentile(found.min, 0.5)), float(np.nanpercentile(found.max, 99.5)))
+        target = out / f"{stem}-movie.mp4"
+        export.to_mp4(recording, layout, valid, target, grey_range, period_s, context.threads, context.progress)
+
+
+def sample_status(layout: formats.MovieLayout) -> np.ndarray:
+    """For each sample "valid", "dropped", "cropped" or "blank", as the recording's timing says."""
+    status = np.full(layout.n_samples, "valid", dtype="<U7")
+    status[list(layout.blank)] = "blank"
+    for first, last in layout.cropped:
+        status[first : last + 1] = "cropped"
+    status[list(layout.dropped)] = "dropped"
+    return status
+
+
+def hardware_times(path: Path, layout: formats.MovieLayout) -> np.ndarray:
+    """Microseconds of the acquisition hardware's clock for each stored frame, shape (n_stored,), uint64.
+
+    The frame header holds the four 16-bit words of the time, each spread over two 12-bit pixels
+    (isxcore, isxMosaicMovieFile.cpp, readFrameTimestamp).
+    """
+    pixels = np.empty((layout.n_stored, 8), np.uint16)
+    with path.open("rb", buffering=0) as file:
+        for i, row in enumerate(pixels):
+            os.preadv(file.fileno(), (row,), i * layout.stride + TIMESTAMP_OFFSET)
+    words = ((pixels[:, 1::2].astype(np.uint64) << 4) | (pixels[:, ::2] >> 4)) & 0xFFFF
+    return (words << np.array([0, 16, 32, 48], np.uint64)).sum(axis=1, dtype=np.uint64)
+
+
+def _frame_columns(found: MovieStatistics | None, unit: str) -> dict[str, np.ndarray]:
+    none = np.empty(0)
+    return {
+        f"mean_{unit}": found.frame_mean if found else none,
+        f"std_{unit}": found.frame_std if found else none,
+        f"min_{unit}": found.frame_min if found else none,
+        f"max_{unit}": found.frame_max if found else none,
+        "saturated_fraction": found.frame_saturated if found else none,
+    }
+
+
+def _spread(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """One value a sample, NaN where the sample is invalid."""
+    spread = np.full(len(valid), np.nan)
+    spread[valid] = values
+    return spread
+
+
+def _spread_integers(values: np.ndarray, valid: np.ndarray) -> list[int | None]:
+    spread = np.full(len(valid), None, dtype=object)
+    spread[valid] = values
+    return spread.tolist()
+
+
+def _draw_intensity(
+    path: Path, time_s: np.ndarray, status: np.ndarray, columns: dict, unit: str, period_s: float
+) -> None:
+    drawn, axes = figures.figure(9, 3)
+    line = figures.envelope(time_s, columns[f"mean_{unit}"])
+    axes.plot(*line, color=figures.BLUE, linewidth=0.8, marker=".", markersize=2)  # frames between gaps are dots
+    figures.mark_invalid(axes, status, period_s)
+    axes.set(xlabel="Time [s]", ylabel=f"Mean of the frame [{unit}]", xlim=(0, len(status) * period_s))
+    figures.legend_outside(axes)
+    figures.save(drawn, path)
+
+
+def _missing(status: np.ndarray) -> str:
+    counts = [(name, int((status == name).sum())) for name in ("dropped", "cropped", "blank")]
+    return "".join(f", {count} {name}" for name, count in counts if count)

@@ -1,0 +1,63 @@
+"""Events, GPIO and IMU samples, read in one go.
+
+The library reads the whole file again for each channel, twice, and crashes on a damaged packet; NumPy sees the packets
+as what they are (format: recording/formats/isxd.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import isx
+import numpy as np
+
+from recording import formats
+from recording.errors import BadRecording
+
+PACKET = np.dtype([("offset_us", "<u8"), ("channel", "<u8"), ("value", "<f4")])
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Samples of one channel, in order of time."""
+
+    name: str
+    offset_us: np.ndarray  # (n,) uint64, from the recording's start
+    value: np.ndarray  # (n,) float32
+
+    @property
+    def time_s(self) -> np.ndarray:
+        return self.offset_us / 1e6
+
+
+def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
+    """Every channel of an `.isxd` file; `source` is what isx opened from it.
+
+    Raises BadRecording where a packet names a channel that is not there.
+    """
+    footer = formats.read_footer(path)
+    if not formats.has_packets(footer):
+        return _through_library(source)
+    names = footer["channel list"]
+    packets = np.fromfile(path, PACKET, count=formats.data_size(path) // PACKET.itemsize)
+    if len(packets) and packets["channel"].max() >= len(names):
+        raise BadRecording(path, "an event names a channel that is not there: it is damaged")
+    packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]
+    bounds = np.searchsorted(packets["channel"], np.arange(len(names) + 1))
+    return [_channel(name, packets[first:last]) for name, first, last in zip(names, bounds, bounds[1:])]
+
+
+def _channel(name: str, packets: np.ndarray) -> Channel:
+    """Of two values at the same time the later one counts, as in the library."""
+    time = packets["offset_us"]
+    last = np.append(time[1:] != time[:-1], True)[: len(time)]
+    return Channel(name, time[last], packets["value"][last])
+
+
+def _through_library(source: isx.EventSet | isx.GpioSet) -> list[Channel]:
+    if isinstance(source, isx.GpioSet):
+        found = ((source.get_channel_name(i), *source.get_channel_data(i)) for i in range(source.num_channels))
+    else:
+        found = ((source.get_cell_name(i), *source.get_cell_data(i)) for i in range(source.num_cells))
+    return [Channel(*each) for each in found]

@@ -1,0 +1,338 @@
+"""All statistics of a movie in one pass over its file.
+
+Naively, each statistic is a pass of its own over memory, converted to float64. Here the frame is cut into bands that
+stay in the processor's cache, and the sums are left to BLAS:
+
+- Each pixel is taken relative to a reference r, which is near its median: d = x - r. Sums of d and d² then lose nothing
+  to cancellation, for |mean - median| <= std always holds (Hotelling and Solomons, 1932), so that the mean of d² stays
+  near the variance. This is the shifted-data algorithm (Chan, Golub and LeVeque, 1983, The American Statistician 37).
+- A pixel's mean is r + Σd/n, its variance Σd²/n - (Σd/n)², over frames.
+- A frame's mean and variance follow from the same d, as x - c = d + (r - c) for the constant c, the mean of r:
+  Σ(x - c)² = Σd² + 2 Σd(r - c) + Σ(r - c)², over pixels.
+- Sums of integers are exact: they are taken in float32 over so few terms that none exceeds 2^24, then added in float64.
+
+The pass is spread over processes, not threads: NumPy's calls are so short here that threads would mostly wait for the
+interpreter's lock. Each process takes its own rows of every frame.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from recording import APP, process
+from recording.errors import BadRecording
+from recording.formats import MovieLayout
+
+BAND = 8192  # px of a frame that are worked on at a time
+BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a second-level cache
+SLAB_BYTES = 80 << 20  # of the file, between the visits to a band: large, so that a band's sums are seldom fetched
+PROCESS_BYTES = 192 << 20  # of the file, below which starting one more process does not pay
+GREW_SHORTER = 3  # exit code of a process that found the file too short
+SATURATION = {"<u2": (4095, 65535), "|u1": (255,), "<f4": ()}  # the sensors have 12 bits
+
+
+@dataclass
+class MovieStatistics:
+    """Statistics over frames and over pixels, of the stored frames only: those that are not dropped, cropped or blank.
+
+    Standard deviations are those of the population, as NumPy's. Minima and maxima have the movie's own data type.
+    """
+
+    frame_mean: np.ndarray  # (n_stored,) float64
+    frame_std: np.ndarray
+    frame_min: np.ndarray
+    frame_max: np.ndarray
+    frame_saturated: np.ndarray  # fraction of the pixels; NaN for float32, which has no such level
+    mean: np.ndarray  # (rows, columns) float64
+    std: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
+    saturation_level: int | None  # counts
+
+
+def movie_statistics(
+    path: Path, layout: MovieLayout, threads: int = 1, progress: Callable[[float], None] = lambda fraction: None
+) -> MovieStatistics:
+    """Read the movie once, on up to `threads` processes of about 40 MB each.
+
+    Raises BadRecording if the file becomes shorter on the way.
+    """
+    n_pixels = layout.rows * layout.columns
+    n_bytes = layout.n_stored * n_pixels * int(layout.dtype[-1])
+    n_parts = max(1, min(threads, n_bytes // PROCESS_BYTES, n_pixels // BAND))
+    cuts = [BAND * (-(-n_pixels // BAND) * i // n_parts) for i in range(n_parts)] + [n_pixels]
+    ranges = list(zip(cuts, cuts[1:]))
+    with ThreadPoolExecutor(n_parts) as pool:  # these threads only wait
+        others = [pool.submit(_part_elsewhere, path, layout, first, last) for first, last in ranges[1:]]
+        parts = [_part(path, layout, *ranges[0], progress)] + [other.result() for other in others]
+    return _merged(parts, layout)
+
+
+@dataclass
+class _Part:
+    """What one process finds: statistics over some of the pixels of every frame."""
+
+    n_pixels: np.ndarray  # (1,)
+    frame_sum: np.ndarray  # (n_stored,) float64
+    frame_m2: np.ndarray  # (n_stored,) float64, sum of squared distances from the mean over these pixels
+    frame_min: np.ndarray
+    frame_max: np.ndarray
+    frame_saturated: np.ndarray  # (levels, n_stored), number of pixels
+    mean: np.ndarray  # (pixels,) float64
+    std: np.ndarray
+    min: np.ndarray
+    max: np.ndarray
+
+
+def _part(
+    path: Path, layout: MovieLayout, first: int, last: int, progress: Callable[[float], None] = lambda fraction: None
+) -> _Part:
+    """The pass over the pixels `first` to `last` of every frame."""
+    with path.open("rb", buffering=0) as file:
+        frames = _Frames(file, path, layout, first, last)
+        sums = _Sums(frames)
+        for start in range(0, layout.n_stored, sums.n_slab):
+            stop = min(start + sums.n_slab, layout.n_stored)
+            frames.prefetch(stop, sums.n_slab)
+            sums.add(start, stop)
+            progress(stop / layout.n_stored)
+    return sums.part()
+
+
+class _Frames:
+    """Some of the pixels, `first` to `last`, of each stored frame of a movie, to be read into buffers.
+
+    They are not mapped into memory: a file that becomes shorter would then end the process, and a large one exceed the
+    address space that it may use. Reading into a buffer that stays in the cache is nearly as quick.
+    """
+
+    def __init__(self, file: BinaryIO, path: Path, layout: MovieLayout, first: int, last: int) -> None:
+        self.fd, self.path, self.layout = file.fileno(), path, layout
+        self.first, self.n_pixels = first, last - first
+        self.dtype = np.dtype(layout.dtype)
+
+    def read(self, frame: int, pixel: int, into: np.ndarray) -> np.ndarray:
+        """Fill `into`, shape (frames, pixels), from the given frame and pixel on."""
+        stride = self.layout.stride
+        offset = self.layout.offset + frame * stride + (self.first + pixel) * self.dtype.itemsize
+        for rows in [into] if into[0].nbytes == stride else into:
+            if os.preadv(self.fd, (rows,), offset) != rows.nbytes:
+                raise BadRecording(self.path, "the file became shorter while it was read")
+            offset += stride
+        return into
+
+    def prefetch(self, frame: int, n_frames: int) -> None:
+        """Have the system read ahead: it does not see by itself that the reads of all processes are one sequence."""
+        if self.first == 0 and frame < self.layout.n_stored:
+            stride = self.layout.stride
+            os.posix_fadvise(self.fd, frame * stride, n_frames * stride, os.POSIX_FADV_WILLNEED)
+
+    def reference(self) -> np.ndarray:
+        """Near each pixel's median: Tukey's ninther, the median of three medians of three frames. Finite."""
+        n = self.layout.n_stored
+        nine = np.empty((9, self.n_pixels), self.dtype)
+        for i in range(9):
+            self.read((2 * i + 1) * n // 18, 0, nine[i : i + 1])
+        thirds = [_median_of_three(*nine[i::3]) for i in range(3)]
+        middle = _median_of_three(*thirds)
+        return np.nan_to_num(middle, copy=False, posinf=0, neginf=0) if self.dtype.kind == "f" else middle
+
+
+def _median_of_three(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    return np.maximum(np.minimum(a, b), np.minimum(np.maximum(a, b), c))
+
+
+class _Sums:
+    """The running sums of a pass, and the buffers that it works in.
+
+    d = x - r, relative to the reference; c is the mean of r.
+    """
+
+    def __init__(self, frames: _Frames) -> None:
+        n, n_frames, dtype = frames.n_pixels, frames.layout.n_stored, frames.dtype
+        self.frames = frames
+        self.reference = frames.reference()
+        self.centre = float(np.rint(self.reference.mean(dtype=np.float64)))
+        self.centred = self.reference.astype(np.float32) - np.float32(self.centre)  # r - c
+        exact = self.centred.astype(np.float64)
+        self.centred_sum, self.centred_squared = exact.sum(), exact @ exact
+        self.is_float = dtype.kind == "f"
+        self.levels = SATURATION[frames.layout.dtype]
+        self.bands = [slice(pixel, min(pixel + BAND, n)) for pixel in range(0, n, BAND)]
+        # So many differences of 16 bits add up to less than 2^24.
+        self.n_slab = min(120, max(BLOCK, SLAB_BYTES // frames.layout.stride))
+
+        low, high = (-np.inf, np.inf) if self.is_float else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        self.min, self.max = np.full(n, high, dtype), np.full(n, low, dtype)
+        self.sum, self.sum_squared = np.zeros(n), np.zeros(n)  # of d, over frames
+        self.frame_min, self.frame_max = np.empty(n_frames, dtype), np.empty(n_frames, dtype)
+        self.frame_sum, self.frame_squared = np.zeros(n_frames), np.zeros(n_frames)  # of x - c, over pixels
+        self.frame_saturated = np.zeros((len(self.levels), n_frames))
+
+        # Of a slab, each band's part of each frame: added up once a slab, as small operations cost most by being many.
+        self.low, self.high = np.empty((2, len(self.bands), self.n_slab), dtype)
+        self.d_sum = np.empty((len(self.bands), self.n_slab))
+        self.d_centred, self.d_squared = np.empty((2, len(self.bands), self.n_slab), np.float32)
+
+        self.x, self.d = np.empty(BLOCK * BAND, dtype), np.empty(BLOCK * BAND, np.float32)
+        self.ones = np.ones(max(BLOCK, BAND), np.float32)
+
+    def add(self, start: int, stop: int) -> None:
+        """The frames from `start` to `stop`, a slab, band by band."""
+        for i, pixels in enumerate(self.bands):
+            self._add_band(start, stop, i, pixels)
+        n, slab = stop - start, slice(start, stop)
+        self.frame_min[slab] = self.low[:, :n].min(axis=0)
+        self.frame_max[slab] = self.high[:, :n].max(axis=0)
+        self.frame_sum[slab] = self.d_sum[:, :n].sum(axis=0) + self.centred_sum
+        self.frame_squared[slab] = self.d_squared[:, :n].sum(axis=0, dtype=np.float64) + self.centred_squared
+        self.frame_squared[slab] += 2 * self.d_centred[:, :n].sum(axis=0, dtype=np.float64)
+
+    def _add_band(self, start: int, stop: int, i: int, pixels: slice) -> None:
+        n = pixels.stop - pixels.start
+        reference, centred, over_pixels = self.reference[pixels], self.centred[pixels], self.ones[:n]
+        low, high, reference_high = self.min[pixels], self.max[pixels], reference.max()
+        extreme, total = np.empty(n, self.x.dtype), np.empty(n, np.float32)
+        d_sum, d_squared = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        for first in range(0, stop - start, BLOCK):
+            k = min(BLOCK, stop - start - first)
+            here, over_frames = slice(first, first + k), self.ones[:k]
+            x, d = self.x[: k * n].reshape(k, n), self.d[: k * n].reshape(k, n)
+            self.frames.read(start + first, pixels.start, x)
+
+            np.minimum.reduce(x, axis=1, out=self.low[i, here])
+            np.maximum.reduce(x, axis=1, out=self.high[i, here])
+            np.minimum(low, np.minimum.reduce(x, axis=0, out=extreme), out=low)
+            np.maximum(high, np.maximum.reduce(x, axis=0, out=extreme), out=high)
+            highest = max(self.high[i, here].max(), reference_high)
+            for saturated, level in zip(self.frame_saturated, self.levels):
+                if highest >= level:
+                    saturated[start + first : start + first + k] += np.count_nonzero(x == level, axis=1)
+
+            _difference(x, reference, highest, out=d)
+            np.add(d_sum, np.matmul(over_frames, d, out=total), out=d_sum)
+            self.d_sum[i, here] = self._frame_sums(d, highest)
+            np.matmul(d, centred, out=self.d_centred[i, here])
+            np.square(d, out=d)
+            np.add(d_squared, np.matmul(over_frames, d, out=total), out=d_squared)
+            np.matmul(d, over_pixels, out=self.d_squared[i, here])
+        self.sum[pixels] += d_sum
+        self.sum_squared[pixels] += d_squared
+
+    def _frame_sums(self, d: np.ndarray, highest: float) -> np.ndarray:
+        """Of each row, in float64. Exact for integers: no piece of a row adds up to 2^24."""
+        k, n = d.shape
+        if self.is_float:
+            width = n
+        else:
+            width = 4096 if highest < 4096 else 256
+        whole = n - n % width
+        sums = (d[:, :whole].reshape(-1, width) @ self.ones[:width]).reshape(k, -1).sum(axis=1, dtype=np.float64)
+        return sums + d[:, whole:] @ self.ones[: n - whole] if whole < n else sums
+
+    def part(self) -> _Part:
+        n_frames, n_pixels = len(self.frame_sum), len(self.sum)
+        shift = self.sum / n_frames
+        return _Part(
+            n_pixels=np.array([n_pixels]),
+            frame_sum=self.frame_sum + self.centre * n_pixels,
+            frame_m2=self.frame_squared - self.frame_sum**2 / n_pixels,
+            frame_min=self.frame_min,
+            frame_max=self.frame_max,
+            frame_saturated=self.frame_saturated,
+            mean=self.reference + shift,
+            std=np.sqrt(np.maximum(self.sum_squared / n_frames - shift**2, 0)),
+            min=self.min,
+            max=self.max,
+        )
+
+
+def _difference(x: np.ndarray, reference: np.ndarray, highest: float, out: np.ndarray) -> None:
+    """`x - reference` as float32; overwrites x."""
+    if x.dtype == np.float32:
+        np.subtract(x, reference, out=out)
+    elif x.dtype == np.uint16 and highest < 1 << 15:  # as signed integers, of which twice as many fit a register
+        signed = x.view(np.int16)
+        np.subtract(signed, reference.view(np.int16), out=signed)
+        np.copyto(out, signed)
+    else:
+        np.copyto(out, x)
+        np.subtract(out, reference.astype(np.float32), out=out)
+
+
+def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
+    """Frames' variances are merged as in Chan, Golub and LeVeque; pixels only need to be put side by side."""
+    n_pixels = np.array([part.n_pixels for part in parts], dtype=np.float64)  # (parts, 1)
+    sums = np.array([part.frame_sum for part in parts])
+    mean = sums.sum(axis=0) / n_pixels.sum()
+    m2 = sum(part.frame_m2 for part in parts) + (n_pixels * (sums / n_pixels - mean) ** 2).sum(axis=0)
+    highest = np.max([part.frame_max for part in parts], axis=0)
+
+    levels = SATURATION[layout.dtype]
+    chosen = next((i for i, level in enumerate(levels) if highest.max() <= level), None)
+    saturated = np.full(layout.n_stored, np.nan)
+    if chosen is not None:
+        saturated = sum(part.frame_saturated[chosen] for part in parts) / n_pixels.sum()
+
+    def image(name: str) -> np.ndarray:
+        return np.concatenate([getattr(part, name) for part in parts]).reshape(layout.rows, layout.columns)
+
+    return MovieStatistics(
+        frame_mean=mean,
+        frame_std=np.sqrt(np.maximum(m2 / n_pixels.sum(), 0)),
+        frame_min=np.min([part.frame_min for part in parts], axis=0),
+        frame_max=highest,
+        frame_saturated=saturated,
+        mean=image("mean"),
+        std=image("std"),
+        min=image("min"),
+        max=image("max"),
+        saturation_level=None if chosen is None else levels[chosen],
+    )
+
+
+# ---- other processes
+
+
+def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _Part:
+    """The same as _part, in a process of its own. Not forked: with the native library loaded, a fork would hang."""
+    job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
+    root = str(APP)
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.inspect.statistics import _serve; _serve()"],
+        input=job.encode(),
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"},
+        check=False,
+    )
+    if done.returncode == GREW_SHORTER:
+        raise BadRecording(path, "the file became shorter while it was read")
+    if done.returncode != 0:
+        raise RuntimeError(f"a process that took part in the pass over {path} ended with {done.returncode}")
+    arrays = io.BytesIO(done.stdout)
+    return _Part(*(np.load(arrays) for _ in fields(_Part)))
+
+
+def _serve() -> None:
+    """What runs in the other process: job on standard input, arrays on standard output."""
+    process.die_with_parent()
+    job = json.load(sys.stdin)
+    try:
+        part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])
+    except BadRecording:
+        sys.exit(GREW_SHORTER)
+    arrays = io.BytesIO()  # NumPy asks a file for its position, which a pipe may not have
+    for each in fields(_Part):
+        np.save(arrays, getattr(part, each.name))
+    sys.stdout.buffer.write(arrays.getbuffer())

@@ -1,0 +1,111 @@
+"""Vessel sets: diameter or blood cell velocity of each vessel over time, and where it was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import isx
+import numpy as np
+
+from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect.adapter import Context, Outcome
+from recording import formats
+
+MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
+    isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
+    isx.VesselSet.VesselSetType.RBC_VELOCITY: ("velocity", "px_per_s"),
+}
+UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "microns per second": "um_per_s"}
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    vessel_set = isx.VesselSet.read(str(recording))
+    timing, pixel_um = vessel_set.timing, metadata.pixel_um(vessel_set.spacing)
+    n = vessel_set.num_vessels
+    if n == 0:
+        context.warn("the vessel set has no vessels")
+    vessel_type = vessel_set.get_vessel_set_type()
+    footer = formats.read_footer(recording)
+    measure, default_unit = MEASURE[vessel_type]
+    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # as output_units was when it was made
+    unit = UNITS.get(str(stated), default_unit)
+
+    names = [vessel_set.get_vessel_name(i) for i in range(n)]
+    status = [vessel_set.get_vessel_status(i) for i in range(n)]
+    lines = [vessel_set.get_vessel_line_data(i) for i in range(n)]
+    time_s, valid = metadata.sample_times(timing), timing.get_valid_samples_mask()
+
+    def trace(read) -> np.ndarray:
+        values = np.full((n, timing.num_samples), np.nan, np.float32)
+        for i in range(n):
+            values[i, valid] = read(i)[valid]
+        return values
+
+    traces = {f"{measure}_{unit}": trace(vessel_set.get_vessel_trace_data)}
+    if footer.get("VesselCenterSaved"):
+        traces["center_px"] = trace(vessel_set.get_vessel_center_trace_data)
+    if footer.get("VesselDirectionSaved"):
+        traces["direction_deg"] = trace(vessel_set.get_vessel_direction_trace_data)
+
+    columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}
+    tables.write_wide(out / f"{stem}-traces.csv", time_s, list(columns), np.array(list(columns.values())))
+    tables.write(out / f"{stem}-vessels.csv", _vessel_columns(names, status, lines, traces))
+    figures.start_matplotlib(context.scratch)
+    thumbnail = b""
+    if n:
+        image = vessel_set.get_vessel_image_data(0)  # one for all
+        thumbnail = _draw_map(out / f"{stem}-map.png", image, lines, names, status, pixel_um)
+    return Outcome(
+        summary=f"{measure} of {n} vessels, {timing.num_samples} samples at {1 / timing.period.secs_float:.4g} Hz",
+        thumbnail=thumbnail,
+        metadata={
+            **metadata.timing(timing),
+            **metadata.spacing(vessel_set.spacing),
+            "n_vessels": n,
+            "measure": measure,
+            "unit": unit,
+            "acquisition": metadata.acquisition(vessel_set),
+            "file_metadata": footer,
+        },
+    )
+
+
+def _vessel_columns(names: list[str], status: list[str], lines: list[np.ndarray], traces: dict) -> dict:
+    columns: dict[str, list] = {"name": names, "status": status}
+    for corner in range(len(lines[0]) if lines else 2):
+        columns[f"x{corner + 1}_px"] = [line[corner, 0] for line in lines]
+        columns[f"y{corner + 1}_px"] = [line[corner, 1] for line in lines]
+    (what, values), *_ = traces.items()
+    finite = [trace[np.isfinite(trace)] for trace in values]
+    columns[f"mean_{what}"] = [t.mean(dtype=np.float64) if t.size else np.nan for t in finite]
+    columns[f"std_{what}"] = [t.std(dtype=np.float64) if t.size else np.nan for t in finite]
+    columns["valid_fraction"] = [t.size / max(1, values.shape[1]) for t in finite]
+    return columns
+
+
+def _draw_map(
+    path: Path,
+    image: np.ndarray,
+    lines: list[np.ndarray],
+    names: list[str],
+    status: list[str],
+    pixel_um: tuple[float, float],
+) -> bytes:
+    across, down = pixel_um
+    rows, columns = image.shape
+    drawn, axes = figures.figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
+    low, high = np.nanpercentile(image, (0.5, 99.5))
+    extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    for line, name, state in zip(lines, names, status):
+        colour = figures.STATUS_COLOUR[state]
+        corners = np.vstack([line, line[:1]]) if len(line) > 2 else line
+        axes.plot(corners[:, 0] * across, corners[:, 1] * down, color=colour, linewidth=1.5, marker="o", markersize=2)
+        x, y = line.mean(axis=0) * (across, down)
+        axes.annotate(name, (x, y), fontsize=8, xytext=(4, 4), textcoords="offset points", path_effects=figures.halo())
+    for state, colour in figures.STATUS_COLOUR.items():
+        if state in status:
+            axes.plot([], [], color=colour, label=f"{state} ({status.count(state)})")
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
+    axes.set(xlabel=f"x [{figures.UM}]", ylabel=f"y [{figures.UM}]")
+    return figures.save(drawn, path)

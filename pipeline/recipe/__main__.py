@@ -1,0 +1,50 @@
+"""Whether a recipe can be used in this image.
+
+    python -m pipeline.recipe --check FILE [ENGINE]
+
+Prints every mistake as FILE:LINE: message and exits with 64, or prints what the recipe is, as one line of JSON, and
+exits with 0. The exit code is 69 if isx cannot be loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from pipeline.recipe.read import Recipe, complaints, read
+from recording.job import RecipeFacts
+
+OK, BAD_RECIPE, NO_ISX = 0, 64, 69
+
+
+def describe(recipe: Recipe) -> RecipeFacts:
+    """What PID 1 needs to know of a recipe."""
+    steps = tuple(step.name for step in recipe.steps)
+    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed))
+
+
+def main(arguments: list[str]) -> int:
+    if len(arguments) not in (2, 3) or arguments[0] != "--check":
+        _print(sys.stderr, __doc__.strip())
+        return BAD_RECIPE
+    try:
+        recipe = read(Path(arguments[1]), *arguments[2:])
+        found = complaints(recipe)
+    except (ImportError, OSError) as error:
+        _print(sys.stderr, f"isx cannot be loaded: {error}")
+        return NO_ISX
+    for message in found:
+        _print(sys.stderr, message)
+    if not found:
+        _print(sys.stdout, describe(recipe).to_json().decode())
+    return BAD_RECIPE if found else OK
+
+
+def _print(stream: Any, text: str) -> None:
+    os.write(stream.fileno(), (text + "\n").encode("utf-8", "surrogateescape"))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,128 @@
+"""From a planned step to the calls of its function: which files go into which parameter, by the step's contract."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.engines.protocol import Call, StepContext
+from pipeline.recipe import estimates
+from pipeline.recipe.chain import PlannedStep
+from pipeline.recipe.model import Step
+from pipeline.recipe.steps import Makes, Takes
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a step reads, by parameter, and what its outputs are called."""
+
+    read: Mapping[str, list[Path]]
+    made: Sequence[tuple[Makes, list[str]]]
+    work: Path  # where it writes
+
+
+def files_of(each: PlannedStep, read: Mapping[str, list[Path]], names: Callable[..., list[str]], work: Path) -> Files:
+    """`names` gives the file names of a stream. Outputs that are split by a parameter alternate, part by part."""
+    grouped: dict[int, tuple[Makes, list[list[str]]]] = {}
+    for makes, stream in each.outputs:
+        grouped.setdefault(id(makes), (makes, []))[1].append(names(stream))
+    made = [(makes, [name for part in zip(*names) for name in part]) for makes, names in grouped.values()]
+    return Files(read, made, work)
+
+
+def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str, Any]:
+    """Call the step's function, once for all parts or once for each, as its contract says.
+
+    Returns the values of the parameters that were estimated.
+    """
+    step = each.step
+    first = next(iter(files.read.values()))
+    estimated = estimates.estimate(step.function, step.parameters, first)
+    n_calls = len(first) if step.contract.each else 1
+    for part in range(n_calls):
+        _call_once(each, files, part, {**step.parameters, **estimated}, context)
+        context.progress((part + 1) / n_calls)
+    return estimated
+
+
+def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext) -> None:
+    step, contract, work = each.step, each.step.contract, files.work
+    inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in each.inputs}
+    if contract.edits:
+        inputs[contract.edits] = _copies(inputs[contract.edits], files, contract.edits, context.scratch)
+    outputs: dict[str, str | list[str]] = {}
+    folders: dict[str, Path] = {}
+    returned = ""
+    for makes, names in files.made:
+        if makes.folder:
+            folders[names[part]] = folder = context.scratch / f"folder-{len(folders)}"
+            folder.mkdir(exist_ok=True)
+            outputs[makes.parameter] = str(folder)
+        elif makes.parameter is None:
+            returned = names[part if contract.each else 0]
+        elif makes.parameter != contract.edits:
+            outputs[makes.parameter] = _output(makes, [str(work / name) for name in names], part, contract.each)
+    found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
+    if returned:
+        (work / returned).write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
+    for prefix, folder in folders.items():
+        _collect(folder, work, prefix)
+
+
+def _carry_out(step: Step, call: Call) -> object:
+    assert step.engine is not None
+    found = step.engine.call(step.function, call)
+    complaint = step.contract.complaint(found)
+    if complaint:
+        call.context.warn(complaint)
+    return found
+
+
+def _fills(step: Step, context: StepContext) -> dict[str, Any]:
+    values = {"scratch": str(context.scratch), "threads": context.threads}
+    return {parameter: values[what] for parameter, what in step.contract.fills.items()}
+
+
+def _input(takes: Takes, paths: list[Path], part: int) -> str | list[str]:
+    if takes.files == "list":
+        return [str(path) for path in paths]
+    return str(paths[part if takes.files == "each" else 0])
+
+
+def _output(makes: Makes, paths: list[str], part: int, one_by_one: bool) -> str | list[str]:
+    if one_by_one:
+        return paths[part]
+    return paths[0] if makes.once else paths
+
+
+def _copies(originals: str | list[str], files: Files, parameter: str, scratch: Path) -> list[str]:
+    """What a function changes in place is a copy: a product, or only for the function."""
+    names = next((names for makes, names in files.made if makes.parameter == parameter), None)
+    copies = [files.work / name for name in names] if names else [scratch / Path(path).name for path in originals]
+    for original, copy in zip(originals, copies):
+        shutil.copyfile(original, copy)
+    return [str(copy) for copy in copies]
+
+
+def _collect(folder: Path, work: Path, prefix: str) -> None:
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = "-".join(path.relative_to(folder).parts)
+        shutil.move(str(path), work / f"{prefix}-{name}")
+
+
+def _plain(value: Any) -> Any:
+    """What a function returned, as JSON can hold it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if hasattr(value, "tolist"):  # NumPy's
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

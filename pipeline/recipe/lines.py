@@ -1,0 +1,75 @@
+"""Where the keys of a recipe stand in its file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Lines:
+    """Lines of the top-level keys, and of each [[step]] and its keys."""
+
+    top: dict[str, int] = field(default_factory=dict)
+    steps: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+
+
+_TOKEN = re.compile(
+    r'''
+    (?P<comment> \#[^\n]* )
+  | (?P<string> """ (?: \\. | [^\\] )*? "{3,5} (?!") | \'\'\' .*? \'{3,5} (?!\')
+              | " (?: \\. | [^"\\\n] )* " | \' [^\'\n]* \' )
+  | (?P<mark> [][{}=\n] )
+  | (?P<bare> [^][{}=\n\s\#"\']+ )
+  | (?P<space> [ \t\r]+ )
+    ''',
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def find_lines(text: str) -> Lines:
+    """Lines of the keys in a valid TOML document: Python's parser does not tell.
+
+    A statement ends where a line ends outside of strings and brackets.
+    """
+    lines = Lines()
+    keys = lines.top
+    statement: list[str] = []
+    line = first = 1
+    depth = 0
+    for match in [*_TOKEN.finditer(text), None]:
+        token = match[0] if match else "\n"
+        if match and match.lastgroup in ("comment", "space"):
+            continue
+        if token == "\n" and depth == 0:
+            keys = _note_statement(statement, first, keys, lines)
+            statement = []
+        elif token != "\n":
+            first = first if statement else line
+            statement.append(token)
+            is_mark = match is not None and match.lastgroup == "mark"
+            depth += (token in "[{") - (token in "]}") if is_mark else 0
+        line += token.count("\n")
+    return lines
+
+
+def _note_statement(statement: list[str], line: int, keys: dict[str, int], lines: Lines) -> dict[str, int]:
+    """Note one key or one table; returns where the keys that follow belong."""
+    if not statement:
+        return keys
+    if statement[0] != "[":
+        keys.setdefault(_unquoted("".join(statement[: statement.index("=")])).partition(".")[0], line)
+        return keys
+    name = _unquoted("".join(statement).strip("[]"))
+    if name == "step" and statement[1] == "[":
+        lines.steps.append((line, {}))
+        return lines.steps[-1][1]
+    if name.startswith("step.") and lines.steps:  # a table inside a step: one parameter
+        lines.steps[-1][1].setdefault(name.partition(".")[2], line)
+    else:
+        lines.top.setdefault(name.partition(".")[0], line)
+    return {}
+
+
+def _unquoted(key: str) -> str:
+    return key.replace('"', "").replace("'", "")

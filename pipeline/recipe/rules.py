@@ -1,0 +1,205 @@
+"""What the parameters of a step may be, alone and together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+AUTO = "auto"
+Check = Callable[[Mapping[str, Any]], str]  # what is wrong with all parameters together, or ""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a parameter may be: a value, or (with `shape`) nested lists of them; None in `shape` is any length."""
+
+    type: type  # bool, int, float or str
+    at_least: float = -math.inf
+    above: float = -math.inf
+    at_most: float = math.inf
+    choices: tuple[str, ...] = ()
+    shape: tuple[int | None, ...] = ()
+    none: bool = False  # "none" in a recipe stands for Python's None
+    auto: bool = False  # "auto" has the value estimated from what the step reads: see pipeline.recipe.estimates
+    finite: bool = True
+
+    def __str__(self) -> str:
+        """As in "must be ..."."""
+        if self.shape:
+            text = ", each ".join(f"a list of {length or 'one or more'}" for length in self.shape)
+            text += f" {_PLURALS[self.type]}" if not self.choices else f" of {_alternatives(self.choices)}"
+        elif self.choices:
+            text = f"one of {_alternatives(self.choices)}"
+        else:
+            text = _SINGULARS[self.type]
+        limits = []
+        if self.above > -math.inf:
+            limits.append(f"above {self.above:g}")
+        if self.at_least > -math.inf:
+            limits.append(f"of at least {self.at_least:g}")
+        if self.at_most < math.inf:
+            limits.append(f"at most {self.at_most:g}")
+        words = [f'or "{word}"' for word, allowed in (("none", self.none), (AUTO, self.auto)) if allowed]
+        return ", ".join([" ".join([text, " and ".join(limits)]).rstrip(), *words])
+
+    def problem(self, value: object) -> str:
+        """What is wrong with a value, or ""."""
+        if (self.none and value == "none") or (self.auto and value == AUTO) or self._fits(value, self.shape):
+            return ""
+        close = get_close_matches(value, self.choices, 1) if isinstance(value, str) else []
+        return f"must be {self}, not {_shown(value)}" + (f"; did you mean {close[0]!r}?" if close else "")
+
+    def _fits(self, value: object, shape: tuple[int | None, ...]) -> bool:
+        if shape:
+            right_length = isinstance(value, list) and len(value) == (shape[0] or max(1, len(value)))
+            return right_length and all(self._fits(each, shape[1:]) for each in value)
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            return False
+        if self.choices:
+            return value in self.choices
+        if self.type is int and abs(value) >= 1 << 31:  # the library's whole numbers end there
+            return False
+        if self.type in (int, float):
+            if not math.isfinite(value):
+                return not self.finite
+            return self.at_least <= value <= self.at_most and value > self.above
+        return True
+
+
+_SINGULARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_PLURALS = {bool: "true or false", int: "whole numbers", float: "numbers", str: "texts"}
+
+
+def _alternatives(choices: tuple[str, ...]) -> str:
+    return ", ".join(repr(choice) for choice in choices)
+
+
+def _shown(value: object) -> str:
+    text = str(value).lower() if isinstance(value, bool) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+class Filters:
+    """What auto_accept_reject goes by: [[statistic, operator, value], ...]."""
+
+    none = auto = False
+    statistics = ("# Comps", "Cell Size", "SNR", "Event Rate")
+    operators = ("<", "=", ">")
+
+    def __str__(self) -> str:
+        return (
+            "a list of one or more [statistic, operator, value], where the statistic is one of "
+            f"{_alternatives(self.statistics)}, the operator one of {_alternatives(self.operators)}, "
+            "and the value a number"
+        )
+
+    def problem(self, value: object) -> str:
+        """What is wrong with a value, or ""."""
+        good = isinstance(value, list) and bool(value) and all(map(self._is_filter, value))
+        return "" if good else f"must be {self}, not {_shown(value)}"
+
+    def _is_filter(self, each: object) -> bool:
+        return (
+            isinstance(each, list)
+            and len(each) == 3
+            and each[0] in self.statistics
+            and each[1] in self.operators
+            and type(each[2]) in (int, float)
+        )
+
+
+SWITCH = Rule(bool)
+COUNT = Rule(int, at_least=1)
+COUNT_OR_AUTO = Rule(int, at_least=1, auto=True)
+INDEX = Rule(int, at_least=0)
+NUMBER = Rule(float)
+POSITIVE = Rule(float, above=0)
+NOT_NEGATIVE = Rule(float, at_least=0)
+FRACTION = Rule(float, at_least=0, at_most=1)
+CUT_OFF = Rule(float, above=0, none=True)
+TEXT = Rule(str)
+NAMES = Rule(str, shape=(None,))
+UNITS = Rule(str, choices=("pixels", "microns"))
+COLOUR = Rule(int, at_least=0, at_most=0xFFFFFF)
+TIME_REF = Rule(str, choices=("start", "unix"))
+TIME_REF_TSC = Rule(str, choices=("start", "unix", "tsc"))
+
+
+def one_of(*choices: str) -> Rule:
+    return Rule(str, choices=choices)
+
+
+def ordered(low: str, high: str, strictly: bool = False) -> Check:
+    """`low` must not exceed `high`, where both are numbers."""
+
+    def check(values: Mapping[str, Any]) -> str:
+        a, b = values.get(low), values.get(high)
+        if not (_is_number(a) and _is_number(b)) or a < b or (a == b and not strictly):
+            return ""
+        return f"{low} ({a:g}) must be {'below' if strictly else 'at most'} {high} ({b:g})"
+
+    return check
+
+
+def as_many(these: str, those: str) -> Check:
+    """Where `these` are given, there must be one for each of `those`."""
+
+    def check(values: Mapping[str, Any]) -> str:
+        n, m = len(values.get(these) or ()), len(values.get(those) or ())
+        return f"{these} has {n} entries but {those} has {m}" if n and n != m else ""
+
+    return check
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def enough_components(values: Mapping[str, Any]) -> str:
+    pcs, ics = values.get("num_pcs"), values.get("num_ics")
+    if values.get("auto_estimate_num_ics") or not (_is_number(pcs) and _is_number(ics)) or pcs >= ics:
+        return ""
+    return f"num_pcs ({pcs}) must be at least num_ics ({ics})"
+
+
+def corners_in_order(values: Mapping[str, Any]) -> str:
+    rect = values.get("crop_rect")
+    if not isinstance(rect, list) or values.get("crop_rect_format") != "tlbr":
+        return ""
+    top, left, bottom, right = rect
+    good = top <= bottom and left <= right
+    return "" if good else "crop_rect must be [top, left, bottom, right] with top <= bottom and left <= right"
+
+
+def segments_in_order(values: Mapping[str, Any]) -> str:
+    segments = values.get("crop_segments") or ()
+    return "" if all(first <= last for first, last in segments) else "crop_segments must each be [first, last]"
+
+
+def percentile(values: Mapping[str, Any]) -> str:
+    threshold = values.get("threshold")
+    if values.get("use_percentile_threshold") and _is_number(threshold) and not 0 <= threshold <= 100:
+        return f"threshold ({threshold:g}) is a percentile: it must be from 0 to 100"
+    return ""
+
+
+def some_diameter(values: Mapping[str, Any]) -> str:
+    if values.get("average_diameter") or (values.get("min_diameter") and values.get("max_diameter")):
+        return ""
+    return "either average_diameter or both min_diameter and max_diameter must be given"
+
+
+def ar_model(values: Mapping[str, Any]) -> str:
+    if values.get("deconvolution_method") == "oasis" and values.get("first_order_ar") is False:
+        return "deconvolution_method 'oasis' only works with first_order_ar = true; 'scs' works with both"
+    return ""
+
+
+def rising_range(values: Mapping[str, Any]) -> str:
+    low, high = values.get("noise_range", (0, 0))
+    return "" if low <= high else f"noise_range must be [low, high], not [{low:g}, {high:g}]"

@@ -1,0 +1,346 @@
+"""Runs a recipe over one recording, or over the parts of a series.
+
+Finished steps survive: their products lie in the staging folder, which the supervisor keeps until it has published
+them, beside an index (`.steps.json`) that vouches for each. A step is done again only if what it depends on changed:
+its function and parameters, its inputs, or the software. What the index does not vouch for is removed at the start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.engines.protocol import Engine, StepContext
+from pipeline.inspect import metadata
+from pipeline.inspect.adapter import Context, Summary, adapt
+from pipeline.recipe import estimates
+from pipeline.recipe.call import call_step, files_of
+from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
+from pipeline.recipe.model import Recipe, Step
+from pipeline.recipe.read import complaints, read
+from pipeline.recipe.steps import FILE
+from pipeline.recipe.store import Entry, Store, stamp
+from recording.errors import BadRecording, Unusable
+from recording.formats import check
+from recording.job import Job, Result
+from recording.kinds import KINDS, Shape
+from recording.names import short
+
+COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
+WORK = ".work"  # what a step writes lies here until it is whole
+RULES = 2  # counted up when the runner comes to call a function in another way
+LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
+SPARE = 1.05  # for the inspect results of the products
+
+
+# ---- the run
+
+
+@dataclass
+class Run:
+    """One recipe on one recording or series."""
+
+    recipe: Recipe
+    planned: list[PlannedStep]
+    keep: set[Stream]
+    inputs: list[Path]
+    stem: str
+    store: Store
+    context: Context
+    fingerprints: list[str] = field(default_factory=list)
+
+    def names(self, stream: Stream) -> list[str]:
+        return stream.names(self.stem, [short(path.stem) for path in self.inputs])
+
+    def paths(self, stream: Stream) -> list[Path]:
+        """Where a product lies; its step must be finished."""
+        if stream.step < 0:
+            return self.inputs
+        entry = self.store.entries[self.fingerprints[stream.step]]
+        return [self.store.find(entry, name) or self.store.staging / name for name in self.names(stream)]
+
+    def entries_done(self) -> list[Entry]:
+        """In order of the steps; with `keep = "last"` some may not have been needed."""
+        return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
+
+
+def run(job: Job, context: Context) -> Result:
+    """Do a job. Raises Unusable, BadRecording."""
+    recipe = read(Path(job.recipe), job.options.engine)
+    found = complaints(recipe)
+    if found:
+        raise Unusable("; ".join(found))
+    if job.kind not in recipe.kinds:
+        raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
+    planned, _ = plan(recipe.steps, job.kind)
+    store = Store(job.staging, job.results)
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context)
+    _check_names(this)
+    this.fingerprints = _fingerprints(this)
+    store.tidy(set(this.fingerprints))
+    todo = _unfinished(this)
+    _check_room(this, todo)
+    for number, index in enumerate(sorted(todo)):
+        _run_step(this, index, _part_of_progress(context.progress, number, len(todo) + 1))
+        _drop_used(this, [later for later in todo if later > index])
+    return _results(this, job, _part_of_progress(context.progress, len(todo), len(todo) + 1))
+
+
+def _check_names(this: Run) -> None:
+    """Before hours of work, not after. Raises Unusable."""
+    names = [name for each in this.planned for stream in each.made for name in this.names(stream)]
+    longest = max(names, key=lambda name: len(os.fsencode(name)))
+    if len(os.fsencode(longest)) > LONGEST_NAME:
+        raise Unusable(f"a product would be called {longest}, which is too long: shorten the recording's name")
+
+
+def _fingerprints(this: Run) -> list[str]:
+    """One for each step: equal only if its products would be."""
+    recording = [[path.name, *(stamp(path) or [])] for path in this.inputs]
+    found: list[str] = []
+    for each in this.planned:
+        content = {
+            "rules": RULES,
+            "engine": _engine(each.step).name,
+            "function": each.step.function,
+            "parameters": each.step.parameters,
+            "inputs": [
+                [takes.parameter, stream.label, recording if stream.step < 0 else found[stream.step]]
+                for takes, streams in each.inputs
+                for stream in streams
+            ],
+            "outputs": [name for stream in each.made for name in this.names(stream)],
+            "software": _software(each.step, this.context),
+        }
+        found.append(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+    return found
+
+
+def _software(step: Step, context: Context) -> dict[str, Any]:
+    """What a step's products depend on besides its inputs."""
+    software = _engine(step).versions(step.function, context.provenance.get("software", {}))
+    return {**software, "estimates": estimates.version()} if estimates.wanted(step.parameters) else software
+
+
+def _engine(step: Step) -> Engine:
+    """A recipe that can be used has one for each step."""
+    assert step.engine is not None
+    return step.engine
+
+
+def _unfinished(this: Run) -> set[int]:
+    """Indices of the steps to run: their products are missing, and are kept or needed by another one to run."""
+    todo: set[int] = set()
+    needed = set(this.keep)
+    for index in reversed(range(len(this.planned))):
+        wanted = [stream for stream in this.planned[index].made if stream in needed]
+        is_wanted = bool(wanted) or not this.planned[index].made
+        whole = _is_whole(this, this.store.entries.get(this.fingerprints[index]), wanted)
+        if is_wanted and not whole:
+            todo.add(index)
+            needed |= set(this.planned[index].read)
+    return todo
+
+
+def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
+    """Whether a step need not be run for these. Of the files beside recordings, it may not have written all."""
+    if entry is None:
+        return False
+    names = [name for stream in wanted for name in this.names(stream) if stream.kind != FILE or name in entry.products]
+    return all(this.store.find(entry, name) for name in [*names, *entry.extras])
+
+
+def _check_room(this: Run, todo: set[int]) -> None:
+    """Before the first step, not after hours. Raises Unusable."""
+    infos = [check(path) for path in this.inputs]
+    cells = max(len(info.names) for info in infos)
+    shape = Shape(sum(info.n_samples for info in infos), infos[0].width * infos[0].height, *([cells] if cells else []))
+    wanted = {stream for index in todo for stream in this.planned[index].made}
+    disk = os.statvfs(this.store.staging)
+    free = disk.f_bavail * disk.f_frsize
+    needed = round(SPARE * room(this.planned, shape, wanted, this.keep))
+    if needed <= free:
+        return
+    advice = "free some"
+    if this.recipe.keep == "all":
+        less = round(SPARE * room(this.planned, shape, wanted, kept(this.planned, "last")))
+        advice += f', or write keep = "last" in the recipe, which takes {_gigabytes(less)}'
+    raise Unusable(
+        f"the products of the recipe take about {_gigabytes(needed)} and {_gigabytes(free)} are free on the output's "
+        f"disk: {advice}"
+    )
+
+
+def _gigabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e9:.3g} GB"
+
+
+def _drop_used(this: Run, later: Sequence[int]) -> None:
+    still = {stream for index in later for stream in this.planned[index].read} | this.keep
+    gone = [stream for each in this.planned for stream in each.made if stream not in still]
+    this.store.drop([name for stream in gone for name in this.names(stream)])
+
+
+def _part_of_progress(progress: Callable[[float], None], number: int, total: int) -> Callable[[float], None]:
+    return lambda fraction: progress((number + min(max(fraction, 0.0), 1.0)) / total)
+
+
+# ---- one step
+
+
+def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
+    each = this.planned[index]
+    step, engine = each.step, _engine(each.step)
+    work, scratch = this.store.staging / WORK, this.context.scratch / f"step-{step.number}"
+    for folder in (work, scratch):
+        folder.mkdir(parents=True)
+    label = f"step {step.number} ({step.name})"
+    print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
+    began = time.monotonic()
+    read = {
+        takes.parameter: [path for stream in streams for path in this.paths(stream)] for takes, streams in each.inputs
+    }
+    context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
+    try:
+        estimated = call_step(each, files_of(each, read, this.names, work), context)
+        _replace_links(work)
+        _check_products(this, each, work)
+    except BadRecording as error:
+        raise Unusable(f"{label} left an unusable {error.path.name}: {error.reason}") from error
+    except Unusable as error:
+        raise Unusable(f"{label}: {error}") from error
+    except MemoryError:
+        raise
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise Unusable(f"{label} failed: {_why(error, step)}") from error
+    expected = {name for stream in each.made for name in this.names(stream)}
+    for path in sorted(path for path in work.iterdir() if not path.is_file()):
+        context.warn(f"{path.name}, which it made beside its products, is no file and was not kept")
+    entry = Entry(
+        step.name,
+        this.fingerprints[index],
+        engine.name,
+        step.function,
+        step.parameters,
+        {parameter: [path.name for path in paths] for parameter, paths in read.items()},
+        {},
+        extras=sorted(path.name for path in work.iterdir() if path.is_file() and path.name not in expected),
+        seconds=round(time.monotonic() - began, 3),
+        software=_software(step, this.context),
+        estimated=estimated,
+    )
+    this.store.add(entry, work)
+    shutil.rmtree(work)
+    shutil.rmtree(scratch)
+    for name, value in estimated.items():
+        print(f"{label}: {name} was estimated as {value}")  # noqa: T201
+    print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
+
+
+def _replace_links(work: Path) -> None:
+    """What a link leads to may not be there when the results are looked at."""
+    for link in [path for path in work.iterdir() if path.is_symlink() and path.is_file()]:
+        target = link.resolve()
+        link.unlink()
+        shutil.copyfile(target, link)
+
+
+def _check_products(this: Run, each: PlannedStep, work: Path) -> None:
+    """A step that went wrong without saying so is found here, not by the next one."""
+    for makes, stream in each.outputs:
+        if makes.kind == FILE and not makes.required:
+            continue
+        for name in this.names(stream):
+            if not (work / name).is_file():
+                raise Unusable(f"it ended without an error, but wrote no {name}")
+            if makes.kind == FILE:
+                continue
+            kind = check(work / name).kind
+            if kind != makes.kind and not (makes.kind == "image" and kind == "movie"):
+                raise Unusable(f"it should write {KINDS[makes.kind].a}, but {name} is {KINDS[kind].a}")
+
+
+def _why(error: BaseException, step: Step) -> str:
+    """For a step in Python also where, in its own file."""
+    text = str(error).strip()
+    if text.startswith("Error calling C library function"):
+        return text.splitlines()[-1]
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    place = _engine(step).source_line(step.function, error)
+    return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
+
+
+# ---- results
+
+
+def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
+    """Inspect every product that stays, and write what says that all is there."""
+    staging, context = this.store.staging, this.context
+    keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
+    names = [name for stream in keepers for name in this.names(stream)]
+    names = [name for name in names if any(this.store.find(entry, name) for entry in this.entries_done())]
+    names += [name for entry in this.entries_done() for name in entry.extras]
+    this.store.gather(names)
+    recordings = [
+        (name, stream.kind, this.fingerprints[stream.step])
+        for stream in keepers
+        if stream.kind != FILE
+        for name in this.names(stream)
+    ]
+    found: list[str] = []
+    summaries: list[tuple[str, Summary]] = []
+    for number, (name, kind, fingerprint) in enumerate(recordings):
+        entry = this.store.entries[fingerprint]
+        provenance = {**context.provenance, "step": {**asdict(entry), "products": list(entry.products)}}
+        part = Context(
+            context.scratch,
+            context.threads,
+            context.options,
+            provenance,
+            _part_of_progress(progress, number, len(recordings)),
+            lambda text, name=name: context.warn(f"{name}: {text}"),
+        )
+        summary = adapt(staging / name, kind, Path(name).stem, staging, part)
+        found += summary.products
+        summaries.append((kind, summary))
+    products = sorted({*names, *found})
+    _write_record(this, job, products)
+    return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
+
+
+def _write_record(this: Run, job: Job, products: list[str]) -> None:
+    record = {
+        "schema_version": metadata.SCHEMA_VERSION,
+        "kind": job.kind,
+        "inputs": [metadata.common(path, job.kind)["input"] for path in this.inputs],
+        "recipe": {
+            "name": this.recipe.path.stem,
+            "sha256": this.recipe.sha256,
+            "text": this.recipe.path.read_text(encoding="utf-8"),
+        },
+        "steps": [asdict(entry) for entry in this.entries_done()],
+        "results": products,
+        "software": metadata.software(),
+        "provenance": this.context.provenance,
+    }
+    metadata.write(this.store.staging / f"{this.stem}.json", record)
+
+
+def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:
+    """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed it."""
+    from base64 import b64encode
+
+    spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
+    said = [f"recipe {recipe.path.stem}", *(summary.text for summary in spoken[-1:])]
+    computed_by = dict.fromkeys(_engine(step).title for step in recipe.steps if _engine(step).name in COMPUTING)
+    text = "; ".join([": ".join(said), *computed_by])
+    thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
+    return Result(tuple(products), text, thumbnail)

@@ -1,0 +1,7 @@
+"""Recordings, and the messages about them. Standard library only: `runner`, which never loads isx, imports it too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+APP = Path(__file__).resolve().parent.parent  # the folder that holds bootstrap.py, pipeline/ and recipes/

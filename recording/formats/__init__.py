@@ -1,0 +1,57 @@
+"""The file formats of Inscopix, checked without native code.
+
+The native library trusts what it reads: a damaged file can end the process that opens it, take all its memory or
+block it for ever. `check` reads the few bytes that decide and names the fault in one sentence. One module a format.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from recording.formats import gpio, imu, isxb, isxd
+from recording.formats.file import Damaged, opened
+from recording.formats.info import RecordingInfo
+from recording.formats.isxb import IsxbHeader, read_isxb
+from recording.formats.isxd import (
+    PACKET_SIZE,
+    MovieLayout,
+    data_size,
+    has_packets,
+    movie_layout,
+    read_footer,
+)
+
+__all__ = [
+    "PACKET_SIZE",
+    "SUFFIXES",
+    "IsxbHeader",
+    "MovieLayout",
+    "RecordingInfo",
+    "check",
+    "data_size",
+    "has_packets",
+    "movie_layout",
+    "read_footer",
+    "read_isxb",
+]
+
+_CHECKS = {".isxd": isxd.check, ".isxb": isxb.check, ".gpio": gpio.check, ".imu": imu.check}
+SUFFIXES = tuple(_CHECKS)
+
+
+def check(path: str | os.PathLike[str]) -> RecordingInfo:
+    """Pre-check: refuse files that the library cannot read or would not survive, and never a sound one.
+
+    Raises BadRecording. Never blocks, needs memory for one footer, and reads no pixel data.
+    """
+    with opened(path) as file:
+        suffix = Path(path).suffix.lower()
+        if suffix not in _CHECKS:
+            raise Damaged(f"not a recording: its name ends in none of {', '.join(SUFFIXES)}")
+        try:
+            return _CHECKS[suffix](file)
+        except OSError as error:
+            raise Damaged(f"cannot be read: {error.strerror}") from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a field of a type that nothing expects
+            raise Damaged(f"its metadata are damaged: {error}") from None

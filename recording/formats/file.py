@@ -1,0 +1,113 @@
+"""A recording's file: read at given places, and never waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, NoReturn
+
+from recording.errors import BadRecording
+from recording.formats.info import RecordingInfo
+
+MAX_JSON = 64 << 20
+MAX_DEPTH = 100  # the native parser recurses; real footers stay below 20
+
+
+class Damaged(Exception):
+    """Why a recording cannot be used; `opened` adds which one it is."""
+
+
+class File:
+    """A regular file, opened for reading at given places."""
+
+    def __init__(self, path: Path, fd: int, status: os.stat_result) -> None:
+        self.path, self.fd = path, fd
+        self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
+
+    def info(self, kind: str, **more: Any) -> RecordingInfo:
+        return RecordingInfo(self.path, kind, self.size, self.mtime_ns, **more)
+
+    def read(self, offset: int, n_bytes: int) -> bytes:
+        parts = []
+        while n_bytes > 0:
+            part = os.pread(self.fd, n_bytes, offset)
+            if not part:
+                raise Damaged("the file became shorter while it was read")
+            parts.append(part)
+            offset, n_bytes = offset + len(part), n_bytes - len(part)
+        return b"".join(parts)
+
+    def chunks(self, start: int, end: int, n_bytes: int = 1 << 20) -> Iterator[bytes]:
+        for offset in range(start, end, n_bytes):
+            yield self.read(offset, min(n_bytes, end - offset))
+
+    def json(self, offset: int, length: int, what: str) -> dict[str, Any]:
+        if length > MAX_JSON:
+            raise Damaged(f"its {what} claims {length} bytes, more than any recording needs")
+        text = self.read(offset, length).rstrip(b"\0")
+        if _depth(text) > MAX_DEPTH:
+            raise Damaged(f"its {what} is nested more than {MAX_DEPTH} deep, which no recording is")
+        try:
+            content = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+        except ValueError as error:
+            raise Damaged(f"its {what} is damaged: {error}") from None
+        if not isinstance(content, dict):
+            raise Damaged(f"its {what} is damaged: not a JSON object")
+        return content
+
+
+@contextmanager
+def opened(path: str | os.PathLike[str]) -> Iterator[File]:
+    """Raises BadRecording if the file cannot be opened, and in place of a Damaged that is raised in the block.
+
+    Only regular files are opened, and never waited for: a FIFO would block, a device could do anything.
+    """
+    path = Path(path)
+    try:
+        with _descriptor(path) as fd:
+            yield File(path, fd, os.fstat(fd))
+    except Damaged as damage:
+        raise BadRecording(path, str(damage)) from None
+
+
+@contextmanager
+def _descriptor(path: Path) -> Iterator[int]:
+    try:
+        _must_be_regular(path.stat())
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Damaged(f"cannot be opened: {error.strerror}") from None
+    except ValueError as error:  # a NUL in the name
+        raise Damaged(f"cannot be opened: {error}") from None
+    try:
+        _must_be_regular(os.fstat(fd))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _must_be_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise Damaged("not a regular file")
+
+
+_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def _depth(text: bytes) -> int:
+    """How deep JSON is nested, found without recursion."""
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return 0
+    brackets = _STRINGS.sub(b"", text).translate(None, _NOT_BRACKETS)
+    return max(accumulate(1 if bracket in b"[{" else -1 for bracket in brackets), default=0)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,31 @@
+"""Raw `.gpio` files: packets that start with the word 0x0000AA55, usually after a header."""
+
+from __future__ import annotations
+
+import struct
+from fractions import Fraction
+
+from recording.formats.fields import to_datetime
+from recording.formats.file import Damaged, File
+from recording.formats.info import RecordingInfo
+
+SYNC = struct.pack("<I", 0x0000AA55)
+HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
+
+
+def check(file: File) -> RecordingInfo:
+    if file.size < 16:
+        raise Damaged("too short to hold a GPIO packet")
+    start, offset = None, 0
+    if file.read(0, 4) != SYNC:
+        if file.size < HEADER.size:
+            raise Damaged("too short to hold its header")
+        num, den, utc_offset, offset, _ = HEADER.unpack(file.read(0, HEADER.size))
+        if not 0 < den <= 10**12 or num >= 1 << 63:
+            raise Damaged("not a GPIO recording: its header holds no start time")
+        if offset >= file.size:
+            raise Damaged("its header says that packets start after its end: it was cut short")
+        start = to_datetime(Fraction(num, den), utc_offset)
+    if not any(SYNC in chunk for chunk in file.chunks(0, file.size)):
+        raise Damaged("holds no GPIO packet")
+    return file.info("gpio", start=start)

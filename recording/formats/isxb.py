@@ -1,0 +1,90 @@
+"""`.isxb`: a header of 12 uint64, then video (Motion JPEG), frame metadata and session (both JSON)."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from recording.formats.fields import MAX_SAMPLES, field, listed, to_datetime, whole
+from recording.formats.file import Damaged, File, opened
+from recording.formats.info import RecordingInfo
+
+HEADER = struct.Struct("<QQQq" + "Q" * 8)
+
+
+@dataclass(frozen=True)
+class IsxbHeader:
+    """The header of an `.isxb` file; offsets and sizes in bytes."""
+
+    version: int
+    header_size: int
+    epoch_ms: int
+    utc_offset_min: int
+    n_frames: int
+    n_dropped: int
+    video_offset: int
+    video_size: int
+    meta_offset: int
+    meta_size: int
+    session_offset: int
+    session_size: int
+
+
+def check(file: File) -> RecordingInfo:
+    header, meta, session = _parts(file)
+    samples = listed(meta, "samples")
+    if len(samples) != header.n_frames or not samples:
+        raise Damaged(f"describes {len(samples)} frames but claims {header.n_frames}: it is damaged")
+    n_samples = header.n_frames + header.n_dropped
+    if n_samples > MAX_SAMPLES:
+        raise Damaged(f"its header is damaged: it claims {n_samples} frames")
+    first, last = samples[0], samples[-1]
+    ticks = whole(last, "tsc") - whole(first, "tsc")
+    frames = whole(last, "fc") - whole(first, "fc")
+    if n_samples > 1 and (ticks <= 0 or frames <= 0):
+        raise Damaged("its frame metadata are damaged: time does not advance")
+    dropped = meta.get("droppedFrames") or []
+    if not isinstance(dropped, list) or not all(isinstance(i, int) and 0 <= i < n_samples for i in dropped):
+        raise Damaged("its frame metadata are damaged: droppedFrames")
+    if dropped and len(set(dropped)) != header.n_dropped:
+        raise Damaged(f"lists {len(set(dropped))} dropped frames but claims {header.n_dropped}: it is damaged")
+    camera = field(session, "cameraName")
+    view = field(field(field(session, "processingInterface"), str(camera)), "recordFov")
+    for name in ("originx", "originy"):
+        whole(view, name)
+    tracked = "trackingInterface" in session or any("tracker" in sample for sample in samples)
+    return file.info(
+        "nvision" if tracked else "behavior_movie",
+        n_samples=n_samples,
+        start=to_datetime(Fraction(header.epoch_ms, 1000), header.utc_offset_min * 60),
+        period_s=ticks / frames / 1e6 if frames else 0.0,
+        width=whole(view, "width", low=1, high=1 << 16),
+        height=whole(view, "height", low=1, high=1 << 16),
+    )
+
+
+def _parts(file: File) -> tuple[IsxbHeader, dict[str, Any], dict[str, Any]]:
+    if file.size < HEADER.size:
+        raise Damaged("too short to hold its header")
+    header = IsxbHeader(*HEADER.unpack(file.read(0, HEADER.size)))
+    segments = {
+        "video": (header.video_offset, header.video_size),
+        "frame metadata": (header.meta_offset, header.meta_size),
+        "session": (header.session_offset, header.session_size),
+    }
+    for name, (offset, size) in segments.items():
+        if size == 0 or offset + size > file.size:
+            raise Damaged(
+                f"its {name} should lie at bytes {offset} to {offset + size} of {file.size}: it was cut short"
+            )
+    meta = file.json(header.meta_offset, header.meta_size, "frame metadata")
+    return header, meta, file.json(header.session_offset, header.session_size, "session")
+
+
+def read_isxb(path: str | os.PathLike[str]) -> tuple[IsxbHeader, dict[str, Any], dict[str, Any]]:
+    """Header, frame metadata and session of an `.isxb` file. Raises BadRecording."""
+    with opened(path) as file:
+        return _parts(file)

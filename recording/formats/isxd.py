@@ -1,0 +1,326 @@
+"""`.isxd`: data, then JSON in UTF-8, then a NUL, then the length of the JSON as a little-endian uint64.
+
+One check for each kind of data. As Inscopix's own library writes and reads it (github.com/inscopix/isxcore).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from array import array
+from dataclasses import dataclass
+from datetime import datetime
+from fractions import Fraction
+from typing import Any
+
+from recording.formats.fields import MAX_SAMPLES, field, listed, names_in, ratio, short, time, to_datetime, whole
+from recording.formats.file import Damaged, File, opened
+from recording.formats.info import RecordingInfo
+from recording.kinds import KIND_OF_TYPE
+
+DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
+
+FRAME_MARGIN = 5120  # bytes before and after each frame, where the sensor's header and footer are kept
+PACKET_SIZE = 20  # of an event: <u8 offset in µs, u8 channel, f4 value>
+CHUNK = 50_000 * PACKET_SIZE
+
+
+@dataclass(frozen=True)
+class MovieLayout:
+    """Where the frames of an `.isxd` movie or image lie in its file.
+
+    Only valid frames are stored: dropped, cropped and blank ones take no room.
+    """
+
+    dtype: str  # as NumPy spells it
+    rows: int
+    columns: int
+    offset: int  # bytes, from the start of the file to the first pixel
+    stride: int  # bytes, from one stored frame to the next
+    n_samples: int
+    n_stored: int
+    dropped: tuple[int, ...] = ()
+    cropped: tuple[tuple[int, int], ...] = ()  # first and last, both cropped
+    blank: tuple[int, ...] = ()
+    has_timestamps: bool = False  # hardware time in each frame's header
+
+
+def read_footer(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The JSON footer of an `.isxd` file. Raises BadRecording."""
+    with opened(path) as file:
+        return _read(file).footer
+
+
+def data_size(path: str | os.PathLike[str]) -> int:
+    """Bytes before the footer of an `.isxd` file. Raises BadRecording."""
+    with opened(path) as file:
+        return _read(file).data_size
+
+
+def has_packets(footer: dict[str, Any]) -> bool:
+    """Whether events, GPIO or IMU are stored as packets, as in all but the oldest files."""
+    return footer.get("fileType", 0) != 0
+
+
+def movie_layout(path: str | os.PathLike[str]) -> MovieLayout:
+    """Where the frames of a movie or image lie. Raises BadRecording, also if frames are missing."""
+    with opened(path) as file:
+        one = _read(file)
+        if one.kind not in ("movie", "image"):
+            raise Damaged("it holds no frames: it is not a movie or an image")
+        return _layout(one)
+
+
+def check(file: File) -> RecordingInfo:
+    one = _read(file)
+    if one.kind is None:
+        raise Damaged(f"holds data of type {one.footer['type']}, which cannot be read here")
+    return _CHECKS.get(one.kind, _check_nothing_more)(one)
+
+
+# ---- common to all kinds
+
+
+@dataclass(frozen=True)
+class _Isxd:
+    file: File
+    footer: dict[str, Any]
+    data_size: int  # bytes before the footer
+
+    @property
+    def kind(self) -> str | None:
+        return KIND_OF_TYPE.get(whole(self.footer, "type"))
+
+    def info(self, timing: _Timing, spacing: _Spacing | None = None, **more: Any) -> RecordingInfo:
+        more |= {"n_samples": timing.n_samples, "start": timing.start, "period_s": timing.period_s}
+        if spacing:
+            more |= {"width": spacing.width, "height": spacing.height, "pixel_um": spacing.pixel_um}
+        return self.file.info(str(self.kind), **more)
+
+
+def _read(file: File) -> _Isxd:
+    if file.size < 11:  # {}, NUL and length
+        raise Damaged(f"too short to be a recording ({file.size} bytes)" if file.size else "the file is empty")
+    (length,) = struct.unpack("<Q", file.read(file.size - 8, 8))
+    if not 2 <= length <= file.size - 9:
+        raise Damaged("no footer at its end: the recording was cut short, or this is not an Inscopix file")
+    data_size = file.size - 9 - length
+    return _Isxd(file, file.json(data_size, length, "footer"), data_size)
+
+
+@dataclass(frozen=True)
+class _Timing:
+    n_samples: int
+    period_s: float
+    start: datetime | None
+    dropped: tuple[int, ...]
+    cropped: tuple[tuple[int, int], ...]
+    blank: tuple[int, ...]
+
+    @property
+    def n_stored(self) -> int:
+        """How many samples are neither dropped, cropped nor blank."""
+        ranges = sorted([*self.cropped, *((i, i) for i in {*self.dropped, *self.blank})])
+        invalid, covered = 0, -1
+        for first, last in ranges:
+            invalid += max(0, last - max(first - 1, covered))
+            covered = max(covered, last)
+        return self.n_samples - invalid
+
+
+def _timing(footer: dict[str, Any]) -> _Timing:
+    timing = field(footer, "timingInfo")
+    n_samples = whole(timing, "numTimes", high=MAX_SAMPLES)
+    period = ratio(timing, "period", 1e-9, 1e9)
+    start = to_datetime(*time(timing, "start"))
+
+    def indices(name: str) -> tuple[int, ...]:
+        found = listed(timing, name) if name in timing else []
+        if not all(isinstance(i, int) and 0 <= i < n_samples for i in found):
+            raise Damaged(f"its footer is damaged: {name} frames that the recording does not have")
+        return tuple(found)
+
+    cropped = listed(timing, "cropped") if "cropped" in timing else []
+    ranges = tuple(_range(each, n_samples) for each in cropped)
+    return _Timing(n_samples, float(period), start, indices("dropped"), ranges, indices("blank"))
+
+
+def _range(text: Any, n_samples: int) -> tuple[int, int]:
+    """Of "4 - 5" or "4"; old files hold single numbers."""
+    found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
+    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    if not first <= last < n_samples:
+        raise Damaged(f"its footer is damaged: cropped frames {short(text)}")
+    return first, last
+
+
+@dataclass(frozen=True)
+class _Spacing:
+    width: int
+    height: int
+    pixel_um: tuple[float, float]
+
+    @property
+    def n_pixels(self) -> int:
+        return self.width * self.height
+
+
+def _spacing(footer: dict[str, Any]) -> _Spacing:
+    spacing = field(footer, "spacingInfo")
+    pixels, size = field(spacing, "numPixels"), field(spacing, "pixelSize")
+    corner = field(spacing, "topLeft")
+    for axis in "xy":
+        ratio(corner, axis, -1e12, 1e12)
+    width, height = (whole(pixels, axis, low=1, high=1 << 20) for axis in "xy")
+    across, down = (float(ratio(size, axis, 1e-9, 1e9)) for axis in "xy")
+    return _Spacing(width, height, (across, down))
+
+
+# ---- one check for each kind
+
+
+def _check_nothing_more(one: _Isxd) -> RecordingInfo:
+    """A kind without a check of its own: its worker will see, and is safe to lose."""
+    return one.file.info(str(one.kind))
+
+
+def _layout(one: _Isxd) -> MovieLayout:
+    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    if timing.n_samples == 0:
+        raise Damaged("the movie has no frames")
+    data_type = whole(footer, "dataType")
+    if data_type not in DTYPE_OF_TYPE:
+        raise Damaged(f"its pixels are of type {data_type}, which cannot be read here")
+    dtype = DTYPE_OF_TYPE[data_type]
+    margin = 0
+    if footer.get("fileVersion", 0) and field(footer, "hasFrameHeaderFooter"):
+        margin = FRAME_MARGIN
+    stride = spacing.n_pixels * int(dtype[-1]) + 2 * margin
+    if timing.n_stored * stride > one.data_size:
+        raise Damaged(
+            f"holds {one.data_size // stride} of the {timing.n_stored} frames that it should: "
+            "it was cut short, copy it again"
+        )
+    return MovieLayout(
+        dtype=dtype,
+        rows=spacing.height,
+        columns=spacing.width,
+        offset=margin,
+        stride=stride,
+        n_samples=timing.n_samples,
+        n_stored=timing.n_stored,
+        dropped=timing.dropped,
+        cropped=timing.cropped,
+        blank=timing.blank,
+        has_timestamps=bool(margin) and _writes_timestamps(footer),
+    )
+
+
+def _writes_timestamps(footer: dict[str, Any]) -> bool:
+    """Whether the acquisition software wrote the hardware time into frame headers: since version 1.1.1."""
+    try:
+        version = footer["extraProperties"]["producer"]["version"]
+        return tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= (1, 1, 1)
+    except (KeyError, TypeError):
+        return False
+
+
+def _check_movie(one: _Isxd) -> RecordingInfo:
+    _layout(one)
+    return one.info(_timing(one.footer), _spacing(one.footer))
+
+
+def _check_cell_set(one: _Isxd) -> RecordingInfo:
+    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    names = names_in(footer, "CellNames")
+    _same_length(footer, names, "CellStatuses", "CellActivity", "CellColors")
+    _statuses(footer, "CellStatuses")
+    expected = len(names) * 4 * (spacing.n_pixels + timing.n_samples)
+    if expected != one.data_size:
+        raise Damaged(f"holds {one.data_size} bytes of footprints and traces where {expected} belong: it is damaged")
+    return one.info(timing, spacing, names=names)
+
+
+def _check_vessel_set(one: _Isxd) -> RecordingInfo:
+    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    names = names_in(footer, "VesselNames")
+    _same_length(footer, names, "VesselStatuses", "VesselActivity", "VesselColors", "VesselCorrelationSizes")
+    _statuses(footer, "VesselStatuses")
+    try:
+        is_velocity = footer["extraProperties"]["idps"]["vesselset"]["type"] == "red blood cell velocity"
+    except (KeyError, TypeError):
+        raise Damaged("its footer is damaged: it does not say which kind of vessels it holds") from None
+    maps = footer.get("VesselCorrelationSizes") or [[0, 0]] * len(names)
+    sizes = [whole({"size": size}, "size", high=1 << 16) for pair in maps for size in (pair[0], pair[1])]
+    traces = 1 + bool(footer.get("VesselCenterSaved")) + bool(footer.get("VesselDirectionSaved"))
+    floats = sum(timing.n_samples * (traces + 3 * w * h) for w, h in zip(sizes[::2], sizes[1::2]))
+    points = len(names) * (4 if is_velocity else 2)
+    if names and 4 * (spacing.n_pixels + floats) + 16 * points > one.data_size:
+        raise Damaged("holds less than its vessels need: it was cut short")
+    return one.info(timing, spacing, names=names)
+
+
+def _same_length(footer: dict[str, Any], names: tuple[str, ...], *keys: str) -> None:
+    for key in keys:
+        if footer.get(key) is not None and len(listed(footer, key)) != len(names):
+            raise Damaged(f"its footer is damaged: {len(names)} names but {len(footer[key])} {key}")
+
+
+def _statuses(footer: dict[str, Any], key: str) -> None:
+    if any(status not in (0, 1, 2) for status in listed(footer, key)):
+        raise Damaged(f"its footer is damaged: {key} has an unknown status")
+
+
+def _check_events(one: _Isxd) -> RecordingInfo:
+    """Events, GPIO and IMU: the library crashes on a packet of a channel that is not there."""
+    footer = one.footer
+    if not has_packets(footer):
+        return one.file.info(str(one.kind))
+    whole(footer, "fileType", low=1, high=1)
+    whole(footer, "fileVersion", low=1)
+    names = names_in(footer, "channel list")
+    _same_length(footer, names, "signalSteps", "signalTypes", "startOffsets", "numSamples")
+    for key in ("signalSteps", "signalTypes", "startOffsets", "numSamples"):
+        listed(footer, key)
+    steps = [ratio({"step": step}, "step", 0, 1e9) for step in footer["signalSteps"]]
+    if one.data_size % PACKET_SIZE:
+        raise Damaged("its data end in the middle of an event: it is damaged")
+    n_packets = one.data_size // PACKET_SIZE
+    for i, count in enumerate(footer["numSamples"]):
+        whole({"numSamples": count}, "numSamples", high=max(n_packets, 0))
+        whole({"signalTypes": footer["signalTypes"][i]}, "signalTypes", high=255)
+    times = listed(footer, "global times")
+    if len(times) != 2:
+        raise Damaged("its footer is damaged: no start and end")
+    (start, offset), (end, _) = (time({"time": each}, "time") for each in times)
+    if end < start:
+        raise Damaged("its footer is damaged: it ends before it starts")
+    _check_channels(one, len(names))
+    chosen = min if one.kind == "imu" else max  # as the library does
+    period = chosen(steps, default=Fraction(0)) or Fraction(1, 1000)
+    n_samples = round((end - start) / period)
+    if n_samples > MAX_SAMPLES:
+        raise Damaged(f"its footer is damaged: it claims {n_samples} samples")
+    timing = _Timing(n_samples, float(period), to_datetime(start, offset), (), (), ())
+    return one.info(timing, names=names)
+
+
+def _check_channels(one: _Isxd, n_channels: int) -> None:
+    for chunk in one.file.chunks(0, one.data_size, CHUNK):
+        words = array("I")
+        words.frombytes(chunk)
+        low, high = words[2::5], words[3::5]
+        if max(low) >= n_channels or any(high):
+            raise Damaged(f"an event names a channel that is not among its {n_channels}: it is damaged")
+
+
+_CHECKS = {
+    "movie": _check_movie,
+    "image": _check_movie,
+    "cell_set": _check_cell_set,
+    "vessel_set": _check_vessel_set,
+    "event_set": _check_events,
+    "gpio": _check_events,
+    "imu": _check_events,
+}

@@ -1,0 +1,438 @@
+"""The recordings of a run, from the pre-check to the rows of the report: what is done already, and the rest.
+
+A recording, or a series, that one worker handles is a unit. Units are formed from all recordings, whatever was done
+earlier: the results do not depend on history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from recording.errors import BadRecording
+from recording.formats import RecordingInfo, check
+from recording.job import Job
+from runner import machine, native, results, series, supervise, workers
+from runner.discover import SERIES, Recording
+from runner.endings import NoApi, writing
+from runner.events import duration
+from runner.recipe import RecipeChoice
+from runner.report import Row
+from runner.results import Record
+from runner.state import Conditions, RunState, container_facts
+from runner.supervise import Supervisor, Task, Verdict
+
+LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
+INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
+RECIPE_SECONDS = 24 * 3600
+SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
+
+
+class _BadProducts(Exception):
+    """A worker lists products that it did not write."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What one worker handles: a recording, or the parts of a series."""
+
+    recordings: tuple[Recording, ...]
+    kind: str
+    fingerprint: str
+    results: str  # folder, relative to the output
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        return sum(recording.size for recording in self.recordings)
+
+    @property
+    def name(self) -> str:
+        first, *rest = self.recordings
+        return first.relative + (f" and {len(rest)} more" if rest else "")
+
+
+@dataclass
+class Batch:
+    """All recordings of a run, and what has become of each so far."""
+
+    state: RunState
+    conditions: Conditions
+    staging: Path
+    owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
+    fork_server: workers.ForkServer | None = None
+    records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
+    infos: dict[str, RecordingInfo] = field(default_factory=dict)
+    current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
+    n_unchanged: int = 0
+    import_works: bool = False  # known once a worker has failed
+
+
+def handle(recordings: Sequence[Recording], batch: Batch) -> list[Row]:
+    """Bring every recording to an end, good or bad. Raises Stopped, NoApi, Unwritable."""
+    try:
+        sound = _look_at(recordings, batch)
+        units = _unfinished(_units(recordings, sound, batch), batch)
+        if units:
+            _carry_out(units, batch)
+    finally:
+        if batch.fork_server:
+            batch.fork_server.stop()
+    return rows(recordings, batch.records, batch.infos)
+
+
+def rows(
+    recordings: Sequence[Recording], records: Mapping[str, Record], infos: Mapping[str, RecordingInfo]
+) -> list[Row]:
+    """One row a recording, in their order, with the series that they belong to."""
+    found = [[part.relative for part in parts] for parts in series.find_series(recordings, infos)]
+    found += [record.inputs for record in records.values() if len(record.inputs) > 1]  # worked on as a series
+    parts = {path: (paths[0], number, len(paths)) for paths in found for number, path in enumerate(paths, 1)}
+    return [
+        _row(recording, records[recording.relative], *parts.get(recording.relative, ())) for recording in recordings
+    ]
+
+
+def unchanged_input(recording: Recording, path: Path) -> str:
+    """ "" if the input is as it was when the run began, else what happened to it."""
+    try:
+        now = path.stat()
+    except OSError as error:
+        return f"it vanished while it was worked on ({error.strerror}); put it back and run again"
+    if (now.st_size, now.st_mtime_ns) != (recording.size, recording.mtime_ns):
+        return "it changed while it was worked on; run again when nothing writes to it any more"
+    return ""
+
+
+# ---- before the work
+
+
+def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
+    """Those that can be read, of which `batch.infos` knows then; the others are put on record."""
+    settings, sound = batch.state.settings, []
+    for recording in recordings:
+        batch.state.tick()
+        path = settings.input_dir / recording.relative
+        if recording.problem:
+            _fail([recording], recording.problem, batch)
+            continue
+        old = _current_record([recording], batch)
+        info = results.info_from_record(path, old) if old else None
+        try:
+            if not info:
+                _check_name(path)
+                info = check(path)
+        except BadRecording as error:
+            _fail([recording], unchanged_input(recording, path) or error.reason, batch)
+            continue
+        batch.infos[recording.relative] = info
+        sound.append(recording)
+        if old:
+            batch.current[recording.relative] = old
+        else:
+            _warm_up(info.kind, batch)
+    return sound
+
+
+def _warm_up(kind: str, batch: Batch) -> None:
+    """Let the imports begin while the rest of the recordings is looked at."""
+    if not batch.fork_server and _may_fork(batch.conditions.recipe_for(kind)):
+        with contextlib.suppress(OSError):  # then each worker imports for itself
+            batch.fork_server = workers.ForkServer(supervise.FORK_SERVER_COMMAND, batch.staging / "fork-server")
+
+
+def _may_fork(used: RecipeChoice) -> bool:
+    """Steps of recipes may want BLAS's threads, and take long enough not to mind the imports."""
+    return used.is_inspect
+
+
+def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | None:
+    """The record of an earlier run that would do the same, if its results are still there."""
+    settings = batch.state.settings
+    record = None if settings.force else results.read_record(settings.output_dir, recordings[0])
+    if record and record.fingerprint == batch.conditions.fingerprint(recordings, record.kind):
+        return record if results.is_complete(settings.output_dir, record) else None
+    return None
+
+
+def _check_name(path: Path) -> None:
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        raise BadRecording(path, "its name is not valid UTF-8, which the library needs: rename it") from None
+
+
+def _units(recordings: Sequence[Recording], sound: Sequence[Recording], batch: Batch) -> list[Unit]:
+    """The largest first, so that none is left alone at the end."""
+    wanted = batch.conditions.recipe
+    taken = [recording for recording in sound if wanted.takes(batch.infos[recording.relative].kind)]
+    found = series.find_series(taken, batch.infos) if wanted.works_on_series else []
+    in_series = {part.relative for parts in found for part in parts}
+    units = [_unit([recording], batch) for recording in sound if recording.relative not in in_series]
+    siblings = {member.relative: names for names in series.name_groups(recordings) for member in names}
+    for parts in found:
+        failed = [batch.records.get(sibling.relative) for sibling in siblings[parts[0].relative]]
+        left_out = [f"{one.inputs[0]} is left out of the series: {one.reason}" for one in failed if one]
+        units.append(_unit(parts, batch, left_out))
+        batch.owners[units[-1].results] = parts[0].relative
+    return sorted(units, key=lambda unit: (-unit.size, unit.name))
+
+
+def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
+    """Those that an earlier run has not done; the others are put on record."""
+    todo = []
+    for unit in units:
+        batch.state.tick()
+        alone = unit.recordings[0].relative if len(unit.recordings) == 1 else ""
+        old = batch.current.get(alone) if alone else _current_record(unit.recordings, batch)
+        if old:
+            batch.records.update((recording.relative, old) for recording in unit.recordings)
+            batch.n_unchanged += len(unit.recordings)
+        else:
+            todo.append(unit)
+    return todo
+
+
+def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()) -> Unit:
+    first = group[0]
+    kind = batch.infos[first.relative].kind
+    return Unit(
+        tuple(group),
+        kind,
+        batch.conditions.fingerprint(group, kind),
+        first.results + (SERIES if len(group) > 1 else ""),
+        tuple(warnings),
+    )
+
+
+# ---- the work
+
+
+def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
+    state, settings = batch.state, batch.state.settings
+    cores = machine.cores()
+    slots = settings.workers or machine.workers(cores, machine.memory_limit())
+    total = sum(unit.size for unit in units) or 1
+    began = time.monotonic()
+    done_bytes = 0
+
+    def tasks() -> Iterator[Task]:
+        for number, unit in enumerate(units):
+            yield _task(unit, batch.staging / str(number), batch)
+
+    def on_verdict(task: Task, verdict: Verdict) -> None:
+        nonlocal done_bytes
+        done_bytes += task.weight
+        if not verdict.ok:
+            _blame_the_api(batch)
+        _settle(task, verdict, batch)
+
+    def on_beat(n_done: int, bytes_under_way: float) -> None:
+        state.heart.tick()
+        fraction = min(1.0, (done_bytes + bytes_under_way) / total)
+        elapsed = time.monotonic() - began
+        left = elapsed * (1 - fraction) / fraction if fraction > 0.01 and elapsed > 1 else None
+        state.log.progress(fraction, n_done, len(units), left)
+
+    supervisor = Supervisor(slots, cores, state.signals, fork_server=batch.fork_server)
+    supervisor.work_through(tasks(), len(units), on_verdict, on_beat)
+
+
+def _blame_the_api(batch: Batch) -> None:
+    """After the first failure: is it isx that cannot be imported? Raises NoApi."""
+    if not batch.import_works:
+        error = native.import_error(batch.state.tick)
+        if error:
+            raise NoApi(native.diagnosis(batch.state.api, error))
+        batch.import_works = True
+
+
+def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
+    """Raises Unwritable."""
+    settings, conditions = batch.state.settings, batch.conditions
+    used = conditions.recipe_for(unit.kind)
+    staging, scratch = folder / "results", folder / "scratch"
+    if not used.is_inspect and not settings.force:
+        staging = results.kept_steps(settings.output_dir, unit.results)
+    with writing(settings.output_dir):
+        for new in (staging, scratch):
+            new.mkdir(parents=True, exist_ok=True)
+    job = Job(
+        inputs=tuple((settings.input_dir / recording.relative).absolute() for recording in unit.recordings),
+        kind=unit.kind,
+        stem=unit.results.rpartition("/")[2],
+        staging=staging.absolute(),
+        scratch=scratch.absolute(),
+        results=None if settings.force else (settings.output_dir / unit.results).absolute(),
+        recipe=used.path,
+        options=conditions.options,
+        provenance={
+            "fingerprint": unit.fingerprint,
+            "inputs": [recording.relative for recording in unit.recordings],
+            "recipe": Path(used.path).name,
+            "recipe_sha256": used.sha256,
+            "options": asdict(conditions.options),
+            "software": dict(conditions.software),
+            "container": container_facts(),
+        },
+    )
+    return Task(
+        name=unit.name,
+        job=job,
+        log=settings.output_dir / unit.recordings[0].log,
+        address_space=_address_space(settings.worker_memory, unit.size),
+        time_limit=_time_limit(settings.worker_timeout, unit.size, used),
+        weight=unit.size,
+        may_fork=_may_fork(used),
+        owner=unit,
+    )
+
+
+def _address_space(asked: int | None, size: int) -> int | None:
+    """Inputs are mapped into memory, perhaps by two libraries, so their size comes on top."""
+    if asked == 0:
+        return None
+    return (machine.memory_limit() + LIBRARIES if asked is None else asked) + 2 * size
+
+
+def _time_limit(asked: float | None, size: int, used: RecipeChoice) -> float | None:
+    if asked is not None:
+        return asked or None
+    return INSPECT_SECONDS + size / INSPECT_RATE if used.is_inspect else RECIPE_SECONDS
+
+
+def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
+    """Publish the results, or put the failure on record."""
+    unit: Unit = task.owner
+    verdict.warnings = [*unit.warnings, *verdict.warnings]
+    folder = batch.state.settings.input_dir
+    changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.recordings]
+    problem = next(filter(None, changes), "")
+    if verdict.ok and not problem:
+        problem = _publish(unit, verdict, task.job.staging, batch)
+    if problem:
+        verdict.ok, verdict.reason = False, problem
+    if not verdict.ok:
+        _fail(unit.recordings, verdict.reason, batch, unit.kind, verdict)
+    _note_in_log(task.log, verdict)
+    results.remove_tree(task.job.scratch.parent)
+
+
+def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
+    """Returns why not, or nothing."""
+    state, output = batch.state, batch.state.settings.output_dir
+    try:
+        record = _record(unit, verdict, staging, batch)
+        old = results.read_record(output, unit.recordings[0])
+        _withdraw_results_elsewhere(unit, batch)
+        state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
+        results.publish(output, staging, unit.recordings, record, old)
+        for recording in unit.recordings:
+            for folder in (recording.results, recording.results + SERIES):
+                results.forget_kept_steps(output, folder)
+    except _BadProducts as error:
+        return str(error)
+    except OSError as error:
+        return f"its results cannot be written: {error.strerror or error} ({error.filename})"
+    batch.records.update((recording.relative, record) for recording in unit.recordings)
+    message = f"{unit.name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
+    state.log("recording-done", message, path=unit.name, kind=unit.kind, seconds=verdict.seconds)
+    for warning in verdict.warnings:
+        state.log("recording-warning", f"{unit.name}: {warning}", "warning", path=unit.name)
+    return ""
+
+
+def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
+    """A recording that joins or leaves a series moves: its old results go, unless others have taken their place."""
+    output = batch.state.settings.output_dir
+    for recording in unit.recordings:
+        old = results.read_record(output, recording)
+        if old and old.results not in ("", unit.results):
+            owner = batch.owners.get(old.results, recording.relative)
+            if owner in [part.relative for part in unit.recordings]:
+                results.withdraw(output, old)
+
+
+def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record:
+    """Raises _BadProducts."""
+    first = unit.recordings[0]
+    names = sorted(set(verdict.result.products))
+    last = unit.results.rpartition("/")[2] + ".json"
+    if last not in names:
+        raise _BadProducts(f"its worker wrote no {last}")
+    for name in names:
+        if "/" in name or not (staging / name).is_file() or (staging / name).is_symlink():
+            raise _BadProducts(f"its worker lists {name}, but wrote no such file")
+    info = batch.infos[first.relative]
+    return Record(
+        inputs=[recording.relative for recording in unit.recordings],
+        status="done",
+        kind=unit.kind,
+        fingerprint=unit.fingerprint,
+        results=unit.results,
+        products={name: (staging / name).stat().st_size for name in names},
+        summary=verdict.result.summary,
+        thumbnail=verdict.result.thumbnail,
+        warnings=verdict.warnings,
+        seconds=verdict.seconds,
+        info=results.info_to_json(info),
+        stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
+    )
+
+
+def _fail(
+    recordings: Sequence[Recording], reason: str, batch: Batch, kind: str = "", verdict: Verdict | None = None
+) -> None:
+    """Put a failure on record. Earlier results are kept: they are true of the input as it was then."""
+    output = batch.state.settings.output_dir
+    old = results.read_record(output, recordings[0])
+    record = Record(
+        inputs=[recording.relative for recording in recordings],
+        status="failed",
+        kind=kind,
+        reason=reason,
+        results=old.results if old else "",
+        products=old.products if old else {},
+        warnings=verdict.warnings if verdict else [],
+        seconds=verdict.seconds if verdict else 0.0,
+    )
+    for recording in recordings:
+        batch.records[recording.relative] = record
+        message = f"{recording.relative}: {reason}"
+        batch.state.log("recording-failed", message, "error", path=recording.relative, kind=kind, reason=reason)
+    try:
+        results.write_record(output, recordings, record)
+    except OSError as error:
+        batch.state.log("record-failed", f"{recordings[0].relative}: cannot be put on record: {error}", "warning")
+
+
+def _note_in_log(log: Path, verdict: Verdict) -> None:
+    line = f"done in {verdict.seconds} s" if verdict.ok else f"failed after {verdict.seconds} s: {verdict.reason}"
+    try:
+        with log.open("ab") as file:
+            file.write((line + "\n").encode("utf-8", "backslashreplace"))
+    except OSError:  # the disk is full: the run's own log has said it
+        return
+
+
+def _row(recording: Recording, record: Record, first: str = "", part: int = 0, parts: int = 0) -> Row:
+    done = record.status == "done"
+    return Row(
+        path=recording.relative,
+        kind=record.kind,
+        status="done" if done else "failed",
+        reason=record.reason,
+        seconds=record.seconds,
+        summary=record.summary,
+        thumbnail=record.thumbnail,
+        warnings=record.warnings,
+        results=record.results if done else "",
+        products=tuple(record.products) if done else (),
+        log=recording.log if record.seconds else "",
+        series=first,
+        part=part,
+        parts=parts,
+    )

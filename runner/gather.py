@@ -1,0 +1,93 @@
+"""After all shards: is each done, is every recording; then the report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from runner import report, results, sentinels, shards
+from runner.batch import rows
+from runner.discover import Recording
+from runner.endings import SOME_FAILED, Ending, UsageError, writing
+from runner.events import Log
+from runner.run import MANY, find_recordings, judge, refuse_without_recordings, unreadable_rows
+from runner.settings import Request
+from runner.shards import Shard
+from runner.state import RunState, generated_by, software
+
+
+def gather(state: RunState, request: Request) -> Ending:
+    output, folder, sentinel = state.output, state.settings.input_dir, state.settings.sentinel
+    results.remove_empty_staging(output)
+    found = find_recordings(state)
+    refuse_without_recordings(found, folder)
+    count = _shard_count(sentinel, request)
+    each = {index: sentinels.of_shard(sentinel, Shard(index, count)) for index in range(1, count + 1)}
+    missing = [index for index, file in each.items() if count > 1 and not file.is_file()]
+    _warn_of_mixed_shards(each, state.log)
+    records, infos = {}, {}
+    for recording in found.recordings:
+        state.tick()
+        record = results.read_record(output, recording)
+        records[recording.relative] = _as_gathered(record, recording, output)
+        if record and record.status == "done":
+            infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
+    found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log)
+    with writing(output):
+        report.write_report(output, found_rows, software(state.api), generated_by(state.api))
+    for row in [row for row in found_rows if row.status == "failed"]:
+        message = f"{row.path}: {row.reason}"
+        state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)
+    ending = judge(found_rows, state, {"shards": count, "shard": "1/1"})
+    if missing:
+        message = f"{len(missing)} of {count} shards are not done: {_listed(missing)}; run them again, then gather"
+        return Ending(SOME_FAILED, message, {**ending.facts, "missing": missing})
+    return ending
+
+
+def _warn_of_mixed_shards(each: dict[int, Path], log: Log) -> None:
+    """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
+    by_conditions: dict[str, list[int]] = {}
+    for index, file in each.items():
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            by_conditions.setdefault(json.loads(file.read_bytes())["conditions"], []).append(index)
+    if len(by_conditions) > 1:
+        groups = "; ".join(_listed(indices) for indices in by_conditions.values())
+        log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
+
+
+def _listed(indices: list[int]) -> str:
+    more = f" and {len(indices) - MANY} more" if len(indices) > MANY else ""
+    return ", ".join(map(str, indices[:MANY])) + more
+
+
+def _as_gathered(record: results.Record | None, recording: Recording, output: Path) -> results.Record:
+    """The record of an input, or a failure if it no longer holds."""
+    if record is None or record.status == "publishing":
+        problem = "no shard has finished it: run its shard again"
+    elif record.status == "failed":
+        return record
+    elif record.stamps.get(recording.relative) != [recording.size, recording.mtime_ns]:
+        problem = "it changed after its shard was done: run its shard again"
+    elif not results.is_complete(output, record):
+        problem = "some of its results are gone: run its shard again"
+    else:
+        return record
+    return results.Record([recording.relative], "failed", reason=problem)
+
+
+def _shard_count(sentinel: Path, request: Request) -> int:
+    """How many shards there should be: as said, else as the shards' sentinels tell. Raises UsageError."""
+    try:
+        count = shards.count_from(request.texts["SHARD"], os.environ)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if count:
+        return count
+    counts = {count for _, count in sentinels.of_shards(sentinel)}
+    if len(counts) != 1:
+        found = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
+        raise UsageError(f"how many shards? There is {found} beside {sentinel}: set SHARD_COUNT")
+    return counts.pop()

@@ -1,0 +1,135 @@
+"""A run, from the preflight to the report."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recording.formats import SUFFIXES
+from runner import elf, native, report, results, shards
+from runner.batch import Batch, handle
+from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
+from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, writing
+from runner.events import Log, counted
+from runner.series import name_groups
+from runner.shards import Shard
+from runner.state import RunState, conditions, generated_by
+
+MANY = 20  # names in a message
+
+
+def run(state: RunState) -> Ending:
+    """Everything between the lock and the sentinel."""
+    output, shard = state.output, state.settings.shard
+    with contextlib.ExitStack() as stack:
+        probe = native.start_probe(state.api)  # works while this process looks for recordings
+        try:
+            with writing(output):
+                staging = stack.enter_context(results.staging(output, shard))
+            found = find_recordings(state)
+        finally:
+            loaded = native.finish_probe(probe)
+        report_preflight(state.api, loaded, state.log)
+        refuse_without_recordings(found, state.settings.input_dir)
+        wanted = conditions(state)
+        recordings = found.recordings
+        if shard:
+            recordings = _shard_of(recordings, shard, keep_series=wanted.recipe.works_on_series)
+        state.log(
+            "found",
+            f"{counted(len(found.recordings), 'recording')} in {state.settings.input_dir}"
+            + (f", {len(recordings)} in shard {shard}" if shard else ""),
+            recordings=len(found.recordings),
+            selected=len(recordings),
+        )
+        owners = {recording.results: recording.relative for recording in found.recordings}
+        batch = Batch(state, wanted, staging, owners)
+        rows = handle(recordings, batch)
+        if not shard or shard.index == 1:
+            rows += unreadable_rows(found, state.log)
+        if not shard:
+            with writing(output):
+                report.write_report(output, rows, wanted.software, generated_by(state.api))
+    facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
+    return judge(rows, state, facts)
+
+
+def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:
+    """Whether all succeeded; `facts` go into the sentinel, beside the counts."""
+    failed, unchanged = sum(row.status == "failed" for row in rows), facts.get("unchanged", 0)
+    facts = {"recordings": len(rows), "failed": failed, **facts, "isx": state.api.facts}
+    earlier = f", {unchanged} of them earlier" if unchanged else ""
+    if failed:
+        done = f"{len(rows) - failed} done{earlier}"
+        return Ending(SOME_FAILED, f"{failed} of {len(rows)} failed, {done}; no sentinel", facts)
+    return Ending(DONE, f"{counted(len(rows), 'recording')}, all done{earlier}", facts)
+
+
+def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
+    """Log the contents of the image. Raises NoApi if isx cannot be loaded."""
+    if probe.error:
+        raise NoApi(native.diagnosis(api, probe.error))
+    log(
+        "preflight",
+        f"{api}, {'with' if probe.with_algorithms else 'without'} the licensed algorithms; "
+        f"Python {platform.python_version()}; glibc {elf.system_glibc()}",
+        isx=api.facts,
+        algorithms=probe.with_algorithms,
+        python=platform.python_version(),
+        glibc=elf.system_glibc(),
+        dependencies=native.dependencies(),
+        examples=native.example_scripts(api),
+    )
+
+
+def find_recordings(state: RunState) -> Discovery:
+    """Raises NoInput."""
+    settings, folder = state.settings, state.settings.input_dir
+    try:
+        is_folder, exists = folder.is_dir(), folder.exists()
+    except OSError as error:
+        raise NoInput(f"the input {folder} cannot be looked at: {error.strerror}{_as_whom()}") from error
+    if not is_folder:
+        what = "is not a folder" if exists else "does not exist"
+        raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")
+    taken = RESERVED | {LOGS}
+    if settings.sentinel.parent.absolute() == settings.output_dir.absolute():
+        taken |= {settings.sentinel.name}
+    return discover(folder, settings.output_dir, taken, state.tick)
+
+
+def refuse_without_recordings(found: Discovery, folder: Path) -> None:
+    """Raises NoInput that names the other files there."""
+    if found.recordings:
+        return
+    message = f"no recording found in {folder}: looked for {', '.join(SUFFIXES)}"
+    if found.others:
+        seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.others.most_common(5))
+        message += f" and found only other files ({seen})"
+    if found.unreadable:
+        message += "; " + "; ".join(f"{folder}: {reason}" for folder, reason in found.unreadable[:MANY]) + _as_whom()
+    elif not found.others:
+        message += "; it is empty: is the right folder mounted?"
+    raise NoInput(message)
+
+
+def _as_whom() -> str:
+    return f" (this run is uid {os.getuid()}, gid {os.getgid()}: choose another with --user)"
+
+
+def unreadable_rows(found: Discovery, log: Log) -> list[report.Row]:
+    """A folder that cannot be listed may hold recordings: that is a failure, not a detail."""
+    for folder, reason in found.unreadable:
+        log("folder-failed", f"{folder}: {reason}", "error", path=folder, reason=reason)
+    return [report.Row(folder + "/", "folder", "failed", reason) for folder, reason in found.unreadable]
+
+
+def _shard_of(recordings: Sequence[Recording], shard: Shard, keep_series: bool) -> list[Recording]:
+    groups = name_groups(recordings)
+    sizes = [[recording.size for recording in group] for group in groups]
+    mine = shards.assign(groups, sizes, shard.count, keep=keep_series)[shard.index - 1]
+    return sorted(mine, key=lambda recording: recording.relative)

@@ -1,0 +1,111 @@
+"""The state that all parts of a run share, and the conditions that decide its results."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from recording import APP
+from recording.job import Options
+from runner import NAME, elf, native, recipe, results, version
+from runner.discover import Recording
+from runner.events import Log
+from runner.heartbeat import Heart
+from runner.settings import Settings
+from runner.supervise import Signals
+
+WORKERS_CODE = ("recording", "pipeline")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Settings, log and signs of life of a run."""
+
+    settings: Settings
+    log: Log
+    heart: Heart
+    signals: Signals
+    api: native.Api
+
+    def tick(self) -> None:
+        """For every loop: shows a sign of life. Raises Stopped."""
+        self.heart.tick()
+        self.signals.check()
+
+    @property
+    def output(self) -> Path:
+        return self.settings.output_dir
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything beside the input that decides the results."""
+
+    recipe: recipe.RecipeChoice
+    options: Options
+    software: Mapping[str, str]
+    code: str  # digest of the pipeline
+
+    def recipe_for(self, kind: str) -> recipe.RecipeChoice:
+        """The recipe, or inspect for a kind that it does not take."""
+        return self.recipe if self.recipe.takes(kind) else recipe.RecipeChoice()
+
+    def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
+        """Of recordings of this kind and all else that decides the results."""
+        return results.fingerprint(recordings, self._others(self.recipe_for(kind)))
+
+    @property
+    def digest(self) -> str:
+        """Equal for runs that would make the same results of the same recordings."""
+        return results.digest(self._others(self.recipe))
+
+    def _others(self, used: recipe.RecipeChoice) -> dict[str, object]:
+        content = used.sha256 or used.path
+        return {"recipe": content, "options": asdict(self.options), "software": self.software, "code": self.code}
+
+
+def conditions(state: RunState) -> Conditions:
+    """Raises BadRecipe, NoApi."""
+    chosen = recipe.load(state.settings.recipe, state.settings.options.engine, state.tick)
+    return Conditions(chosen, state.settings.options, software(state.api), code_digest(APP))
+
+
+def software(api: native.Api) -> dict[str, str]:
+    """Versions of everything that has a part in the results."""
+    found = {
+        NAME: version(),
+        "isx": f"{api.version} ({api.source})",
+        "Python": platform.python_version(),
+        "glibc": elf.system_glibc(),
+        **{name: number for name, number in native.dependencies().items() if name != "isx"},
+    }
+    return {**found, "isx sha256": api.sha256} if api.sha256 else found
+
+
+def code_digest(folder: Path) -> str:
+    """Of every source that workers run: a change of code is a change of software."""
+    sources = sorted(path for part in WORKERS_CODE for path in (folder / part).rglob("*.py"))
+    return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
+
+
+def container_facts() -> dict[str, str]:
+    """Which image this is, if its environment says so."""
+    get = os.environ.get
+    sif = get("APPTAINER_CONTAINER") or get("SINGULARITY_CONTAINER")
+    facts = {
+        "Type": "apptainer" if sif else "docker",
+        "Tag": get("CONTAINER_TAG") or (Path(sif).name if sif else ""),
+        "URI": get("CONTAINER_DIGEST") or "",
+    }
+    return {key: value for key, value in facts.items() if value} if facts["Tag"] or facts["URI"] else {}
+
+
+def generated_by(api: native.Api) -> list[dict[str, object]]:
+    """BIDS's GeneratedBy."""
+    mine: dict[str, object] = {"Name": NAME, "Version": version()}
+    if container := container_facts():
+        mine["Container"] = container
+    return [mine, {"Name": api.name, "Version": api.version, "Description": f"Inscopix API, source: {api.source}"}]

@@ -1,0 +1,272 @@
+#!/usr/bin/env python3
+"""Bake the isx API into a folder; runs in a builder stage of the Dockerfile.
+
+    install_isx.py public TARGET    the package `isx` that Inscopix publishes
+    install_isx.py idps TARGET      the IDPS installer (a CPack STGZ archive) from the slot or a secret
+
+Both end with the same tree: TARGET/<IDPS layout>, TARGET/api (a link to its API/Python folder, so that no path with
+spaces is needed) and TARGET/isx.json (source, name, version, sha256). Whatever is amiss ends the build with one
+message: what was found, and what to do. Standard library and `runner.elf` only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import urllib.parse
+import urllib.request
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from installer import BLOCK, HOW, BuildError, asked, assert_version, find, parse_version, verify
+from libraries import brought
+from runner import elf  # the project is not installed where this runs
+
+LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
+SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
+SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
+DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
+LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Product:
+    """What is baked in; `sha256` is of the wheel or the installer."""
+
+    source: str
+    name: str
+    version: str
+    sha256: str
+
+
+# --- the public package -------------------------------------------------------------------------------------------
+
+
+def install_public(target: Path) -> tuple[Product, Path]:
+    version, api = os.environ["ISX_VERSION"], target / LAYOUT
+    with tempfile.TemporaryDirectory() as folder:
+        wheel = download_wheel(version, os.environ["ISX_SHA256"].split(), Path(folder))
+        options = ["--no-index", "--no-deps", "--no-compile", "--target", api]
+        done = with_retries([sys.executable, "-m", "pip", "install", *options, wheel])
+        if done.returncode:
+            raise BuildError(f"{wheel.name} could not be installed.\n{done.stderr.strip()}")
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    drop_unreached_libraries(api)
+    return Product("public", "isx", version, sha256), api
+
+
+def download_wheel(version: str, hashes: list[str], folder: Path) -> Path:
+    """The wheel for this Python, which must have one of these sha256."""
+    pin = folder / "isx.txt"
+    pin.write_text(f"isx=={version} " + " ".join(f"--hash=sha256:{sha256}" for sha256 in hashes) + "\n")
+    options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "-r", pin]
+    done = with_retries([sys.executable, "-m", "pip", "download", *options])
+    if done.returncode:
+        raise BuildError(
+            f"isx {version} could not be downloaded.\n{done.stderr.strip()}\n"
+            f"This base has Python {sys.version_info[0]}.{sys.version_info[1]} and glibc {elf.system_glibc()}. If the "
+            "sha256 differs: each Python has a wheel of its own, and ISX_SHA256 must list this one's. If nothing was "
+            "found: the index does not offer it, or only for a newer glibc; take a newer BASE_IMAGE, such as Debian 12."
+        )
+    return next(folder.glob("*.whl"))
+
+
+def with_retries(pip: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    """pip gives up on a download that stalls half-way; only what a new attempt cannot change is final."""
+    for _ in range(4):
+        done = subprocess.run(pip, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode == 0 or "DO NOT MATCH THE HASHES" in done.stderr or "No matching" in done.stderr:
+            break
+        print(done.stderr, file=sys.stderr)
+    return done
+
+
+def drop_unreached_libraries(api: Path) -> None:
+    """The wheel carries several libraries twice; only those stay that the loader reaches, whatever their names."""
+    needed = brought(native_library(api / "isx"), api)
+    for library in [*api.glob("isx/lib/*.so*"), *api.glob("isx.libs/*.so*")]:
+        if library.resolve() not in needed:
+            library.unlink()
+
+
+# --- the IDPS installer -------------------------------------------------------------------------------------------
+
+
+def install_idps(target: Path) -> tuple[Product, Path]:
+    tree = os.environ.get("ISX_TREE") or "full"
+    if tree not in ("full", "api"):
+        raise BuildError(f"ISX_TREE={tree}: there are only full and api.")
+    installer = find_installer()
+    sha256 = verify(installer, os.environ.get("INSTALLER_SHA256", ""))
+    name, version = name_and_version(installer)
+    assert_version(installer, version, os.environ.get("INSTALLER_VERSION", ""))
+    unpack(installer, target)
+    DOWNLOAD.unlink(missing_ok=True)  # or it would stay in the layer of this stage, which a cache may export
+    api = find_api(target, name, version)
+    if tree == "api":
+        keep_api_only(target, api)
+    return Product("idps", name, version, sha256), api
+
+
+def find_installer() -> Path:
+    """The one installer: from the address in a secret, the secret itself, or the slot."""
+    wanted = asked(os.environ)
+    if "INSTALLER_URL" in wanted.ways:
+        return download(secret("installer_url").read_text().strip())
+    if "INSTALLER_SECRET" in wanted.ways:
+        return secret("installer")
+    found = find(SLOT, wanted.named)
+    if found is None:
+        raise BuildError(f"No IDPS installer was passed. {HOW}")
+    return found
+
+
+def secret(name: str) -> Path:
+    path = SECRETS / name
+    if not path.exists():
+        raise BuildError(f"The secret {name} was not passed to the build. {HOW}")
+    return path
+
+
+def download(address: str) -> Path:
+    """Fetch the installer from a signed address; the address itself never appears in a message."""
+    if not os.environ.get("INSTALLER_SHA256"):
+        raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")
+    for attempt in (1, 2, 3):
+        try:
+            with urllib.request.urlopen(address, timeout=60) as response, DOWNLOAD.open("wb") as out:
+                shutil.copyfileobj(response, out, BLOCK)
+            return DOWNLOAD
+        except (OSError, ValueError) as error:
+            print(f"download of the installer, attempt {attempt} of 3: {type(error).__name__}", file=sys.stderr)
+            failure = error
+            if isinstance(error, ValueError) or getattr(error, "code", 500) < 500:
+                break  # another attempt changes nothing
+    reason = str(getattr(failure, "reason", "") or type(failure).__name__).replace(address, "(address)")
+    raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out(address, failure)}")
+
+
+def way_out(address: str, failure: Exception) -> str:
+    with contextlib.suppress(ValueError):
+        host = urllib.parse.urlsplit(address).hostname or ""
+        if host in ("localhost", "::1") or host.startswith("127."):
+            return (
+                "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder "
+                "reaches, or pass the file itself with INSTALLER=path."
+            )
+    if isinstance(failure, ValueError):
+        return "It must be an address such as https://..."
+    code = getattr(failure, "code", None)
+    if code in (401, 403, 404, 410):
+        return f"The server answered {code}: the address has expired or is wrong. Ask for a new one."
+    return "Does the builder reach that server?"
+
+
+def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit."""
+    given = os.environ.get("INSTALLER_TIMEOUT") or "900"
+    try:
+        seconds = float(given)
+    except ValueError:
+        raise BuildError(f"INSTALLER_TIMEOUT={given}: it must be a number of seconds.") from None
+    command = ["sh", str(installer), *arguments]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    try:
+        return subprocess.run(command, check=False, timeout=seconds, text=True, errors="replace", **pipes)
+    except subprocess.TimeoutExpired:
+        raise BuildError(
+            f"{installer.name} {' '.join(arguments)} did not end within {seconds:.0f} s: it may be waiting for an "
+            "answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
+        ) from None
+
+
+def name_and_version(installer: Path) -> tuple[str, str]:
+    """As the stub reports them with --version (it exits with 2)."""
+    return parse_version(installer, run_stub(installer, "--version").stdout)
+
+
+def unpack(installer: Path, target: Path) -> None:
+    target.mkdir(parents=True, exist_ok=True)
+    done = run_stub(installer, "--skip-license", f"--prefix={target}", "--exclude-subdir")
+    if done.returncode:
+        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
+        raise BuildError(f"{installer.name} failed with exit code {done.returncode}:\n{tail}")
+
+
+def find_api(target: Path, name: str, version: str) -> Path:
+    """The folder of the Python API, wherever the tree has it: it holds the package isx, and the native library in it or
+    beside it. Raises BuildError where there is none, or more than one."""
+    packages = sorted(init.parent for init in target.rglob("isx/__init__.py"))
+    found = {package.parent.resolve(): package.parent for package in packages if native_library(package)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        places = ", ".join(str(path.relative_to(target)) for path in found.values())
+        raise BuildError(
+            f"{name} {version} has the Python API more than once: {places}. Report it: one must be chosen."
+        )
+    libraries = [str(path.relative_to(target)) for path in elf.find_library(target)]
+    there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
+    if packages:
+        missing = f"no {elf.LIBRARY} in {packages[0].relative_to(target)} or beside it"
+    else:
+        missing = "no package isx (isx/__init__.py)"
+    raise BuildError(
+        f"{name} {version} has another layout than expected: {missing}. "
+        f"Found: {', '.join(libraries + there) or 'nothing'}. Is it IDPS for Linux?"
+    )
+
+
+def native_library(package: Path) -> Path | None:
+    """Where isx looks for its native library: the public one in isx/lib, that of IDPS beside the package."""
+    places = (package / "lib" / elf.LIBRARY, package / elf.LIBRARY, package.parent / elf.LIBRARY)
+    return next((place for place in places if place.exists()), None)
+
+
+def keep_api_only(target: Path, api: Path) -> None:
+    """Keep the Python API, the shared libraries that it reaches, and licences; drop the rest (GUI, MATLAB API)."""
+    needed = brought(native_library(api / "isx"), target)
+    for path in sorted(target.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif api not in path.parents and path.resolve() not in needed and not LICENCE.search(path.name):
+            path.unlink()
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def finish(target: Path, product: Product, api: Path) -> None:
+    """Make every file readable by any user, and write down what this is."""
+    for path in [target, *target.rglob("*")]:
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o111
+            path.chmod(0o755 if executable else 0o644)
+    (target / "api").symlink_to(api.relative_to(target))
+    (target / "isx.json").write_text(json.dumps(asdict(product), indent=1) + "\n")
+    print(json.dumps(asdict(product)))
+
+
+def main(arguments: list[str]) -> int:
+    source, target = arguments[0], Path(arguments[1])
+    try:
+        product, api = {"public": install_public, "idps": install_idps}[source](target)
+        finish(target, product, api)
+    except BuildError as error:
+        print(f"\nERROR: {error}\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

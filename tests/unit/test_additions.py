@@ -1,0 +1,135 @@
+"""docs/architecture.md says which files to touch to add a kind or an engine: a toy of each is added by just those."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import recordings
+from tests.launch import API, ROOT
+
+CODE = ("recording", "runner", "pipeline", "recipes", "bootstrap.py", "VERSION", "requirements.txt")
+
+TOY_KIND = '''"""A toy kind."""
+
+from pathlib import Path
+
+from pipeline.inspect import metadata
+from pipeline.inspect.adapter import Context, Outcome
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
+    return Outcome("one bear", b"", {"n_toys": 1})
+'''
+
+TOY_ENGINE = '''"""A toy engine."""
+
+from pathlib import Path
+
+
+class Toy:
+    name, title = "toy", "toy engine"
+
+    def offers(self, step):
+        return step == "dff"
+
+    def objection(self, step, parameter, value):
+        return ""
+
+    def call(self, step, call):
+        for source, target in zip(call.inputs["input_movie_files"], call.outputs["output_movie_files"]):
+            Path(target).write_bytes(Path(source).read_bytes())
+
+    def versions(self, step, software):
+        return {"toy": "1"}
+
+    def source_line(self, step, error):
+        return ""
+'''
+
+
+def files_to_touch(what: str) -> set[str]:
+    """The row of the table in docs/architecture.md."""
+    page = (ROOT / "docs/architecture.md").read_text("utf-8")
+    (row,) = re.findall(rf"^\| {re.escape(what)} \| (.*?) \|", page, re.MULTILINE)
+    return set(re.findall(r"`([^`]+)`", row))
+
+
+@pytest.fixture
+def app(tmp_path: Path) -> Path:
+    folder = tmp_path / "app"
+    folder.mkdir()
+    for name in CODE:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def edited(app: Path, name: str, old: str, new: str) -> str:
+    path = app / name
+    text = path.read_text("utf-8")
+    assert text.count(old) == 1, f"{name} has {text.count(old)} times {old!r}"
+    path.write_text(text.replace(old, new), "utf-8")
+    return name
+
+
+def added(app: Path, name: str, text: str) -> str:
+    (app / name).write_text(text, "utf-8")
+    return name
+
+
+def run(app: Path, tmp_path: Path, *arguments: str) -> Path:
+    command = [sys.executable, str(app / "bootstrap.py"), *arguments]
+    places = {"INPUT_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path / "out"), "PYTHONPATH": str(API)}
+    environment = {**os.environ, **places}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return tmp_path / "out"
+
+
+def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
+    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), picture=".png", isxd_type=6),\n'
+    touched = {
+        edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
+        added(app, "pipeline/inspect/toy.py", TOY_KIND),
+    }
+    assert files_to_touch("a kind of recording") == {"recording/kinds.py", "pipeline/inspect/<kind>.py"}
+    assert touched == {"recording/kinds.py", "pipeline/inspect/toy.py"}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "box.isxd").write_bytes(recordings.footer_bytes({"type": 6}))
+    out = run(app, tmp_path)
+    assert (out / "box" / "box-toys.csv").read_text() == "name\nbear\n"
+    assert "one bear" in (out / "index.html").read_text("utf-8")
+
+
+def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
+    touched = {
+        edited(
+            app,
+            "pipeline/engines/__init__.py",
+            "from pipeline.engines.protocol import Engine\n",
+            "from pipeline.engines.protocol import Engine\nfrom pipeline.engines.toy import Toy\n",
+        ),
+        edited(app, "pipeline/engines/__init__.py", "PUBLIC, Open())", "PUBLIC, Open(), Toy())"),
+        added(app, "pipeline/engines/toy.py", TOY_ENGINE),
+    }
+    assert files_to_touch("an engine") == {"pipeline/engines/__init__.py", "pipeline/engines/<engine>.py"}
+    assert touched == {"pipeline/engines/__init__.py", "pipeline/engines/toy.py"}
+    (tmp_path / "in").mkdir()
+    recordings.movie(tmp_path / "in" / "m.isxd", n=4)
+    recipe = tmp_path / "toy.toml"
+    recipe.write_text('version = 1\nengine = "toy"\n[[step]]\nuse = "dff"\n')
+    out = run(app, tmp_path, "--recipe", str(recipe))
+    assert (out / "m" / "m-DFF.isxd").read_bytes() == (tmp_path / "in" / "m.isxd").read_bytes()
+    assert '"engine": "toy"' in (out / "m" / "m-DFF.json").read_text("utf-8")
+    assert "toy engine" in (out / "logs" / "m.isxd.log").read_text()

@@ -1,0 +1,131 @@
+"""Who carries a step out is chosen once, when the recipe is read; adding an engine takes one module and one entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import engines
+from pipeline.engines.open import Open
+from pipeline.engines.protocol import Call
+from pipeline.recipe.read import complaints, read
+
+TOP = "version = 1\n"
+
+
+class Toy:
+    """An engine as a stranger would add it."""
+
+    name, title = "toy", "toy engine"
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def offers(self, step: str) -> bool:
+        return step == "dff"
+
+    def objection(self, step: str, parameter: str, value: object) -> str:
+        return "it only knows the mean" if value == "min" else ""
+
+    def call(self, step: str, call: Call) -> object:
+        self.calls.append(call)
+        Path(call.outputs["output_movie_files"][0]).write_bytes(Path(call.inputs["input_movie_files"][0]).read_bytes())
+        return None
+
+    def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
+        return {"toy": "1"}
+
+    def source_line(self, step: str, error: BaseException) -> str:
+        return ""
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Toy:
+    toy = Toy()
+    monkeypatch.setattr(engines, "ENGINES", (*engines.ENGINES, toy))
+    return toy
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "mine.toml"
+    path.write_text(TOP + text, encoding="utf-8")
+    return path
+
+
+def engine_of(folder: Path, text: str) -> str:
+    recipe = read(write(folder, text))
+    assert recipe.problems == []
+    return recipe.steps[0].engine.name if recipe.steps[0].engine else ""
+
+
+DFF = '[[step]]\nuse = "dff"\n'
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        (DFF, "open"),  # the public isx has no algorithms: the first that offers it
+        ('engine = "auto"\n' + DFF, "open"),
+        ('engine = "open"\n' + DFF, "open"),
+        ('engine = "toy"\n' + DFF, "toy"),
+        (DFF + 'engine = "toy"\n', "toy"),
+        ('engine = "open"\n' + DFF + 'engine = "toy"\n', "toy"),  # a step's own choice counts
+        ('[[step]]\nuse = "export_movie_to_tiff"\n', "public"),
+        ('engine = "open"\n[[step]]\nuse = "export_movie_to_tiff"\n', "public"),  # whoever computes
+    ],
+)
+def test_the_engine_of_a_step(tmp_path: Path, toy: Toy, text: str, name: str) -> None:
+    assert engine_of(tmp_path, text) == name
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            'engine = "opne"\n' + DFF,
+            "2: engine must be one of 'auto', 'idps', 'public', 'open', 'toy', not 'opne'",
+        ),
+        (DFF + "engine = 3\n", "4: engine must be one of 'auto', 'idps', 'public', 'open', 'toy', not 3"),
+        (DFF + 'engine = "public"\n', "4: the engine public does not offer dff in this image: choose another, or"),
+        ('engine = "idps"\n' + DFF, "4: the engine idps does not offer dff in this image: choose another, or"),
+        (DFF + 'engine = "toy"\nf0_type = "min"\n', "5: the engine toy cannot honour f0_type: it only knows the mean"),
+        ('[[step]]\npython = "steps.py:f"\nengine = "toy"\n', "4: a step in Python has no choice of engine: remove it"),
+    ],
+)
+def test_a_mistake_has_its_line(tmp_path: Path, toy: Toy, text: str, message: str) -> None:
+    (tmp_path / "steps.py").write_text("def f(inputs, outputs, context):\n    pass\n")
+    recipe = read(write(tmp_path, text))
+    assert any(each.startswith(f"{recipe.path}:{message}") for each in recipe.messages), recipe.messages
+
+
+def test_the_run_may_choose_for_recipes_that_do_not(tmp_path: Path, toy: Toy) -> None:
+    def chosen(text: str) -> Any:
+        return read(write(tmp_path, text), "toy").steps[0].engine
+
+    assert chosen(DFF) is toy
+    assert chosen('engine = "open"\n' + DFF).name == "open"
+    assert read(write(tmp_path, DFF), "tyo").messages == [
+        f"{tmp_path}/mine.toml:1: ENGINE must be one of 'auto', 'idps', 'public', 'open', 'toy', not 'tyo'; "
+        "did you mean 'toy'?"
+    ]
+    recipe = read(write(tmp_path, '[[step]]\nuse = "preprocess"\n'), "toy")
+    assert complaints(recipe) == [
+        f'{recipe.path}:3: the engine toy does not offer preprocess in this image: choose another, or "auto"'
+    ]
+
+
+def test_a_step_that_no_engine_offers_needs_a_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "ENGINES", engines.ENGINES[:2])
+    recipe = read(write(tmp_path, DFF))
+    assert recipe.messages == []
+    assert recipe.licensed == ["dff"]
+    (message,) = complaints(recipe)
+    assert "the step dff needs the licensed algorithms of IDPS, which are not in this image" in message
+
+
+def test_what_the_open_engine_depends_on() -> None:
+    versions = Open().versions("dff", {"isx": "2.1.0 (public)"})
+    assert set(versions) == {"code", "numpy", "scipy", "scikit-learn"}
