@@ -21,7 +21,8 @@ import numpy as np
 from pipeline.engines.open.alignment import cut_footprints
 from pipeline.engines.open.cellsets import CellSet, as_list, default_names, read_cell_set, write_cell_set
 from pipeline.engines.open.overlap import cross_correlations
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 FEWEST = 20  # pairs of cells from which a percentile of their correlations means something
 

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline.engines.open.cellsets import read_cell_set, write_cell_set
 from pipeline.engines.open.multiplane_registration import multiplane_registration
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 N_SAMPLES = 300
@@ -31,7 +31,7 @@ def written(folder, name, images, traces, statuses=(), **invalid):
         folder / f"{name}-movie.isxd", np.zeros((n_recorded, *images.shape[1:]), "u2"), **invalid
     )
     path = folder / f"{name}.isxd"
-    write_cell_set(path, [isxd.read_footer(movie)], images, traces, statuses=statuses)
+    write_cell_set(path, [formats.read_footer(movie)], images, traces, statuses=statuses)
     return str(path)
 
 

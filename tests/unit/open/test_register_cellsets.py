@@ -12,8 +12,8 @@ from PIL import Image
 from pipeline.engines.open.cellsets import read_cell_set, write_cell_set
 from pipeline.engines.open.multicolor_registration import multicolor_registration
 from pipeline.engines.open.register_cellsets import decisions, register_cellsets
-from pipeline.engines.protocol import Unusable
-from runner import isxd
+from recording import formats
+from recording.errors import Unusable
 from tests import recordings
 
 SHAPE = (30, 40)
@@ -29,7 +29,7 @@ def bars(*columns, rows=SHAPE[0], width=SHAPE[1]):
 
 def written(folder, name, images, noted=None, statuses=(), **extra):
     movie = recordings.movie(folder / f"{name}-movie.isxd", 5, *images.shape[1:])
-    footer = {**isxd.read_footer(movie), "extraProperties": extra or None}
+    footer = {**formats.read_footer(movie), "extraProperties": extra or None}
     path = folder / f"{name}.isxd"
     names = [f"{name}{i}" for i in range(len(images))]
     write_cell_set(path, [footer], images, np.ones((len(images), 5)), names, statuses, noted)
