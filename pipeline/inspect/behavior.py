@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inspect import figures, metadata, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 TRACKING_COLUMNS = {  # of the library's export, and what they are called here

@@ -9,7 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, tables, tiff
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot

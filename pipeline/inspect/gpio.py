@@ -9,7 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
