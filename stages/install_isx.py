@@ -211,9 +211,7 @@ def find_api(target: Path, name: str, version: str) -> Path:
         return next(iter(found.values()))
     if found:
         places = ", ".join(str(path.relative_to(target)) for path in found.values())
-        raise BuildError(
-            f"{name} {version} has the Python API more than once: {places}. Report it: one must be chosen."
-        )
+        raise BuildError(f"{name} {version} has the Python API more than once: {places}. Please report it.")
     libraries = [str(path.relative_to(target)) for path in elf.find_library(target)]
     there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
     if packages:
