@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     answer: dict[str, Any] = {"healthy": not problems, "isx": str(api), "run": run}
     if problems:
         answer["problems"] = problems
-    print(json.dumps(answer))  # noqa: T201 - this line is what the program is for
+    print(json.dumps(answer))  # noqa: T201 - the answer
     return 1 if problems else 0
 
 
@@ -53,7 +53,7 @@ def library_problems(api: native.Api) -> list[str]:
 
 
 def permission_problems(api: native.Api) -> list[str]:
-    """Whether this user may read what the run needs."""
+    """Whether this user may read everything that a run needs."""
     needed = [APP / name for name in CODE if (APP / name).exists()]
     needed += [path for path in (api.library, api.folder and api.folder / "isx" / "__init__.py") if path]
     unreadable = [path for path in needed if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0))]
@@ -61,7 +61,7 @@ def permission_problems(api: native.Api) -> list[str]:
 
 
 def run_state(pids: list[int] | None) -> tuple[str, list[str]]:
-    """What the run's heartbeat says; a container that runs another command has none and is healthy without."""
+    """The state by the run's heartbeat. A container that runs another command has none, and is healthy without."""
     beat = heartbeat.find(heartbeat.candidates() if pids is None else pids)
     if beat is None:
         return "none", []

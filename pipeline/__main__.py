@@ -72,6 +72,7 @@ def _run(job: Job, events: Events) -> Result:
         provenance=dict(job.provenance),
         progress=events.progress,
         warn=lambda message: events.send(Caution(message)),
+        session=job.session,
     )
     if job.recipe != INSPECT:
         from pipeline.recipe import run as run_recipe

@@ -1,4 +1,4 @@
-"""What a recording is. Standard library only; imported by `runner`, which never loads isx, and by `pipeline`."""
+"""Recordings, and the messages about them. Standard library only: `runner`, which never loads isx, imports it too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What PID 1 and its workers exchange: the job, the events, and what a recipe is. JSON is written and read only here.
+"""Messages between PID 1 and its workers: jobs, events, facts about a recipe. Only this module knows their JSON.
 
 Whoever reads refuses anything malformed and names the field. docs/architecture.md describes the protocol.
 """
@@ -21,6 +21,16 @@ class Malformed(ValueError):
     """A message that does not follow the protocol; says which field is to blame."""
 
 
+class _Message:
+    def to_json(self) -> bytes:
+        return _to_json(asdict(self))  # type: ignore[call-overload]
+
+    @classmethod
+    def from_json(cls: type[T], text: str | bytes) -> T:
+        """Raises Malformed."""
+        return _read(cls, _parse(text))
+
+
 # ---- the job
 
 
@@ -30,11 +40,21 @@ class Options:
 
     movie_tiff: bool = False
     movie_mp4: bool = False
+    nwb: bool = False
+    nwb_movie: bool = False  # with the frames in it
     engine: str = "auto"  # who carries out the steps of recipes that do not say
 
 
 @dataclass(frozen=True)
-class Job:
+class Session:
+    """What goes into the NWB file of a job, besides its inputs and what is made of them. All paths are absolute."""
+
+    companions: tuple[Path, ...] = ()  # recordings of the same session
+    metadata: tuple[Path, ...] = ()  # nwb.toml and the like; later ones override earlier ones
+
+
+@dataclass(frozen=True)
+class Job(_Message):
     """What one worker is to do. All paths are absolute."""
 
     inputs: tuple[Path, ...]  # the parts of a series by start
@@ -46,16 +66,9 @@ class Job:
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
+    session: Session | None = None  # where this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Job:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- events, from a worker to PID 1
@@ -109,11 +122,11 @@ def event_from_json(line: str | bytes | bytearray) -> Event | None:
     return _read(_EVENTS[name], content) if name in _EVENTS else None
 
 
-# ---- what the recipe's checker answers
+# ---- the answer of the recipe's checker
 
 
 @dataclass(frozen=True)
-class RecipeFacts:
+class RecipeFacts(_Message):
     """What PID 1 needs to know of a recipe that can be used."""
 
     group: str  # "series" or "file"
@@ -121,14 +134,7 @@ class RecipeFacts:
     sha256: str  # of the recipe and of the Python files of its steps
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
-
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> RecipeFacts:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
+    nwb: bool = False  # whether it writes an NWB file
 
 
 # ---- reading, by the types that fields are annotated with
@@ -162,6 +168,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "float": _of(int, float),
     "Mapping[str, Any]": _of(dict),
     "Options": lambda value: _read(Options, value),
+    "Session | None": lambda value: None if value is None else _read(Session, value),
     "Path": _path,
     "Path | None": lambda value: _path(value) if value else None,
     "tuple[Path, ...]": _each(_path),

@@ -9,7 +9,7 @@ MAX_NAME = 200  # bytes of a name, so that the longest product's name stays belo
 
 
 def short(name: str) -> str:
-    """The name, or where it is too long its beginning and a hash of it."""
+    """The name; if it is too long, its beginning and a hash of the whole."""
     raw = os.fsencode(name)
     if len(raw) <= MAX_NAME:
         return name

@@ -1,4 +1,4 @@
-"""What every process that this project starts is given: an environment, limits, an end with its parent."""
+"""For every process that this project starts: an environment, limits, an end with its parent."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _libc = ctypes.CDLL(None)
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What a worker needs beyond the image's own: to find its code, UTF-8 for file names, a log that is complete."""
+    """A worker's environment: it finds its code, reads file names as UTF-8 and logs completely."""
     return {
         **given,
         "LC_ALL": "C.UTF-8",

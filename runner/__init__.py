@@ -8,5 +8,5 @@ NAME = "isx image"
 
 
 def version() -> str:
-    """The version of this project, from the one place where it stands."""
+    """The version of this project."""
     return (APP / "VERSION").read_text(encoding="ascii").strip()

@@ -14,6 +14,7 @@ from recording.formats import SUFFIXES
 from recording.names import join, short
 
 LOGS = "logs"
+SERIES = "-series"  # added to the name of the first part, for the results of a series
 RESERVED = frozenset({"index.html", "summary.csv", "dataset_description.json"})
 TICK_EVERY = 1000  # entries
 
@@ -69,7 +70,7 @@ def discover(
 ) -> Discovery:
     """Walk the input folder once, without recursion: one listing a folder, one stat a recording.
 
-    Hidden files and folders are skipped, macOS's `._` files among them, and the output folder where it lies inside.
+    Hidden files and folders are skipped, macOS's `._` files among them, and so is an output folder inside the input.
     A folder is entered once, whatever links lead there: real folders first, so that a link never takes their place.
     """
     found = Discovery()
@@ -91,11 +92,13 @@ def discover(
 def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERVED) -> list[Recording]:
     """Give the results of each recording a name that nothing else in their folder has, whatever the letters' case.
 
-    The name is the file's stem. Where a folder holds several recordings of one stem, `.isxd` keeps it and the others
+    The name is the file's stem. If a folder holds several recordings of one stem, `.isxd` keeps it and the others
     are called by their whole file name: `a.isxd` gives `a`, `a.gpio` then gives `a.gpio`. So are those whose stem is
-    the name of a report. A name of more than MAX_NAME bytes is cut and gets a hash of the whole.
+    the name of a report, or of a series that another recording may begin (`b-series` beside `b`). A name of more than
+    MAX_NAME bytes is cut and gets a hash of the whole.
     """
     used = {("", name.casefold()) for name in taken}
+    used |= {(one.folder, f"{name}{SERIES}".casefold()) for one in recordings for name in _first_names(one)}
     names: dict[str, str] = {}
     for recording in sorted(recordings, key=lambda one: (one.folder, one.suffix != ".isxd", one.relative)):
         folder = recording.folder
@@ -169,8 +172,11 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _possible_names(recording: Recording) -> Iterator[str]:
-    file_name = short(recording.relative.rpartition("/")[2])
-    yield short(recording.stem)
-    yield file_name
+    names = _first_names(recording)
+    yield from names
     for number in count(2):
-        yield f"{file_name}-{number}"
+        yield f"{names[1]}-{number}"
+
+
+def _first_names(recording: Recording) -> tuple[str, str]:
+    return short(recording.stem), short(recording.relative.rpartition("/")[2])

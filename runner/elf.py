@@ -1,17 +1,16 @@
-"""What a shared library needs, read from its ELF file without loading it: 64-bit little-endian only.
+"""The needs of a shared library, and whether they are met: the dynamic loader is asked, and runs nothing of it.
 
 `python -m runner.elf PATH` checks that a library, or the `libisxpublicapi.so` somewhere in a tree, finds everything
-that it needs on this system, and says in one message what is missing.
+that it needs on this system, and names everything missing in one message.
 """
 
 from __future__ import annotations
 
-import glob
-import mmap
 import os
-import struct
+import re
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,29 +21,21 @@ SYSTEM_FOLDERS = tuple(
     for top in ("", "/usr")
     for lib in ("/lib", "/lib64")
 )
+# ld.so(8): list what is loaded (as ldd does), with versions on standard output and who needs what on standard error.
+TRACE = {"LD_TRACE_LOADED_OBJECTS": "1", "LD_VERBOSE": "1", "LD_DEBUG": "files"}
+TRACE_SECONDS = 60
 
-_PT_LOAD, _PT_DYNAMIC = 1, 2
-_DT_NEEDED, _DT_STRTAB, _DT_SONAME, _DT_RPATH, _DT_RUNPATH = 1, 5, 14, 15, 29
-_DT_VERDEF, _DT_VERDEFNUM, _DT_VERNEED, _DT_VERNEEDNUM = 0x6FFFFFFC, 0x6FFFFFFD, 0x6FFFFFFE, 0x6FFFFFFF
-_VER_FLG_WEAK = 2
+_FOUND = re.compile(r"^\t(?:(\S.*) => )?(/.*) \(0x[0-9a-f]+\)$", re.MULTILINE)
+_MISSING = re.compile(r"^\t(\S.*) => not found$", re.MULTILINE)
+_VERSIONS = re.compile(r"^\t(\S.*):\n((?:\t\t.*\n)*)", re.MULTILINE)
+_GLIBC = re.compile(r"\(GLIBC_(2[0-9.]*)\)")
+_NEEDED_BY = re.compile(r"file=(.*) \[\d+\];  needed by (.*) \[\d+\]")
+_VERSION_MISSING = re.compile(r"^.*: (.*): version `(.*)' not found \(required by (.*)\)$", re.MULTILINE)
+_LOG_LINE = re.compile(r"^\s*\d+:\t.*\n?", re.MULTILINE)
 
 
 class NotElf(Exception):
-    """This is no shared library for this kind of machine; the message says what it is."""
-
-
-@dataclass(frozen=True)
-class Elf:
-    """The dynamic section of one library."""
-
-    path: Path
-    machine: int
-    soname: str
-    needed: tuple[str, ...]
-    rpath: tuple[str, ...]
-    runpath: tuple[str, ...]
-    versions_needed: tuple[tuple[str, str], ...]  # (library, version), weak ones left out
-    versions_defined: frozenset[str]
+    """This is no shared library for this system; the message says why."""
 
 
 @dataclass
@@ -54,7 +45,7 @@ class Closure:
     found: dict[str, Path] = field(default_factory=dict)  # name as needed -> file
     missing: dict[str, str] = field(default_factory=dict)  # name -> the first library that needs it
     versions_missing: list[tuple[str, str, str]] = field(default_factory=list)  # version, library, who needs it
-    glibc_needed: str = ""
+    glibc_needed: str = ""  # by the libraries that do not come from the system
 
     @property
     def problems(self) -> list[str]:
@@ -76,46 +67,57 @@ def system_glibc() -> str:
         return ""
 
 
-def read(path: Path) -> Elf:
-    """Raises NotElf, and OSError where the file cannot be read."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size < 64:
-            raise NotElf(f"{path} is too short for a shared library")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
-                return _parse(path, data)
-            except (struct.error, IndexError, ValueError) as error:
-                raise NotElf(f"{path} is a damaged shared library: {error}") from error
-
-
 def closure(library: Path) -> Closure:
-    """Follow NEEDED as the dynamic loader does (ld.so(8)). Raises NotElf or OSError for the library itself."""
-    top = read(library)
-    result = Closure()
-    loaded = {name: top for name in {top.soname, library.name} if name}
-    queue: list[tuple[Elf, tuple[str, ...]]] = [(top, ())]  # with the RPATH of those that pulled it in
-    elfs = [top]
-    for elf, inherited in queue:  # grows while it is walked: breadth first, as the loader goes
-        rpath = () if elf.runpath else elf.rpath + inherited
-        for name in elf.needed:
-            if name in loaded:
-                continue
-            found = _find(name, elf, rpath, top.machine)
-            if found is None:
-                result.missing.setdefault(name, elf.path.name)
-                continue
-            result.found[name] = found.path
-            loaded[name] = loaded[found.soname or name] = found
-            elfs.append(found)
-            queue.append((found, rpath))
-    for elf in elfs:
-        for name, version in elf.versions_needed:
-            provider = loaded.get(name)
-            if provider and provider.versions_defined and version not in provider.versions_defined:
-                result.versions_missing.append((version, name, elf.path.name))
-    glibc = [version for elf in _vendored(elfs) for _, version in elf.versions_needed]
-    result.glibc_needed = max((v[6:] for v in glibc if v.startswith("GLIBC_2")), key=version_key, default="")
-    return result
+    """Ask the loader of this process what a library would load. Raises NotElf, and OSError if it cannot be read."""
+    with library.open("rb") as file:
+        if file.read(6) != b"\x7fELF\x02\x01":
+            raise NotElf(f"{library} is not a 64-bit little-endian ELF file")
+    traced = _trace(library)
+    needs = dict(reversed(_NEEDED_BY.findall(traced.stderr)))
+    listing, _, versions = traced.stdout.partition("\n\tVersion information:\n")
+    if traced.returncode != 0:
+        said = _LOG_LINE.sub("", traced.stderr).strip().rpartition(": ")[2]
+        last = f" at {next(iter(needs))}" if needs and not said else ""  # a file cut short ends the loader itself
+        raise NotElf(f"{library} is a damaged shared library: {said or f'the loader ends{last}'}")
+    if "statically linked" in listing:
+        raise NotElf(f"{library} is not a shared library: it has no dynamic section")
+    glibc = [
+        version
+        for path, lines in _VERSIONS.findall(versions)
+        if str(Path(path).parent) not in SYSTEM_FOLDERS
+        for version in _GLIBC.findall(lines)
+    ]
+    return Closure(
+        {name or Path(path).name: Path(path) for name, path in _FOUND.findall(listing)},
+        {name: Path(needs.get(name, library)).name for name in _MISSING.findall(listing)},
+        [(what, Path(of).name, Path(who).name) for of, what, who in _VERSION_MISSING.findall(traced.stderr)],
+        max(glibc, key=version_key, default=""),
+    )
+
+
+def _trace(library: Path) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            [_loader(), os.path.abspath(library)],  # noqa: PTH100 - symbolic links are not followed, nor does the loader
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            env={**os.environ, **TRACE},
+            timeout=TRACE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise NotElf(f"{library}: the loader did not end within {TRACE_SECONDS} s") from None
+
+
+def _loader() -> str:
+    """The dynamic loader that has loaded this process. Raises NotElf."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    found = re.search(r"/\S*/ld-linux[^/\s]*$", maps, re.MULTILINE)
+    if not found:
+        raise NotElf("this system has no glibc")
+    return found[0]
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -124,7 +126,7 @@ def version_key(version: str) -> tuple[int, ...]:
 
 
 def find_library(tree: Path, name: str = LIBRARY) -> list[Path]:
-    """Every file of this name below a folder, each once even where symbolic links show it twice."""
+    """Every file of this name below a folder, each once even if symbolic links show it twice."""
     if tree.is_file():
         return [tree]
     found = sorted(tree.rglob(name))
@@ -158,111 +160,6 @@ def main(arguments: Sequence[str]) -> int:
                 f"needs glibc {result.glibc_needed or 'of any version'}, this system has {system_glibc()}\n"
             )
     return status
-
-
-def _vendored(elfs: Sequence[Elf]) -> list[Elf]:
-    """Those that the vendor ships: what comes from the system agrees with the system's glibc anyway."""
-    system = (*SYSTEM_FOLDERS, *_configured_folders())
-    return [elf for elf in elfs if elf is elfs[0] or str(elf.path.parent) not in system]
-
-
-def _find(name: str, elf: Elf, rpath: tuple[str, ...], machine: int) -> Elf | None:
-    if "/" in name:
-        candidates = [Path(name)]
-    else:
-        environment = tuple(filter(None, os.environ.get("LD_LIBRARY_PATH", "").split(":")))
-        folders = (*rpath, *environment, *elf.runpath, *_configured_folders(), *SYSTEM_FOLDERS)
-        candidates = [Path(folder, name) for folder in folders]
-    for candidate in candidates:
-        try:
-            found = read(candidate)
-        except (OSError, NotElf):
-            continue
-        if found.machine == machine:
-            return found
-    return None
-
-
-def _configured_folders() -> tuple[str, ...]:
-    """What ldconfig would search: /etc/ld.so.conf and what it includes."""
-
-    def folders(file: str) -> Iterator[str]:
-        try:
-            lines = Path(file).read_text().splitlines()
-        except OSError:
-            return
-        for line in lines:
-            line = line.partition("#")[0].strip()
-            if line.startswith("include"):
-                for pattern in line.split()[1:]:
-                    for included in sorted(glob.glob(os.path.join("/etc", pattern))):  # noqa: PTH118, PTH207 - a foreign pattern
-                        yield from folders(included)
-            elif line:
-                yield line
-
-    return tuple(folders("/etc/ld.so.conf"))
-
-
-def _parse(path: Path, data: mmap.mmap) -> Elf:
-    if data[:6] != b"\x7fELF\x02\x01":
-        raise NotElf(f"{path} is not a 64-bit little-endian ELF file")
-    (machine,) = struct.unpack_from("<H", data, 18)
-    (table,) = struct.unpack_from("<Q", data, 32)
-    entry_size, n_entries = struct.unpack_from("<HH", data, 54)
-    segments = [struct.unpack_from("<IIQQQQ", data, table + i * entry_size) for i in range(n_entries)]
-
-    def offset_of(address: int) -> int:
-        for kind, _, offset, start, _, size in segments:
-            if kind == _PT_LOAD and start <= address < start + size:
-                return offset + address - start
-        raise ValueError(f"address {address:#x} lies in no segment")
-
-    tags: list[tuple[int, int]] = []
-    for kind, _, offset, _, _, size in segments:
-        if kind == _PT_DYNAMIC:
-            tags = [struct.unpack_from("<QQ", data, at) for at in range(offset, offset + size, 16)]
-    first = dict(reversed(tags))
-    if _DT_STRTAB not in first:
-        raise NotElf(f"{path} is not a shared library: it has no dynamic section")
-    strings = offset_of(first[_DT_STRTAB])
-
-    def text(offset: int) -> str:
-        return os.fsdecode(data[strings + offset : data.find(b"\0", strings + offset)])
-
-    def folders(tag: int) -> tuple[str, ...]:
-        origin = str(path.absolute().parent)  # as the loader has it: symbolic links are not followed
-        parts = text(first[tag]).split(":") if tag in first else ()
-        return tuple(part.replace("${ORIGIN}", "$ORIGIN").replace("$ORIGIN", origin) for part in parts if part)
-
-    def needed_versions() -> Iterator[tuple[str, str]]:
-        at = offset_of(first[_DT_VERNEED]) if _DT_VERNEED in first else 0
-        for _ in range(first.get(_DT_VERNEEDNUM, 0)):
-            _, count, file, aux, following = struct.unpack_from("<HHIII", data, at)
-            aux_at = at + aux
-            for _ in range(count):
-                _, flags, _, name, next_aux = struct.unpack_from("<IHHII", data, aux_at)
-                if not flags & _VER_FLG_WEAK:
-                    yield text(file), text(name)
-                aux_at += next_aux
-            at += following
-
-    def defined_versions() -> Iterator[str]:
-        at = offset_of(first[_DT_VERDEF]) if _DT_VERDEF in first else 0
-        for _ in range(first.get(_DT_VERDEFNUM, 0)):
-            *_, aux, following = struct.unpack_from("<HHHHIII", data, at)
-            yield text(struct.unpack_from("<II", data, at + aux)[0])
-            at += following
-
-    return Elf(
-        path=path,
-        machine=machine,
-        soname=text(first[_DT_SONAME]) if _DT_SONAME in first else "",
-        needed=tuple(text(value) for tag, value in tags if tag == _DT_NEEDED),
-        rpath=folders(_DT_RPATH),
-        runpath=folders(_DT_RUNPATH),
-        versions_needed=tuple(needed_versions()),
-        versions_defined=frozenset(defined_versions()),
-    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import time
 
 FORMATS = ("text", "json")
 BAR_WIDTH = 30
-PROGRESS_EVERY = 10.0  # seconds between progress lines where there is no terminal to draw a bar on
+PROGRESS_EVERY = 10.0  # seconds between progress lines, if there is no terminal for a bar
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

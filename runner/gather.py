@@ -64,7 +64,7 @@ def _listed(indices: list[int]) -> str:
 
 
 def _as_gathered(record: results.Record | None, recording: Recording, output: Path) -> results.Record:
-    """What a shard left for an input, if it still holds."""
+    """The record of an input, or a failure if it no longer holds."""
     if record is None or record.status == "publishing":
         problem = "no shard has finished it: run its shard again"
     elif record.status == "failed":

@@ -1,4 +1,4 @@
-"""The life of a process: what was asked for, the lock, the stale sentinel away, the run, its end.
+"""From the request to the exit code: the lock, the stale sentinel, the run, its end.
 
 A run comes to one Ending; the last log line, the exit code and the sentinel are all made from it.
 """
@@ -30,8 +30,10 @@ from runner.endings import (
 )
 from runner.events import Log
 from runner.gather import gather
+from runner.heartbeat import Heart
 from runner.mounts import refuse_container_layer
 from runner.run import report_preflight, run
+from runner.sessions import BadMetadata
 from runner.settings import Request
 from runner.state import RunState
 from runner.supervise import Signals, Stopped
@@ -69,10 +71,10 @@ def _conclude(ending: Ending, log: Log) -> int:
 
 def _ending_of(error: BaseException, log: Log) -> Ending:
     """Every way in which a run can break off, and its exit code."""
-    if isinstance(error, recipe.BadRecipe) and len(mistakes := str(error).splitlines()) > 1:
+    if isinstance(error, (recipe.BadRecipe, BadMetadata)) and len(mistakes := str(error).splitlines()) > 1:
         for mistake in mistakes:  # one event each, as a lab mends them one by one
-            log("recipe-problem", mistake, "error")
-        return Ending(error.code, f"the recipe cannot be used: {len(mistakes)} problems, listed above")
+            log(f"{error.what}-problem", mistake, "error")
+        return Ending(error.code, f"the {error.what} cannot be used: {len(mistakes)} problems, listed above")
     if isinstance(error, RunError):
         return Ending(error.code, str(error))
     if isinstance(error, Stopped):
@@ -93,7 +95,7 @@ def versions() -> str:
 
 
 def _only_check(request: Request, log: Log) -> Ending:
-    """--check and --check-recipe: nothing is read or written but what is in the image."""
+    """--check and --check-recipe: nothing is written, and nothing outside the image is read but the recipe."""
     chosen = settings.understand(request, os.environ)
     signals = Signals()
     if request.action == "--check-recipe":
@@ -116,7 +118,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except UsageError:
         sentinels.remove(request.sentinel)
         raise
-    state = RunState(chosen, log)
+    state = RunState(chosen, log, Heart(), Signals(), native.find_api())
     output, shard = chosen.output_dir, chosen.shard
     try:
         refuse_container_layer(output)

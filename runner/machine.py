@@ -1,4 +1,4 @@
-"""What this process may use of the machine: affinity and cgroups (v1 and v2), not what the hardware has."""
+"""The share of the machine that this process may use, by affinity and cgroups (v1 and v2)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def memory_limit(root: Path = Path("/")) -> int:
 
 
 def workers(cores: int, memory: int) -> int:
-    """How many recordings to handle at a time: one a core, fewer where the memory does not suffice."""
+    """How many recordings to handle at a time: one a core, fewer if memory is short."""
     return max(1, min(cores, memory // MEMORY_PER_WORKER))
 
 

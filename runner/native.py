@@ -51,7 +51,7 @@ class Probe:
 
 
 def find_api() -> Api:
-    """The isx that `import isx` would take. Raises nothing: what is missing is empty."""
+    """The isx that `import isx` would take. Never raises: missing facts are empty."""
     try:
         spec = importlib.util.find_spec("isx")
     except (ImportError, ValueError):
@@ -68,7 +68,7 @@ def find_api() -> Api:
 
 
 def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
-    """Begin to load the library in a process of its own; None where there is nothing to load."""
+    """Begin to load the library in a process of its own; None if there is no library."""
     if api.library is None:
         return None
     return subprocess.Popen(
@@ -80,7 +80,7 @@ def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
 
 
 def finish_probe(process: subprocess.Popen[bytes] | None) -> Probe:
-    """What the probe found."""
+    """The answer of the probe."""
     if process is None:
         return Probe(f"{elf.LIBRARY} does not exist")
     try:
@@ -134,7 +134,7 @@ def import_error(tick: Callable[[], None] = lambda: None) -> str:
 
 
 def distributions() -> dict[str, str]:
-    """Versions of what is installed, by normalised name: from the names of the metadata folders, which is quick."""
+    """Versions of all installed packages, by normalised name. Read off the metadata folders' names, which is quick."""
     found: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):
         try:
@@ -149,7 +149,7 @@ def distributions() -> dict[str, str]:
 
 
 def locked() -> list[str]:
-    """The normalised names in the lock; empty where there is no lock."""
+    """The normalised names in the lock; empty without a lock."""
     try:
         lock = (APP / "requirements.txt").read_text(encoding="utf-8")
     except OSError:
@@ -158,7 +158,7 @@ def locked() -> list[str]:
 
 
 def dependencies() -> dict[str, str]:
-    """Versions of what the lock names, without importing any of it; of all that is installed where there is no lock."""
+    """Versions of the packages in the lock, or of all installed ones without a lock. Imports none."""
     installed = distributions()
     return {name: installed[name] for name in locked() or installed if name in installed}
 

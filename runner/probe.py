@@ -11,7 +11,7 @@ import sys
 
 
 def probe(library: str) -> dict[str, object]:
-    """What the library says of itself, or the loader's own words on why it cannot be loaded."""
+    """Whether the library has the licensed algorithms, or the loader's reason why it cannot be loaded."""
     try:
         native = ctypes.CDLL(library)
         return {"with_algorithms": bool(native.isx_get_is_with_algos())}

@@ -21,6 +21,8 @@ CHECK_SECONDS = 300  # it imports isx, perhaps from a slow disk
 class BadRecipe(UsageError):
     """The recipe cannot be used; the message has a line for each mistake."""
 
+    what = "recipe"
+
 
 @dataclass(frozen=True)
 class RecipeChoice:
@@ -30,6 +32,7 @@ class RecipeChoice:
     sha256: str = ""
     works_on_series: bool = False
     kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
+    nwb: bool = False  # each session gets an NWB file
 
     @property
     def is_inspect(self) -> bool:
@@ -45,7 +48,7 @@ def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
         return RecipeChoice()
     path = locate(name)
     facts = check(path, engine, tick)
-    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds)
+    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
 
 
 def locate(name: str) -> Path:
@@ -83,7 +86,7 @@ def check(
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
     text = complaints.decode("utf-8", "replace").strip()
     if checker.returncode == NO_API:
-        raise NoApi(native.diagnosis(native.find_api(), text))
+        raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:
         raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
     try:

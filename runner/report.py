@@ -1,4 +1,4 @@
-"""What a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
+"""The pages that a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Row:
     warnings: list[str] = field(default_factory=list)
     results: str = ""  # folder, relative to the output
     products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" where there is none
+    log: str = ""  # relative to the output; "" if there is none
     series: str = ""  # path of the first part
     part: int = 0  # from 1
     parts: int = 0

@@ -2,7 +2,7 @@
 
 Beside the results, the output folder holds
 - `.records/<input's path>.json`: what became of each input, and from what its results were made;
-- `.staging/<run>/`: what is not finished yet, on the same file system so that a rename suffices;
+- `.staging/<run>/`: unfinished results, on the same file system so that a rename suffices;
 - `.staging/kept/<results>/`: the finished steps of a recipe that did not come to its end, for the next run;
 - `.lock`, and one more for each shard: who works here.
 """
@@ -30,6 +30,7 @@ from runner.endings import OutputInUse
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
+INFO = ("n_samples", "period_s", "width", "height", "pixel_um", "names")
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -52,7 +53,7 @@ class Record:
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
 
 
-# ---- what is done already
+# ---- records of earlier runs
 
 
 def digest(content: object) -> str:
@@ -96,33 +97,16 @@ def is_complete(output: Path, record: Record) -> bool:
 
 def info_to_json(info: RecordingInfo) -> dict[str, Any]:
     """The part of a pre-check's findings by which series are recognised."""
-    return {
-        "n_samples": info.n_samples,
-        "start": info.start.isoformat() if info.start else None,
-        "period_s": info.period_s,
-        "width": info.width,
-        "height": info.height,
-        "pixel_um": list(info.pixel_um),
-        "names": list(info.names),
-    }
+    return {**{name: getattr(info, name) for name in INFO}, "start": info.start.isoformat() if info.start else None}
 
 
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
-    """The inverse of info_to_json, so that what is done need not be opened again."""
+    """The inverse of info_to_json: a recording that is done need not be opened again."""
     try:
-        stored = dict(record.info)
+        stored = {name: tuple(value) if isinstance(value, list) else value for name, value in record.info.items()}
         start = stored.pop("start")
-        size, mtime_ns = record.stamps[record.inputs[0]]
-        return RecordingInfo(
-            path=path,
-            kind=record.kind,
-            size=size,
-            mtime_ns=mtime_ns,
-            start=datetime.fromisoformat(start) if start else None,
-            pixel_um=tuple(stored.pop("pixel_um")),
-            names=tuple(stored.pop("names")),
-            **stored,
-        )
+        stored["start"] = datetime.fromisoformat(start) if start else None
+        return RecordingInfo(path, record.kind, *record.stamps[record.inputs[0]], **stored)
     except (KeyError, TypeError, ValueError):
         return None
 
@@ -154,7 +138,7 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
     """Move the products from staging to where they belong, `<stem>.json` last.
 
     Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
-    What an earlier version left and this one no longer writes is removed, but only if the earlier record listed it.
+    Products of the earlier record that are no longer written are removed; files that it does not list are left alone.
     """
     folder = output / record.results
     last = f"{folder.name}.json"
@@ -246,7 +230,7 @@ def _open_lock(path: Path) -> int:
 def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
     """A folder of this run's own, in which a small file has been written for proof. The lock must be held.
 
-    Raises OSError. The folder is removed at the end, and so is whatever a killed run left.
+    Raises OSError. The folder is removed at the end. Leftovers of a killed run go first.
     """
     _clean_staging(output, shard)
     folder = output / STAGING / f"{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}"
@@ -263,7 +247,7 @@ def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
 
 
 def _clean_staging(output: Path, shard: Shard | None) -> None:
-    """Remove what a killed run left: everything, or what the same shard left."""
+    """Remove leftovers of a killed run: all, or those of the same shard."""
     with contextlib.suppress(FileNotFoundError):
         for left in list((output / STAGING).iterdir()):
             if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from recording.formats import SUFFIXES
-from runner import batch, elf, native, report, results, shards
+from runner import elf, native, report, results, sessions, shards
+from runner.batch import Batch, handle
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, writing
 from runner.events import Log, counted
@@ -45,16 +46,25 @@ def run(state: RunState) -> Ending:
             recordings=len(found.recordings),
             selected=len(recordings),
         )
+        known = _sessions(found.recordings, state) if wanted.nwb else None
         owners = {recording.results: recording.relative for recording in found.recordings}
-        work = batch.Batch(state, wanted, staging, owners)
-        rows = batch.handle(recordings, work)
+        batch = Batch(state, wanted, staging, owners, known)
+        rows = handle(recordings, batch)
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log)
         if not shard:
             with writing(output):
                 report.write_report(output, rows, wanted.software, generated_by(state.api))
-    facts = {"unchanged": work.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
+    facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     return judge(rows, state, facts)
+
+
+def _sessions(recordings: Sequence[Recording], state: RunState) -> sessions.Sessions:
+    """Raises BadMetadata."""
+    found = sessions.find(recordings, state.settings.input_dir)
+    files = {path for recording in recordings for path in found.metadata(recording)}
+    sessions.check(sorted(files), state.tick)
+    return found
 
 
 def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:
@@ -69,7 +79,7 @@ def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) ->
 
 
 def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
-    """Whether isx can be loaded, and what is in the image. Raises NoApi."""
+    """Log the contents of the image. Raises NoApi if isx cannot be loaded."""
     if probe.error:
         raise NoApi(native.diagnosis(api, probe.error))
     log(
@@ -102,7 +112,7 @@ def find_recordings(state: RunState) -> Discovery:
 
 
 def refuse_without_recordings(found: Discovery, folder: Path) -> None:
-    """Raises NoInput that says what was there instead."""
+    """Raises NoInput that names the other files there."""
     if found.recordings:
         return
     message = f"no recording found in {folder}: looked for {', '.join(SUFFIXES)}"

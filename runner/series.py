@@ -1,4 +1,4 @@
-"""Parts of one recording: recognised by their names, confirmed by what the files say."""
+"""Parts of one recording: recognised by their names, confirmed by their metadata."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def part_of(recording: Recording) -> tuple[str, str, str, int] | None:
         return None
     rest = recording.stem[: match.start(1)] + "#" + recording.stem[match.end(1) :]
     return recording.folder, rest, recording.suffix, int(match[1])
+
+
+def is_named_part(recording: Recording) -> bool:
+    """Whether its name says that it is a part, not only that it has a number."""
+    return _NAMED_PART.search(recording.stem) is not None
 
 
 def name_groups(recordings: Iterable[Recording]) -> list[list[Recording]]:

@@ -1,11 +1,11 @@
-"""What all parts of a run share, and what of the image decides its results."""
+"""The state that all parts of a run share, and the conditions that decide its results."""
 
 from __future__ import annotations
 
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from recording import APP
@@ -26,9 +26,9 @@ class RunState:
 
     settings: Settings
     log: Log
-    heart: Heart = field(default_factory=Heart)
-    signals: Signals = field(default_factory=Signals)
-    api: native.Api = field(default_factory=native.find_api)
+    heart: Heart
+    signals: Signals
+    api: native.Api
 
     def tick(self) -> None:
         """For every loop: shows a sign of life. Raises Stopped."""
@@ -53,9 +53,15 @@ class Conditions:
         """The recipe, or inspect for a kind that it does not take."""
         return self.recipe if self.recipe.takes(kind) else recipe.RecipeChoice()
 
-    def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
-        """Of recordings of this kind and all else that decides the results."""
-        return results.fingerprint(recordings, self._others(self.recipe_for(kind)))
+    @property
+    def nwb(self) -> bool:
+        """Whether each session gets an NWB file."""
+        return self.options.nwb or self.options.nwb_movie or self.recipe.nwb
+
+    def fingerprint(self, recordings: Sequence[Recording], kind: str, session: Sequence[object] = ()) -> str:
+        """Of recordings of this kind, the rest of their session, and all else that decides the results."""
+        others = self._others(self.recipe_for(kind))
+        return results.fingerprint(recordings, {**others, "session": session} if session else others)
 
     @property
     def digest(self) -> str:

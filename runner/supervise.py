@@ -44,7 +44,7 @@ class Task:
     time_limit: float | None  # seconds
     weight: int  # bytes of input, for the estimate of the time left
     may_fork: bool = False  # does without threads of BLAS
-    owner: Any = None  # whatever the caller wants back with the verdict
+    owner: Any = None  # for the caller, given back with the verdict
 
 
 @dataclass
@@ -189,7 +189,7 @@ class Supervisor:
             _read_events(worker)
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.events)
-            _kill(worker)  # and whatever it left behind in its process group
+            _kill(worker)  # and all that is left of its process group
             os.close(worker.events)
             yield worker
 
@@ -215,7 +215,7 @@ def _as_file(content: bytes) -> Iterator[int]:
 
 
 def _read_events(worker: _Worker) -> bool:
-    """Take in what the worker has said; False once it can say no more."""
+    """Take in the events so far; False at their end."""
     while True:
         try:
             chunk = os.read(worker.events, 1 << 20)

@@ -1,7 +1,7 @@
-"""Starting workers: as new processes, or as forks of one that has imported what every worker needs.
+"""Starting workers: as new processes, or as forks of one that has imported their common libraries.
 
-Most small recordings take less time than importing NumPy, pandas and Matplotlib does. The native library is not among
-what is imported: it starts a thread, which a fork would not carry over.
+Most small recordings take less time than importing NumPy, pandas and Matplotlib does. The native library is not
+imported: it starts a thread, which a fork would not carry over.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from recording import process
 
-ANSWER_SECONDS = 120  # for the imports, from a disk that is cold and slow
-PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+ANSWER_SECONDS = 100  # for the imports, from a cold and slow disk; less than the heartbeat allows
+PR_SET_CHILD_SUBREAPER = 36
 MAX_REQUEST = 65536  # bytes; paths are at most 4096
 
 _libc = ctypes.CDLL(None)
@@ -49,7 +49,7 @@ class ForkServer:
     def __init__(self, command: Sequence[str], scratch: Path) -> None:
         """Start the process in a folder of its own; it imports while this one goes on. Raises OSError."""
         scratch.mkdir(parents=True)
-        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # for where this is not PID 1
+        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # in case this is not PID 1
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(ANSWER_SECONDS)
         # A fork cannot change the number of BLAS's threads any more.
@@ -66,7 +66,7 @@ class ForkServer:
             )
 
     def start(self, stdin: int, log: int, events: int, scratch: str, address_space: int | None) -> int:
-        """A fork with these file descriptors; its pid, for the caller to reap. 0 where there is none to be had."""
+        """A fork with these file descriptors; its pid, for the caller to reap. 0 if there is none to be had."""
         request = json.dumps({"scratch": scratch, "address_space": address_space})
         try:
             socket.send_fds(self._socket, [request.encode()], [stdin, log, events])

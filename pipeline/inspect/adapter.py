@@ -3,37 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from recording.job import Options
+from pipeline.inspect.context import Context
 from recording.kinds import KINDS
-
-
-@dataclass
-class Context:
-    """What a recording's results are made with.
-
-    `progress` takes the fraction done, 0 to 1; `warn` takes a sentence for the report.
-    """
-
-    scratch: Path
-    threads: int = 1
-    options: Options = field(default_factory=Options)
-    provenance: dict[str, Any] = field(default_factory=dict)
-    progress: Callable[[float], None] = lambda fraction: None
-    warn: Callable[[str], None] = lambda message: None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one kind's module found, besides the files that it wrote."""
-
-    summary: str  # a short line for the report
-    thumbnail: bytes  # a small PNG
-    metadata: dict[str, Any]  # for the JSON
 
 
 @dataclass(frozen=True)
@@ -60,6 +34,10 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
+    if context.session:
+        from pipeline.nwb import collect
+
+        collect.write_inspected(recording, kind, stem, out, context.session, replace(context, warn=warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inspect import figures, metadata, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 TRACKING_COLUMNS = {  # of the library's export, and what they are called here
@@ -46,7 +46,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    tracking = _tracking(recording, context.scratch)
+    tracking = tracking_table(recording, context.scratch)
     is_tracked = bool(tracking["center_x_px"].notna().any())
     if is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -78,7 +78,7 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
     return times.tolist()
 
 
-def _tracking(recording: Path, scratch: Path) -> pd.DataFrame:
+def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame:
     """Box, zone and confidence of each frame, as the library finds them in the frames' metadata."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"

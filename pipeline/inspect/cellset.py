@@ -9,7 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, tables, tiff
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
@@ -50,7 +50,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     def footprints():
         for i in range(n):
             footprint = cell_set.get_cell_image_data(i)
-            cells.append(_cell(names[i], cell_set.get_cell_status(i), footprint))
+            cells.append(describe(names[i], cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
                 np.fmax(together, footprint / peak, out=together)
@@ -69,7 +69,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             Labels=names,
         )
     noise = np.array([noise_of(trace) for trace in traces])
-    unit = _trace_unit(footer)
+    unit = trace_unit(footer)
     tables.write(
         out / f"{stem}-cells.csv",
         {
@@ -131,7 +131,7 @@ def snr_of(trace: np.ndarray, noise: float) -> float:
     return float((finite.max() - np.median(finite)) / noise)
 
 
-def _cell(name: str, status: str, footprint: np.ndarray) -> Cell:
+def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
     """Area and centroid, weighted with the footprint, of where it reaches half its maximum.
 
     Beyond, footprints of PCA-ICA carry a faint background over the whole field of view, which would draw the centroid
@@ -151,7 +151,7 @@ def _cell(name: str, status: str, footprint: np.ndarray) -> Cell:
     return Cell(name, status, (float(x), float(y)), int(inside.sum()), outline, (top, left))
 
 
-def _trace_unit(footer: dict) -> str:
+def trace_unit(footer: dict) -> str:
     """As Inscopix's own software states it, or au (arbitrary units)."""
     try:
         return str(footer["extraProperties"]["idps"]["cellset"]["units"])

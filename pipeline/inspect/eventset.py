@@ -8,7 +8,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 

@@ -9,7 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
@@ -22,7 +22,7 @@ IMU_SCALE = {  # the unit of a column, and what its stored values are divided by
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    stored = recording if recording.suffix.lower() == ".isxd" else _converted(recording, context.scratch)
+    stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
@@ -49,7 +49,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
-def _converted(recording: Path, scratch: Path) -> Path:
+def converted(recording: Path, scratch: Path) -> Path:
     """The recording as `.isxd`, in a folder of its own.
 
     isx.GpioSet.read would convert to /tmp, under a name that two recordings can share, and leave the file there.

@@ -9,7 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import export, figures, metadata, tables, tiff
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.statistics import MovieStatistics, movie_statistics
 from recording import formats
 

@@ -8,7 +8,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
 MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels

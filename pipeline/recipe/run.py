@@ -20,6 +20,7 @@ from typing import Any
 from pipeline.engines.protocol import Engine, StepContext
 from pipeline.inspect import metadata
 from pipeline.inspect.adapter import Context, Summary, adapt
+from pipeline.recipe import estimates
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
 from pipeline.recipe.model import Recipe, Step
@@ -28,7 +29,7 @@ from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
-from recording.job import Job, Result
+from recording.job import Job, Result, Session
 from recording.kinds import KINDS, Shape
 from recording.names import short
 
@@ -124,7 +125,8 @@ def _fingerprints(this: Run) -> list[str]:
 
 def _software(step: Step, context: Context) -> dict[str, Any]:
     """What a step's products depend on besides its inputs."""
-    return _engine(step).versions(step.function, context.provenance.get("software", {}))
+    software = _engine(step).versions(step.function, context.provenance.get("software", {}))
+    return {**software, "estimates": estimates.version()} if estimates.wanted(step.parameters) else software
 
 
 def _engine(step: Step) -> Engine:
@@ -207,7 +209,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     }
     context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
     try:
-        call_step(each, files_of(each, read, this.names, work), context)
+        estimated = call_step(each, files_of(each, read, this.names, work), context)
         _replace_links(work)
         _check_products(this, each, work)
     except BadRecording as error:
@@ -232,10 +234,13 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         extras=sorted(path.name for path in work.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
         software=_software(step, this.context),
+        estimated=estimated,
     )
     this.store.add(entry, work)
     shutil.rmtree(work)
     shutil.rmtree(scratch)
+    for name, value in estimated.items():
+        print(f"{label}: {name} was estimated as {value}")  # noqa: T201
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
 
 
@@ -306,9 +311,33 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
         summaries.append((kind, summary))
+    if context.session:
+        found.append(_write_nwb(this, job, names, context.session))
     products = sorted({*names, *found})
     _write_record(this, job, products)
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
+
+
+def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> str:
+    """One file of the recording or series and the last products of each kind; returns its name."""
+    from pipeline.nwb.collect import Product, write_run  # imported only when asked for
+
+    last = kept(this.planned, "last")
+    products = [
+        Product(this.store.staging / name, stream.kind, stream.chain, part, _made_by(each.step))
+        for each in this.planned
+        for stream in each.made
+        if stream in last
+        for part, name in enumerate(this.names(stream))
+        if name in names
+    ]
+    out = this.store.staging / f"{this.stem}.nwb"
+    write_run(this.inputs, job.kind, products, out, session, this.context)
+    return out.name
+
+
+def _made_by(step: Step) -> str:
+    return f"made by {step.function} ({_engine(step).title})"
 
 
 def _write_record(this: Run, job: Job, products: list[str]) -> None:

@@ -1,7 +1,7 @@
-"""What the files of Inscopix look like, checked without native code.
+"""The file formats of Inscopix, checked without native code.
 
 The native library trusts what it reads: a damaged file can end the process that opens it, take all its memory or
-block it for ever. `check` reads the few bytes that decide and says in one sentence what is wrong. One module a format.
+block it for ever. `check` reads the few bytes that decide and names the fault in one sentence. One module a format.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SUFFIXES = tuple(_CHECKS)
 
 
 def check(path: str | os.PathLike[str]) -> RecordingInfo:
-    """Pre-check: refuse what the library cannot read or would not survive, and never a sound file.
+    """Pre-check: refuse files that the library cannot read or would not survive, and never a sound one.
 
     Raises BadRecording. Never blocks, needs memory for one footer, and reads no pixel data.
     """

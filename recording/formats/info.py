@@ -1,4 +1,4 @@
-"""What the pre-check tells of a recording."""
+"""The findings of the pre-check."""
 
 from __future__ import annotations
 

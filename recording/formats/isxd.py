@@ -79,7 +79,7 @@ def check(file: File) -> RecordingInfo:
     return _CHECKS.get(one.kind, _check_nothing_more)(one)
 
 
-# ---- what all kinds have
+# ---- common to all kinds
 
 
 @dataclass(frozen=True)

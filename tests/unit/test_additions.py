@@ -21,7 +21,7 @@ TOY_KIND = '''"""A toy kind."""
 from pathlib import Path
 
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:

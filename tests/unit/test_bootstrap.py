@@ -275,6 +275,7 @@ def test_no_input_folder(tmp_path, output):
         66,
         f"the input {tmp_path}/nowhere does not exist: mount the recordings there, or set INPUT_DIR",
     )
+    assert not (output / ".staging").exists()
 
 
 def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
@@ -340,6 +341,16 @@ def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         except PermissionError:
             continue
     pytest.skip(f"no Python here that uid {NOBODY} may execute")
+
+
+def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
+    put(samples, "image.isxd", open_tmp / "private/in/a.isxd")
+    (open_tmp / "private").chmod(0o700)
+    (open_tmp / "out").mkdir()
+    (open_tmp / "out").chmod(0o777)
+    done = as_nobody("--input-dir", open_tmp / "private/in", "--output-dir", open_tmp / "out")
+    assert done.returncode == 66, done.stderr
+    assert f"the input {open_tmp}/private/in cannot be looked at: Permission denied (this run is uid" in done.stderr
 
 
 @pytest.mark.parametrize(

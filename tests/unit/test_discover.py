@@ -145,6 +145,9 @@ def test_a_hundred_thousand_files_cost_one_stat_each(tmp_path, monkeypatch):
         (["a.isxd", "A.isxd"], ["a.isxd", "A"]),
         (["a.gpio", "a.isxd", "a.gpio.isxd"], ["a.gpio-2", "a", "a.gpio"]),
         (["x/a.isxd", "y/a.isxd"], ["a", "a"]),
+        (["m1.isxd", "m2.isxd", "m1-series.isxd"], ["m1", "m2", "m1-series.isxd"]),
+        (["m1.gpio", "x/m1-series.isxd", "x/M1.isxd"], ["m1", "m1-series.isxd", "M1"]),
+        (["a.gpio", "a.isxd", "a.gpio-series.isxd"], ["a.gpio", "a", "a.gpio-series.isxd"]),
         (["index.html.isxd", "x/index.html.isxd"], ["index.html.isxd", "index.html"]),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.launch import run
+from tests.launch import run, tree
 
 RECIPE = """
 version = 1
@@ -84,3 +84,64 @@ def test_finished_steps_outlast_a_run_that_failed(recipe, input, output):
     assert run(input, output, "--recipe", str(recipe)).code == 0
     assert (recipe.parent / "calls").read_text() == "first ", "the first step was not done again"
     assert not (output / ".staging").exists()
+
+
+def contents(output: Path) -> dict[str, bytes]:
+    """Names of all files, and the content of those in which no step's duration is."""
+    return {name: content if name.endswith((".csv", ".txt")) else b"" for name, content in tree(output).items()}
+
+
+def test_results_do_not_depend_on_what_was_done_when(recipe, input, output, tmp_path):
+    """A part that was handled alone joins the series when another comes, and is alone again when that goes."""
+    late = tmp_path / "late"
+    late.mkdir()
+    for name in ("part2.isxd", "part3.isxd"):
+        shutil.move(input / name, late / name)
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    alone = contents(output)
+    assert "part1/part1.json" in alone
+    for path in late.iterdir():
+        shutil.copy2(path, input)
+    assert run(input, output, "--recipe", str(recipe)).end == "4 recordings, all done, 1 of them earlier"
+    assert run(input, tmp_path / "fresh", "--recipe", str(recipe)).code == 0
+    assert contents(output) == contents(tmp_path / "fresh")
+    for path in late.iterdir():
+        (input / path.name).unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    now = contents(output)
+    assert {name: now[name] for name in now if not name.startswith((".records/part2", ".records/part3"))} == alone
+
+
+def test_steps_that_were_kept_for_a_part_go_when_it_joins_a_series(samples, recipe, input, output):
+    for name in ("part2", "part3", "image"):
+        (input / f"{name}.isxd").unlink()
+    (recipe.parent / "broken").touch()
+    assert run(input, output, "--recipe", str(recipe)).code == 1
+    assert (output / ".staging/kept/part1").is_dir()
+    (recipe.parent / "broken").unlink()
+    shutil.copy(samples / "part2.isxd", input)
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert not (output / ".staging").exists()
+
+
+def test_finished_steps_of_one_recording_do_not_lie_in_another_s(samples, recipe, input, output):
+    for path in input.iterdir():
+        path.unlink()
+    (input / "a").mkdir()
+    shutil.copy(samples / "part1.isxd", input / "a.isxd")
+    shutil.copy(samples / "part2.isxd", input / "a" / "b.isxd")
+    (recipe.parent / "broken").touch()
+    assert run(input, output, "--recipe", str(recipe)).code == 1
+    (recipe.parent / "broken").unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert (recipe.parent / "calls").read_text() == "first first ", "no first step was done again"
+
+
+def test_a_recording_that_is_called_as_a_series_has_results_of_its_own(samples, recipe, input, output):
+    for path in input.iterdir():
+        path.unlink()
+    for sample, name in (("part1", "m1"), ("part2", "m2"), ("image", "m1-series")):
+        shutil.copy(samples / f"{sample}.isxd", input / f"{name}.isxd")
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert (output / "m1-series/m1-series.json").is_file()
+    assert (output / "m1-series.isxd/m1-series.isxd.json").is_file()

@@ -15,9 +15,10 @@ import tifffile
 from PIL import Image
 
 from pipeline.inspect import tiff
-from pipeline.inspect.adapter import Context, Options, Summary, adapt
+from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.inspect.cellset import noise_of, snr_of
 from recording import formats
+from recording.job import Options
 from tests import recordings
 
 GOLDEN = {  # kind: what is written after the stem

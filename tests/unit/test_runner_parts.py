@@ -5,18 +5,23 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import dataclasses
 import html.parser
 import io
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
 
-from runner import machine, native, report
+from recording.job import Options
+from runner import machine, native, recipe, report
 from runner.events import Log, duration, printable
 from runner.report import Row
+from runner.settings import OPTIONS, Settings
+from runner.supervise import Stopped
 
 HOST = len(os.sched_getaffinity(0))
 
@@ -249,3 +254,55 @@ def test_import_error(program, error, tmp_path, monkeypatch):
     python.chmod(0o755)
     monkeypatch.setattr(native.sys, "executable", str(python))
     assert native.import_error() == error
+
+
+def test_a_slow_import_is_no_hang(tmp_path, monkeypatch):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nexec sleep 3\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(native.sys, "executable", str(python))
+    ticks = []
+    assert native.import_error(lambda: ticks.append(1)) == ""
+    assert len(ticks) >= 2, "the heart beats meanwhile"
+
+
+# ---- the recipe's checker
+
+
+def checker(program: str) -> tuple[str, ...]:
+    return ("/bin/sh", "-c", program)
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        ("echo nonsense", "gave an answer that cannot be read (not JSON"),
+        ("true", "gave an answer that cannot be read (not JSON"),
+        ("echo '{}'", "gave an answer that cannot be read (recipefacts: no group)"),
+        ("echo mistake >&2; exit 64", "mistake"),
+        ("kill -SEGV $$", "the recipe /r.toml cannot be checked: signal SIGSEGV"),
+        ("exec sleep 100", "the check of the recipe /r.toml did not end within 1 s"),
+    ],
+)
+def test_a_recipe_whose_check_does_not_answer_cannot_be_used(program, message, monkeypatch):
+    monkeypatch.setattr(recipe, "CHECK_SECONDS", 1)
+    with pytest.raises(recipe.BadRecipe) as refused:
+        recipe.check(Path("/r.toml"), "auto", command=checker(program))
+    assert message in str(refused.value)
+
+
+def test_a_stop_ends_the_check_of_a_recipe(tmp_path):
+    def stop() -> None:
+        raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        recipe.check(Path("/r.toml"), "auto", stop, command=checker(f"echo $$ > {tmp_path}/pid; exec sleep 100"))
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+def test_every_option_has_one_place_for_its_value():
+    for option in OPTIONS:
+        holder = Options if option.changes_results else Settings
+        names = {field.name for field in dataclasses.fields(holder)}
+        elsewhere = {"expected_output_file", "log_format"}  # the request itself has them: they are needed before
+        assert option.field in names | elsewhere

@@ -180,7 +180,7 @@ fork_server.serve(int(sys.argv[1]), work)
     ],
 )
 def test_a_death_at_any_moment_of_a_fork_is_seen_at_once(tmp_path, when, started):
-    """Not after ANSWER_SECONDS, of which there are 120: the test would be ended for its own time limit."""
+    """Not after ANSWER_SECONDS, of which there are 100: the test would be ended for its own time limit."""
     pid, status = answer("-c", START_ONE, FORK_AND_DIE.format(when), str(tmp_path / "scratch"))
     assert bool(pid) is started
     assert status == (signal.SIGKILL if started else 0)

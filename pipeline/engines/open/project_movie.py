@@ -1,8 +1,8 @@
 """One image of a series of movies: each pixel's mean, least, greatest value or standard deviation over time.
 
-Only recorded frames count. The standard deviation is that of the population (divided by n). It is computed about the
-movie's first recorded frame, block by block, with the pairwise update of Chan, Golub and LeVeque (1983, The American
-Statistician 37), in float64, so that it loses nothing to cancellation. Exact by the public definition.
+Only recorded frames count. The standard deviation is that of the population (divided by n), computed block by block
+about the block's own mean and merged in float64 with the pairwise update of Chan, Golub and LeVeque (1983, The American
+Statistician 37), so that it loses nothing to cancellation. Exact by the public definition.
 """
 
 from __future__ import annotations
@@ -55,12 +55,13 @@ def _sum(block: np.ndarray) -> np.ndarray:
 
 
 def _moments(block: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Number, mean and sum of squared distances from it."""
-    mean = block.mean(axis=0, dtype=np.float64)
-    squares = np.zeros(mean.shape)
-    for frame in block:
-        squares += (frame - mean) ** 2
-    return len(block), mean, squares
+    """Number, mean and sum of squared distances from it. A block has few frames, so that float32 sums lose nothing."""
+    n = len(block)
+    near = block.sum(axis=0, dtype=np.float32) / np.float32(n)
+    away = block - near
+    rest = away.sum(axis=0).astype(np.float64)
+    squares = np.einsum("tyx,tyx->yx", away, away).astype(np.float64)
+    return n, near + rest / n, squares - rest**2 / n
 
 
 def _merged(

@@ -1,0 +1,100 @@
+"""Imports go downwards only, as docs/architecture.md says, and never in a circle; those inside functions count too."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+from tests.launch import ROOT
+
+FLOORS = {  # and the parts of the project that each may import beside itself; the most specific name holds
+    "recording": (),
+    "runner": ("recording",),
+    "pipeline": ("recording",),
+    "pipeline.engines": ("recording", "pipeline.engines"),
+    "bootstrap": ("recording", "runner"),
+    "healthcheck": ("recording", "runner"),
+}
+STANDARD_LIBRARY_ONLY = ("recording", "runner", "bootstrap", "healthcheck")
+MORE = {"healthcheck": {"isx", "numpy"}}  # for --deep, which the build runs in a process of its own
+OURS = {floor.partition(".")[0] for floor in FLOORS}
+
+
+def sources() -> dict[str, Path]:
+    """Every module of the image, by its name."""
+    files = [path for part in OURS for path in (ROOT / part).rglob("*.py")]
+    files += [ROOT / f"{part}.py" for part in OURS if (ROOT / f"{part}.py").is_file()]
+    return {".".join(path.relative_to(ROOT).with_suffix("").parts).replace(".__init__", ""): path for path in files}
+
+
+MODULES = sources()
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """What a module imports: names of this project's modules, top-level names of others."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [name if name in MODULES else str(node.module) for name in full]
+        else:
+            continue
+        for name in names:
+            yield name if name.partition(".")[0] in OURS else name.partition(".")[0]
+
+
+GRAPH = {name: set(imports(ast.parse(path.read_text("utf-8")))) - {name} for name, path in MODULES.items()}
+
+
+def within(module: str, part: str) -> bool:
+    return module == part or module.startswith(f"{part}.")
+
+
+def wrong(module: str, used: set[str]) -> list[str]:
+    """What a module must not import."""
+    floor = max((floor for floor in FLOORS if within(module, floor)), key=len)
+    allowed = (*FLOORS[floor], floor)
+    foreign = {name for name in used if name.partition(".")[0] not in OURS}
+    found = [name for name in used - foreign if not any(within(name, part) for part in allowed)]
+    if floor in STANDARD_LIBRARY_ONLY and sys.version_info >= (3, 10):  # before, Python has no list of its own modules
+        found += foreign - sys.stdlib_module_names - MORE.get(floor, set())
+    return sorted(found)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_imports_go_downwards(module):
+    assert wrong(module, GRAPH[module]) == []
+
+
+def test_there_is_no_circle():
+    try:
+        TopologicalSorter(GRAPH).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+@pytest.mark.parametrize(
+    ("module", "used", "found"),
+    [
+        ("recording.job", {"runner.life"}, ["runner.life"]),
+        ("runner.life", {"json", "numpy", "pipeline.recipe"}, ["numpy", "pipeline.recipe"]),
+        ("pipeline.inspect.movie", {"numpy", "runner.events", "pipeline.recipe.read"}, ["runner.events"]),
+        (
+            "pipeline.engines.open.dff",
+            {"pipeline.inspect.movie", "pipeline.engines.protocol"},
+            ["pipeline.inspect.movie"],
+        ),
+    ],
+)
+def test_wrong_imports_are_found(module, used, found):
+    """The test itself."""
+    if sys.version_info < (3, 10):
+        found = [name for name in found if name != "numpy"]
+    assert wrong(module, used) == found
