@@ -61,6 +61,7 @@ ARG INSTALLER_WAYS=""
 ARG IMAGE=isx
 RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=bind,from=installer,target=/installer \
+    --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
 # What the runtime needs of the distribution, and nothing of what it does not.
