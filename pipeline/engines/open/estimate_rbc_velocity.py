@@ -8,8 +8,8 @@ later (spatio-temporal image correlation; Hebert, Costantino and Wiseman 2005, B
 
 The velocity is the distance |d| of the peak of R_1 from the centre times the frame rate. Between pixels the peak is
 that of the quadratic through the nine values around the greatest. The direction is that of d, in degrees
-counterclockwise from the right as the image is shown. Without a peak of at least 5 robust standard deviations of R_1, or
-with one at the rim of what can be told (half the region's longer side), the sample is NaN; how many there are is
+counterclockwise from the right as the image is shown. Without a peak of at least 5 robust standard deviations of R_1,
+or with one at the rim of what can be told (half the region's longer side), the sample is NaN; how many there are is
 reported. Cells must move by less than half their distance from each other between two frames, or they are taken for
 each other.
 
