@@ -4,8 +4,8 @@
 - h5py: the same frames, chunks and compression, written by h5py, which compresses on one thread.
 
 Both read the same recording, which is in the page cache, each in a process of its own. Rounds are interleaved, so that
-a busy machine slows both alike, and the ratios are of the medians. The frames of both are compared at the end. Memory is
-what comes on top of the libraries.
+a busy machine slows both alike, and the ratios are of the medians. Memory is what comes on top of the libraries. At the
+end the frames of both are compared.
 
     python bench/nwb_movie.py [--frames 500] [--size 800x1280] [--dtype uint16] [--threads 2] [--rounds 3] [--json]
 """

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from recording.job import Options, Session
+from recording.job import Options
 from recording.kinds import KINDS
 
 
@@ -25,7 +25,7 @@ class Context:
     provenance: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float], None] = lambda fraction: None
     warn: Callable[[str], None] = lambda message: None
-    session: Session | None = None  # where the recording is to get an NWB file
+    also: Callable[[Path, str, str, Path, Context], None] | None = None  # writes more results; called as `adapt` is
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,8 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
-    if context.session:
-        from pipeline.nwb import collect
-
-        collect.write_inspected(recording, kind, stem, out, context.session, replace(context, warn=warn))
+    if context.also:
+        context.also(recording, kind, stem, out, replace(context, warn=warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
