@@ -311,8 +311,8 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
         summaries.append((kind, summary))
-    if context.session:
-        found.append(_write_nwb(this, job, names, context.session))
+    if job.session:
+        found.append(_write_nwb(this, job, names, job.session))
     products = sorted({*names, *found})
     _write_record(this, job, products)
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)

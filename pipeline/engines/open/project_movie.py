@@ -15,8 +15,9 @@ import numpy as np
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.frames import Series
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
 from pipeline.statistics import MovieStatistics, movie_statistics
+from recording.errors import Unusable
 
 
 def project_movie(
