@@ -64,7 +64,8 @@ def _set_environment(job: Job) -> None:
 
 
 def _run(job: Job, events: Events) -> Result:
-    from pipeline.inspect.adapter import Context, adapt
+    from pipeline.inspect.adapter import adapt
+    from pipeline.inspect.context import Context
 
     context = Context(
         scratch=job.scratch,

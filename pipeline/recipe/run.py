@@ -19,7 +19,8 @@ from typing import Any
 
 from pipeline.engines.protocol import Engine, StepContext
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, adapt
+from pipeline.inspect.adapter import Summary, adapt
+from pipeline.inspect.context import Context
 from pipeline.recipe import estimates
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
