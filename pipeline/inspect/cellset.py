@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import isx
 import numpy as np
+from PIL import Image
 
-from pipeline.inspect import figures, metadata, tables, tiff
+from pipeline.inspect import figures, metadata, quality, tables, tiff
 from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
+from pipeline.pages.content import Figure
 from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
@@ -69,7 +74,16 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             Labels=names,
         )
     noise = np.array([noise_of(trace) for trace in traces])
+    snr = np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)])
     unit = _trace_unit(footer)
+    period_s = timing.period.secs_float
+    events = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
+    valid_s = float(valid.sum()) * period_s
+    rates = np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in events])
+    decays = np.array([each.half_decay_s for each in events])
+    cores = [(*cell.corner, np.where(cell.outline >= 0.5, cell.outline, 0)) for cell in cells]
+    pairs = quality.overlaps(cores, traces)
+    nearest = _nearest(n, pairs)
     tables.write(
         out / f"{stem}-cells.csv",
         {
@@ -82,19 +96,50 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "area_px": [cell.area for cell in cells],
             "area_um2": [cell.area * width_um * height_um for cell in cells],
             "noise": noise,
-            "snr": [snr_of(trace, sigma) for trace, sigma in zip(traces, noise)],
+            "snr": snr,
             "trace_unit": [unit] * n,
+            "n_transients": [len(each.peaks) for each in events],
+            "transient_rate_hz": rates,
+            "half_decay_s": decays,
+            "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+            "overlaps_most_with": [_other(i, pair, names) for i, pair in enumerate(nearest)],
+            "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
         },
     )
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, (width_um, height_um))
     _draw_traces(out / f"{stem}-traces.png", time_s, traces, noise, cells, unit)
 
+    alike = [pair for pair in pairs if pair.is_alike]
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
     rate = 1 / timing.period.secs_float
     return Outcome(
         summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {rate:.4g} Hz",
         thumbnail=thumbnail,
+        measures=_measures(cells, snr, rates, decays, nearest, [(names[p.first], names[p.second]) for p in alike]),
+        figures=_figures(stem, n),
+        cells=Cells(
+            names,
+            [cell.status for cell in cells],
+            {
+                "SNR": snr,
+                "Rate [1/min]": 60 * rates,
+                "Half decay [s]": decays,
+                "Area [px]": [cell.area for cell in cells],
+                "Overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+            },
+            traces,
+            period_s,
+            unit,
+            [each.peaks for each in events],
+            f"transients above {quality.EVENT_START:g} noise standard deviations",
+            cores,
+            _background(together),
+            together.shape,
+            (width_um, height_um),
+        )
+        if n
+        else None,
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(cell_set.spacing),
@@ -103,10 +148,109 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_undecided": counts["undecided"],
             "n_rejected": counts["rejected"],
             "trace_unit": unit,
+            "pairs_alike": [
+                {
+                    "cells": [names[pair.first], names[pair.second]],
+                    "overlap": pair.cosine,
+                    "correlation": pair.correlation,
+                }
+                for pair in alike
+            ],
             "acquisition": metadata.acquisition(cell_set),
             "file_metadata": footer,
         },
     )
+
+
+def _figures(stem: str, n: int) -> tuple[Figure, ...]:
+    """The map is not among them: the page draws its own, which can be explored."""
+    if not n:
+        return ()
+    return (
+        Figure(
+            f"{stem}-traces.png",
+            "Traces, in the order of the file."
+            if n <= MOST_LINES
+            else "All traces as a heat map, in the order of the file: each above its median, in standard deviations of "
+            "its noise. Where samples share a column, the greatest is shown.",
+        ),
+    )
+
+
+def _measures(
+    cells: list[Cell],
+    snr: np.ndarray,
+    rates: np.ndarray,
+    decays: np.ndarray,
+    nearest: list[quality.Overlap | None],
+    alike: list[tuple[str, str]],
+) -> tuple[Measure, ...]:
+    """Quality of the cell set; medians are over all cells but rejected ones. See docs/quality.md."""
+    kept = np.array([cell.status != "rejected" for cell in cells], bool)
+    areas = np.array([cell.area for cell in cells], float)
+    overlap = np.array([pair.cosine if pair else 0.0 for pair in nearest])
+    said = ", ".join(f"{first} and {second}" for first, second in alike[:8]) + (", ..." if len(alike) > 8 else "")
+    which = "median over the cells that are not rejected"
+    return (
+        Measure("snr_median", "SNR", quality.median(snr[kept]), "", f"(maximum - median) / noise of a trace; {which}"),
+        Measure(
+            "transient_rate_median_per_min",
+            "Transients",
+            quality.median(60 * rates[kept]),
+            "1/min",
+            f"stretches that rise above {quality.EVENT_START:g} noise standard deviations over the median, until they "
+            f"fall under {quality.EVENT_END:g}; {which}",
+        ),
+        Measure(
+            "half_decay_median_s",
+            "Half decay",
+            quality.median(decays[kept]),
+            "s",
+            f"time from a transient's peak to half of it, median of each cell; {which}",
+        ),
+        Measure(
+            "area_median_px",
+            "Footprint",
+            quality.median(areas[kept & (areas > 0)]),
+            "px",
+            f"pixels where the footprint reaches half its maximum; {which}",
+        ),
+        Measure(
+            "overlapping_percent",
+            "Cells that overlap another",
+            quality.percent(float((overlap > 0).sum()), len(cells)),
+            "%",
+            "whose footprint shares pixels with another cell's, where each reaches half its maximum; of all cells",
+        ),
+        Measure(
+            "pairs_alike",
+            "Pairs that look like one",
+            len(alike),
+            "",
+            f"overlapping cells whose traces correlate with r > {quality.ALIKE_CORRELATION} "
+            "(CaImAn merges those: Giovannucci et al. 2019)",
+            said,
+        ),
+    )
+
+
+def _nearest(n: int, pairs: list[quality.Overlap]) -> list[quality.Overlap | None]:
+    """For each cell, the pair in which it overlaps most."""
+    found: list[quality.Overlap | None] = [None] * n
+    for pair in sorted(pairs, key=lambda pair: pair.cosine):
+        found[pair.first] = found[pair.second] = pair
+    return found
+
+
+def _other(i: int, pair: quality.Overlap | None, names: list[str]) -> str:
+    return names[pair.second if pair.first == i else pair.first] if pair else ""
+
+
+def _background(together: np.ndarray) -> bytes:
+    """All footprints as a PNG, dark where there is none: for the page's map."""
+    data = io.BytesIO()
+    Image.fromarray((255 * np.clip(np.nan_to_num(together), 0, 1)).astype(np.uint8)).save(data, "PNG", optimize=True)
+    return data.getvalue()
 
 
 def noise_of(trace: np.ndarray) -> float:

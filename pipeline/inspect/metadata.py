@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 SCHEMA_VERSION = 1
-READERS = ("isx", "numpy", "pandas", "tifffile", "pillow", "matplotlib")
+READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib")
 
 
 def common(recording: Path, kind: str) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def timing(timing: Any) -> dict[str, Any]:
         "sampling_rate_hz": 1 / period if period else None,
         "period_s": period,
         "n_samples": timing.num_samples,
-        "duration_s": timing.num_samples * period,
+        "duration_s": duration_s(timing),
         "start": start(timing),
         "n_dropped": len(timing.dropped),
         "n_cropped": sum(last - first + 1 for first, last in timing.cropped),
@@ -50,6 +50,12 @@ def sample_times(timing: Any) -> np.ndarray:
     """Seconds from the start to each sample of an isx.Timing, shape (n_samples,), as near as a float64 can be."""
     period = timing.period._impl
     return np.arange(timing.num_samples) * period.num / period.den
+
+
+def duration_s(timing: Any) -> float:
+    """Of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002."""
+    period = timing.period._impl
+    return timing.num_samples * period.num / period.den if period.den else 0.0
 
 
 def start(timing: Any) -> str | None:

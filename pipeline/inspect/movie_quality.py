@@ -1,0 +1,174 @@
+"""Quality of a movie: brightness over all frames; sharpness, shift and noise of some. See docs/quality.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.inspect import quality
+from pipeline.inspect.quality import Measure
+from pipeline.inspect.statistics import MovieStatistics
+from recording import formats
+from recording.errors import BadRecording
+
+
+def measures(
+    recording: Path,
+    layout: formats.MovieLayout,
+    status: np.ndarray,
+    time_s: np.ndarray,
+    found: MovieStatistics | None,
+    unit: str,
+) -> tuple[Measure, ...]:
+    """All of one movie. `status` and `time_s` (s) have one value a sample; `unit` is that of the pixels.
+
+    Raises BadRecording where the file became shorter.
+    """
+    dropped = int((status == "dropped").sum())
+    found_measures = [
+        Measure(
+            "dropped_percent",
+            "Dropped frames",
+            quality.percent(dropped, layout.n_samples),
+            "%",
+            "frames that the recording says were dropped, of all",
+        )
+    ]
+    if not found:
+        return tuple(found_measures)
+    means, valid = found.frame_mean, status == "valid"
+    if found.saturation_level is not None:
+        clipped = int((found.frame_saturated > 0).sum())
+        found_measures += [
+            Measure(
+                "saturated_frames_percent",
+                "Frames with saturated pixels",
+                quality.percent(clipped, len(means)),
+                "%",
+                f"valid frames with a pixel at {found.saturation_level:g} counts, of all valid ones",
+                "what is brighter than the sensor's highest value is cut off there" if clipped else "",
+            ),
+            Measure(
+                "saturated_pixels_max_percent",
+                "Saturated pixels, worst frame",
+                100 * float(found.frame_saturated.max()),
+                "%",
+                f"pixels at {found.saturation_level:g} counts in the frame that has most of them",
+            ),
+        ]
+    found_measures += [
+        Measure(
+            "brightness_change_percent",
+            "Change of brightness",
+            quality.brightness_change(means),
+            "%",
+            "median of the frames' means in the last tenth of the frames, against the first tenth",
+        ),
+        Measure(
+            "bleaching_percent_per_min",
+            "Bleaching",
+            quality.bleaching(time_s[valid], means),
+            "%/min",
+            "loss of brightness by a line through the logarithm of the frames' means; from a minute on; "
+            "the dark level is not subtracted",
+        ),
+        *_frame_measures(recording, layout, valid, found, unit),
+    ]
+    return tuple(found_measures)
+
+
+def _frame_measures(
+    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, found: MovieStatistics, unit: str
+) -> tuple[Measure, ...]:
+    """Of some frames: sharpness, shift and noise, in the middle of the field of view."""
+    rows, columns = _middle(layout.rows), _middle(layout.columns)
+    if min(rows.stop - rows.start, columns.stop - columns.start) < 8:
+        return ()
+    frames = _some_frames(recording, layout, valid, rows, columns)
+    checks = quality.check_frames(frames, found.mean[rows, columns])
+    n = len(frames)
+    which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
+    outlier = f"modified z-score beyond {quality.OUTLIER} (Iglewicz and Hoaglin 1993)"
+    blurred, shifted = quality.outliers(checks.sharpness, below=True), quality.outliers(checks.shift_px, below=False)
+    return (
+        Measure(
+            "blurred_frames",
+            "Blurred frames",
+            blurred,
+            "",
+            f"whose sharpness (variance of the Laplacian over that of the frame) is an outlier; {which}",
+            f"{outlier}: {blurred} of {n}" if blurred else "",
+        ),
+        Measure(
+            "shifted_frames",
+            "Shifted frames",
+            shifted,
+            "",
+            f"whose shift against the mean image is an outlier; {which}",
+            f"{outlier}: {shifted} of {n}" if shifted else "",
+        ),
+        Measure(
+            "shift_median_px",
+            "Shift, median",
+            quality.median(checks.shift_px),
+            "px",
+            f"of a frame against the mean image, in whole px, by cross-correlation; {which}",
+        ),
+        Measure(
+            "shift_max_px",
+            "Shift, greatest",
+            float(np.nanmax(checks.shift_px)) if np.isfinite(checks.shift_px).any() else None,
+            "px",
+            "the greatest of these shifts",
+        ),
+        Measure(
+            "correlation_with_mean",
+            "Correlation with the mean image",
+            quality.median(checks.correlation),
+            "",
+            f"Pearson's r of a frame and the mean image, median; {which}",
+        ),
+        Measure(
+            "crispness_per_px",
+            "Crispness of the mean image",
+            quality.crispness(found.mean[rows, columns]),
+            "1/px",
+            "norm of its gradients over that of the image less its mean; it rises when motion is corrected",
+        ),
+        Measure(
+            f"pixel_noise_{unit}",
+            "Noise of a pixel",
+            checks.noise,
+            unit,
+            "robust standard deviation of the difference of successive frames, over √2",
+        ),
+    )
+
+
+def _middle(size: int) -> slice:
+    """The middle of one side of the frame, of at most CHECKED_PX."""
+    start = max(0, (size - quality.CHECKED_PX) // 2)
+    return slice(start, min(size, start + quality.CHECKED_PX))
+
+
+def _some_frames(
+    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, rows: slice, columns: slice
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The middle of some frames, evenly spread, each with that of the next sample where that is valid too."""
+    samples = np.flatnonzero(valid)
+    chosen = np.unique(np.linspace(0, len(samples) - 1, min(quality.CHECKED_FRAMES, len(samples))).astype(int))
+    dtype = np.dtype(layout.dtype)
+    with recording.open("rb") as file:
+
+        def middle(stored: int) -> np.ndarray:
+            band = np.empty((rows.stop - rows.start, layout.columns), dtype)
+            file.seek(layout.offset + stored * layout.stride + rows.start * layout.columns * dtype.itemsize)
+            if file.readinto(band) != band.nbytes:
+                raise BadRecording(recording, "the file became shorter while it was read")
+            return band[:, columns]
+
+        return [
+            (middle(i), middle(i + 1) if i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 else None)
+            for i in chosen.tolist()
+        ]
