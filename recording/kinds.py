@@ -122,6 +122,8 @@ _ROWS = (
     ),
 )
 
+ALL_RESULTS = (".html", "-quality.csv", "-methods.md", "-citations.bib")  # of every kind
+
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}
 MADE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_made)

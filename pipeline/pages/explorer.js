@@ -121,7 +121,7 @@ function explore(root) {
     const place = one(".chart"), axis = { stroke: () => colour("--soft"), font: "12px system-ui, sans-serif" };
     const grid = { stroke: () => colour("--faint"), width: 1 }, ticks = { stroke: () => colour("--line"), width: 1 };
     chart = new uPlot({
-      width: place.clientWidth, height: 260, padding: [12, 8, 0, 0],
+      width: place.clientWidth, height: 260, padding: [12, 16, 0, 0],
       scales: { x: { time: false } },
       legend: { show: false },
       cursor: { drag: { x: true, y: false }, points: { size: 6 } },

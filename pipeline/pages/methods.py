@@ -11,7 +11,8 @@ from typing import Any
 
 from pipeline.pages.content import Part, StepShown
 
-LIBRARIES = (("numpy", "NumPy", "harris2020"), ("scipy", "SciPy", "virtanen2020"))
+LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
+STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"), ("scikit-learn", "scikit-learn", "pedregosa2011"))
 ALGORITHMS = {("idps", "pca_ica"): "mukamel2009", ("idps", "run_cnmfe"): "zhou2018"}
 QUALITY = {  # what was computed of each kind, and from where its definitions come
     "movie": (
@@ -48,9 +49,10 @@ def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[st
     for kind in dict.fromkeys(part.kind for part in parts):
         if kind in QUALITY:
             found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), QUALITY[kind]))
-    used = [f"{title} {software[name]} {cite(key)}" for name, title, key in LIBRARIES if software.get(name)]
-    if software.get("matplotlib"):
-        used.append(f"Matplotlib {software['matplotlib']} {cite('hunter2007')}")
+    in_steps = {name for step in steps for name in step.software}
+    libraries = [*LIBRARIES, *(each for each in STEPS_LIBRARIES if each[0] in in_steps)]
+    versions = {**{name: text for step in steps for name, text in step.software.items()}, **software}
+    used = [f"{title} {versions[name]} {cite(key)}" for name, title, key in libraries if versions.get(name)]
     found.append(f"Tables and figures were made in Python {software.get('python', '')} with {_listed(used)}.")
     return Methods(" ".join(found) + "\n", tuple(cited))
 

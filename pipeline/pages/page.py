@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 import jinja2
 
+import recording
 from pipeline.inspect.figures import nice_length
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown
@@ -55,7 +56,7 @@ def write(page: Page, out: Path) -> tuple[str, ...]:
 def html(page: Page, out: Path, methods_text: str) -> str:
     """The page as text; pictures are read from `out`."""
     has_cells = any(part.cells for part in page.parts)
-    styles = [_asset("vendor/uPlot.min.css")] * has_cells + [_asset("page.css")]
+    styles = [_asset("vendor/uPlot.min.css")] * has_cells + [_style()]
     scripts = [_asset("vendor/uPlot.iife.min.js"), _asset("explorer.js")] * has_cells + [_asset("page.js")]
     names = {path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
     n_sets = sum(part.cells is not None for part in page.parts)
@@ -229,6 +230,11 @@ def warm_up() -> None:
 @functools.cache
 def _asset(name: str) -> str:
     return (HERE / name).read_text(encoding="utf-8").strip()
+
+
+def _style() -> str:
+    """That of the overview, and what the page adds."""
+    return (Path(recording.__file__).parent / "style.css").read_text(encoding="utf-8") + _asset("page.css")
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:

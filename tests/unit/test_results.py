@@ -21,19 +21,19 @@ from recording import formats
 from tests import recordings
 
 GOLDEN = {  # kind: what is written after the stem
-    "movie": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -std.tif .json",
-    "movie_float": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -std.tif .json",
+    "movie": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -quality.csv -std.tif .json",
+    "movie_float": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -quality.csv -std.tif .json",
     "image": "-preview.png .tif .json",
-    "cell_set": "-cellmap.png -cells.csv -footprints.tif -traces.csv -traces.png .json",
-    "event_set": "-events.csv -raster.png -rates.csv .json",
+    "cell_set": "-cellmap.png -cells.csv -footprints.tif -quality.csv -traces.csv -traces.png .json",
+    "event_set": "-events.csv -quality.csv -raster.png -rates.csv .json",
     "vessel_set": "-map.png -traces.csv -vessels.csv .json",
     "velocity_set": "-map.png -traces.csv -vessels.csv .json",
     "gpio_isxd": "-gpio.csv .png .json",
     "imu_isxd": "-imu.csv .png .json",
     "gpio": "-gpio.csv .png .json",
     "imu": "-imu.csv .png .json",
-    "behavior_movie": "-frames.csv -preview.png .json",
-    "nvision": "-frames.csv -preview.png -tracking.csv .json",
+    "behavior_movie": "-frames.csv -preview.png -quality.csv .json",
+    "nvision": "-frames.csv -preview.png -quality.csv -tracking.csv .json",
 }
 
 
