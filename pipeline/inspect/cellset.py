@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import isx
 import numpy as np
@@ -19,6 +20,7 @@ from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map
+MAP_POINTS = 6 * 72  # length of a map's longer side, about
 
 
 @dataclass(frozen=True)
@@ -311,24 +313,14 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
         drawn.set_dpi(200)  # so that small names can be read
     extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
     axes.imshow(together, cmap="gray_r", vmin=0, vmax=1.6, extent=extent, interpolation="nearest")
-    for cell in cells:
-        if not cell.area:
-            continue
-        colour = figures.STATUS_COLOUR[cell.status]
+    drawn_cells = [cell for cell in cells if cell.area]
+    for cell in drawn_cells:
         height, width = cell.outline.shape
         if min(height, width) >= 2:
             x, y = (np.arange(width) + cell.corner[1]) * across, (np.arange(height) + cell.corner[0]) * down
+            colour = figures.STATUS_COLOUR[cell.status]
             axes.contour(x, y, cell.outline, levels=[0.5], colors=[colour], linewidths=1.0)
-        axes.text(
-            cell.centroid[0] * across,
-            cell.centroid[1] * down,
-            cell.name,
-            color="black",
-            fontsize=7 if len(cells) <= MOST_NAMES else 4,
-            ha="center",
-            va="center",
-            path_effects=figures.halo(),
-        )
+    _write_names(axes, drawn_cells, len(cells), extent, pixel_um)
     for status, colour in figures.STATUS_COLOUR.items():
         count = sum(cell.status == status for cell in cells)
         if count:
@@ -338,6 +330,49 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
     return figures.save(drawn, path)
 
 
+def _write_names(
+    axes: Any, cells: list[Cell], n: int, extent: tuple[float, float, float, float], pixel_um: tuple[float, float]
+) -> None:
+    """Inside the outline, or beside it and tied to it by a line."""
+    size = 7 if n <= MOST_NAMES else 4  # points
+    left, right, bottom, top = extent
+    point = max((right - left) / MAP_POINTS, (bottom - top) / MAP_POINTS)  # in µm, about
+    boxes = np.array([_box(cell, pixel_um) for cell in cells]).reshape(-1, 4)
+    names = [cell.name for cell in cells]
+    places = figures.place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
+    for cell, box, (x, y) in zip(cells, boxes, places):
+        inside = box[0] <= x <= box[2] and box[1] <= y <= box[3]
+        axes.annotate(
+            cell.name,
+            ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
+            (x, y),
+            color="black",
+            fontsize=size,
+            ha="center",
+            va="center",
+            path_effects=figures.halo(),
+            annotation_clip=False,
+            arrowprops=None
+            if inside
+            else {"arrowstyle": "-", "color": figures.STATUS_COLOUR[cell.status], "linewidth": 0.5, "shrinkA": 0},
+        )
+
+
+def _box(cell: Cell, pixel_um: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a footprint in µm, where it reaches half its maximum."""
+    (across, down), inside = pixel_um, cell.outline >= 0.5
+    rows, columns = (
+        np.flatnonzero(inside.any(axis=1)) + cell.corner[0],
+        np.flatnonzero(inside.any(axis=0)) + cell.corner[1],
+    )
+    return (
+        (columns[0] - 0.5) * across,
+        (rows[0] - 0.5) * down,
+        (columns[-1] + 0.5) * across,
+        (rows[-1] + 0.5) * down,
+    )
+
+
 def _draw_traces(
     path: Path, time_s: np.ndarray, traces: np.ndarray, noise: np.ndarray, cells: list[Cell], unit: str
 ) -> None:
@@ -345,15 +380,15 @@ def _draw_traces(
     drawn, axes = figures.figure(9, max(2.5, min(9.0, 1 + 0.28 * n)))
     axes.set_xlabel("Time [s]")
     if n and n <= MOST_LINES:
-        step = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
-        axes.set_yticks(-np.arange(n), [cell.name for cell in cells])
+        places = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
+        axes.set_yticks(places, [cell.name for cell in cells])
         axes.set_xlim(0, time_s[-1] if len(time_s) > 1 else 1)
         axes.set_ylabel("Cell")
-        axes.set_title(f"Distance between lines: {step:.3g} {unit}", loc="right", fontsize=8)
+        figures.scale_bar(axes, unit)
         for status, colour in figures.STATUS_COLOUR.items():
             if any(cell.status == status for cell in cells):
                 axes.plot([], [], color=colour, label=status)
-        figures.legend_outside(axes)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     elif n:
         in_noise = (traces - np.nanmedian(traces, axis=1, keepdims=True)) / np.where(noise > 0, noise, np.nan)[:, None]
         thinned = figures.peaks(in_noise, 2000)

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.inspect.figures import place_labels
+
 TRACES_BYTES = 4_500_000  # of base64, for all cells together
 MOST_VALUES = 20_000  # of one cell
 MISSING = 65535  # the code of a sample that is missing
@@ -75,15 +77,21 @@ def outline(core: tuple[int, int, np.ndarray]) -> str:
 
 
 def labels(cells: Cells) -> list[tuple[int, str, float, float]]:
-    """Index, name, x and y in px of each cell's name: in the middle of its footprint, weighted."""
-    found = []
-    for i, (row, column, values) in enumerate(cells.cores):
-        if values.size:
-            weight = values / values.sum()
-            x = column + float((weight.sum(axis=0) * np.arange(values.shape[1])).sum())
-            y = row + float((weight.sum(axis=1) * np.arange(values.shape[0])).sum())
-            found.append((i, cells.names[i], round(x, 1), round(y, 1)))
-    return found
+    """Index, name, x and y in px of each cell's name on the map: in its outline, or beside it."""
+    there = [i for i, (_, _, values) in enumerate(cells.cores) if values.any()]
+    boxes = np.array([_box(cells.cores[i]) for i in there]).reshape(-1, 4)
+    rows, columns = cells.shape
+    letter = columns / 45 * 0.6  # the template's size of text
+    names = [cells.names[i] for i in there]
+    places = place_labels(names, boxes, letter, letter * 1.9, (-0.5, -0.5, columns - 0.5, rows - 0.5))
+    return [(i, name, round(x, 1), round(y, 1)) for i, name, (x, y) in zip(there, names, places)]
+
+
+def _box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in px."""
+    row, column, values = core
+    rows, columns = np.flatnonzero(values.any(axis=1)) + row, np.flatnonzero(values.any(axis=0)) + column
+    return columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5
 
 
 def for_script(cells: Cells, n_sets: int = 1) -> dict[str, Any]:

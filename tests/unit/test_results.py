@@ -165,7 +165,7 @@ def test_a_movie_without_valid_frames(tmp_path):
     out, warnings = tmp_path / "out", []
     out.mkdir()
     done = adapt(path, "movie", "s", out, Context(tmp_path, warn=warnings.append))
-    assert done.products == ("s-frames.csv", "s.json") and done.thumbnail == b""
+    assert done.products == ("s-frames.csv", "s-quality.csv", "s.json") and done.thumbnail == b""
     assert warnings == ["no frame is valid: all were dropped, cropped or blank; there are no projections"]
     assert json.loads((out / "s.json").read_text())["warnings"] == warnings
 
