@@ -80,14 +80,12 @@ def _numbers(text: str) -> list[tuple[int, int, str]]:
 def read_measures(output: Path, entry: Entry) -> None:
     """Take what tells recordings apart from the tables that workers wrote; a table that is not there says nothing."""
     for row in entry.results:
-        for name in row.products:
-            if not name.endswith("-quality.csv"):
-                continue
-            with contextlib.suppress(OSError, KeyError, UnicodeError, csv.Error):
-                with (output / row.results / name).open(encoding="utf-8", newline="") as file:
-                    lines = list(csv.DictReader(file))
-                entry.values.update({line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES})
-                entry.n_marked += sum(bool(line["mark"]) for line in lines)
+        table = output / row.results / f"{row.results.rpartition('/')[2]}-quality.csv"
+        with contextlib.suppress(OSError, KeyError, UnicodeError, csv.Error):
+            with table.open(encoding="utf-8", newline="") as file:
+                lines = list(csv.DictReader(file))
+            entry.values.update({line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES})
+            entry.n_marked += sum(bool(line["mark"]) for line in lines)
 
 
 # ---- links from page to page

@@ -72,7 +72,7 @@ def adapt(
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
     if outcome.measures:
-        quality.write(out / f"{stem}-quality.csv", outcome.measures)
+        quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
         "quality": quality.to_json(outcome.measures),

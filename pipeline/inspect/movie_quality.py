@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -157,18 +159,56 @@ def _some_frames(
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The middle of some frames, evenly spread, each with that of the next sample where that is valid too."""
     samples = np.flatnonzero(valid)
-    chosen = np.unique(np.linspace(0, len(samples) - 1, min(quality.CHECKED_FRAMES, len(samples))).astype(int))
+    chosen = _spread(len(samples))
+    follows = [i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 for i in chosen]
+    wanted = [number for i, both in zip(chosen, follows) for number in ((i, i + 1) if both else (i,))]
+    frames = dict(zip(wanted, _stored(recording, layout, wanted, rows, columns)))
+    return [(frames[i], frames.get(i + 1) if both else None) for i, both in zip(chosen, follows)]
+
+
+def _spread(n: int) -> list[int]:
+    """At most CHECKED_FRAMES of n, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(quality.CHECKED_FRAMES, n)).astype(int)).tolist()
+
+
+def _stored(
+    recording: Path, layout: formats.MovieLayout, wanted: list[int], rows: slice, columns: slice
+) -> Iterator[np.ndarray]:
+    """A part of each of these stored frames. Raises BadRecording."""
     dtype = np.dtype(layout.dtype)
     with recording.open("rb") as file:
-
-        def middle(stored: int) -> np.ndarray:
+        for number in wanted:
             band = np.empty((rows.stop - rows.start, layout.columns), dtype)
-            file.seek(layout.offset + stored * layout.stride + rows.start * layout.columns * dtype.itemsize)
+            file.seek(layout.offset + number * layout.stride + rows.start * layout.columns * dtype.itemsize)
             if file.readinto(band) != band.nbytes:
                 raise BadRecording(recording, "the file became shorter while it was read")
-            return band[:, columns]
+            yield band[:, columns]
 
-        return [
-            (middle(i), middle(i + 1) if i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 else None)
-            for i in chosen.tolist()
-        ]
+
+@dataclass(frozen=True)
+class Glance:
+    """What some frames of a movie show."""
+
+    n: int
+    mean: np.ndarray  # (rows, columns), of these frames
+    correlation: float | None  # of a frame with their mean, median
+
+
+def glance(recording: Path) -> Glance:
+    """Look at some frames, evenly spread, without reading the whole movie. Raises BadRecording."""
+    layout = formats.movie_layout(recording)
+    wanted = _spread(layout.n_stored) if layout.n_stored else []
+    whole = slice(0, layout.rows), slice(0, layout.columns)
+    frames = [frame.astype(np.float32) for frame in _stored(recording, layout, wanted, *whole)]
+    if not frames:
+        return Glance(0, np.zeros((layout.rows, layout.columns), np.float32), None)
+    mean = np.mean(frames, axis=0, dtype=np.float64)
+    flat = (mean - mean.mean()).ravel()
+    found = [_correlation(frame.ravel(), flat) for frame in frames]
+    return Glance(len(frames), mean, quality.median(np.array(found)))
+
+
+def _correlation(frame: np.ndarray, centred: np.ndarray) -> float:
+    frame = frame - frame.mean()
+    scale = float(np.linalg.norm(frame) * np.linalg.norm(centred))
+    return float(frame @ centred) / scale if scale > 0 else float("nan")

@@ -6,7 +6,7 @@ docs/quality.md lists all of them, with the sources of the definitions and of th
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,15 @@ class Measure:
     mark: str = ""  # why to look at this again; only where a threshold has a source
 
 
-def write(path: Path, measures: Sequence[Measure]) -> None:
-    """One row a measure."""
+def write(path: Path, measures: Mapping[str, Sequence[Measure]]) -> None:
+    """One row a measure; `measures` go by the name of the recording."""
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["measure", "value", "unit", "mark", "definition"])
-        for each in measures:
-            value = "" if each.value is None else f"{each.value:.6g}"
-            rows.writerow([each.name, value, each.unit, each.mark, each.meaning])
+        rows.writerow(["recording", "measure", "value", "unit", "mark", "definition"])
+        for recording, found in measures.items():
+            for each in found:
+                value = "" if each.value is None else f"{each.value:.6g}"
+                rows.writerow([recording, each.name, value, each.unit, each.mark, each.meaning])
 
 
 def to_json(measures: Sequence[Measure]) -> dict[str, Any]:
