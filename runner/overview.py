@@ -15,15 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import recording
 from recording.kinds import KINDS
 from runner.events import duration, printable
-
-if TYPE_CHECKING:
-    from runner.report import Row
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
@@ -36,6 +32,26 @@ MEASURES = {  # columns of the table, by their name in <stem>-quality.csv
     "transient_rate_median_per_min": "Transients [1/min]",
     "event_rate_median_per_min": "Events [1/min]",
 }
+
+
+@dataclass
+class Row:
+    """One input, as the report shows it."""
+
+    path: str  # relative to the input folder
+    kind: str
+    status: str  # "done" or "failed"
+    reason: str = ""
+    seconds: float = 0.0
+    summary: str = ""
+    thumbnail: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    results: str = ""  # folder, relative to the output
+    products: tuple[str, ...] = ()
+    log: str = ""  # relative to the output; "" where there is none
+    series: str = ""  # path of the first part
+    part: int = 0  # from 1
+    parts: int = 0
 
 
 @dataclass

@@ -6,33 +6,13 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from runner import overview
+from runner.overview import Row
 from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
-
-
-@dataclass
-class Row:
-    """One input, as the report shows it."""
-
-    path: str  # relative to the input folder
-    kind: str
-    status: str  # "done" or "failed"
-    reason: str = ""
-    seconds: float = 0.0
-    summary: str = ""
-    thumbnail: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    results: str = ""  # folder, relative to the output
-    products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" where there is none
-    series: str = ""  # path of the first part
-    part: int = 0  # from 1
-    parts: int = 0
 
 
 def write_report(

@@ -63,14 +63,14 @@ def measures(
         Measure(
             "brightness_change_percent",
             "Change of brightness",
-            quality.brightness_change(means),
+            None if is_flat(found) else quality.brightness_change(means),
             "%",
             "median of the frames' means in the last tenth of the frames, against the first tenth",
         ),
         Measure(
             "bleaching_percent_per_min",
             "Bleaching",
-            quality.bleaching(time_s[valid], means),
+            None if is_flat(found) else quality.bleaching(time_s[valid], means),
             "%/min",
             "loss of brightness by a line through the logarithm of the frames' means; from a minute on; "
             "the dark level is not subtracted",
@@ -78,6 +78,11 @@ def measures(
         *_frame_measures(recording, layout, valid, found, unit),
     ]
     return tuple(found_measures)
+
+
+def is_flat(found: MovieStatistics) -> bool:
+    """Whether the mean image shows nothing but what is left of the noise, as that of ΔF/F does: it is compared to none."""
+    return bool(np.median(np.abs(found.mean)) < 0.1 * np.median(found.std))
 
 
 def _frame_measures(
@@ -91,8 +96,10 @@ def _frame_measures(
     checks = quality.check_frames(frames, found.mean[rows, columns])
     n = len(frames)
     which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
+    has_structure = not is_flat(found)
+    shift_px = checks.shift_px if has_structure else np.empty(0)
     outlier = f"modified z-score beyond {quality.OUTLIER} (Iglewicz and Hoaglin 1993)"
-    blurred, shifted = quality.outliers(checks.sharpness, below=True), quality.outliers(checks.shift_px, below=False)
+    blurred, shifted = quality.outliers(checks.sharpness, below=True), quality.outliers(shift_px, below=False)
     return (
         Measure(
             "blurred_frames",
@@ -105,7 +112,7 @@ def _frame_measures(
         Measure(
             "shifted_frames",
             "Shifted frames",
-            shifted,
+            shifted if has_structure else None,
             "",
             f"whose shift against the mean image is an outlier; {which}",
             f"{outlier}: {shifted} of {n}" if shifted else "",
@@ -113,28 +120,28 @@ def _frame_measures(
         Measure(
             "shift_median_px",
             "Shift, median",
-            quality.median(checks.shift_px),
+            quality.median(shift_px),
             "px",
             f"of a frame against the mean image, in whole px, by cross-correlation; {which}",
         ),
         Measure(
             "shift_max_px",
             "Shift, greatest",
-            float(np.nanmax(checks.shift_px)) if np.isfinite(checks.shift_px).any() else None,
+            float(np.nanmax(shift_px)) if np.isfinite(shift_px).any() else None,
             "px",
             "the greatest of these shifts",
         ),
         Measure(
             "correlation_with_mean",
             "Correlation with the mean image",
-            quality.median(checks.correlation),
+            quality.median(checks.correlation) if has_structure else None,
             "",
             f"Pearson's r of a frame and the mean image, median; {which}",
         ),
         Measure(
             "crispness_per_px",
             "Crispness of the mean image",
-            quality.crispness(found.mean[rows, columns]),
+            quality.crispness(found.mean[rows, columns]) if has_structure else None,
             "1/px",
             "norm of its gradients over that of the image less its mean; it rises when motion is corrected",
         ),

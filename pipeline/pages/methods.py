@@ -13,7 +13,15 @@ from pipeline.pages.content import Part, StepShown
 
 LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
 STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"), ("scikit-learn", "scikit-learn", "pedregosa2011"))
-ALGORITHMS = {("idps", "pca_ica"): "mukamel2009", ("idps", "run_cnmfe"): "zhou2018"}
+ALGORITHMS = {  # what a step's computation was published as, by engine and function
+    ("idps", "pca_ica"): ("mukamel2009",),
+    ("idps", "run_cnmfe"): ("zhou2018",),
+    ("open", "pca_ica"): ("mukamel2009", "hyvarinen2000"),
+    ("open", "estimate_num_ics"): ("lindeberg1998",),
+    ("open", "motion_correct"): ("keys1981",),
+    ("open", "run_cnmfe"): ("zhou2018", "friedrich2017"),
+}
+ENGINES = {"open": "this project's open engine, which is not IDPS,", "python": "a Python function of the laboratory"}
 QUALITY = {  # what was computed of each kind, and from where its definitions come
     "movie": (
         "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
@@ -70,11 +78,10 @@ def _references() -> dict[str, str]:
 
 
 def _sentence(step: StepShown, cite: Any) -> str:
-    versions = [str(step.software[name]) for name in ("isx", "isx version") if step.software.get(name)]
-    by = step.engine_title + (f" {versions[0]}" if versions else "")
-    key = ALGORITHMS.get((step.engine, step.function))
+    version = f" (isx {step.software['isx']})" if step.software.get("isx") else ""
+    by = ENGINES.get(step.engine, f"{step.engine_title}{version}")
     said = f"Step {step.number}, {step.name.replace('_', ' ')}, was carried out by {by}"
-    said += f" {cite(key)}" if key else ""
+    said += "".join(f" {cite(key)}" for key in ALGORITHMS.get((step.engine, step.function), ()))
     values = [f"{name} = {_value(value)}" for name, value in step.parameters.items()]
     return said + (f" with {', '.join(values)}." if values else " with default parameters.")
 

@@ -39,6 +39,8 @@ def shown_parts(made: Mapping[str, Made], staging: Path) -> list[Part]:
     for kind in SHOWN:
         of_kind = [each for each in made.values() if each.kind == kind]
         last = max((each.step for each in of_kind), default=-1)
+        if kind in ("image", "movie") and parts:
+            break  # cells are what a lab looks for
         parts += [each.summary.part for each in of_kind if each.step == last]
     events = [part for part in parts if part.kind == "event_set"]
     cells = [part for part in parts if part.kind == "cell_set"]

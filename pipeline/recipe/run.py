@@ -347,7 +347,7 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
     corrections = [entry for _, _, entry in done if page.is_motion_correction(entry)]
     motions = [page.motion(entry, find, this.stem, staging) for entry in corrections[-1:]]
     return Page(
-        title=this.stem,
+        title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
         stem=this.stem,
         parts=[*page.shown_parts(made, staging), *filter(None, motions)],
         software=metadata.software(),
