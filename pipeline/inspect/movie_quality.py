@@ -81,7 +81,7 @@ def measures(
 
 
 def is_flat(found: MovieStatistics) -> bool:
-    """Whether the mean image shows nothing but what is left of the noise, as that of ΔF/F does: it is compared to none."""
+    """Whether the mean image is but what is left of the noise, as that of ΔF/F is: nothing can be compared to it."""
     return bool(np.median(np.abs(found.mean)) < 0.1 * np.median(found.std))
 
 
