@@ -136,6 +136,7 @@ function explore(root) {
         }],
       },
     }, [seconds, trace(0)], place);
+    place.uplot = chart; // for who looks at the page with other programs
     new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: 260 })).observe(place);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());
     chart.over.addEventListener("wheel", event => {
