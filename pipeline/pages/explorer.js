@@ -164,7 +164,7 @@ function explore(root) {
     const row = rows[i], outline = outlines.get(i);
     row.classList.add("chosen");
     if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); }
-    if (from !== "list") list.scrollTop = row.offsetTop - list.clientHeight / 2;
+    if (from === "map" || from === "keys") list.scrollTop = row.offsetTop - list.clientHeight / 2;
     one(".cell-name").textContent = data.names[i];
     const status = row.querySelector(".status");
     one(".cell-status").className = `cell-status ${status.className}`;
@@ -220,7 +220,7 @@ function explore(root) {
   function step(by) {
     const shown = visible(), at = shown.indexOf(rows[chosen]);
     const next = shown[Math.max(0, Math.min(shown.length - 1, at + by))];
-    if (next) choose(+next.dataset.i);
+    if (next) choose(+next.dataset.i, "keys");
   }
 
   for (const heading of headings) heading.addEventListener("click", () => sort(heading));
@@ -249,14 +249,16 @@ function explore(root) {
     for (const { isIntersecting, target } of entries) {
       if (!isIntersecting) continue;
       seen.unobserve(target);
-      sparkline(target, decoded(data, +target.closest("tr").dataset.i));
+      const canvas = Object.assign(document.createElement("canvas"), { width: 240, height: 22 });
+      target.querySelector(".spark").append(canvas);
+      sparkline(canvas, decoded(data, +target.dataset.i));
     }
   }, { root: list, rootMargin: "200px" });
-  for (const canvas of all("tbody canvas")) seen.observe(canvas);
+  for (const row of rows) seen.observe(row);
 
   makeChart();
   choose(0, "start");
-  filter();
+  one(".shown").textContent = `${rows.length} of ${rows.length} shown`;
 }
 
 for (const root of document.querySelectorAll(".explorer")) explore(root);

@@ -359,13 +359,23 @@ def one_pixel() -> bytes:
 
 
 def test_two_thousand_cells_within_a_second(browser, large):
+    """Of the page's own thread: what else the machine does is not the page's doing."""
     assert large.stat().st_size < MOST_BYTES
+    browser.command("Performance.enable", timeDomain="threadTicks")
     took = []
-    for _ in range(5):  # other work on the machine takes turns with it
+    for _ in range(3):
+        browser.driver.get("about:blank")
+        before = main_thread_seconds(browser)
         browser.open(large)
-        took.append(browser.run("return performance.getEntriesByType('navigation')[0].loadEventEnd"))
         assert browser.text(".cell-name") == "C0000"
-    assert min(took) < 1000, took
+        took.append(main_thread_seconds(browser) - before)
+    browser.command("Performance.disable")
+    assert 0.05 < min(took) < 1, took
+
+
+def main_thread_seconds(browser) -> float:
+    metrics = browser.command("Performance.getMetrics")["metrics"]
+    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
 
 
 def test_no_peak_is_lost_to_thinning(browser, large):
