@@ -93,10 +93,10 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": [cell.status for cell in cells],
             "centroid_x_px": [cell.centroid[0] for cell in cells],
             "centroid_y_px": [cell.centroid[1] for cell in cells],
-            "centroid_x_um": [cell.centroid[0] * width_um for cell in cells],
-            "centroid_y_um": [cell.centroid[1] * height_um for cell in cells],
+            "centroid_x_um": [round(cell.centroid[0] * width_um, 6) for cell in cells],
+            "centroid_y_um": [round(cell.centroid[1] * height_um, 6) for cell in cells],
             "area_px": [cell.area for cell in cells],
-            "area_um2": [cell.area * width_um * height_um for cell in cells],
+            "area_um2": [round(cell.area * width_um * height_um, 6) for cell in cells],
             "noise": noise,
             "snr": snr,
             "trace_unit": [unit] * n,
@@ -150,6 +150,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_undecided": counts["undecided"],
             "n_rejected": counts["rejected"],
             "trace_unit": unit,
+            "columns": _columns(stem, unit),
             "pairs_alike": [
                 {
                     "cells": [names[pair.first], names[pair.second]],
@@ -162,6 +163,20 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "file_metadata": footer,
         },
     )
+
+
+def _columns(stem: str, unit: str) -> dict[str, dict[str, dict[str, str]]]:
+    """Unit and meaning of the columns whose names do not tell, as BIDS's sidecars state them."""
+    trace = {"Description": "each other column is the trace of the cell whose name it has", "Units": unit}
+    return {
+        f"{stem}-traces.csv": {"*": trace},
+        f"{stem}-cells.csv": {
+            "noise": {"Description": "standard deviation of the trace's noise", "Units": unit},
+            "snr": {"Description": "(maximum - median) / noise", "Units": "1"},
+            "overlap": {"Description": "cosine of the footprint and the one that it overlaps most", "Units": "1"},
+            "correlation_with_it": {"Description": "Pearson's r of the traces of these two", "Units": "1"},
+        },
+    }
 
 
 def _figures(stem: str, n: int) -> tuple[Figure, ...]:
