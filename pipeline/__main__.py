@@ -39,12 +39,13 @@ def _job() -> Job:
 
 def _import_what_workers_need() -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline.inspect import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, movie_quality, statistics, tables, tiff  # noqa: F401
     from pipeline.pages import page
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
     page.warm_up()
+    metadata.software()
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 

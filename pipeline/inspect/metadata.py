@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -89,7 +91,8 @@ def acquisition(source: Any) -> dict[str, Any]:
         return {}
 
 
-def software() -> dict[str, Any]:
+@functools.cache
+def software() -> Mapping[str, Any]:
     """Versions of what reads recordings and writes results."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in READERS:

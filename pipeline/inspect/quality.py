@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import fft
 
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
+NOISE_EVERY = 4  # of these frames, whose noise is measured
 CHECKED_PX = 256  # greatest height and width of the middle of the frame in which they are
 OUTLIER = 3.5  # modified z-score (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)
 EVENT_START, EVENT_END = 5.0, 2.5  # noise standard deviations above the median
@@ -116,26 +118,36 @@ class FrameChecks:
 
 def check_frames(frames: Sequence[tuple[np.ndarray, np.ndarray | None]], mean: np.ndarray) -> FrameChecks:
     """`frames` are pairs of a frame (rows, columns) and the one that follows it, if any; `mean` is the mean image."""
-    mean = mean - mean.mean()
-    window = np.outer(np.hanning(mean.shape[0]), np.hanning(mean.shape[1]))
-    reference = np.conj(np.fft.rfft2(mean * window))
+    mean = (mean - mean.mean()).astype(np.float32)
+    norm = float(np.linalg.norm(mean))
+    window = np.outer(np.hanning(mean.shape[0]), np.hanning(mean.shape[1])).astype(np.float32)
+    reference = np.conj(fft.rfft2(mean * window))
     sharp, shifts, correlations, noise = [], [], [], []
-    for frame, following in frames:
-        frame = np.nan_to_num(frame.astype(np.float32))
-        sharp.append(sharpness(frame))
+    for number, (frame, following) in enumerate(frames):
+        frame = _finite(frame)
         centred = frame - frame.mean()
-        scale = float(np.linalg.norm(centred) * np.linalg.norm(mean))
-        correlations.append(float((centred * mean).sum()) / scale if scale > 0 else np.nan)
-        shifts.append(_shift(np.fft.rfft2(centred * window) * reference, mean.shape) if scale > 0 else np.nan)
-        if following is not None:
-            difference = (np.nan_to_num(following.astype(np.float32)) - frame).ravel()
-            noise.append(float(np.median(np.abs(difference - np.median(difference)))) / 0.6745 / np.sqrt(2))
+        scale = float(np.linalg.norm(centred)) * norm
+        sharp.append(sharpness(frame))
+        correlations.append(float(np.vdot(centred, mean)) / scale if scale > 0 else np.nan)
+        shifts.append(_shift(fft.rfft2(centred * window) * reference, mean.shape) if scale > 0 else np.nan)
+        if following is not None and number % NOISE_EVERY == 0:
+            noise.append(_spread(_finite(following) - frame) / np.sqrt(2))
     return FrameChecks(np.array(sharp), np.array(shifts), np.array(correlations), median(np.array(noise)))
+
+
+def _finite(frame: np.ndarray) -> np.ndarray:
+    """As float32, zero where it is not finite."""
+    return np.nan_to_num(frame) if frame.dtype.kind == "f" else frame.astype(np.float32)
+
+
+def _spread(values: np.ndarray) -> float:
+    """Standard deviation of most of the values, by their median absolute deviation."""
+    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
 
 
 def _shift(spectrum: np.ndarray, shape: tuple[int, ...]) -> float:
     """Length in whole px of the shift at which the cross-correlation is highest."""
-    correlation = np.fft.irfft2(spectrum, s=shape)
+    correlation = fft.irfft2(spectrum, s=shape)
     place = np.unravel_index(int(correlation.argmax()), shape)
     return float(np.hypot(*(at if at <= size // 2 else at - size for at, size in zip(place, shape))))
 
