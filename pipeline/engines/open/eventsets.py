@@ -29,7 +29,8 @@ def write_event_sets(
     is complete.
     """
     for path, part in zip(as_list(paths), cells.parts):
-        timing = isx.CellSet.read(str(part.path)).timing
+        source = isx.CellSet.read(str(part.path))  # its timing is only sound as long as it lives
+        timing = source.timing
         period_us = timing.period.to_usecs()
         partial = path.with_name(f".{path.stem}.partial.isxd")
         try:

@@ -78,6 +78,7 @@ def test_writes_one_file_a_part_with_its_own_times(tmp_path: Path, context: Step
         cells, events = isx.CellSet.read(part), isx.EventSet.read(path)
         names = [cells.get_cell_name(i) for i in range(4) if cells.get_cell_status(i) != "rejected"]
         assert [events.get_cell_name(i) for i in range(events.num_cells)] == names
+        assert events.timing.num_samples == 400
         offsets, amplitudes = events.get_cell_data(0)
         assert len(offsets) > 0
         assert (offsets % 50_000 == 0).all()
