@@ -18,7 +18,8 @@ from pipeline.engines.open import cellsets, oasis
 from pipeline.engines.open.event_detection import filled
 from pipeline.engines.open.eventsets import Events, write_event_sets
 from pipeline.engines.open.updates import baseline
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 
 CANNOT: dict[str, Callable[[Any], str]] = {
     "first_order_ar": lambda value: "" if value else _refused("first_order_ar", "false", "true"),

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.engines.open import oasis
 from pipeline.engines.open.deconvolve_cellset import deconvolve_cellset
-from pipeline.engines.protocol import StepContext, Unusable
+from pipeline.engines.protocol import StepContext
+from recording.errors import Unusable
 from tests import recordings
 
 
