@@ -16,7 +16,7 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "recording": (),
     "runner": ("recording",),
     "pipeline": ("recording",),
-    "pipeline.engines": ("recording", "pipeline.engines"),
+    "pipeline.engines": ("recording", "pipeline.engines", "pipeline.statistics"),
     "bootstrap": ("recording", "runner"),
     "healthcheck": ("recording", "runner"),
 }
