@@ -4,11 +4,11 @@
     movie_steps.py [--frames N] [--size ROWS COLUMNS] [--folder FOLDER] [--sims FOLDER NAME...]
 
 Needs the image's packages: run it in the image with this project mounted, or in a virtual environment with
-requirements.txt and isx. Each step runs in a process of its own. Right after it the same process reads the same movie
-with the same reader, and writes as many bytes as the step did: that is "reading plus writing". Both take one block
-after the other, and the ratio is that of their rates, by the clock and by processor time over threads (which tells
-more if the machine is busy). Memory is the greatest resident set of the process, all libraries included. `--sims` takes folders
-as the simulator leaves them (movie.npy and truth.npz) and prints the root mean square error of the shifts instead.
+requirements.txt and isx. Each step runs in a process of its own. Right after it, the same process reads the same movie
+with the same reader and writes as many bytes as the step did: that is "reading plus writing". The ratio is that of
+their rates, by the clock and by processor time over threads (which tells more where the machine is busy). Memory is the
+greatest resident set of the process, all libraries included. `--sims` takes folders as the simulator leaves them
+(movie.npy and truth.npz) and prints the root mean square error of the shifts instead.
 """
 
 from __future__ import annotations

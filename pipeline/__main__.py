@@ -13,6 +13,7 @@ import time
 import traceback
 from base64 import b64encode
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pipeline import fork_server
@@ -63,7 +64,8 @@ def _set_environment(job: Job) -> None:
 
 
 def _run(job: Job, events: Events) -> Result:
-    from pipeline.inspect.adapter import Context, adapt
+    from pipeline.inspect.adapter import adapt
+    from pipeline.inspect.context import Context
 
     context = Context(
         scratch=job.scratch,
@@ -72,7 +74,6 @@ def _run(job: Job, events: Events) -> Result:
         provenance=dict(job.provenance),
         progress=events.progress,
         warn=lambda message: events.send(Caution(message)),
-        session=job.session,
     )
     if job.recipe != INSPECT:
         from pipeline.recipe import run as run_recipe
@@ -80,6 +81,10 @@ def _run(job: Job, events: Events) -> Result:
         return run_recipe.run(job, context)
     if len(job.inputs) != 1:
         raise Unusable("the recipe inspect takes one recording at a time")
+    if job.session:
+        from pipeline.nwb.collect import write_inspected  # imported only when asked for
+
+        context.also = partial(write_inspected, job.session)
     done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context)
     thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
     return Result(done.products, done.text, thumbnail)

@@ -34,10 +34,8 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context) ->
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
-    if context.session:
-        from pipeline.nwb import collect
-
-        collect.write_inspected(recording, kind, stem, out, context.session, replace(context, warn=warn))
+    if context.also:
+        context.also(recording, kind, stem, out, replace(context, warn=warn))
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {

@@ -23,6 +23,7 @@ class Context:
     provenance: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float], None] = lambda fraction: None
     warn: Callable[[str], None] = lambda message: None
+    also: Callable[[Path, str, str, Path, Context], None] | None = None  # writes more results; called as `adapt` is
     session: Session | None = None  # where the recording is to get an NWB file
 
 

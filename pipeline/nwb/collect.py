@@ -38,7 +38,7 @@ class Product:
     made_by: str
 
 
-def write_inspected(recording: Path, kind: str, stem: str, out: Path, session: Session, context: Context) -> None:
+def write_inspected(session: Session, recording: Path, kind: str, stem: str, out: Path, context: Context) -> None:
     """`<stem>.nwb` of a recording, its companions and its projections. Raises Unusable, BadRecording."""
     sources = [Source(recording, kind, "-1"), *_companions([recording], session.companions, context.warn)]
     projections = {name: out / f"{stem}-{name}.tif" for name in PROJECTIONS}

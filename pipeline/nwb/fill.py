@@ -87,4 +87,4 @@ def _chunk(slab: np.ndarray, shape: tuple[int, ...], corner: tuple[int, ...]) ->
     chunk = np.zeros(shape, slab.dtype)
     chunk[tuple(slice(size) for size in part.shape)] = part
     shuffled = np.ascontiguousarray(chunk.reshape(-1).view(np.uint8).reshape(-1, slab.itemsize).T)
-    return imagecodecs.zlib_encode(shuffled, level=DEFLATE)
+    return imagecodecs.deflate_encode(shuffled, level=DEFLATE)  # libdeflate: four times as fast as zlib

@@ -53,9 +53,13 @@ def _content(session: Session, recording: Opened, layout: formats.MovieLayout, n
             "dimension": [layout.columns, layout.rows],
         }
     shape = (layout.n_samples, layout.columns, layout.rows)
-    chunks = tuple(min(size, limit) for size, limit in zip(shape, (CHUNK_FRAMES, CHUNK_SIDE, CHUNK_SIDE)))
+    chunks = chunks_of(shape)
     session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, layout, chunks[0])))
     return {"data": empty(shape, layout.dtype, chunks)}
+
+
+def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(min(size, limit) for size, limit in zip(shape, (CHUNK_FRAMES, CHUNK_SIDE, CHUNK_SIDE)))
 
 
 def slabs(path: Path, layout: formats.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:

@@ -19,7 +19,8 @@ from typing import Any
 
 from pipeline.engines.protocol import Engine, StepContext
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, adapt
+from pipeline.inspect.adapter import Summary, adapt
+from pipeline.inspect.context import Context
 from pipeline.recipe import estimates
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
@@ -311,8 +312,8 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
         summaries.append((kind, summary))
-    if context.session:
-        found.append(_write_nwb(this, job, names, context.session))
+    if job.session:
+        found.append(_write_nwb(this, job, names, job.session))
     products = sorted({*names, *found})
     _write_record(this, job, products)
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
