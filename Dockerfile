@@ -61,6 +61,7 @@ ARG INSTALLER_WAYS=""
 ARG IMAGE=isx
 RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=bind,from=installer,target=/installer \
+    --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
 # What the runtime needs of the distribution, and nothing of what it does not.
@@ -72,7 +73,8 @@ apt-get install -y --no-install-recommends libglib2.0-0
 python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
 EOF
 
-RUN --mount=type=bind,source=stages,target=/build <<EOF
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
 set -eux
 find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 python3 /build/slim.py rootfs /
@@ -123,7 +125,8 @@ retry with-secrets /opt/venv/bin/python "$pip" install --ignore-installed --no-d
 /opt/venv/bin/python -c 'import numpy'
 EOF
 
-RUN --mount=type=bind,source=stages,target=/build <<EOF
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
 set -eux
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo /opt/inscopix/api > "$site/isx-api.pth"
@@ -180,36 +183,12 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
     ISX_MPLCACHE=/opt/venv/share/matplotlib
 
-# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
-FROM assembled AS proof
+# Links to the shared libraries that the product brings where the loader does not look.
+FROM assembled AS links
 RUN --network=none \
-    --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
-    --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
-    --mount=type=bind,source=VERSION,target=/app/VERSION \
-    --mount=type=bind,source=recording,target=/app/recording \
-    --mount=type=bind,source=runner,target=/app/runner <<EOF
-set -eu
-PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
-  echo >&2 "ERROR: isx does not load on this BASE_IMAGE. Too old a glibc: take a newer base, such as Debian 12."
-  echo >&2 "A missing or damaged library: check that the installer is complete, or take a base that has the library."
-  exit 1
-}
-python /app/healthcheck.py --deep
-touch /proved
-EOF
-
-# The code of this project; it waits for the proof.
-FROM builder AS app
-COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
-COPY recording /app/recording
-COPY runner /app/runner
-COPY pipeline /app/pipeline
-COPY recipes /app/recipes
-RUN --mount=type=bind,source=stages,target=/build --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
-set -eux
-chmod -R a=rX,u+w /app
-python3 /build/slim.py app /app
-EOF
+    --mount=type=bind,source=stages,target=/build/stages \
+    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    python /build/stages/libraries.py /opt/inscopix /links
 
 # What the image says of the isx in it.
 FROM assembled AS labelled-public
@@ -223,6 +202,7 @@ LABEL org.opencontainers.image.licenses="MIT AND CC-BY-NC-4.0" \
       isx.redistributable="true"
 
 FROM assembled AS labelled-idps
+COPY --link --from=links /links/ /
 ARG INSTALLER_VERSION=""
 ARG INSTALLER_SHA256=""
 LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
@@ -231,6 +211,44 @@ LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
       isx.version="${INSTALLER_VERSION}" \
       isx.sha256="${INSTALLER_SHA256}" \
       isx.redistributable="false"
+
+# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
+FROM labelled-${CHOSEN} AS proof
+ARG PROOF=algorithms
+RUN --network=none \
+    --mount=type=secret,id=licence,mode=0444 \
+    --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
+    --mount=type=bind,source=recipes/standard.toml,target=/build/standard.toml \
+    --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
+    --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
+    --mount=type=bind,source=VERSION,target=/app/VERSION \
+    --mount=type=bind,source=recording,target=/app/recording \
+    --mount=type=bind,source=runner,target=/app/runner <<EOF
+set -eu
+PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
+  echo >&2 "ERROR: isx does not load on this BASE_IMAGE. Too old a glibc: take a newer base, such as Debian 12."
+  echo >&2 "A missing or damaged library: check that the installer is complete, or take a base that has the library."
+  exit 1
+}
+if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
+python /build/prove.py /build/standard.toml
+touch /proved
+EOF
+
+# The code of this project; it waits for the proof.
+FROM builder AS app
+COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY recording /app/recording
+COPY runner /app/runner
+COPY pipeline /app/pipeline
+COPY recipes /app/recipes
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt \
+    --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
+set -eux
+chmod -R a=rX,u+w /app
+python3 /build/slim.py app /app
+EOF
 
 FROM labelled-${CHOSEN} AS runtime
 COPY --link --from=app /app /app

@@ -39,7 +39,7 @@ variable "INSTALLER_DIR" {
 }
 variable "INSTALLER_SECRET" {
   default     = ""
-  description = "Path of an installer of at most 500 KiB, passed as a secret instead."
+  description = "Path of an installer of at most 500 KiB, passed as a secret instead; for Make alone, which checks the size."
 }
 variable "INSTALLER_URL" {
   default     = ""
@@ -64,6 +64,14 @@ variable "ACCEPT_EULA" {
 variable "ISX_TREE" {
   default     = null
   description = "full: the whole installed tree; api: the Python API and the libraries that it reaches (no GUI, no MATLAB)."
+}
+variable "PROOF" {
+  default     = null
+  description = "algorithms: the build runs those of IDPS on a small movie; load: it only loads the API."
+}
+variable "LICENCE" {
+  default     = ""
+  description = "Path of a licence file for IDPS, if its algorithms want one; passed as a secret, for the proof alone."
 }
 variable "SSL_CERT_FILE" {
   default     = ""
@@ -134,6 +142,7 @@ target "image" {
     INSTALLER_SHA256  = INSTALLER_SHA256
     INSTALLER_TIMEOUT = INSTALLER_TIMEOUT
     ISX_TREE          = ISX_TREE
+    PROOF             = PROOF
     INSTALLER_WAYS = join(" ", concat(
       INSTALLER != "" ? ["INSTALLER"] : [],
       INSTALLER_DIR != "" ? ["INSTALLER_DIR"] : [],
@@ -142,7 +151,7 @@ target "image" {
     ))
   }
   secret = concat(
-    INSTALLER_SECRET != "" ? ["id=installer,src=${INSTALLER_SECRET}"] : [],
+    LICENCE != "" ? ["id=licence,src=${LICENCE}"] : [],
     INSTALLER_URL != "" ? ["id=installer_url,env=INSTALLER_URL"] : [],
   )
   tags   = ["${IMAGE}:${TAG}", "${IMAGE}:latest"]
@@ -178,6 +187,15 @@ target "test" {
   target      = "test"
   contexts    = { runtime = "target:runtime" }
   tags        = ["${IMAGE}:test"]
+  output      = ["type=docker"]
+}
+
+target "browser" {
+  inherits    = ["_tests"]
+  description = "The adapter beside a browser; run it to look at its pages."
+  target      = "browser"
+  contexts    = { runtime = "target:runtime" }
+  tags        = ["${IMAGE}:browser"]
   output      = ["type=docker"]
 }
 

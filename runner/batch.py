@@ -369,7 +369,9 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
         _withdraw_results_elsewhere(unit, batch)
         state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
         results.publish(output, staging, unit.recordings, record, old)
-        results.forget_kept_steps(output, unit.results)
+        for recording in unit.recordings:
+            for folder in (recording.results, recording.results + SERIES):
+                results.forget_kept_steps(output, folder)
     except _BadProducts as error:
         return str(error)
     except OSError as error:
@@ -387,7 +389,7 @@ def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
     output = batch.state.settings.output_dir
     for recording in unit.recordings:
         old = results.read_record(output, recording)
-        if old and old.results != unit.results:
+        if old and old.results not in ("", unit.results):
             owner = batch.owners.get(old.results, recording.relative)
             if owner in [part.relative for part in unit.recordings]:
                 results.withdraw(output, old)

@@ -6,7 +6,7 @@
 
 Both end with the same tree: TARGET/<IDPS layout>, TARGET/api (a link to its API/Python folder, so that no path with
 spaces is needed) and TARGET/isx.json (source, name, version, sha256). Whatever is amiss ends the build with one
-message: what was found, and what to do. Standard library, `installer` and `runner.elf` only.
+message: what was found, and what to do. Standard library and `runner.elf` only.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from installer import BLOCK, HOW, BuildError, asked, assert_version, find, parse_version, verify
+from installer import BLOCK, HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
+from libraries import brought
 from runner import elf  # the project is not installed where this runs
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
-SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
-SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
+SLOT = Path("/installer")
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
@@ -50,7 +50,7 @@ class Product:
 # --- the public package -------------------------------------------------------------------------------------------
 
 
-def install_public(target: Path) -> Product:
+def install_public(target: Path) -> tuple[Product, Path]:
     version, api = os.environ["ISX_VERSION"], target / LAYOUT
     with tempfile.TemporaryDirectory() as folder:
         wheel = download_wheel(version, os.environ["ISX_SHA256"].split(), Path(folder))
@@ -60,7 +60,7 @@ def install_public(target: Path) -> Product:
             raise BuildError(f"{wheel.name} could not be installed.\n{done.stderr.strip()}")
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
     drop_unreached_libraries(api)
-    return Product("public", "isx", version, sha256)
+    return Product("public", "isx", version, sha256), api
 
 
 def download_wheel(version: str, hashes: list[str], folder: Path) -> Path:
@@ -91,22 +91,16 @@ def with_retries(pip: list[str | Path]) -> subprocess.CompletedProcess[str]:
 
 def drop_unreached_libraries(api: Path) -> None:
     """The wheel carries several libraries twice; only those stay that the loader reaches, whatever their names."""
-    needed = reached(api)
+    needed = brought(native_library(api / "isx"), api)
     for library in [*api.glob("isx/lib/*.so*"), *api.glob("isx.libs/*.so*")]:
         if library.resolve() not in needed:
             library.unlink()
 
 
-def reached(api: Path) -> set[Path]:
-    """The native library and all that the loader reaches from it."""
-    (library,) = elf.find_library(api)
-    return {library.resolve(), *(path.resolve() for path in elf.closure(library).found.values())}
-
-
 # --- the IDPS installer -------------------------------------------------------------------------------------------
 
 
-def install_idps(target: Path) -> Product:
+def install_idps(target: Path) -> tuple[Product, Path]:
     tree = os.environ.get("ISX_TREE") or "full"
     if tree not in ("full", "api"):
         raise BuildError(f"ISX_TREE={tree}: there are only full and api.")
@@ -116,10 +110,10 @@ def install_idps(target: Path) -> Product:
     assert_version(installer, version, os.environ.get("INSTALLER_VERSION", ""))
     unpack(installer, target)
     DOWNLOAD.unlink(missing_ok=True)  # or it would stay in the layer of this stage, which a cache may export
-    assert_layout(target, name, version)
+    api = find_api(target, name, version)
     if tree == "api":
-        keep_api_only(target)
-    return Product("idps", name, version, sha256)
+        keep_api_only(target, api)
+    return Product("idps", name, version, sha256), api
 
 
 def find_installer() -> Path:
@@ -207,23 +201,37 @@ def unpack(installer: Path, target: Path) -> None:
         raise BuildError(f"{installer.name} failed with exit code {done.returncode}:\n{tail}")
 
 
-def assert_layout(target: Path, name: str, version: str) -> None:
-    api = target / LAYOUT
-    present = {elf.LIBRARY: bool(elf.find_library(api)), "isx/__init__.py": (api / "isx/__init__.py").is_file()}
-    missing = [str(LAYOUT / part) for part, there in present.items() if not there]
-    if missing:
-        there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
-        raise BuildError(
-            f"{name} {version} has another layout than expected: no {', '.join(missing)}. "
-            f"Found: {', '.join(there) or 'nothing'}. Is it IDPS for Linux? "
-            "Versions with the API in this place are supported."
-        )
+def find_api(target: Path, name: str, version: str) -> Path:
+    """The folder of the Python API, wherever the tree has it: it holds the package isx, and the native library in it or
+    beside it. Raises BuildError where there is none, or more than one."""
+    packages = sorted(init.parent for init in target.rglob("isx/__init__.py"))
+    found = {package.parent.resolve(): package.parent for package in packages if native_library(package)}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if found:
+        places = ", ".join(str(path.relative_to(target)) for path in found.values())
+        raise BuildError(f"{name} {version} has the Python API more than once: {places}. Please report it.")
+    libraries = [str(path.relative_to(target)) for path in elf.find_library(target)]
+    there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
+    if packages:
+        missing = f"no {elf.LIBRARY} in {packages[0].relative_to(target)} or beside it"
+    else:
+        missing = "no package isx (isx/__init__.py)"
+    raise BuildError(
+        f"{name} {version} has another layout than expected: {missing}. "
+        f"Found: {', '.join(libraries + there) or 'nothing'}. Is it IDPS for Linux?"
+    )
 
 
-def keep_api_only(target: Path) -> None:
+def native_library(package: Path) -> Path | None:
+    """Where isx looks for its native library: the public one in isx/lib, that of IDPS beside the package."""
+    places = (package / "lib" / elf.LIBRARY, package / elf.LIBRARY, package.parent / elf.LIBRARY)
+    return next((place for place in places if place.exists()), None)
+
+
+def keep_api_only(target: Path, api: Path) -> None:
     """Keep the Python API, the shared libraries that it reaches, and licences; drop the rest (GUI, MATLAB API)."""
-    api = target / LAYOUT
-    needed = reached(api)
+    needed = brought(native_library(api / "isx"), target)
     for path in sorted(target.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
             if not any(path.iterdir()):
@@ -235,13 +243,13 @@ def keep_api_only(target: Path) -> None:
 # --- both ---------------------------------------------------------------------------------------------------------
 
 
-def finish(target: Path, product: Product) -> None:
+def finish(target: Path, product: Product, api: Path) -> None:
     """Make every file readable by any user, and write down what this is."""
     for path in [target, *target.rglob("*")]:
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o111
             path.chmod(0o755 if executable else 0o644)
-    (target / "api").symlink_to(LAYOUT)
+    (target / "api").symlink_to(api.relative_to(target))
     (target / "isx.json").write_text(json.dumps(asdict(product), indent=1) + "\n")
     print(json.dumps(asdict(product)))
 
@@ -249,8 +257,8 @@ def finish(target: Path, product: Product) -> None:
 def main(arguments: list[str]) -> int:
     source, target = arguments[0], Path(arguments[1])
     try:
-        product = {"public": install_public, "idps": install_idps}[source](target)
-        finish(target, product)
+        product, api = {"public": install_public, "idps": install_idps}[source](target)
+        finish(target, product, api)
     except BuildError as error:
         print(f"\nERROR: {error}\n", file=sys.stderr)
         return 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tifffile
 
-from pipeline.inspect.adapter import Context
+from pipeline.inspect.context import Context
 from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.protocol import Call, StepContext
+from pipeline.recipe import estimates
 from pipeline.recipe.chain import PlannedStep
 from pipeline.recipe.model import Step
 from pipeline.recipe.steps import Makes, Takes
@@ -34,16 +35,22 @@ def files_of(each: PlannedStep, read: Mapping[str, list[Path]], names: Callable[
     return Files(read, made, work)
 
 
-def call_step(each: PlannedStep, files: Files, context: StepContext) -> None:
-    """Call the step's function, once for all parts or once for each, as its contract says."""
+def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str, Any]:
+    """Call the step's function, once for all parts or once for each, as its contract says.
+
+    Returns the values of the parameters that were estimated.
+    """
     step = each.step
-    n_calls = len(next(iter(files.read.values()))) if step.contract.each else 1
+    first = next(iter(files.read.values()))
+    estimated = estimates.estimate(step.function, step.parameters, first)
+    n_calls = len(first) if step.contract.each else 1
     for part in range(n_calls):
-        _call_once(each, files, part, context)
+        _call_once(each, files, part, {**step.parameters, **estimated}, context)
         context.progress((part + 1) / n_calls)
+    return estimated
 
 
-def _call_once(each: PlannedStep, files: Files, part: int, context: StepContext) -> None:
+def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext) -> None:
     step, contract, work = each.step, each.step.contract, files.work
     inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in each.inputs}
     if contract.edits:
@@ -60,7 +67,7 @@ def _call_once(each: PlannedStep, files: Files, part: int, context: StepContext)
             returned = names[part if contract.each else 0]
         elif makes.parameter != contract.edits:
             outputs[makes.parameter] = _output(makes, [str(work / name) for name in names], part, contract.each)
-    found = _carry_out(step, Call(inputs, outputs, {**step.parameters, **_fills(step, context)}, context))
+    found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
     if returned:
         (work / returned).write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
     for prefix, folder in folders.items():

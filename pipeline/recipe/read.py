@@ -19,10 +19,10 @@ from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
 from pipeline.recipe.lines import Lines, find_lines
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
-from pipeline.recipe.rules import Filters, Rule
+from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from pipeline.words import did_you_mean
-from recording.kinds import KINDS, MADE_KINDS
+from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +36,9 @@ PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
 # What the inspect results of a product are called: a suffix of a step's own must differ.
 TAKEN_SUFFIXES = {"series"} | {
-    result.partition(".")[0].strip("-") for kind in KINDS.values() for result in kind.results
+    result.partition(".")[0].strip("-")
+    for results in (ALL_RESULTS, *(kind.results for kind in KINDS.values()))
+    for result in results
 }
 NOT_OFFERED = (
     "{path}: {these} the licensed algorithms of IDPS, which are not in this image. Build one that has them from your "
@@ -195,7 +197,7 @@ class _Reader:
                 self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
             return
         for key, value in step.parameters.items():
-            objection = step.engine.objection(step.function, key, value)
+            objection = "" if value == AUTO else step.engine.objection(step.function, key, value)
             if objection:
                 self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+AUTO = "auto"
 Check = Callable[[Mapping[str, Any]], str]  # what is wrong with all parameters together, or ""
 
 
@@ -22,6 +23,7 @@ class Rule:
     choices: tuple[str, ...] = ()
     shape: tuple[int | None, ...] = ()
     none: bool = False  # "none" in a recipe stands for Python's None
+    auto: bool = False  # "auto" has the value estimated from what the step reads: see pipeline.recipe.estimates
     finite: bool = True
 
     def __str__(self) -> str:
@@ -40,11 +42,12 @@ class Rule:
             limits.append(f"of at least {self.at_least:g}")
         if self.at_most < math.inf:
             limits.append(f"at most {self.at_most:g}")
-        return " ".join([text, " and ".join(limits)]).rstrip() + (', or "none"' if self.none else "")
+        words = [f'or "{word}"' for word, allowed in (("none", self.none), (AUTO, self.auto)) if allowed]
+        return ", ".join([" ".join([text, " and ".join(limits)]).rstrip(), *words])
 
     def problem(self, value: object) -> str:
         """What is wrong with a value, or ""."""
-        if (self.none and value == "none") or self._fits(value, self.shape):
+        if (self.none and value == "none") or (self.auto and value == AUTO) or self._fits(value, self.shape):
             return ""
         close = get_close_matches(value, self.choices, 1) if isinstance(value, str) else []
         return f"must be {self}, not {_shown(value)}" + (f"; did you mean {close[0]!r}?" if close else "")
@@ -84,7 +87,7 @@ def _shown(value: object) -> str:
 class Filters:
     """What auto_accept_reject goes by: [[statistic, operator, value], ...]."""
 
-    none = False
+    none = auto = False
     statistics = ("# Comps", "Cell Size", "SNR", "Event Rate")
     operators = ("<", "=", ">")
 
@@ -112,6 +115,7 @@ class Filters:
 
 SWITCH = Rule(bool)
 COUNT = Rule(int, at_least=1)
+COUNT_OR_AUTO = Rule(int, at_least=1, auto=True)
 INDEX = Rule(int, at_least=0)
 NUMBER = Rule(float)
 POSITIVE = Rule(float, above=0)

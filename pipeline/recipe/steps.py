@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.recipe.rules import (
+    AUTO,
     COLOUR,
     COUNT,
+    COUNT_OR_AUTO,
     CUT_OFF,
     FRACTION,
     INDEX,
@@ -94,7 +96,9 @@ class Contract:
 
 
 def _binned(values: Mapping[str, Any], before: Shape) -> Shape:
-    time, space = values["temporal_downsample_factor"], values["spatial_downsample_factor"]
+    """A factor that is still to be estimated counts as 1: that takes the most room."""
+    factors = values["temporal_downsample_factor"], values["spatial_downsample_factor"]
+    time, space = (1 if factor == AUTO else factor for factor in factors)
     return replace(before, samples=-(-before.samples // time), pixels=-(-before.pixels // space**2))
 
 
@@ -156,8 +160,8 @@ STEPS: dict[str, Contract] = {
     "preprocess": _movie_filter(
         "PP",
         {
-            "temporal_downsample_factor": COUNT,
-            "spatial_downsample_factor": COUNT,
+            "temporal_downsample_factor": COUNT_OR_AUTO,
+            "spatial_downsample_factor": COUNT_OR_AUTO,
             "crop_rect": Rule(int, at_least=0, shape=(4,), none=True),
             "crop_rect_format": one_of("tlbr", "tlwh"),
             "fix_defective_pixels": SWITCH,
@@ -250,7 +254,7 @@ STEPS: dict[str, Contract] = {
         (_movies(),),
         (Makes("output_cell_set_files", "cell_set", "CNMFE"),),
         {
-            "cell_diameter": COUNT,
+            "cell_diameter": COUNT_OR_AUTO,
             "min_corr": FRACTION,
             "min_pnr": NOT_NEGATIVE,
             "bg_spatial_subsampling": COUNT,

@@ -28,6 +28,7 @@ class Entry:
     extras: list[str] = field(default_factory=list)  # those of the products that only the function knew of
     seconds: float = 0.0
     software: dict[str, Any] = field(default_factory=dict)
+    estimated: dict[str, Any] = field(default_factory=dict)  # the values of parameters that are "auto"
 
 
 class Store:

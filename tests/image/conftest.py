@@ -16,6 +16,7 @@ import pytest
 from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
+SIMULATE = Path(__file__).parents[1] / "synthetic.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -83,6 +84,16 @@ def movie(recordings, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("movie")
     folder.chmod(0o755)
     shutil.copy(recordings / "movie.isxd", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def simulated(public, tmp_path_factory) -> Path:
+    """A folder with one simulated recording that has cells in it."""
+    folder = tmp_path_factory.mktemp("simulated")
+    folder.chmod(0o777)
+    options = ["-v", f"{folder}:/made", "-v", f"{SIMULATE}:/simulate.py:ro"]
+    container("python", "/simulate.py", "/made", options=options, check=True)
     return folder
 
 

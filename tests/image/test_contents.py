@@ -58,11 +58,13 @@ def builds(idps, web, tmp_path_factory) -> list[Build]:
     digest = hashlib.sha256((good / "good.sh").read_bytes()).hexdigest()
     by_url = {"INSTALLER_URL": f"{web}/good.sh?{SIGNATURE}", "INSTALLER_SHA256": digest}
     stage = ["--set", "image.target=isx"]
+    by_secret = ["--set", f"image.secrets=id=installer,src={INSTALLERS / 'small.sh'}"]
+    by_secret += ["--set", "image.args.INSTALLER_WAYS=INSTALLER_SECRET"]
     return [
         build(f"{IMAGE}-bound:idps", tmp_path_factory.mktemp("bound"), INSTALLER_DIR=good),
         build(BY_URL, tmp_path_factory.mktemp("url"), **by_url),
         build(f"{IMAGE}-url-stage:isx", tmp_path_factory.mktemp("stage"), **by_url, options=stage),
-        build(BY_SECRET, tmp_path_factory.mktemp("secret"), INSTALLER_SECRET=INSTALLERS / "small.sh", options=stage),
+        build(BY_SECRET, tmp_path_factory.mktemp("secret"), options=[*stage, *by_secret]),
     ]
 
 

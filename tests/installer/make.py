@@ -97,6 +97,55 @@ def small(tree: Path) -> None:
         (tree / path).touch()
 
 
+def outer_folder(tree: Path) -> None:
+    """As some installs have it."""
+    (tree / "Inscopix Data Processing 1.9.6").mkdir()
+    (tree / PRODUCT).rename(tree / "Inscopix Data Processing 1.9.6" / PRODUCT)
+
+
+def beside(tree: Path) -> None:
+    """The library really beside the package, where its RPATH no longer leads to what it needs."""
+    (tree / API / LIBRARY.name).unlink()
+    (tree / LIBRARY).rename(tree / API / LIBRARY.name)
+    internal = tree / API / "isx/_internal.py"
+    text = internal.read_text()
+    assert "os.path.join(_this_dir, 'lib')" in text
+    internal.write_text(text.replace("os.path.join(_this_dir, 'lib')", "os.path.dirname(_this_dir)"))
+
+
+def dependency_elsewhere(tree: Path) -> None:
+    """A library of the desktop program's that the API needs, too."""
+    (tree / PRODUCT / "Contents/GUI/lib").mkdir()
+    (tree / API / "isx/lib/libQt5Core.so.5").rename(tree / PRODUCT / "Contents/GUI/lib/libQt5Core.so.5")
+
+
+def older_numpy(tree: Path) -> None:
+    """An API that was written for NumPy 1."""
+    package = tree / API / "isx/__init__.py"
+    package.write_text("import numpy as np\n\nDEFAULT_TYPE = np.float_\n" + package.read_text())
+
+
+def activation(tree: Path) -> None:
+    """Algorithms that refuse without a licence file."""
+    algorithms(tree)
+    with (tree / API / "isx/algo.py").open("a") as file:
+        file.write(ACTIVATION)
+
+
+ACTIVATION = """
+
+import os as _os
+
+_preprocess = preprocess
+
+
+def preprocess(*arguments, **options):
+    if "stand-in" not in Path(_os.environ.get("LICENCE") or _os.devnull).read_text():
+        raise Exception("No valid activation was found. Activate Inscopix Data Processing first.")
+    return _preprocess(*arguments, **options)
+"""
+
+
 def algorithms(tree: Path) -> None:
     """What stands in for the licensed algorithms; algorithms/algo.py says what it is."""
     for source in Path(__file__).resolve().parent.glob("algorithms/*.py"):
@@ -109,6 +158,11 @@ TREES = {
     "wrong-layout": wrong_layout,
     "unreadable": unreadable,
     "newer-glibc": newer_glibc,
+    "outer-folder": outer_folder,
+    "beside": beside,
+    "dependency-elsewhere": dependency_elsewhere,
+    "older-numpy": older_numpy,
+    "activation": activation,
     "small": small,
 }
 
@@ -139,7 +193,8 @@ def pack(stub: bytes, tree: Path, target: Path) -> None:
     with target.open("wb") as file:
         file.write(stub)
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
-            archive.add(tree / PRODUCT, PRODUCT)
+            for entry in sorted(tree.iterdir()):
+                archive.add(entry, entry.name)
 
 
 def main(public: Path, target: Path) -> None:

@@ -152,11 +152,21 @@ LIBRARY, PACKAGE = str(LAYOUT / "libisxpublicapi.so"), str(LAYOUT / "isx/__init_
 LAYOUTS = {
     "beside the package": ([LIBRARY, PACKAGE], None),
     "in the package": ([str(LAYOUT / "isx/lib/libisxpublicapi.so"), PACKAGE], None),
+    "in an outer folder": ([f"Inscopix Data Processing 1.9.6/{name}" for name in (LIBRARY, PACKAGE)], None),
+    "somewhere else": (["opt/python/isx/__init__.py", "opt/python/isx/libisxpublicapi.so"], None),
+    "a package of the same name elsewhere": ([LIBRARY, PACKAGE, "tools/isx/__init__.py"], None),
+    "twice": (
+        [LIBRARY, PACKAGE, "old/isx/__init__.py", "old/libisxpublicapi.so"],
+        r"has the Python API more than once: Inscopix Data Processing\.linux/Contents/API/Python, old\. Please report",
+    ),
     "no library": (
         [PACKAGE],
-        r"no .*/API/Python/libisxpublicapi\.so\. Found: Inscopix Data Processing\.linux/Contents",
+        r"no libisxpublicapi\.so in .*/API/Python/isx or beside it\. Found: Inscopix Data Processing\.linux/Contents",
     ),
-    "no package": ([LIBRARY], r"no .*/API/Python/isx/__init__\.py\. Found"),
+    "no package": (
+        [LIBRARY],
+        r"no package isx \(isx/__init__\.py\)\. Found: Inscopix Data Processing\.linux/.*/libisxpublicapi\.so, ",
+    ),
     "nothing": ([], r"Found: nothing"),
     "for another system": (["Inscopix Data Processing.app/Contents/isx/__init__.py"], r"Is it IDPS for Linux\?"),
 }
@@ -167,10 +177,10 @@ def test_layout(files, message, tmp_path):
     for name in files:
         written((tmp_path / name).parent, b"", Path(name).name)
     if message is None:
-        install_isx.assert_layout(tmp_path, "IDPS", "1.9.6")
+        assert (install_isx.find_api(tmp_path, "IDPS", "1.9.6") / "isx/__init__.py").is_file()
     else:
         with pytest.raises(BuildError, match=message):
-            install_isx.assert_layout(tmp_path, "IDPS", "1.9.6")
+            install_isx.find_api(tmp_path, "IDPS", "1.9.6")
 
 
 def test_every_file_becomes_readable_and_the_product_is_written_down(tmp_path):
@@ -181,7 +191,7 @@ def test_every_file_becomes_readable_and_the_product_is_written_down(tmp_path):
     tool.chmod(0o700)
     (api / "bin").chmod(0o700)
     (api / "broken").symlink_to("nowhere")
-    install_isx.finish(tmp_path, Product("idps", "Inscopix Data Processing", "1.9.6", "abc"))
+    install_isx.finish(tmp_path, Product("idps", "Inscopix Data Processing", "1.9.6", "abc"), api)
     assert [oct(path.stat().st_mode & 0o777) for path in (library, tool, api / "bin")] == ["0o644", "0o755", "0o755"]
     assert (tmp_path / "api").samefile(api)
     assert json.loads((tmp_path / "isx.json").read_text()) == {

@@ -112,6 +112,18 @@ def test_results_do_not_depend_on_what_was_done_when(recipe, input, output, tmp_
     assert {name: now[name] for name in now if not name.startswith((".records/part2", ".records/part3"))} == alone
 
 
+def test_steps_that_were_kept_for_a_part_go_when_it_joins_a_series(samples, recipe, input, output):
+    for name in ("part2", "part3", "image"):
+        (input / f"{name}.isxd").unlink()
+    (recipe.parent / "broken").touch()
+    assert run(input, output, "--recipe", str(recipe)).code == 1
+    assert (output / ".staging/kept/part1").is_dir()
+    (recipe.parent / "broken").unlink()
+    shutil.copy(samples / "part2.isxd", input)
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert not (output / ".staging").exists()
+
+
 def test_finished_steps_of_one_recording_do_not_lie_in_another_s(samples, recipe, input, output):
     for path in input.iterdir():
         path.unlink()

@@ -723,8 +723,8 @@ def test_a_kind_that_the_recipe_does_not_take(bench: Bench, steps: Path, cells: 
 
 
 def test_licensed_steps_without_the_algorithms(bench: Bench, movie: Path) -> None:
-    done = bench.run(ROOT / "recipes/standard.toml", movie, api=False)
-    assert "need the licensed algorithms of IDPS, which are not in this image" in done.reason
+    done = bench.run(bench.recipe('[[step]]\nuse = "de_interleave_dualcolor"\n'), movie, api=False)
+    assert "needs the licensed algorithms of IDPS, which are not in this image" in done.reason
     assert not list(bench.staging.iterdir())
 
 

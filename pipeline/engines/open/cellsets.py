@@ -239,7 +239,7 @@ def period_of(footer: Mapping[str, Any]) -> float:
 
 def noted_of(footer: Mapping[str, Any]) -> dict[str, Any]:
     """What IDPS notes of a cell set: method, type and units."""
-    return dict(_idps(footer).get("cellset") or {})
+    return dict(idps_of(footer).get("cellset") or {})
 
 
 def default_names(n: int) -> list[str]:
@@ -253,7 +253,8 @@ def as_list(paths: Paths) -> list[Path]:
     return [Path(paths)] if isinstance(paths, (str, os.PathLike)) else [Path(path) for path in paths]
 
 
-def _idps(footer: Mapping[str, Any]) -> dict[str, Any]:
+def idps_of(footer: Mapping[str, Any]) -> dict[str, Any]:
+    """The extra properties in which IDPS notes what it did; empty if there are none."""
     found = (footer.get("extraProperties") or {}).get("idps")
     return found if isinstance(found, dict) else {}
 
@@ -295,7 +296,7 @@ def _new_footer(
 ) -> dict[str, Any]:
     extra = copy.deepcopy(source.get("extraProperties")) or {}
     if noted:
-        idps = _idps({"extraProperties": extra})
+        idps = idps_of({"extraProperties": extra})
         extra["idps"] = {**idps, "cellset": {**(idps.get("cellset") or {}), **noted}}
     return {
         "type": 1,
@@ -314,7 +315,7 @@ def _new_footer(
         "PairScores": [],
         "CentroidDistances": [],
         "cellMetrics": None,
-        "efocusValues": source.get("efocusValues") or [_idps(source).get("efocus") or 0],
+        "efocusValues": source.get("efocusValues") or [idps_of(source).get("efocus") or 0],
         "extraProperties": extra or None,
         **fields,
     }

@@ -34,6 +34,7 @@ from recording.formats import MovieLayout
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
+CONVERTED = 1 << 15  # values
 BLOCK_MB = 8  # of float32 frames that a step works on at a time; small enough to stay near the processor
 
 Item = TypeVar("Item")
@@ -66,17 +67,18 @@ class Timing:
         return float(1 / self.period)
 
     @classmethod
-    def of(cls, stated: dict[str, Any], layout: MovieLayout) -> Timing:
+    def of(cls, stated: dict[str, Any]) -> Timing:
         """From a footer's `timingInfo` that the pre-check accepts."""
         start = stated["start"]
+        ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
         return cls(
-            layout.n_samples,
+            stated["numTimes"],
             _fraction(stated["period"]),
             _fraction(start["secsSinceEpoch"]),
             start["utcOffset"],
-            layout.dropped,
-            layout.cropped,
-            layout.blank,
+            tuple(stated.get("dropped") or ()),
+            tuple((int(first), int(last or first)) for first, _, last in ranges),
+            tuple(stated.get("blank") or ()),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -164,26 +166,32 @@ class Movie:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The samples from `start` to `stop`, float32, shape (stop - start, rows, columns)."""
-        valid = self.valid[start:stop]
-        stored = self.stored(start, stop)
+        return self.samples(start, stop).astype(np.float32, copy=False)
+
+    def samples(self, start: int, stop: int) -> np.ndarray:
+        """The same in the movie's own data type."""
+        valid, stored = self.valid[start:stop], self.stored(start, stop)
         if valid.all():
-            return stored.astype(np.float32, copy=False)
-        frames = np.zeros((len(valid), *self.shape), np.float32)
+            return stored
+        frames = np.zeros((len(valid), *self.shape), self.dtype)
         frames[valid] = stored
         return frames
 
     def stored(self, start: int, stop: int) -> np.ndarray:
         """The recorded ones among these samples, as the file holds them. Raises BadRecording if it became shorter."""
-        first = int(np.count_nonzero(self.valid[:start]))
         frames = np.empty((int(np.count_nonzero(self.valid[start:stop])), *self.shape), self.dtype)
         stride = self.layout.stride
-        offset = self.layout.offset + first * stride
+        offset = self.offset_of(start)
         if len(frames) and stride == frames[0].nbytes:
             self._fill(frames, offset)
         else:
             for i, frame in enumerate(frames):
                 self._fill(frame, offset + i * stride)
         return frames
+
+    def offset_of(self, sample: int) -> int:
+        """Where in the file the first recorded frame from this sample on begins."""
+        return self.layout.offset + int(np.count_nonzero(self.valid[:sample])) * self.layout.stride
 
     def _fill(self, frames: np.ndarray, offset: int) -> None:
         into = memoryview(frames).cast("B")
@@ -201,7 +209,7 @@ def open_movie(path: str | os.PathLike[str]) -> Iterator[Movie]:
     layout, footer = formats.movie_layout(path), formats.read_footer(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        timing = Timing.of(footer["timingInfo"], layout)
+        timing = Timing.of(footer["timingInfo"])
         if layout.has_timestamps:
             timing = _timed_by_hardware(timing, layout, fd)
         extra = footer.get("extraProperties") or {}
@@ -347,6 +355,11 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
                 each.cancel()
 
 
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    return threadpool_limits(1, "blas")
+
+
 def each_block(
     blocks: Iterable[tuple[int, int]],
     work: Callable[[int, int], Made],
@@ -355,11 +368,10 @@ def each_block(
 ) -> Iterator[Made]:
     """`work(start, stop)` for each block in order, on all cores that the step may use.
 
-    Reports progress on the way, from the first of `span` to the second. BLAS works on one thread meanwhile, as the
-    order in which it adds up, and so the last bit, depends on how many it has.
+    Reports progress on the way, from the first of `span` to the second.
     """
     blocks, (low, high) = list(blocks), span
-    with threadpool_limits(1, "blas"):
+    with one_blas_thread():
         results = in_order(lambda block: work(*block), blocks, context.threads)
         for i, made in enumerate(results, 1):
             yield made
@@ -374,14 +386,14 @@ def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, floa
 
 def write_movie(
     path: str | os.PathLike[str],
-    like: Movie | Series,
+    like: Movie | Series | None,
     frames: Iterable[np.ndarray],
     dtype: Any = "float32",
     timing: Timing | None = None,
     spacing: Spacing | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write a movie that isx opens; `like` gives its timing, spacing and extra properties where none are given.
+    """Write a movie that isx opens; `like` gives timing, spacing and extra properties where one of them is not given.
 
     `frames` are blocks of shape (n, rows, columns) that hold every sample in order; those that `timing` calls invalid
     take no room in the file. Integer movies get rounded values, cut off at the type's limits; what is not a number
@@ -422,14 +434,33 @@ def write_image(
     write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """A small file, which has its name only once it is complete."""
+    with _renamed_when_complete(Path(path)) as file:
+        file.write(text.encode())
+
+
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
-    rounded = np.rint(frames)
-    np.fmax(rounded, 0, out=rounded)  # unlike maximum, it takes the number where the other is none
-    np.minimum(rounded, np.iinfo(dtype).max, out=rounded)
-    return rounded.astype(dtype)
+    made = np.empty(frames.shape, dtype)
+    source, target = np.ascontiguousarray(frames).reshape(-1), made.reshape(-1)
+    for start in range(0, source.size, CONVERTED):  # a stretch at a time, which stays in the processor's cache
+        stretch = np.rint(source[start : start + CONVERTED])
+        np.fmax(stretch, 0, out=stretch)  # unlike maximum, it takes the number where the other is none
+        np.minimum(stretch, np.iinfo(dtype).max, out=stretch)
+        target[start : start + CONVERTED] = stretch
+    return made
+
+
+def lower(path: str | os.PathLike[str], by: float) -> None:
+    """Subtract a value from all recorded pixels of a movie, in its file. Integers wrap around, as they are added."""
+    with open_movie(path) as movie, Path(path).open("r+b", buffering=0) as file:
+        for start, stop in chunks(movie, BLOCK_MB):
+            stored = movie.stored(start, stop)
+            stored -= stored.dtype.type(by) if stored.dtype.kind == "f" else np.array(int(by)).astype(stored.dtype)
+            os.pwrite(file.fileno(), stored.data.cast("B"), movie.offset_of(start))
 
 
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from threadpoolctl import threadpool_limits
 
 from pipeline.engines.open import cellsets
 from pipeline.engines.open.estimate_num_ics import count_cells
-from pipeline.engines.open.frames import Series, chunks, open_series
+from pipeline.engines.open.frames import Series, chunks, in_order, open_series
 from pipeline.engines.open.pca import SEED, SLAB, Components, centred, principal_components
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
@@ -90,6 +90,7 @@ def pca_ica(
             ica_temporal_weight,
             max_iterations,
             convergence_threshold,
+            context.threads,
             lambda part: context.progress(0.7 + 0.25 * part),
         )
         if not converged:
@@ -115,15 +116,15 @@ def rotation(
     weight: float,
     max_iterations: int,
     threshold: float,
+    threads: int = 1,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[np.ndarray, bool]:
     """The unmixing matrix, shape (n, components), with orthonormal rows, and whether the iteration converged."""
     sides = [(1 - weight, found.images), (weight, found.traces)]
-    whitened = [(share, vectors * np.float32(math.sqrt(vectors.shape[1]))) for share, vectors in sides if share > 0]
     start = np.random.default_rng(SEED).standard_normal((n, len(found.strengths)))
     unmixing = _orthonormal(start)
     for number in range(max_iterations):
-        step = sum(share * _third_moment(vectors, unmixing) for share, vectors in whitened)
+        step = sum(share * _third_moment(vectors, unmixing, threads) for share, vectors in sides if share > 0)
         lengths = np.linalg.norm(step, axis=1, keepdims=True)
         before, unmixing = unmixing, _orthonormal(step + SHIFT * lengths * unmixing)
         progress((number + 1) / max_iterations)
@@ -152,15 +153,22 @@ def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str) -> tuple[n
     return images[order], traces[order]
 
 
-def _third_moment(vectors: np.ndarray, unmixing: np.ndarray) -> np.ndarray:
-    """Mean over samples of z (w.z)^2 for each row w of the unmixing matrix; `vectors` has a sample z a column."""
+def _third_moment(vectors: np.ndarray, unmixing: np.ndarray, threads: int) -> np.ndarray:
+    """Mean over samples of z (w.z)^2 for each row w of the unmixing matrix.
+
+    `vectors` has a sample a column and rows of length 1; z is the whitened sample, whose components have mean square 1.
+    """
     small = unmixing.astype(np.float32)
-    total = np.zeros(unmixing.shape)
-    for first in range(0, vectors.shape[1], SLAB):
+
+    def part(first: int) -> np.ndarray:
         slab = vectors[:, first : first + SLAB]
         sources = small @ slab
-        total += np.square(sources, out=sources) @ slab.T
-    return total / vectors.shape[1]
+        return np.square(sources, out=sources) @ slab.T
+
+    total = np.zeros(unmixing.shape)
+    for each in in_order(part, range(0, vectors.shape[1], SLAB), threads):
+        total += each
+    return total * math.sqrt(vectors.shape[1])
 
 
 def _orthonormal(matrix: np.ndarray) -> np.ndarray:
@@ -171,9 +179,13 @@ def _orthonormal(matrix: np.ndarray) -> np.ndarray:
 
 def _skewness(rows: np.ndarray) -> np.ndarray:
     """Of each row; 0 where it is constant."""
-    off = rows - rows.mean(axis=1, keepdims=True, dtype=np.float64)
-    variance = (off**2).mean(axis=1)
-    return (off**3).mean(axis=1) / np.where(variance > 0, variance, 1) ** 1.5
+    found = np.zeros(len(rows))
+    for i, row in enumerate(rows):
+        off = row - row.mean(dtype=np.float64)
+        variance = np.mean(off**2)
+        if variance > 0:
+            found[i] = np.mean(off**3) / variance**1.5
+    return found
 
 
 def _estimated(series: Series, diameter: float) -> int:

@@ -31,8 +31,8 @@ def transform_cell_set(
     right, bottom = width - columns - left, height - rows - top
     if min(left, top, right, bottom) < 0:
         raise Unusable(
-            f"{cells.parts[0].path.name} has a field of {columns} x {rows} px that does not lie in the {width} x {height}"
-            " px before motion correction that it states: it was resampled since, and cannot be padded"
+            f"{cells.parts[0].path.name} has a field of {columns} x {rows} px that does not lie in the field of "
+            f"{width} x {height} px before motion correction that it states, so it cannot be padded: it was resampled"
         )
     margins = ((top, bottom), (left, right))
     images = (np.pad(image, margins, constant_values=np.float32(pad_value)) for image in cells.images)

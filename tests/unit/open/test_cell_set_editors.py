@@ -112,7 +112,7 @@ def test_without_that_field_footprints_cannot_be_padded(tmp_path, context):
         transform_cell_set(written(tmp_path), str(tmp_path / "out.isxd"), context=context)
     smaller = {"topLeft": {"x": 0, "y": 0}, "width": 6, "height": 5}
     source = written(tmp_path, "small", idps={"pre_mc": smaller})
-    with pytest.raises(Unusable, match="does not lie in the 6 x 5 px before motion correction"):
+    with pytest.raises(Unusable, match="does not lie in the field of 6 x 5 px before motion correction"):
         transform_cell_set(source, str(tmp_path / "out.isxd"), context=context)
 
 

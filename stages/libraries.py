@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Shared libraries that the loader misses although the product brings them; runs in a stage of the Dockerfile.
+
+    libraries.py TREE LINKS    for the API in TREE/api; writes the links for the image below LINKS
+
+Each becomes a symbolic link in /usr/lib, the last folder that the loader searches on its own: nobody needs
+LD_LIBRARY_PATH, nothing of the system's is replaced, and no file of the vendor's is changed. Standard library and
+`runner.elf` only.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from runner import elf  # the project is not installed where this runs
+from slim import EPOCH
+
+SEARCHED = Path("/usr/lib")
+
+
+def link_missing(library: Path, tree: Path, folder: Path) -> list[Path]:
+    """Link into a folder that the loader searches what it misses and the tree holds; returns the links.
+
+    What a linked library needs in turn is looked for in the same way: a link's own folder is where the loader takes it
+    to lie, so its RPATH may lead nowhere.
+    """
+    links: list[Path] = []
+    while True:
+        found = {name: path for name in elf.closure(library).missing if (path := in_tree(name, tree))}
+        new = {folder / name: path for name, path in found.items() if folder / name not in links}
+        if not new:
+            return links
+        for link, path in new.items():
+            link.symlink_to(path)
+        links += new
+
+
+def in_tree(name: str, tree: Path) -> Path | None:
+    """The library of this name that lies least deep in the tree."""
+    for path in sorted(tree.rglob(name), key=lambda path: (len(path.parts), path)):
+        try:
+            elf.read(path)
+        except (elf.NotElf, OSError):
+            continue
+        return path
+    return None
+
+
+def brought(library: Path, tree: Path) -> set[Path]:
+    """The files in the tree that a library reaches, also those that the loader needs a link for."""
+    before = os.environ.get("LD_LIBRARY_PATH")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["LD_LIBRARY_PATH"] = folder
+        try:
+            links = link_missing(library, tree, Path(folder))
+            found = {path.resolve() for path in elf.closure(library).found.values()}
+        finally:
+            os.environ.pop("LD_LIBRARY_PATH")
+            if before is not None:
+                os.environ["LD_LIBRARY_PATH"] = before
+        return {library.resolve(), *found, *(link.resolve() for link in links)}
+
+
+def main(tree: Path, target: Path) -> int:
+    folder = target / SEARCHED.relative_to("/")
+    folder.mkdir(parents=True)
+    for library in elf.find_library(tree / "api/"):
+        try:
+            links = link_missing(library, tree, SEARCHED)
+        except (elf.NotElf, OSError) as error:
+            print(f"{library}: {error}", file=sys.stderr)  # the proof ends the build with its message
+            continue
+        for link in links:
+            print(f"{link.name} is not where the loader looks: {link} leads to {link.readlink()}")
+            (folder / link.name).symlink_to(link.readlink())
+    for path in [*folder.iterdir(), folder, *folder.relative_to(target).parents]:
+        os.utime(target / path, (EPOCH, EPOCH), follow_symlinks=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))

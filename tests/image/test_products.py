@@ -1,0 +1,118 @@
+"""What the real product may look like, on stand-ins: other layouts, libraries elsewhere, algorithms that refuse.
+
+They prove that the build finds, links, asks and quotes; not that the vendor's product behaves like them.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import CODE, IMAGE, INSTALLERS, PROJECT, Done, container, docker, exists, run
+
+NAME = f"{IMAGE}-products"
+LATEST = f"{NAME}:latest"
+
+
+def build(variant: str, **variables: object) -> Done:
+    given = {"INSTALLER": INSTALLERS / f"{variant}.sh", "ACCEPT_EULA": "Y", "IMAGE": NAME, **variables}
+    return run(sys.executable, PROJECT / "scripts/build.py", "--progress=plain", check=False, **given)
+
+
+@pytest.fixture(autouse=True)
+def _no_image_of_another_test(installers):
+    yield
+    for tag in ("latest", "idps-1.9.6"):
+        docker("image", "rm", f"{NAME}:{tag}", check=False)
+    (PROJECT / f"build/latest-{NAME}").unlink(missing_ok=True)
+
+
+API = "Inscopix Data Processing.linux/Contents/API/Python"
+SOUND = {  # variant: the folder of the API, and the links that the build made
+    "good": (API, set()),
+    "outer-folder": (f"Inscopix Data Processing 1.9.6/{API}", set()),
+    "beside": (
+        "Inscopix Data Processing.linux/Contents/API/Python",
+        {"/usr/lib/libQt5Core.so.5", "/usr/lib/libavformat.so.57"},
+    ),
+    "dependency-elsewhere": (API, {"/usr/lib/libQt5Core.so.5"}),
+}
+READ_AND_WRITE = """
+import os, isx, numpy as np
+assert "LD_LIBRARY_PATH" not in os.environ
+movie = isx.Movie.write("/tmp/a.isxd", isx.Timing(num_samples=2), isx.Spacing(num_pixels=(3, 4)), np.uint16)
+for number in range(2):
+    movie.set_frame_data(number, np.full((3, 4), number, np.uint16))
+movie.flush()
+print(os.path.realpath("/opt/inscopix/api"), isx.Movie.read("/tmp/a.isxd").get_frame_data(1).sum())
+"""
+
+
+@pytest.mark.parametrize("variant", SOUND)
+def test_found_wherever_the_tree_has_it(variant):
+    folder, links = SOUND[variant]
+    done = build(variant)
+    assert done.returncode == 0, done.stderr[-3000:]
+    confined = ["--user", "4321:8765", "--read-only", "--tmpfs", "/tmp", "--network", "none"]
+    said = container(*CODE, READ_AND_WRITE, image=LATEST, options=confined, check=True).stdout
+    assert said == f"/opt/inscopix/{folder} 12\n"
+    made = container("find", "/usr/lib", "-maxdepth", "1", "-lname", "/opt/*", image=LATEST, check=True).stdout.split()
+    assert links <= set(made)
+    assert bool(links) == bool(made)
+
+
+def test_only_the_api_keeps_what_is_elsewhere():
+    done = build("dependency-elsewhere", ISX_TREE="api")
+    assert done.returncode == 0, done.stderr[-3000:]
+    shown = container("find", "/opt/inscopix", "-type", "f", image=LATEST, check=True).stdout
+    assert "/GUI/lib/libQt5Core.so.5\n" in shown
+    assert "/GUI/Inscopix Data Processing\n" not in shown
+
+
+REFUSING = {
+    "older-numpy": (
+        r"`np\.float_` was removed in the NumPy 2\.0 release",
+        r"ERROR: isx does not work in this image: its answer stands above\. If it needs an older NumPy: pin it in "
+        r"requirements\.in \(such as numpy<2\), run 'make lock', and build again\.",
+    ),
+    "activation": (
+        r"preprocess says: Exception: No valid activation was found\. Activate Inscopix Data Processing first\.",
+        r"ERROR: the algorithms of this product do not run in this image: its answer stands above\. If it wants a "
+        r"licence file, pass it with LICENCE=path: .* To build all the same, with what works: PROOF=load\.",
+    ),
+}
+
+
+@pytest.mark.parametrize("variant", REFUSING)
+def test_what_it_says_when_it_refuses_ends_the_build(variant):
+    done = build(variant)
+    assert done.returncode != 0
+    for message in REFUSING[variant]:
+        assert re.search(message, done.stderr), done.stderr[-3000:]
+    assert not exists(LATEST)
+
+
+def test_algorithms_are_run():
+    done = build("algorithms")
+    assert done.returncode == 0, done.stderr[-3000:]
+    # quiet where the proof is cached: then it ran before
+
+
+def test_a_licence_reaches_the_proof_and_the_run(tmp_path: Path):
+    licence = tmp_path / "licence.txt"
+    licence.write_text("of a stand-in")
+    done = build("activation", LICENCE=licence)
+    assert done.returncode == 0, done.stderr[-3000:]
+    options = ["-v", f"{licence}:/licence:ro", "-e", "LICENCE=/licence"]
+    assert container("cat", "/licence", image=LATEST, options=options).stdout == "of a stand-in"
+    code = "import isx, sys; isx.preprocess([], [])"
+    assert container(*CODE, code, image=LATEST, options=options).returncode == 0
+    assert "No valid activation was found" in container(*CODE, code, image=LATEST).stderr
+    assert container("find", "/run/secrets", image=LATEST).stdout == ""
+
+
+def test_built_all_the_same():
+    assert build("activation", PROOF="load").returncode == 0
