@@ -40,7 +40,8 @@ def _job() -> Job:
 
 def _import_what_workers_need() -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline.inspect import export, figures, metadata, movie_quality, statistics, tables, tiff  # noqa: F401
+    from pipeline import statistics  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
     from pipeline.pages import page
 
     with tempfile.TemporaryDirectory() as scratch:

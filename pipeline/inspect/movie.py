@@ -10,8 +10,8 @@ import numpy as np
 
 from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.statistics import MovieStatistics, movie_statistics
 from pipeline.pages.content import Figure
+from pipeline.statistics import MovieStatistics, movie_statistics
 from recording import formats
 
 TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
