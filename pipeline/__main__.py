@@ -12,13 +12,18 @@ import tempfile
 import time
 import traceback
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import fork_server
 from recording.errors import BadRecording, Unusable
 from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
+
+if TYPE_CHECKING:
+    from pipeline.pages.content import Part
 
 
 def main() -> int:
@@ -35,10 +40,13 @@ def _job() -> Job:
 
 def _import_what_workers_need() -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline.inspect import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, movie_quality, statistics, tables, tiff  # noqa: F401
+    from pipeline.pages import page
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
+    page.warm_up()
+    metadata.software()
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 
@@ -64,7 +72,8 @@ def _set_environment(job: Job) -> None:
 
 
 def _run(job: Job, events: Events) -> Result:
-    from pipeline.inspect.adapter import Context, adapt
+    from pipeline.inspect.adapter import adapt
+    from pipeline.inspect.context import Context
 
     context = Context(
         scratch=job.scratch,
@@ -84,9 +93,21 @@ def _run(job: Job, events: Events) -> Result:
         from pipeline.nwb.collect import write_inspected  # imported only when asked for
 
         context.also = partial(write_inspected, job.session)
-    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context)
+    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, _page(job))
     thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
     return Result(done.products, done.text, thumbnail)
+
+
+def _page(job: Job) -> Callable[[Part], None]:
+    """Writes the page of a recording that is inspected."""
+    from pipeline.inspect import metadata
+    from pipeline.pages import page
+
+    def write(part: Part) -> None:
+        shown = page.Page(part.name, job.stem, [part], metadata.software(), job.provenance, warnings=part.warnings)
+        page.write(shown, job.staging)
+
+    return write
 
 
 class Events:

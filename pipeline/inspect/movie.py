@@ -8,9 +8,10 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import export, figures, metadata, tables, tiff
+from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.statistics import MovieStatistics, movie_statistics
+from pipeline.pages.content import Figure
 from recording import formats
 
 TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
@@ -40,18 +41,20 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     if found:
         for name in ("mean", "std", "max", "min"):
             tiff.write(out / f"{stem}-{name}.tif", getattr(found, name), pixel_um)
-        thumbnail = figures.preview(
-            out / f"{stem}-preview.png", found.mean, pixel_um, f"Mean of {n_valid} frames [{unit}]"
-        )
+        image, caption = _picture(found, n_valid)
+        thumbnail = figures.preview(out / f"{stem}-preview.png", image, pixel_um, f"{caption} [{unit}]")
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
+    measures = movie_quality.measures(recording, layout, status, time_s, found, unit)
     _export(recording, layout, valid, found, out, stem, timing.period.secs_float, pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
         summary=f"{layout.n_samples} frames of {size} at {rate:.4g} Hz" + _missing(status),
         thumbnail=thumbnail,
+        measures=measures,
+        figures=_figures(stem, found, n_valid, unit) if found else (),
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(movie.spacing),
@@ -61,6 +64,23 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "acquisition": metadata.acquisition(movie),
             "file_metadata": formats.read_footer(recording),
         },
+    )
+
+
+def _picture(found: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str]:
+    """The image that shows most, and what it is: the mean of ΔF/F is but noise."""
+    if movie_quality.is_flat(found):
+        return found.max, f"Maximum of {n_valid} frames"
+    return found.mean, f"Mean of {n_valid} frames"
+
+
+def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str) -> tuple[Figure, ...]:
+    return (
+        Figure(f"{stem}-preview.png", f"{_picture(found, n_valid)[1]}. The bar is a length on the sensor."),
+        Figure(
+            f"{stem}-intensity.png",
+            f"Mean of each frame [{unit}] over time. Frames that were dropped, cropped or blank are shaded.",
+        ),
     )
 
 

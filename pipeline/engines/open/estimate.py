@@ -20,6 +20,8 @@ FIELD = 192  # px: the middle of a larger field is enough
 FRAMES = 600  # and so many frames, in stretches
 STRETCH = 100
 CLEAREST = 40  # places
+CLEAR = 0.4  # of the clearest one's ratio: the rest may be flanks of others
+APART = 8  # px between them
 LEAST_PEAK = 7.0  # times the noise
 HALF_WIDTH = 0.75  # of a footprint whose best scale is 1: 0.67 for a Gaussian, 0.85 for a disc
 
@@ -57,11 +59,11 @@ def diameter_of(movie: np.ndarray, rate_hz: float) -> float | None:
     scales = SCALES[min(movie.shape[:2]) / 2 >= SCALES]
     ratios = np.stack([_peak_to_noise(movie, scale, decay) for scale in scales])
     best = ratios.max(axis=0)
-    peaks = (best == ndimage.maximum_filter(best, 9)) & (best > LEAST_PEAK)
-    places = np.argwhere(peaks)
-    places = places[np.argsort(-best[peaks], kind="stable")][:CLEAREST]
-    if len(places) == 0 or len(scales) < 3:
+    places = seeds.places(best, APART, LEAST_PEAK)[:CLEAREST]
+    if len(places) == 0:
         return None
+    clear = best[tuple(places.T)]
+    places = places[clear >= CLEAR * clear[0]]
     at_places = ratios[:, places[:, 0], places[:, 1]]
     return float(HALF_WIDTH * np.median([_summit(np.log(scales), column) for column in at_places.T]))
 
