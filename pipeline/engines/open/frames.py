@@ -25,13 +25,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from pipeline.engines.protocol import Unusable
+from pipeline.engines.protocol import StepContext, Unusable
 from runner import isxd
 from runner.isxd import BadRecording, MovieLayout
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
+CONVERTED = 1 << 15  # values
 BLOCK_MB = 8  # of float32 frames that a step works on at a time; small enough to stay near the processor
 
 Item = TypeVar("Item")
@@ -64,17 +66,18 @@ class Timing:
         return float(1 / self.period)
 
     @classmethod
-    def of(cls, stated: dict[str, Any], layout: MovieLayout) -> Timing:
+    def of(cls, stated: dict[str, Any]) -> Timing:
         """From a footer's `timingInfo` that the pre-check accepts."""
         start = stated["start"]
+        ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
         return cls(
-            layout.n_samples,
+            stated["numTimes"],
             _fraction(stated["period"]),
             _fraction(start["secsSinceEpoch"]),
             start["utcOffset"],
-            layout.dropped,
-            layout.cropped,
-            layout.blank,
+            tuple(stated.get("dropped") or ()),
+            tuple((int(first), int(last or first)) for first, _, last in ranges),
+            tuple(stated.get("blank") or ()),
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -162,26 +165,32 @@ class Movie:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The samples from `start` to `stop`, float32, shape (stop - start, rows, columns)."""
-        valid = self.valid[start:stop]
-        stored = self.stored(start, stop)
+        return self.samples(start, stop).astype(np.float32, copy=False)
+
+    def samples(self, start: int, stop: int) -> np.ndarray:
+        """The same in the movie's own data type."""
+        valid, stored = self.valid[start:stop], self.stored(start, stop)
         if valid.all():
-            return stored.astype(np.float32, copy=False)
-        frames = np.zeros((len(valid), *self.shape), np.float32)
+            return stored
+        frames = np.zeros((len(valid), *self.shape), self.dtype)
         frames[valid] = stored
         return frames
 
     def stored(self, start: int, stop: int) -> np.ndarray:
         """The recorded ones among these samples, as the file holds them. Raises BadRecording if it became shorter."""
-        first = int(np.count_nonzero(self.valid[:start]))
         frames = np.empty((int(np.count_nonzero(self.valid[start:stop])), *self.shape), self.dtype)
         stride = self.layout.stride
-        offset = self.layout.offset + first * stride
+        offset = self.offset_of(start)
         if len(frames) and stride == frames[0].nbytes:
             self._fill(frames, offset)
         else:
             for i, frame in enumerate(frames):
                 self._fill(frame, offset + i * stride)
         return frames
+
+    def offset_of(self, sample: int) -> int:
+        """Where in the file the first recorded frame from this sample on begins."""
+        return self.layout.offset + int(np.count_nonzero(self.valid[:sample])) * self.layout.stride
 
     def _fill(self, frames: np.ndarray, offset: int) -> None:
         into = memoryview(frames).cast("B")
@@ -199,7 +208,7 @@ def open_movie(path: str | os.PathLike[str]) -> Iterator[Movie]:
     layout, footer = isxd.movie_layout(path), isxd.read_footer(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        timing = Timing.of(footer["timingInfo"], layout)
+        timing = Timing.of(footer["timingInfo"])
         if layout.has_timestamps:
             timing = _timed_by_hardware(timing, layout, fd)
         extra = footer.get("extraProperties") or {}
@@ -314,13 +323,16 @@ def chunks(movie: Movie | Series, megabytes: float = 64) -> Iterator[tuple[int, 
     They depend on nothing but the field's size, so that what is computed from them does not either. Those of a series
     do not reach across parts.
     """
-    rows, columns = movie.shape
-    n = max(1, int(megabytes * 2**20) // (rows * columns * 4))
     first = 0
     for part in movie.parts:
-        end = first + part.n_frames
-        yield from ((start, min(start + n, end)) for start in range(first, end, n))
-        first = end
+        yield from ((first + start, first + stop) for start, stop in cuts(part.n_frames, movie.shape, megabytes))
+        first += part.n_frames
+
+
+def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> list[tuple[int, int]]:
+    """The same for a movie that is still to be made."""
+    n = max(1, int(megabytes * 2**20) // (shape[0] * shape[1] * 4))
+    return [(start, min(start + n, n_frames)) for start in range(0, n_frames, n)]
 
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:
@@ -342,16 +354,45 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
                 each.cancel()
 
 
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    return threadpool_limits(1, "blas")
+
+
+def each_block(
+    blocks: Iterable[tuple[int, int]],
+    work: Callable[[int, int], Made],
+    context: StepContext,
+    span: tuple[float, float] = (0, 1),
+) -> Iterator[Made]:
+    """`work(start, stop)` for each block in order, on all cores that the step may use.
+
+    Reports progress on the way, from the first of `span` to the second.
+    """
+    blocks, (low, high) = list(blocks), span
+    with one_blas_thread():
+        results = in_order(lambda block: work(*block), blocks, context.threads)
+        for i, made in enumerate(results, 1):
+            yield made
+            context.progress(low + (high - low) * i / len(blocks))
+
+
+def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, float]:
+    """The span of progress that the i-th of n equal tasks takes."""
+    low, high = of
+    return low + (high - low) * i / n, low + (high - low) * (i + 1) / n
+
+
 def write_movie(
     path: str | os.PathLike[str],
-    like: Movie | Series,
+    like: Movie | Series | None,
     frames: Iterable[np.ndarray],
     dtype: Any = "float32",
     timing: Timing | None = None,
     spacing: Spacing | None = None,
     extra: dict[str, Any] | None = None,
 ) -> None:
-    """Write a movie that isx opens; `like` gives its timing, spacing and extra properties where none are given.
+    """Write a movie that isx opens; `like` gives timing, spacing and extra properties where one of them is not given.
 
     `frames` are blocks of shape (n, rows, columns) that hold every sample in order; those that `timing` calls invalid
     take no room in the file. Integer movies get rounded values, cut off at the type's limits; what is not a number
@@ -392,14 +433,33 @@ def write_image(
     write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
 
 
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """A small file, which has its name only once it is complete."""
+    with _renamed_when_complete(Path(path)) as file:
+        file.write(text.encode())
+
+
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
-    limits = np.iinfo(dtype)
-    rounded = np.rint(frames)
-    np.nan_to_num(rounded, copy=False, nan=0, posinf=limits.max, neginf=limits.min)
-    return np.clip(rounded, limits.min, limits.max, out=rounded).astype(dtype)
+    made = np.empty(frames.shape, dtype)
+    source, target = np.ascontiguousarray(frames).reshape(-1), made.reshape(-1)
+    for start in range(0, source.size, CONVERTED):  # a stretch at a time, which stays in the processor's cache
+        stretch = np.rint(source[start : start + CONVERTED])
+        np.fmax(stretch, 0, out=stretch)  # unlike maximum, it takes the number where the other is none
+        np.minimum(stretch, np.iinfo(dtype).max, out=stretch)
+        target[start : start + CONVERTED] = stretch
+    return made
+
+
+def lower(path: str | os.PathLike[str], by: float) -> None:
+    """Subtract a value from all recorded pixels of a movie, in its file. Integers wrap around, as they are added."""
+    with open_movie(path) as movie, Path(path).open("r+b", buffering=0) as file:
+        for start, stop in chunks(movie, BLOCK_MB):
+            stored = movie.stored(start, stop)
+            stored -= stored.dtype.type(by) if stored.dtype.kind == "f" else np.array(int(by)).astype(stored.dtype)
+            os.pwrite(file.fileno(), stored.data.cast("B"), movie.offset_of(start))
 
 
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:
@@ -423,7 +483,7 @@ def _renamed_when_complete(path: Path) -> Iterator[Any]:
 
 
 class _Writer:
-    """A raw file whose `write` writes everything: the system writes at most 2 GiB at a time."""
+    """A raw file whose `write` writes everything: the system writes at most 2 GiB at once."""
 
     def __init__(self, file: Any) -> None:
         self.file = file

@@ -23,9 +23,8 @@ def weighted_means(
     `footprints` has shape (cells, rows, columns), none negative. Returns float32, shape (cells, samples), NaN where no
     frame was recorded or the footprint is empty. Sums are in double precision.
     """
-    weights = sparse.csr_array(
-        np.asarray(footprints, np.float64).reshape(len(footprints), series.shape[0] * series.shape[1])
-    )
+    n_pixels = series.shape[0] * series.shape[1]
+    weights = sparse.csr_array(np.asarray(footprints, np.float64).reshape(len(footprints), n_pixels))
     totals = np.asarray(weights.sum(axis=1)).reshape(-1, 1)
     traces = np.full((len(footprints), series.n_frames), np.nan, np.float32)
 

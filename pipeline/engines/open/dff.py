@@ -1,0 +1,42 @@
+"""Relative change of fluorescence, (F - F0) / F0, where F0 is the pixel's mean or minimum over the whole series.
+
+Only recorded frames count. Where F0 is 0 the result is 0, as for a pixel that is always dark. The result is float32.
+Exact by the public definition (IDPS guide, "DF/F"); what IDPS does where F0 is 0 is not public.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.engines.open import frames
+from pipeline.engines.open.frames import Movie
+from pipeline.engines.open.project_movie import projected
+from pipeline.engines.protocol import StepContext
+
+
+def dff(
+    input_movie_files: Sequence[str],
+    output_movie_files: Sequence[str],
+    f0_type: str = "mean",
+    *,
+    context: StepContext,
+) -> None:
+    """See the module. Raises Unusable where no frame was recorded."""
+    with frames.open_series(input_movie_files) as series:
+        f0 = projected(series, f0_type, context, (0, 0.4)).astype(np.float64)
+        dark = f0 == 0
+        inverse = np.where(dark, 0, 1 / np.where(dark, 1, f0)).astype(np.float32)
+        f0 = f0.astype(np.float32)
+        for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
+
+            def work(start: int, stop: int, part: Movie = part) -> np.ndarray:
+                block = part.read(start, stop)
+                block -= f0
+                block *= inverse
+                return block
+
+            span = frames.share(i, len(series.parts), (0.4, 1))
+            made = frames.each_block(frames.chunks(part, frames.BLOCK_MB), work, context, span)
+            frames.write_movie(target, part, made)

@@ -1,0 +1,325 @@
+"""Where the tissue is in each frame: rigid registration to a template, to a fraction of a pixel.
+
+A frame f shows a template T that has moved by s: f(p) = T(p - s). It is found in two steps, both on a small copy of the
+frame that holds just the band of spatial frequencies that tells most (`Filter`):
+
+1. The peak of the cross-correlation of frame and template over all shifts up to the greatest one allowed, computed with
+   Fourier transforms; values are clipped at 2 robust standard deviations, so that a few bright cells do not decide.
+2. Gauss-Newton steps on the squared difference (Lucas and Kanade 1981, IJCAI 674), with the frame's brightness as a
+   third unknown, over the pixels that frame and template share. Differences are clipped at 2 robust standard
+   deviations, which is Huber's M-estimator (1964, Ann. Math. Stat. 35): a transient that the template does not have
+   counts little.
+
+The template is the mean of up to 300 frames spread over the recording, aligned to each other by the same two steps in
+turn. A single frame, however chosen, has too much noise to be one.
+
+Clips and the left and right half of the field are there for the question that comes first: has anything moved at all?
+Noise and transients move the estimate too. See `has_moved`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from scipy import ndimage
+from scipy.fft import dctn, fftfreq, idctn, irfft2, next_fast_len, rfft2, rfftfreq
+
+from pipeline.engines.open.frames import in_order
+from pipeline.engines.open.preprocess import binned
+from pipeline.engines.open.spatial_filter import transfer_function
+
+CLIP = 2.0  # robust standard deviations
+SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
+STEPS = 2
+ROUNDS = 3  # of averaging and registering the frames that make the template
+BORDER = 2  # samples at the edges that are not compared
+LEAST_SIDE = 32  # samples
+AGREEMENT = 0.2  # correlation of what both halves of the field say
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a frame goes through before it is compared.
+
+    Pixels are averaged in bins, as far as the band allows. The frame is divided by the smooth part of the mean frame,
+    as light and vignette belong to the microscope and do not move; band-passed as in spatial_filter; and sampled more
+    coarsely still, by leaving out the frequencies above the band from its cosine transform.
+    """
+
+    bins: int
+    even: np.ndarray  # (binned rows, binned columns) float32: one over the smooth light
+    transfer: np.ndarray  # (small rows, small columns) float32
+
+    @property
+    def pitch(self) -> np.ndarray:
+        """Pixels from one sample to the next, (y, x)."""
+        return self.bins * np.divide(self.even.shape, self.transfer.shape)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """The small copy, float32. Values that are not finite count as the mean of the others."""
+        rows, columns = (n * self.bins for n in self.even.shape)
+        frame = binned(frame[np.newaxis, :rows, :columns], np.ones(1, bool), 1, self.bins)[0]
+        finite = np.isfinite(frame)
+        if not finite.all():
+            frame = np.where(finite, frame, frame[finite].mean() if finite.any() else np.float32(0))
+        rows, columns = self.transfer.shape
+        return idctn(dctn(frame * self.even)[:rows, :columns] * self.transfer, overwrite_x=True)
+
+
+def make_filter(mean: np.ndarray, low: float | None, high: float | None) -> Filter:
+    """For frames with this mean, (rows, columns); cut-offs are in cycles per pixel."""
+    every = max(1, int(0.25 / high)) if high else 1
+    every = max(1, min(every, min(mean.shape) // LEAST_SIDE))
+    bins = max(1, every // 2)
+    rows, columns = (n // bins * bins for n in mean.shape)
+    mean = binned(np.nan_to_num(mean[np.newaxis, :rows, :columns]), np.ones(1, bool), 1, bins)[0]
+    shape = mean.shape
+    small = tuple(min(n, next_fast_len(-(-n * bins // every), real=True)) for n in shape)
+    scale = np.prod(small) / np.prod(shape)
+    cut_offs = (each * bins if each else each for each in (low, high))
+    transfer = transfer_function(shape, *cut_offs)[: small[0], : small[1]] * np.float32(scale)
+    v_squared = sum(np.ix_(*((np.arange(n) / (2 * n)) ** 2 for n in shape)))
+    smooth = idctn(dctn(mean) * np.exp2(-v_squared * (min(shape) * 0.7) ** 2))
+    even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(shape)
+    return Filter(bins, even.astype(np.float32), np.ascontiguousarray(transfer))
+
+
+@dataclass(frozen=True)
+class Template:
+    """What frames are compared with, and all that can be prepared for it. Shapes are those of small copies."""
+
+    weight: np.ndarray  # (rows, columns) float32, 0 to 1: what takes part in the correlation
+    clip: float  # of values, in the correlation
+    reach: tuple[int, int]  # the greatest shift, in samples
+    spectrum: np.ndarray | None = None
+    ready: np.ndarray | None = None  # (SUBPIXEL, SUBPIXEL, 3, rows, columns): d/dy, d/dx and the template, at fractions
+    residual_clip: float = np.inf
+
+    def spectrum_of(self, small: np.ndarray) -> np.ndarray:
+        return rfft2(np.clip(small, -self.clip, self.clip) * self.weight)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The shift of a frame in samples, (y, x), from the whole field and from its left and right half. NaN: none."""
+
+    shift: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+
+NOTHING = Found(*np.full((3, 2), np.nan))
+
+
+def register(small: np.ndarray, template: Template) -> Found:
+    """Where the template is in the small copy of a frame."""
+    if not small.any():
+        return NOTHING
+    coarse = peak(template.spectrum_of(small), template)
+    found = _refined(small, coarse, template)
+    far = np.abs(found.shift - coarse).max() > 1.5  # steps went astray, as they start within a fraction of a sample
+    return found if np.isfinite(found.shift).all() and not far else Found(coarse, *np.full((2, 2), np.nan))
+
+
+def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = None) -> np.ndarray:
+    """The shift at which a frame's spectrum correlates best with the template's (or another's), (y, x) in samples.
+
+    Between samples the peak is that of the quadratic through the 3 x 3 values around the greatest.
+    """
+    against = template.spectrum if other is None else other
+    surface = irfft2(spectrum * np.conj(against), template.weight.shape)
+    near = [np.arange(-reach - 1, reach + 2) for reach in template.reach]
+    surface = surface[np.ix_(*near)]
+    row, column = np.unravel_index(surface[1:-1, 1:-1].argmax(), [n - 2 for n in surface.shape])
+    (a, b, c), (d, e, f), (g, h, i) = surface[row : row + 3, column : column + 3].astype(float)
+    dy, dx = (h - b) / 2, (f - d) / 2
+    dyy, dxx, dxy = h + b - 2 * e, f + d - 2 * e, (i + a - c - g) / 4
+    determinant = dyy * dxx - dxy**2
+    fraction = np.zeros(2)
+    if determinant > 0:
+        fraction = np.array([dxy * dx - dxx * dy, dxy * dy - dyy * dx]) / determinant
+    whole = np.array([row - template.reach[0], column - template.reach[1]])
+    return whole + np.clip(fraction, -0.5, 0.5)
+
+
+def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
+    """Gauss-Newton steps from a shift that is nearly right."""
+    shifts, gain = start[np.newaxis], 0.0
+    for step in range(STEPS):
+        quantised = [round(float(each) * SUBPIXEL) for each in shifts[0]]
+        whole = [(each + SUBPIXEL // 2) // SUBPIXEL for each in quantised]
+        fraction = [
+            n * SUBPIXEL - each for n, each in zip(whole, quantised)
+        ]  # seen(p + whole) is template(p + fraction)
+        inside = _shared(small.shape, whole)
+        seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole))]
+        basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
+        if min(seen.shape) < 4:
+            return NOTHING
+        gain = gain or _gain(seen, basis[2])
+        if not gain > 0:
+            return NOTHING
+        clip = gain * template.residual_clip
+        difference = np.clip(seen - gain * basis[2], -clip, clip)
+        unknowns = _least_squares(basis, difference, halves=step == STEPS - 1)
+        shifts = np.array(quantised) / SUBPIXEL - unknowns[:, :2] / gain
+        gain += unknowns[0, 2]
+        if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
+            return NOTHING
+    return Found(*shifts)
+
+
+def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Found:
+    return _refined(*pair, template)
+
+
+def _gain(seen: np.ndarray, template: np.ndarray) -> float:
+    """How bright what is seen is, in terms of the template."""
+    energy = float(np.vdot(template, template))
+    return float(np.vdot(seen, template)) / energy if energy else 0
+
+
+def _least_squares(basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndarray:
+    """The weights of three images, (3, rows, columns), that explain best what is seen.
+
+    Shape (1, 3), for the whole field, or (3, 3), for the whole, its left and its right half.
+    """
+    images = np.concatenate([basis, seen[np.newaxis]])
+    middle = seen.shape[1] // 2
+    parts = (images[:, :, :middle], images[:, :, middle:]) if halves else (images,)
+    products = np.array([flat @ flat.T for flat in (part.reshape(4, -1) for part in parts)], float)
+    if halves:
+        products = np.concatenate([products.sum(axis=0, keepdims=True), products])
+    squares = products[:, :3, :3]
+    squares[:, _DIAGONAL, _DIAGONAL] += 1e-6 * squares.max(axis=(1, 2))[:, np.newaxis] + 1e-30
+    return np.linalg.solve(squares, products[:, :3, 3:])[:, :, 0]
+
+
+_DIAGONAL = np.arange(3)
+
+
+def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
+    """The pixels p of the template for which p + whole is in the frame, less a border."""
+    return [slice(max(0, -n) + BORDER, max(BORDER, min(size, size - n) - BORDER)) for n, size in zip(whole, shape)]
+
+
+def make_template(
+    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: np.ndarray, threads: int = 1
+) -> Template:
+    """The mean of small copies, (n, rows, columns), at the place where the tissue is in the `reference`.
+
+    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift on each axis, in samples.
+    """
+    reach = tuple(int(min(np.ceil(each), n // 2 - 2)) for each, n in zip(greatest, weight.shape))
+    template = Template(weight, CLIP * _robust_sd(smalls), reach)
+    spectra = [template.spectrum_of(small) for small in smalls]
+    spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(weight.shape)
+    for _ in range(ROUNDS):
+        shifts = list(in_order(partial(peak, template=template, other=spectrum), spectra, threads))
+        spectrum = np.mean([each * _moving(-shift, y, x) for each, shift in zip(spectra, shifts)], axis=0)
+    del spectra
+    shifts = np.array(shifts) - np.median(shifts, axis=0)
+    for _ in range(ROUNDS):
+        template = _prepared(template, smalls, shifts)
+        refined = in_order(partial(_refined_pair, template=template), zip(smalls, shifts), threads)
+        found = [each.shift for each in refined]
+        shifts = np.where(np.isfinite(found), found, shifts)
+    at_reference = register(reference, template).shift
+    return _prepared(template, smalls, shifts - np.nan_to_num(at_reference))
+
+
+def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Template:
+    """With the mean of small copies that have moved by `shifts`, and what follows from it."""
+    mean = mean_moved_back(smalls, shifts)
+    some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
+    y, x = _frequencies(mean.shape)
+    spread = _robust_sd(np.array([_moved(smalls[i], -shifts[i], y, x) - mean for i in some]))
+    at = {f: _spline_moved(mean, *f) for f in itertools.product(range(-2, SUBPIXEL), repeat=2)}
+    ready = np.empty((SUBPIXEL, SUBPIXEL, 3, *mean.shape), np.float32)
+    for fy, fx in itertools.product(range(-1, SUBPIXEL - 1), repeat=2):  # -1 is kept in the last place
+        down, right = at[fy + 1, fx] - at[fy - 1, fx], at[fy, fx + 1] - at[fy, fx - 1]
+        ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
+    ready *= template.weight > 0.5
+    return replace(template, spectrum=rfft2(mean * template.weight), ready=ready, residual_clip=CLIP * spread)
+
+
+def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """image(p + (down, right) / SUBPIXEL), by cubic splines: they do not ring at the edges as Fourier's do."""
+    return ndimage.shift(image, (-down / SUBPIXEL, -right / SUBPIXEL), order=3, mode="mirror")
+
+
+def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """The mean of small copies whose tissue has moved by `shifts`, each moved back; 0 where fewer than half reach."""
+    total, count = np.zeros(smalls.shape[1:]), np.zeros(smalls.shape[1:])
+    y, x = _frequencies(total.shape)
+    for small, shift in zip(smalls, shifts):
+        reached = tuple(
+            slice(max(0, int(np.ceil(-s))), n - max(0, int(np.ceil(s)))) for s, n in zip(shift, total.shape)
+        )
+        total[reached] += _moved(small, -shift, y, x)[reached]
+        count[reached] += 1
+    return np.where(2 * count >= len(smalls), total / np.maximum(count, 1), 0).astype(np.float32)
+
+
+def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    return fftfreq(shape[0])[:, np.newaxis], rfftfreq(shape[1])
+
+
+def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The factor on a spectrum that moves its image by `shift`."""
+    return np.exp(-2j * np.pi * shift[0] * y).astype(np.complex64) * np.exp(-2j * np.pi * shift[1] * x).astype(
+        np.complex64
+    )
+
+
+def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return irfft2(rfft2(image) * _moving(shift, y, x), image.shape)
+
+
+def _robust_sd(values: np.ndarray) -> float:
+    return 1.4826 * float(np.median(np.abs(values)))
+
+
+def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray) -> bool:
+    """Whether shifts are motion rather than noise or activity, by what the halves of the field say of each other.
+
+    `left` and `right` are the shifts that each half shows by itself, (n, 2), for all frames; `smalls`, (m, rows,
+    columns), are the small copies of those frames that `at` names. Something has moved if either holds:
+
+    - The shifts of both halves correlate by more than 0.2, and each half becomes crisper when its frames are moved back
+      by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the
+      half of the product of two means' gradients, of every other frame each: noise, which these do not share, does not
+      count, and neither does that resampling blurs it.
+    - There are three or more frames in which both halves have moved by more than a sample, and in these they correlate
+      by more than 0.9: jerks too rare to tell in the means.
+    """
+    left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
+    known = np.isfinite(left + right).all(axis=1)
+    far = known & (np.hypot(*left.T) > 1) & (np.hypot(*right.T) > 1)
+    if far.sum() >= 3 and _agreement(left[far], right[far]) > 0.9:
+        return True
+    smalls, at = smalls[known[at]], at[known[at]]
+    if len(at) < 2 or _agreement(left[known], right[known]) < AGREEMENT:
+        return False
+    left, right = left[at], right[at]
+    rows, columns = smalls.shape[1:]
+    y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
+    inside = np.s_[:, :, y : rows - y, x : columns - x]
+    still, by_left, by_right = (
+        _gradients(smalls, each)[inside].prod(axis=0).sum(axis=0) for each in (0 * left, left, right)
+    )
+    middle = still.shape[1] // 2
+    return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())
+
+
+def _agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation about zero."""
+    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-30))
+
+
+def _gradients(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Of the mean of every other frame, each moved back; shape (2 means, 2 axes, rows, columns)."""
+    return np.array([np.gradient(mean_moved_back(smalls[i::2], shifts[i::2])) for i in (0, 1)])

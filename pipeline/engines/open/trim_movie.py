@@ -1,0 +1,68 @@
+"""Remove ranges of frames from a movie.
+
+Frames that are removed keep their place in time: they become `cropped` in the product's timing, so that the rest stays
+aligned with other recordings. Those at the start are cut off altogether and the movie starts later, unless
+`keep_start_time`. Pixels are not touched. Exact by the public definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from pipeline.engines.open import frames
+from pipeline.engines.open.frames import Timing
+from pipeline.engines.open.preprocess import runs
+from pipeline.engines.protocol import StepContext, Unusable
+
+
+def trim_movie(
+    input_movie_file: str,
+    output_movie_file: str,
+    crop_segments: Sequence[Sequence[int]],
+    keep_start_time: bool = False,
+    *,
+    context: StepContext,
+) -> None:
+    """See the module. `crop_segments` are pairs of first and last frame, both removed."""
+    with frames.open_movie(input_movie_file) as movie:
+        gone = np.zeros(movie.n_frames, bool)
+        for first, last in crop_segments:
+            if not 0 <= first <= last < movie.n_frames:
+                raise Unusable(
+                    f"{movie.path.name} has frames 0 to {movie.n_frames - 1}, so that crop_segments "
+                    f"[{first}, {last}] cannot be removed"
+                )
+            gone[first : last + 1] = True
+        kept = np.flatnonzero(~gone)
+        if len(kept) == 0:
+            raise Unusable(f"crop_segments removes all {movie.n_frames} frames of {movie.path.name}: leave some")
+        begin = 0 if keep_start_time else int(kept[0])
+        timing = _trimmed(movie.timing, gone, begin)
+        valid = timing.valid
+
+        def work(start: int, stop: int) -> np.ndarray:
+            block = np.zeros((stop - start, *movie.shape), movie.dtype)
+            kept_here = valid[start:stop]
+            recorded = movie.valid[begin + start : begin + stop]
+            block[kept_here] = movie.stored(begin + start, begin + stop)[kept_here[recorded]]
+            return block
+
+        blocks = frames.cuts(timing.n_samples, movie.shape)
+        frames.write_movie(output_movie_file, movie, frames.each_block(blocks, work, context), movie.dtype, timing)
+
+
+def _trimmed(timing: Timing, gone: np.ndarray, begin: int) -> Timing:
+    cropped = gone.copy()
+    for first, last in timing.cropped:
+        cropped[first : last + 1] = True
+    return replace(
+        timing,
+        n_samples=timing.n_samples - begin,
+        start=timing.start + begin * timing.period,
+        dropped=tuple(i - begin for i in timing.dropped if i >= begin and not cropped[i]),
+        blank=tuple(i - begin for i in timing.blank if i >= begin and not cropped[i]),
+        cropped=runs(np.flatnonzero(cropped[begin:]).tolist()),
+    )
