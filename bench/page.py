@@ -152,8 +152,9 @@ def nwb(found: dict[str, Any]) -> str:
     return f"""\
 ## NWB
 
-A movie of {found["movie_mb"]} MB, {found["size"].replace("x", " × ")} px {found["dtype"]}, on {found["threads"]} threads (`h5py`
-compresses on one). Memory is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`,
+A movie of {found["movie_mb"]} MB, {found["size"].replace("x", " × ")} px {found["dtype"]}, on {found["threads"]} threads; \
+`h5py` compresses on one.
+Memory is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, and
 {found["nwb_to_h5py_processor"]} × by processor time.
 
 {table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
