@@ -149,12 +149,13 @@ def nwb(found: dict[str, Any]) -> str:
         [title, *(short(found[f"{name}_{what}"]) for what in ("mb_per_s", "peak_mb", "file_mb"))]
         for name, title in (("nwb", "`NWB_MOVIE=1`"), ("h5py", "`h5py`, the same chunks and compression"))
     ]
+    pixels = found["size"].replace("x", " × ")
     return f"""\
 ## NWB
 
-A movie of {found["movie_mb"]} MB, {found["size"].replace("x", " × ")} px {found["dtype"]}, on {found["threads"]} threads; \
-`h5py` compresses on one.
-Memory is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, and
+A movie of {found["movie_mb"]} MB, {pixels} px {found["dtype"]}. `h5py` compresses on one thread, the image on \
+{found["threads"]}. Memory
+is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, \
 {found["nwb_to_h5py_processor"]} × by processor time.
 
 {table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
