@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Run the image over a folder of recordings, with every restriction at once, as the current user.
+"""Run the image on a folder of recordings, as the current user, with every restriction at once.
 
-INPUT (default: input) is read, OUTPUT (default: output) written. If there is no recording in ./input, sample recordings
-are made there first, by the image itself; a folder that INPUT names is left as it is. Standard library only.
+Reads INPUT (default: input) and writes OUTPUT (default: output). If ./input has no recording, the image first makes
+samples there; a folder named by INPUT is left as it is. Standard library only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Write a few small sample recordings; runs inside the image: python sample_recordings.py FOLDER.
+"""Write a few small sample recordings, inside the image: python sample_recordings.py FOLDER.
 
-A synthetic miniscope recording in the Inscopix format: thirty cells with calcium transients in a vignetted field of
-view, its cell set (traces and footprints) and its event set. It shows what the image does when no data is at hand.
+They are a synthetic miniscope recording in the Inscopix format (thirty cells with calcium transients in a vignetted
+field of view), its cell set (traces and footprints) and its event set. With them, the image can be tried without data.
 """
 
 from __future__ import annotations
