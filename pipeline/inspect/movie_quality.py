@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.inspect import quality
 from pipeline.inspect.quality import Measure
-from pipeline.inspect.statistics import MovieStatistics
+from pipeline.statistics import MovieStatistics
 from recording import formats
 from recording.errors import BadRecording
 

@@ -52,7 +52,7 @@ def build(image: str, folder: Path, **variables: object) -> Build:
 
 @pytest.fixture(scope="module")
 def builds(idps, web, tmp_path_factory) -> list[Build]:
-    """IDPS by bind mount, by address and by secret; also the stages that see the installer, which are in no image but may
+    """IDPS by bind mount, by address and by secret; also the stages that see the installer: in no image, but they may
     be in an exported cache (and so small a stand-in has no API)."""
     good = slot(tmp_path_factory.mktemp("slot"), "good")
     digest = hashlib.sha256((good / "good.sh").read_bytes()).hexdigest()
