@@ -1,6 +1,6 @@
 """A worker: one job from standard input, results in its staging folder, events on a file descriptor.
 
-With --fork-server FD, a process that forks such workers. The protocol is described in docs/architecture.md.
+With --fork-server [--nwb] FD, a process that forks such workers. The protocol is described in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
-        _import_what_workers_need()
-        fork_server.serve(int(sys.argv[2]), lambda events: work(replace(_job(), events_fd=events)))
+        _import_what_workers_need(nwb="--nwb" in sys.argv)
+        fork_server.serve(int(sys.argv[-1]), lambda events: work(replace(_job(), events_fd=events)))
         return 0
     return work(_job())
 
@@ -38,7 +38,7 @@ def _job() -> Job:
     return Job.from_json(sys.stdin.read())
 
 
-def _import_what_workers_need() -> None:
+def _import_what_workers_need(nwb: bool) -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
     from pipeline import statistics  # noqa: F401
     from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
@@ -46,6 +46,9 @@ def _import_what_workers_need() -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
+        if nwb:
+            _keep_caches_in(scratch)
+            import pynwb  # noqa: F401 - takes a second
     page.warm_up()
     metadata.software()
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
@@ -68,8 +71,15 @@ def _set_environment(job: Job) -> None:
     """Before any library is imported: each reads its environment once."""
     os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
     os.environ["TMPDIR"] = tempfile.tempdir = str(job.scratch)  # Python may have looked already, before a fork
+    _keep_caches_in(str(job.scratch))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
         os.environ[name] = str(job.threads)
+
+
+def _keep_caches_in(folder: str) -> None:
+    """pynwb makes a folder for its cache when it is imported, but whoever runs may have no home that is writable."""
+    os.environ["XDG_CACHE_HOME"] = folder
+    os.environ["PYNWB_NO_CACHE_DIR"] = "1"  # and puts a pickle there, which only its next import would want
 
 
 def _run(job: Job, events: Events) -> Result:

@@ -47,7 +47,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
     measures = movie_quality.measures(recording, layout, status, time_s, found, unit)
-    _export(recording, layout, valid, found, out, stem, timing.period.secs_float, pixel_um, context)
+    source = export.Source(recording, layout, valid, timing.period.secs_float)
+    _export(source, found, out / f"{stem}-movie", pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
@@ -85,24 +86,15 @@ def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str) -> tupl
 
 
 def _export(
-    recording: Path,
-    layout: formats.MovieLayout,
-    valid: np.ndarray,
-    found: MovieStatistics | None,
-    out: Path,
-    stem: str,
-    period_s: float,
-    pixel_um: tuple[float, float],
-    context: Context,
+    source: export.Source, found: MovieStatistics | None, target: Path, pixel_um: tuple[float, float], context: Context
 ) -> None:
-    """The movie in other formats, as asked for."""
+    """The movie in other formats, as asked for; `target` lacks only its suffix."""
     if context.options.movie_tiff:
-        target = out / f"{stem}-movie.tif"
-        export.to_tiff(recording, layout, valid, target, pixel_um, period_s, context.progress)
+        export.to_tiff(source, target.with_name(f"{target.name}.tif"), pixel_um, context.progress)
     if context.options.movie_mp4 and found:
         grey_range = (float(np.nanpercentile(found.min, 0.5)), float(np.nanpercentile(found.max, 99.5)))
-        target = out / f"{stem}-movie.mp4"
-        export.to_mp4(recording, layout, valid, target, grey_range, period_s, context.threads, context.progress)
+        film = target.with_name(f"{target.name}.mp4")
+        export.to_mp4(source, film, grey_range, context.threads, context.progress)
 
 
 def sample_status(layout: formats.MovieLayout) -> np.ndarray:

@@ -196,9 +196,10 @@ class _Reader:
             if wanted != engines.AUTO:
                 self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
             return
+        mistaken = {problem.line for problem in self.recipe.problems}
         for key, value in step.parameters.items():
             objection = "" if value == AUTO else step.engine.objection(step.function, key, value)
-            if objection:
+            if objection and step.line_of(key) not in mistaken:
                 self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
 
     def _parameters(self, step: Step, table: dict[str, Any], settable: _Settable) -> None:
