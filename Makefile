@@ -20,9 +20,9 @@ demo: image ## Build the image and run it on recordings made on the spot: input/
 	@$(ENGINE) $(PYTHON) scripts/demo.py
 
 .PHONY: test
-test: .venv/ready ## Run every test: unit tests in the image, image tests against the engine
-	@$(BAKE) test
-	@$(ENGINE) docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:test"
+test: .venv/ready ## Run every test: unit tests in the image, pages in a browser, image tests against the engine
+	@$(BAKE) test browser
+	@$(ENGINE) for tag in test browser; do docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:$$tag" || exit; done
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
 .PHONY: test-cluster

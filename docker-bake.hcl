@@ -190,6 +190,15 @@ target "test" {
   output      = ["type=docker"]
 }
 
+target "browser" {
+  inherits    = ["_tests"]
+  description = "The adapter beside a browser; run it to look at its pages."
+  target      = "browser"
+  contexts    = { runtime = "target:runtime" }
+  tags        = ["${IMAGE}:browser"]
+  output      = ["type=docker"]
+}
+
 target "tools" {
   inherits = ["_tests"]
   target   = "tools"

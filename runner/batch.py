@@ -152,8 +152,9 @@ def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
 def _warm_up(kind: str, batch: Batch) -> None:
     """Let the imports begin while the rest of the recordings is looked at."""
     if not batch.fork_server and _may_fork(batch.conditions.recipe_for(kind)):
+        command = (*supervise.FORK_SERVER_COMMAND, *(["--nwb"] if batch.sessions else []))
         with contextlib.suppress(OSError):  # then each worker imports for itself
-            batch.fork_server = workers.ForkServer(supervise.FORK_SERVER_COMMAND, batch.staging / "fork-server")
+            batch.fork_server = workers.ForkServer(command, batch.staging / "fork-server")
 
 
 def _may_fork(used: RecipeChoice) -> bool:

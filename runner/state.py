@@ -17,6 +17,7 @@ from runner.heartbeat import Heart
 from runner.settings import Settings
 from runner.supervise import Signals
 
+SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
 WORKERS_CODE = ("recording", "pipeline")
 
 
@@ -93,7 +94,12 @@ def software(api: native.Api) -> dict[str, str]:
 
 def code_digest(folder: Path) -> str:
     """Of every source that workers run: a change of code is a change of software."""
-    sources = sorted(path for part in WORKERS_CODE for path in (folder / part).rglob("*.py"))
+    sources = sorted(
+        path
+        for part in WORKERS_CODE
+        for path in (folder / part).rglob("*")
+        if path.is_file() and path.suffix in SOURCE_SUFFIXES
+    )
     return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
 
 

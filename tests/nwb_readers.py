@@ -20,7 +20,7 @@ import sys
 import tempfile
 import venv
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +118,14 @@ def judge(work: Path) -> int:
     _say(", ".join(f"{name} {version(name)}" for name in TOOLS))
     n_files = n_objections = 0
     for way in WAYS:
-        for path in sorted((work / way).rglob("*.nwb")):
-            objections = [*_validate(path), *_inspect(path), *_dandi(path), *_compare(path, work / "input")]
+        paths = sorted((work / way).rglob("*.nwb"))
+        for path in paths:
+            objections = [*_validate(path), *_inspect(path), *_compare(path, work / "input")]
             n_files, n_objections = n_files + 1, n_objections + len(objections)
             _say("\n    ".join([f"{way} {path.name}: {'fine' if not objections else 'objections'}", *objections]))
+        found = _dandi(paths)
+        n_objections += len(found)
+        _say("\n    ".join([f"{way}, all files, dandi: {'fine' if not found else 'objections'}", *found]))
     _say(f"{n_files} files, {n_objections} objections")
     return 1 if n_objections else 0
 
@@ -142,20 +146,19 @@ def _inspect(path: Path) -> Iterator[str]:
             yield f"nwbinspector: {found.importance.name} {found.object_name}: {found.message}"
 
 
-def _dandi(path: Path) -> Iterator[str]:
-    """Under the name that `dandi organize` would give the file."""
-    from dandi.validate import validate
-
+def _dandi(paths: Sequence[Path]) -> list[str]:
+    """All at once, under names as `dandi organize` gives them."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "dandiset.yaml").write_text("identifier: DANDI:000000\nname: test\ndescription: test\n")
-        place = Path(folder) / "sub-m1" / f"sub-m1_ses-{path.stem.replace('_', '-')}_ophys.nwb"
-        place.parent.mkdir()
-        shutil.copyfile(path, place)
-        for recording in path.parent.glob("*.isx[db]"):
-            os.link(recording, place.parent / recording.name)
-        for found in validate(str(place)):
-            if found.severity and found.severity.name in ("ERROR", "CRITICAL"):
-                yield f"dandi: {found.id}: {found.message}"
+        top = Path(folder)
+        (top / "dandiset.yaml").write_text("identifier: DANDI:000000\nname: test\ndescription: test\n")
+        (top / "sub-m1").mkdir()
+        for path in paths:
+            shutil.copyfile(path, top / "sub-m1" / f"sub-m1_ses-{path.stem.replace('_', '-')}_ophys.nwb")
+            for recording in path.parent.glob("*.isx[db]"):
+                shutil.copyfile(recording, top / "sub-m1" / recording.name)
+        command = [Path(sys.executable).with_name("dandi"), "validate", "--min-severity", "ERROR", top]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return [f"dandi: {line}" for line in done.stdout.splitlines()] if done.returncode else []
 
 
 def _compare(path: Path, recordings: Path) -> Iterator[str]:

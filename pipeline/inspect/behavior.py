@@ -11,8 +11,10 @@ import isx
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect import figures, metadata, quality, tables
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Figure
 from recording import formats
 
 TRACKING_COLUMNS = {  # of the library's export, and what they are called here
@@ -59,6 +61,21 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             f"{', tracked' if is_tracked else ''}{f', {header.n_dropped} dropped' if header.n_dropped else ''}"
         ),
         thumbnail=thumbnail,
+        measures=(
+            Measure(
+                "dropped_percent",
+                "Dropped frames",
+                quality.percent(header.n_dropped, timing.num_samples),
+                "%",
+                "frames that the recording says were dropped, of all",
+            ),
+        ),
+        figures=(
+            Figure(
+                f"{stem}-preview.png",
+                f"The valid frame nearest to the middle{', with the way of the animal' if is_tracked else ''}.",
+            ),
+        ),
         metadata={
             **metadata.timing(timing),
             "width_px": columns,

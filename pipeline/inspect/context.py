@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
+from pipeline.pages.content import Figure
 from recording.job import Options, Session
 
 
@@ -34,3 +37,6 @@ class Outcome:
     summary: str  # a short line for the report
     thumbnail: bytes  # a small PNG
     metadata: dict[str, Any]  # for the JSON
+    measures: tuple[Measure, ...] = ()
+    figures: tuple[Figure, ...] = ()  # for the page
+    cells: Cells | None = None  # for the page

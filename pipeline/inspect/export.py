@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,23 @@ from recording.formats import MovieLayout
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 
 
-def frames(path: Path, layout: MovieLayout, valid: np.ndarray) -> Iterator[np.ndarray]:
+@dataclass(frozen=True)
+class Source:
+    """A movie that is to be exported."""
+
+    path: Path
+    layout: MovieLayout
+    valid: np.ndarray  # (n_samples,) bool: neither dropped, cropped nor blank
+    period_s: float
+
+
+def frames(source: Source) -> Iterator[np.ndarray]:
     """Every sample's frame (rows, columns), zeros where it is invalid, one after the other."""
+    path, layout = source.path, source.layout
     shape, dtype = (layout.rows, layout.columns), np.dtype(layout.dtype)
     offset = layout.offset
     with path.open("rb") as file:
-        for is_valid in valid:
+        for is_valid in source.valid:
             frame = np.zeros(shape, dtype)
             if is_valid:
                 file.seek(offset)
@@ -32,37 +44,23 @@ def frames(path: Path, layout: MovieLayout, valid: np.ndarray) -> Iterator[np.nd
             yield frame
 
 
-def to_tiff(
-    recording: Path,
-    layout: MovieLayout,
-    valid: np.ndarray,
-    out: Path,
-    pixel_um: tuple[float, float],
-    period_s: float,
-    progress: Callable[[float], None],
-) -> None:
+def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: Callable[[float], None]) -> None:
     """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does."""
+    layout = source.layout
     tiff.write_pages(
         out,
-        _told(frames(recording, layout, valid), layout.n_samples, progress),
+        _told(frames(source), layout.n_samples, progress),
         (layout.n_samples, layout.rows, layout.columns),
         layout.dtype,
         pixel_um,
         axes="TYX",
-        finterval=period_s,
-        fps=1 / period_s,
+        finterval=source.period_s,
+        fps=1 / source.period_s,
     )
 
 
 def to_mp4(
-    recording: Path,
-    layout: MovieLayout,
-    valid: np.ndarray,
-    out: Path,
-    grey_range: tuple[float, float],
-    period_s: float,
-    threads: int,
-    progress: Callable[[float], None],
+    source: Source, out: Path, grey_range: tuple[float, float], threads: int, progress: Callable[[float], None]
 ) -> None:
     """AV1 in MP4, which browsers of 2021 and later play; `grey_range` are the values shown black and white.
 
@@ -70,7 +68,8 @@ def to_mp4(
     for its brand, the kind of its track and its clock, which are changed here. The library's own export is MPEG-4
     Part 2, which browsers do not play.
     """
-    film = _Film(_told(frames(recording, layout, valid), layout.n_samples, progress), layout, grey_range)
+    n_samples = source.layout.n_samples
+    film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
     data = io.BytesIO()
     film.save(
         data,
@@ -83,7 +82,7 @@ def to_mp4(
         range="limited",
         max_threads=threads,
     )
-    out.write_bytes(_as_film(data.getbuffer(), layout.n_samples, round(FRAME_UNITS / period_s)))
+    out.write_bytes(_as_film(data.getbuffer(), n_samples, round(FRAME_UNITS / source.period_s)))
 
 
 class _Film(Image.Image):

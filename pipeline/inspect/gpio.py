@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
 from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Figure
 from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
@@ -19,6 +20,9 @@ IMU_SCALE = {  # the unit of a column, and what its stored values are divided by
     "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
     "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
 }
+
+IMU_CAPTION = "Acceleration, orientation and magnetic field over time."
+GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which is at its right."
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
@@ -40,6 +44,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"{n_samples} samples of {len(channels)} {'IMU' if is_imu else 'GPIO'} channels",
         thumbnail=thumbnail,
+        figures=(Figure(f"{stem}.png", IMU_CAPTION if is_imu else GPIO_CAPTION),),
         metadata={
             **metadata.timing(timing),
             "channels": {channel.name: len(channel.value) for channel in channels},

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import numpy as np
 
 SCHEMA_VERSION = 1
-READERS = ("isx", "numpy", "pandas", "tifffile", "pillow", "matplotlib")
+READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib")
 
 
 def common(recording: Path, kind: str) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def timing(timing: Any) -> dict[str, Any]:
         "sampling_rate_hz": 1 / period if period else None,
         "period_s": period,
         "n_samples": timing.num_samples,
-        "duration_s": timing.num_samples * period,
+        "duration_s": duration_s(timing),
         "start": start(timing),
         "n_dropped": len(timing.dropped),
         "n_cropped": sum(last - first + 1 for first, last in timing.cropped),
@@ -50,6 +52,12 @@ def sample_times(timing: Any) -> np.ndarray:
     """Seconds from the start to each sample of an isx.Timing, shape (n_samples,), as near as a float64 can be."""
     period = timing.period._impl
     return np.arange(timing.num_samples) * period.num / period.den
+
+
+def duration_s(timing: Any) -> float:
+    """Of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002."""
+    period = timing.period._impl
+    return timing.num_samples * period.num / period.den if period.den else 0.0
 
 
 def start(timing: Any) -> str | None:
@@ -83,7 +91,8 @@ def acquisition(source: Any) -> dict[str, Any]:
         return {}
 
 
-def software() -> dict[str, Any]:
+@functools.cache
+def software() -> Mapping[str, Any]:
     """Versions of what reads recordings and writes results."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in READERS:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.inspect import figures, metadata, tables
 from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Figure
 from recording import formats
 
 MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
@@ -58,6 +59,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"{measure} of {n} vessels, {timing.num_samples} samples at {1 / timing.period.secs_float:.4g} Hz",
         thumbnail=thumbnail,
+        figures=(Figure(f"{stem}-map.png", f"Where {measure} was measured, by status."),) if n else (),
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(vessel_set.spacing),

@@ -22,7 +22,7 @@ from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from pipeline.words import did_you_mean
-from recording.kinds import KINDS, MADE_KINDS
+from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,7 +36,9 @@ PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
 # What the inspect results of a product are called: a suffix of a step's own must differ.
 TAKEN_SUFFIXES = {"series"} | {
-    result.partition(".")[0].strip("-") for kind in KINDS.values() for result in kind.results
+    result.partition(".")[0].strip("-")
+    for results in (ALL_RESULTS, *(kind.results for kind in KINDS.values()))
+    for result in results
 }
 NOT_OFFERED = (
     "{path}: {these} the licensed algorithms of IDPS, which are not in this image. Build one that has them from your "
@@ -194,9 +196,10 @@ class _Reader:
             if wanted != engines.AUTO:
                 self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
             return
+        mistaken = {problem.line for problem in self.recipe.problems}
         for key, value in step.parameters.items():
             objection = "" if value == AUTO else step.engine.objection(step.function, key, value)
-            if objection:
+            if objection and step.line_of(key) not in mistaken:
                 self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
 
     def _parameters(self, step: Step, table: dict[str, Any], settable: _Settable) -> None:

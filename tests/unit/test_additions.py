@@ -98,7 +98,7 @@ def run(app: Path, tmp_path: Path, *arguments: str) -> Path:
 
 
 def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
-    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), picture=".png", isxd_type=6),\n'
+    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), isxd_type=6),\n'
     touched = {
         edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
         added(app, "pipeline/inspect/toy.py", TOY_KIND),

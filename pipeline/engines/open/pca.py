@@ -24,7 +24,7 @@ from scipy import linalg
 from pipeline.engines.open.frames import Series
 
 EXACT = 4000  # frames or pixels, up to which the smaller matrix is formed: 128 MB, and half a minute for its vectors
-BLOCK_MB = 256  # of frames that are held at a time, whatever the block size asked for
+BLOCK_MB = 128  # of frames that are held at a time, whatever the block size asked for
 PASSES = 12  # of power iteration at most
 SETTLED = 1e-3  # largest relative change of an eigenvalue when the iteration ends
 RANK = 1e-6  # smallest singular value that counts, of the largest: single precision
@@ -71,7 +71,8 @@ class Components:
 
 def recorded(series: Series, start: int, stop: int) -> np.ndarray:
     """The recorded frames among these samples, shape (frames, pixels), float32; what is not a number is 0."""
-    frames = series.read(start, stop)[series.valid[start:stop]]
+    frames, valid = series.read(start, stop), series.valid[start:stop]
+    frames = frames if valid.all() else frames[valid]
     return np.nan_to_num(frames.reshape(len(frames), -1), copy=False, nan=0, posinf=0, neginf=0)
 
 

@@ -63,7 +63,7 @@ def pca_ica(
     """Write one cell set over all movies of a series, a file a movie; return whether ICA converged.
 
     Movies are expected as dF/F (step `dff`). Parameters as in `isx.algo.pca_ica`; `block_size` is the most frames
-    that are held in memory at a time, fewer where they would exceed 256 MB. With `auto_estimate_num_ics`, the number
+    that are held in memory at a time, fewer where they would exceed 128 MB. With `auto_estimate_num_ics`, the number
     of cells that `estimate_num_ics` counts in the maximum projection replaces `num_ics`, and 1.2 times that
     `num_pcs`.
 

@@ -14,7 +14,7 @@ from tests import recordings
 from tests.launch import run
 from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
 
-NWB = {"NWB": "1"}
+NWB = {"NWB": "1", "HOME": "/proc/none"}  # as in a container with any user and a read-only root
 
 
 def nwb_files(output: Path) -> list[str]:

@@ -310,7 +310,7 @@ def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _
     job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
     root = str(APP)
     done = subprocess.run(
-        [sys.executable, "-c", "from pipeline.inspect.statistics import _serve; _serve()"],
+        [sys.executable, "-c", "from pipeline.statistics import _serve; _serve()"],
         input=job.encode(),
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"},
