@@ -20,9 +20,9 @@ demo: image ## Build the image and run it on recordings made on the spot: input/
 	@$(ENGINE) $(PYTHON) scripts/demo.py
 
 .PHONY: test
-test: .venv/ready ## Run every test: unit tests in the image, image tests against the engine
-	@$(BAKE) test
-	@$(ENGINE) docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:test"
+test: .venv/ready ## Run every test: unit tests in the image, pages in a browser, image tests against the engine
+	@$(BAKE) test browser
+	@$(ENGINE) for tag in test browser; do docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:$$tag" || exit; done
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
 .PHONY: test-cluster
@@ -30,7 +30,7 @@ test-cluster: image .venv/ready ## Run the image on a two-node Slurm that the te
 	@$(ENGINE) .venv/bin/python -m pytest tests/cluster
 
 .PHONY: lint
-lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellcheck)
+lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellcheck), and the workflows
 	@$(BAKE) validate
 
 .PHONY: verify-reproducible
@@ -44,6 +44,10 @@ size: image ## Print what is in each layer, and whether it keeps to its budget
 .PHONY: sbom
 sbom: image ## Write the SBOM of the image to build/sbom.cdx.json (CycloneDX)
 	@$(ENGINE) $(PYTHON) scripts/sbom.py
+
+.PHONY: publish
+publish: ## Push the public image that was built, with provenance and SBOM: IMAGE=registry/name
+	@$(ENGINE) $(PYTHON) scripts/publish.py
 
 .PHONY: bench
 bench: ## Measure the image against what people do today, and write docs/benchmarks.md
@@ -81,7 +85,7 @@ engine-down: ## Stop the private engine, if there is one
 engine-remove: ## Stop the private engine and delete it, with its images and caches
 	@$(PYTHON) engine/engine.py remove
 
-.venv/ready: tests/requirements.txt
+.venv/ready: tests/host.txt
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --require-hashes --requirement tests/requirements.txt
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement tests/host.txt
 	touch $@

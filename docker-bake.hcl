@@ -39,7 +39,7 @@ variable "INSTALLER_DIR" {
 }
 variable "INSTALLER_SECRET" {
   default     = ""
-  description = "Path of an installer of at most 500 KiB, passed as a secret instead."
+  description = "Path of an installer of at most 500 KiB, passed as a secret instead; for Make alone, which checks the size."
 }
 variable "INSTALLER_URL" {
   default     = ""
@@ -152,7 +152,6 @@ target "image" {
   }
   secret = concat(
     LICENCE != "" ? ["id=licence,src=${LICENCE}"] : [],
-    INSTALLER_SECRET != "" ? ["id=installer,src=${INSTALLER_SECRET}"] : [],
     INSTALLER_URL != "" ? ["id=installer_url,env=INSTALLER_URL"] : [],
   )
   tags   = ["${IMAGE}:${TAG}", "${IMAGE}:latest"]
@@ -188,6 +187,15 @@ target "test" {
   target      = "test"
   contexts    = { runtime = "target:runtime" }
   tags        = ["${IMAGE}:test"]
+  output      = ["type=docker"]
+}
+
+target "browser" {
+  inherits    = ["_tests"]
+  description = "The adapter beside a browser; run it to look at its pages."
+  target      = "browser"
+  contexts    = { runtime = "target:runtime" }
+  tags        = ["${IMAGE}:browser"]
   output      = ["type=docker"]
 }
 

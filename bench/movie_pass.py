@@ -32,7 +32,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.inspect.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
+from pipeline.statistics import movie_statistics  # noqa: E402  only after the threads of BLAS are set
 from recording.formats import MovieLayout  # noqa: E402
 
 

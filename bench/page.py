@@ -16,7 +16,7 @@ START = {
     "install_cold": "install at each start, new volume, downloads cached",
 }
 BUILDS = {
-    "cold": "no step cached (downloads of pip are)",
+    "cold": "nothing cached but pip's downloads",
     "nothing_changed": "nothing changed",
     "code_changed": "code changed",
     "lock_changed": "lock changed",
@@ -41,6 +41,7 @@ def page(report: dict[str, Any]) -> str:
         size(report["size"]),
         health(report["health"]),
         movie(report["movie"]),
+        *([nwb(report["nwb"])] if "nwb" in report else []),
         many(report["many"]),
         scale_out(report["scale_out"]),
     ]
@@ -52,8 +53,8 @@ def heading(report: dict[str, Any]) -> str:
     return f"""\
 # Benchmarks
 
-`make bench` measures all of this and writes this page; `make chaos` shows what the image survives. Medians, least and
-greatest in parentheses, of repeated runs in turns.
+`make bench` measures all of this and writes this page. `make chaos` shows which faults the image survives. Figures are
+medians of repeated runs, with the least and the greatest in parentheses; the ways that are compared take turns.
 
 Measured on {report["made"]}: {host["cpu"]}, {host["cores"]} cores, {host["memory_gb"]} GB, Linux {host["kernel"]}, \
 Docker {host["engine"]} ({host["storage"]}), buildx {host["builder"]}; load average at the start {host["load"]:.1f}.
@@ -85,19 +86,20 @@ def start(found: dict[str, Any]) -> str:
     return f"""\
 ## Start to sentinel
 
-One movie of 12 frames. The design that installs at each start runs the same code after it (`bench/baseline/`).
+One movie of 12 frames. The design that installs `isx` at each start (`bench/baseline/`) then runs the same code.
 
 {table(["", "seconds", "of this image"], rows)}"""
 
 
 def build(found: dict[str, Any], sizes: dict[str, Any]) -> str:
     rows = [[text, figure(found[name], "s"), steps(found[name]["rebuilt"])] for name, text in BUILDS.items()]
+    single = short(sizes["single_stage_build"])
     return f"""\
 ## Build
 
 {table(["", "seconds", "steps done, by stage"], rows)}
 
-A single-stage build of the same content without cache: {short(sizes["single_stage_build"])} s (once; it downloads)."""
+A single-stage build of the same content, without cache: {single} s (one run; it downloads)."""
 
 
 def steps(rebuilt: dict[str, int]) -> str:
@@ -115,7 +117,7 @@ def size(found: dict[str, Any]) -> str:
 
 def health(found: dict[str, Any]) -> str:
     rows = [[text, figure(found[name]["wall"], "s"), figure(found[name]["cpu"], "s")] for name, text in HEALTH.items()]
-    return f"## Health check\n\nWithin a running container.\n\n{table(['', 'wall', 'CPU'], rows)}"
+    return f"## Health check\n\nIn a running container.\n\n{table(['', 'wall', 'CPU'], rows)}"
 
 
 def movie(found: dict[str, Any]) -> str:
@@ -130,16 +132,33 @@ def movie(found: dict[str, Any]) -> str:
     return f"""\
 ## Movies
 
-One movie of 800 × 1280 px in the page cache: everything that the image does with it, sentinel included, against one
-core that computes the statistics as NumPy spells them (naive), that reads, converts to float32 and takes one product
-(less no statistic can do), and that only reads. Start of Python included; medians, the spread is in
-`bench/report.json`.
+One movie of 800 × 1280 px in the page cache. The rows of this image cover everything that it does with the movie, up to
+the sentinel. In the other rows, one core computes the statistics as NumPy defines them (naive pass); or it reads,
+converts to float32 and takes one product, the minimum for any statistic; or it only reads. All include the start of
+Python. Figures are medians; `bench/report.json` has the spread.
 
 {blocks[0]}
 
-Peak of the memory that all processes hold together; pages of files not counted.
+Peak memory of all processes together, without pages of files.
 
 {blocks[1]}"""
+
+
+def nwb(found: dict[str, Any]) -> str:
+    rows = [
+        [title, *(short(found[f"{name}_{what}"]) for what in ("mb_per_s", "peak_mb", "file_mb"))]
+        for name, title in (("nwb", "`NWB_MOVIE=1`"), ("h5py", "`h5py`, the same chunks and compression"))
+    ]
+    pixels = found["size"].replace("x", " × ")
+    return f"""\
+## NWB
+
+A movie of {found["movie_mb"]} MB, {pixels} px {found["dtype"]}. `h5py` compresses on one thread, the image on \
+{found["threads"]}. Memory
+is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, \
+{found["nwb_to_h5py_processor"]} × by processor time.
+
+{table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
 
 
 def many(found: dict[str, Any]) -> str:
@@ -153,7 +172,7 @@ Movies of 12 frames, from `docker run` to the sentinel.
 
 {table(["recordings", "first run", "second run, nothing changed"], rows)}
 
-That is {each} ms for each further recording, and {again} ms where it is done already."""
+Each further recording takes {each} ms, or {again} ms if it is already done."""
 
 
 def scale_out(found: dict[str, Any]) -> str:
@@ -163,7 +182,7 @@ def scale_out(found: dict[str, Any]) -> str:
     return f"""\
 ## Scale-out
 
-16 movies of 100 frames of 500 × 500 px in 4 shards, through Slurm and Apptainer on two nodes of one core each, against
-one container on both cores (`bench/scaleout.py`). Medians.
+16 movies of 100 frames of 500 × 500 px in 4 shards: Slurm and Apptainer on two nodes of one core each, against one
+container on both cores (`bench/scaleout.py`). Figures are medians.
 
 {table(["", "measured"], rows)}"""

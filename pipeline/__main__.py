@@ -1,6 +1,6 @@
 """A worker: one job from standard input, results in its staging folder, events on a file descriptor.
 
-With --fork-server FD, a process that forks such workers. The protocol is described in docs/architecture.md.
+With --fork-server [--nwb] FD, a process that forks such workers. The protocol is described in docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ import tempfile
 import time
 import traceback
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import fork_server
 from recording.errors import BadRecording, Unusable
 from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
+if TYPE_CHECKING:
+    from pipeline.pages.content import Part
+
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
-        _import_what_workers_need()
-        fork_server.serve(int(sys.argv[2]), lambda events: work(replace(_job(), events_fd=events)))
+        _import_what_workers_need(nwb="--nwb" in sys.argv)
+        fork_server.serve(int(sys.argv[-1]), lambda events: work(replace(_job(), events_fd=events)))
         return 0
     return work(_job())
 
@@ -32,12 +38,19 @@ def _job() -> Job:
     return Job.from_json(sys.stdin.read())
 
 
-def _import_what_workers_need() -> None:
+def _import_what_workers_need(nwb: bool) -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline.inspect import export, figures, metadata, statistics, tables, tiff  # noqa: F401
+    from pipeline import statistics  # noqa: F401
+    from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
+    from pipeline.pages import page
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
+        if nwb:
+            _keep_caches_in(scratch)
+            import pynwb  # noqa: F401 - takes a second
+    page.warm_up()
+    metadata.software()
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 
@@ -58,12 +71,20 @@ def _set_environment(job: Job) -> None:
     """Before any library is imported: each reads its environment once."""
     os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
     os.environ["TMPDIR"] = tempfile.tempdir = str(job.scratch)  # Python may have looked already, before a fork
+    _keep_caches_in(str(job.scratch))
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_MAX_THREADS"):
         os.environ[name] = str(job.threads)
 
 
+def _keep_caches_in(folder: str) -> None:
+    """pynwb makes a folder for its cache when it is imported, but whoever runs may have no home that is writable."""
+    os.environ["XDG_CACHE_HOME"] = folder
+    os.environ["PYNWB_NO_CACHE_DIR"] = "1"  # and puts a pickle there, which only its next import would want
+
+
 def _run(job: Job, events: Events) -> Result:
-    from pipeline.inspect.adapter import Context, adapt
+    from pipeline.inspect.adapter import adapt
+    from pipeline.inspect.context import Context
 
     context = Context(
         scratch=job.scratch,
@@ -79,9 +100,25 @@ def _run(job: Job, events: Events) -> Result:
         return run_recipe.run(job, context)
     if len(job.inputs) != 1:
         raise Unusable("the recipe inspect takes one recording at a time")
-    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context)
+    if job.session:
+        from pipeline.nwb.collect import write_inspected  # imported only when asked for
+
+        context.also = partial(write_inspected, job.session)
+    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, _page(job))
     thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
     return Result(done.products, done.text, thumbnail)
+
+
+def _page(job: Job) -> Callable[[Part], None]:
+    """Writes the page of a recording that is inspected."""
+    from pipeline.inspect import metadata
+    from pipeline.pages import page
+
+    def write(part: Part) -> None:
+        shown = page.Page(part.name, job.stem, [part], metadata.software(), job.provenance, warnings=part.warnings)
+        page.write(shown, job.staging)
+
+    return write
 
 
 class Events:

@@ -40,7 +40,17 @@ class Options:
 
     movie_tiff: bool = False
     movie_mp4: bool = False
+    nwb: bool = False
+    nwb_movie: bool = False  # with the frames in it
     engine: str = "auto"  # who carries out the steps of recipes that do not say
+
+
+@dataclass(frozen=True)
+class Session:
+    """What goes into the NWB file of a job, besides its inputs and what is made of them. All paths are absolute."""
+
+    companions: tuple[Path, ...] = ()  # recordings of the same session
+    metadata: tuple[Path, ...] = ()  # nwb.toml and the like; later ones override earlier ones
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class Job(_Message):
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
+    session: Session | None = None  # where this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1
 
@@ -123,6 +134,7 @@ class RecipeFacts(_Message):
     sha256: str  # of the recipe and of the Python files of its steps
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
+    nwb: bool = False  # whether it writes an NWB file
 
 
 # ---- reading, by the types that fields are annotated with
@@ -156,6 +168,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "float": _of(int, float),
     "Mapping[str, Any]": _of(dict),
     "Options": lambda value: _read(Options, value),
+    "Session | None": lambda value: None if value is None else _read(Session, value),
     "Path": _path,
     "Path | None": lambda value: _path(value) if value else None,
     "tuple[Path, ...]": _each(_path),

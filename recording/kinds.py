@@ -38,8 +38,6 @@ class Kind:
     name: str  # for people
     module: str  # of pipeline.inspect: makes its results
     results: tuple[str, ...]  # what the names of its results add to the stem: "-mean.tif"
-    picture: str  # the one of them that speaks for it
-    rank: int = 0  # of several kinds among the results of a recipe, the picture of the highest speaks for all
     isxd_type: int | None = None  # of `.isxd` files
     is_made: bool = False  # whether a step of a recipe can make it
     n_bytes: Callable[[Shape], int] = _image_bytes  # that one takes on disk
@@ -59,8 +57,6 @@ _ROWS = (
             *("-frames.csv", "-mean.tif", "-std.tif", "-max.tif", "-min.tif", "-preview.png", "-intensity.png"),
             *("-movie.tif", "-movie.mp4"),
         ),
-        picture="-preview.png",
-        rank=3,
         isxd_type=0,
         is_made=True,
         n_bytes=_movie_bytes,
@@ -70,8 +66,6 @@ _ROWS = (
         "image",
         "image",
         (".tif", "-preview.png"),
-        picture="-preview.png",
-        rank=3,
         isxd_type=4,
         is_made=True,
     ),
@@ -80,8 +74,6 @@ _ROWS = (
         "cell set",
         "cellset",
         ("-traces.csv", "-cells.csv", "-footprints.tif", "-cellmap.png", "-traces.png"),
-        picture="-cellmap.png",
-        rank=4,
         isxd_type=1,
         is_made=True,
         n_bytes=_cells_bytes,
@@ -91,38 +83,31 @@ _ROWS = (
         "event set",
         "eventset",
         ("-events.csv", "-rates.csv", "-raster.png"),
-        picture="-raster.png",
-        rank=1,
         isxd_type=5,
         is_made=True,
     ),
-    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", ".png"), picture=".png", isxd_type=3),
-    Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), picture=".png", isxd_type=7),
-    Kind(
-        "behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png"), picture="-preview.png", rank=3
-    ),
+    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", ".png"), isxd_type=3),
+    Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), isxd_type=7),
+    Kind("behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png")),
     Kind(
         "nvision",
         "nVision movie",
         "behavior",
         ("-frames.csv", "-tracking.csv", "-preview.png"),
-        picture="-preview.png",
-        rank=3,
     ),
     Kind(
         "vessel_set",
         "vessel set",
         "vessels",
         ("-vessels.csv", "-traces.csv", "-map.png"),
-        picture="-map.png",
-        rank=2,
         isxd_type=8,
         is_made=True,
         n_bytes=_cells_bytes,
     ),
 )
 
+ALL_RESULTS = (".html", "-quality.csv", "-methods.md", "-citations.bib")  # of every kind
+
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}
 MADE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_made)
-PICTURES = tuple(dict.fromkeys(kind.picture for kind in sorted(_ROWS, key=lambda kind: -kind.rank)))  # best first

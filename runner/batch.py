@@ -9,19 +9,20 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from recording.errors import BadRecording
 from recording.formats import RecordingInfo, check
 from recording.job import Job
-from runner import machine, native, results, series, supervise, workers
+from runner import machine, native, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.recipe import RecipeChoice
 from runner.report import Row
 from runner.results import Record
+from runner.sessions import Members, Sessions
 from runner.state import Conditions, RunState, container_facts
 from runner.supervise import Supervisor, Task, Verdict
 
@@ -44,10 +45,16 @@ class Unit:
     fingerprint: str
     results: str  # folder, relative to the output
     warnings: tuple[str, ...] = ()
+    session: Members | None = None  # where it is to have an NWB file
 
     @property
     def size(self) -> int:
-        return sum(recording.size for recording in self.recordings)
+        return sum(recording.size for recording in self.inputs)
+
+    @property
+    def inputs(self) -> tuple[Recording, ...]:
+        """All that its worker reads."""
+        return self.recordings + (self.session.companions if self.session else ())
 
     @property
     def name(self) -> str:
@@ -63,9 +70,11 @@ class Batch:
     conditions: Conditions
     staging: Path
     owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
+    sessions: Sessions | None = None  # where they are to have NWB files
     fork_server: workers.ForkServer | None = None
     records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
     infos: dict[str, RecordingInfo] = field(default_factory=dict)
+    parts: dict[str, list[Recording]] = field(default_factory=dict)  # by relative path: named as parts of one recording
     current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
     n_unchanged: int = 0
     import_works: bool = False  # known once a worker has failed
@@ -73,6 +82,9 @@ class Batch:
 
 def handle(recordings: Sequence[Recording], batch: Batch) -> list[Row]:
     """Bring every recording to an end, good or bad. Raises Stopped, NoApi, Unwritable."""
+    if batch.sessions:
+        named = [group for group in series.name_groups(recordings) if all(map(series.is_named_part, group))]
+        batch.parts = {part.relative: group for group in named for part in group}
     try:
         sound = _look_at(recordings, batch)
         units = _unfinished(_units(recordings, sound, batch), batch)
@@ -140,8 +152,9 @@ def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
 def _warm_up(kind: str, batch: Batch) -> None:
     """Let the imports begin while the rest of the recordings is looked at."""
     if not batch.fork_server and _may_fork(batch.conditions.recipe_for(kind)):
+        command = (*supervise.FORK_SERVER_COMMAND, *(["--nwb"] if batch.sessions else []))
         with contextlib.suppress(OSError):  # then each worker imports for itself
-            batch.fork_server = workers.ForkServer(supervise.FORK_SERVER_COMMAND, batch.staging / "fork-server")
+            batch.fork_server = workers.ForkServer(command, batch.staging / "fork-server")
 
 
 def _may_fork(used: RecipeChoice) -> bool:
@@ -153,9 +166,18 @@ def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | N
     """The record of an earlier run that would do the same, if its results are still there."""
     settings = batch.state.settings
     record = None if settings.force else results.read_record(settings.output_dir, recordings[0])
-    if record and record.fingerprint == batch.conditions.fingerprint(recordings, record.kind):
+    if record and record.fingerprint == _fingerprint(recordings, record.kind, batch):
         return record if results.is_complete(settings.output_dir, record) else None
     return None
+
+
+def _fingerprint(recordings: Sequence[Recording], kind: str, batch: Batch) -> str:
+    """Names alone decide what may belong to a session, so that it can be told before any file is opened."""
+    if not batch.sessions or not batch.sessions.leads(recordings[0]):
+        return batch.conditions.fingerprint(recordings, kind)
+    candidates = recordings if len(recordings) > 1 else batch.parts.get(recordings[0].relative, recordings)
+    members = batch.sessions.of(candidates, recordings)
+    return batch.conditions.fingerprint(recordings, kind, sessions.facts(members))
 
 
 def _check_name(path: Path) -> None:
@@ -172,13 +194,30 @@ def _units(recordings: Sequence[Recording], sound: Sequence[Recording], batch: B
     found = series.find_series(taken, batch.infos) if wanted.works_on_series else []
     in_series = {part.relative for parts in found for part in parts}
     units = [_unit([recording], batch) for recording in sound if recording.relative not in in_series]
+    if batch.sessions:
+        units = [_with_session(unit, sound, batch) for unit in units]
     siblings = {member.relative: names for names in series.name_groups(recordings) for member in names}
     for parts in found:
         failed = [batch.records.get(sibling.relative) for sibling in siblings[parts[0].relative]]
         left_out = [f"{one.inputs[0]} is left out of the series: {one.reason}" for one in failed if one]
         units.append(_unit(parts, batch, left_out))
+        if batch.sessions:
+            units[-1] = replace(units[-1], session=batch.sessions.of(parts, parts))
         batch.owners[units[-1].results] = parts[0].relative
     return sorted(units, key=lambda unit: (-unit.size, unit.name))
+
+
+def _with_session(unit: Unit, sound: Sequence[Recording], batch: Batch) -> Unit:
+    """A recording leads its session, unless another one does. Parts that are inspected share the first one's file."""
+    assert batch.sessions
+    (recording,) = unit.recordings
+    if not batch.sessions.leads(recording):
+        return unit
+    parts = [recording]
+    if batch.conditions.recipe_for(unit.kind).is_inspect and recording.relative in batch.parts:
+        named = [part for part in batch.parts[recording.relative] if part in sound and batch.sessions.leads(part)]
+        parts = next((each for each in series.find_series(named, batch.infos) if recording in each), parts)
+    return replace(unit, session=batch.sessions.of(parts, unit.recordings)) if parts[0] == recording else unit
 
 
 def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
@@ -202,7 +241,7 @@ def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()
     return Unit(
         tuple(group),
         kind,
-        batch.conditions.fingerprint(group, kind),
+        _fingerprint(group, kind, batch),
         first.results + (SERIES if len(group) > 1 else ""),
         tuple(warnings),
     )
@@ -269,6 +308,7 @@ def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
         results=None if settings.force else (settings.output_dir / unit.results).absolute(),
         recipe=used.path,
         options=conditions.options,
+        session=unit.session.for_job(settings.input_dir) if unit.session else None,
         provenance={
             "fingerprint": unit.fingerprint,
             "inputs": [recording.relative for recording in unit.recordings],
@@ -309,7 +349,7 @@ def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
     unit: Unit = task.owner
     verdict.warnings = [*unit.warnings, *verdict.warnings]
     folder = batch.state.settings.input_dir
-    changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.recordings]
+    changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.inputs]
     problem = next(filter(None, changes), "")
     if verdict.ok and not problem:
         problem = _publish(unit, verdict, task.job.staging, batch)

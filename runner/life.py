@@ -33,6 +33,7 @@ from runner.gather import gather
 from runner.heartbeat import Heart
 from runner.mounts import refuse_container_layer
 from runner.run import report_preflight, run
+from runner.sessions import BadMetadata
 from runner.settings import Request
 from runner.state import RunState
 from runner.supervise import Signals, Stopped
@@ -70,10 +71,10 @@ def _conclude(ending: Ending, log: Log) -> int:
 
 def _ending_of(error: BaseException, log: Log) -> Ending:
     """Every way in which a run can break off, and its exit code."""
-    if isinstance(error, recipe.BadRecipe) and len(mistakes := str(error).splitlines()) > 1:
+    if isinstance(error, (recipe.BadRecipe, BadMetadata)) and len(mistakes := str(error).splitlines()) > 1:
         for mistake in mistakes:  # one event each, as a lab mends them one by one
-            log("recipe-problem", mistake, "error")
-        return Ending(error.code, f"the recipe cannot be used: {len(mistakes)} problems, listed above")
+            log(f"{error.what}-problem", mistake, "error")
+        return Ending(error.code, f"the {error.what} cannot be used: {len(mistakes)} problems, listed above")
     if isinstance(error, RunError):
         return Ending(error.code, str(error))
     if isinstance(error, Stopped):

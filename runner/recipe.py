@@ -21,6 +21,8 @@ CHECK_SECONDS = 300  # it imports isx, perhaps from a slow disk
 class BadRecipe(UsageError):
     """The recipe cannot be used; the message has a line for each mistake."""
 
+    what = "recipe"
+
 
 @dataclass(frozen=True)
 class RecipeChoice:
@@ -30,6 +32,7 @@ class RecipeChoice:
     sha256: str = ""
     works_on_series: bool = False
     kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
+    nwb: bool = False  # each session gets an NWB file
 
     @property
     def is_inspect(self) -> bool:
@@ -45,7 +48,7 @@ def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
         return RecipeChoice()
     path = locate(name)
     facts = check(path, engine, tick)
-    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds)
+    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
 
 
 def locate(name: str) -> Path:

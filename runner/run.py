@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recording.formats import SUFFIXES
-from runner import elf, native, report, results, shards
+from runner import elf, native, report, results, sessions, shards
 from runner.batch import Batch, handle
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, writing
@@ -46,8 +46,9 @@ def run(state: RunState) -> Ending:
             recordings=len(found.recordings),
             selected=len(recordings),
         )
+        known = _sessions(found.recordings, state) if wanted.nwb else None
         owners = {recording.results: recording.relative for recording in found.recordings}
-        batch = Batch(state, wanted, staging, owners)
+        batch = Batch(state, wanted, staging, owners, known)
         rows = handle(recordings, batch)
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log)
@@ -56,6 +57,14 @@ def run(state: RunState) -> Ending:
                 report.write_report(output, rows, wanted.software, generated_by(state.api))
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     return judge(rows, state, facts)
+
+
+def _sessions(recordings: Sequence[Recording], state: RunState) -> sessions.Sessions:
+    """Raises BadMetadata."""
+    found = sessions.find(recordings, state.settings.input_dir)
+    files = {path for recording in recordings for path in found.metadata(recording)}
+    sessions.check(sorted(files), state.tick)
+    return found
 
 
 def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:

@@ -25,6 +25,11 @@ def part_of(recording: Recording) -> tuple[str, str, str, int] | None:
     return recording.folder, rest, recording.suffix, int(match[1])
 
 
+def is_named_part(recording: Recording) -> bool:
+    """Whether its name says that it is a part, not only that it has a number."""
+    return _NAMED_PART.search(recording.stem) is not None
+
+
 def name_groups(recordings: Iterable[Recording]) -> list[list[Recording]]:
     """Group recordings whose names differ only by a part number; the rest stand alone. Order is kept."""
     groups: dict[object, list[Recording]] = {}

@@ -17,6 +17,7 @@ from runner.heartbeat import Heart
 from runner.settings import Settings
 from runner.supervise import Signals
 
+SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
 WORKERS_CODE = ("recording", "pipeline")
 
 
@@ -53,9 +54,15 @@ class Conditions:
         """The recipe, or inspect for a kind that it does not take."""
         return self.recipe if self.recipe.takes(kind) else recipe.RecipeChoice()
 
-    def fingerprint(self, recordings: Sequence[Recording], kind: str) -> str:
-        """Of recordings of this kind and all else that decides the results."""
-        return results.fingerprint(recordings, self._others(self.recipe_for(kind)))
+    @property
+    def nwb(self) -> bool:
+        """Whether each session gets an NWB file."""
+        return self.options.nwb or self.options.nwb_movie or self.recipe.nwb
+
+    def fingerprint(self, recordings: Sequence[Recording], kind: str, session: Sequence[object] = ()) -> str:
+        """Of recordings of this kind, the rest of their session, and all else that decides the results."""
+        others = self._others(self.recipe_for(kind))
+        return results.fingerprint(recordings, {**others, "session": session} if session else others)
 
     @property
     def digest(self) -> str:
@@ -87,7 +94,12 @@ def software(api: native.Api) -> dict[str, str]:
 
 def code_digest(folder: Path) -> str:
     """Of every source that workers run: a change of code is a change of software."""
-    sources = sorted(path for part in WORKERS_CODE for path in (folder / part).rglob("*.py"))
+    sources = sorted(
+        path
+        for part in WORKERS_CODE
+        for path in (folder / part).rglob("*")
+        if path.is_file() and path.suffix in SOURCE_SUFFIXES
+    )
     return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
 
 

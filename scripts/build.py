@@ -51,7 +51,18 @@ def build(options: list[str]) -> int:
             product = " ".join(name_and_version(installer))
         if wanted.named:
             variables["INSTALLER_DIR"] = str(slot)
+        if wanted.ways == ("INSTALLER_SECRET",):
+            options = [*options, *secrets(installer)]
         return note_latest(wanted, bake("image", options, variables), product)
+
+
+def secrets(installer: Path) -> list[str]:
+    """The installer as a secret, beside those that bake passes: not from docker-bake.hcl, as nothing there can check
+    its size, and BuildKit's own message does not say what to do."""
+    passed = {"installer": str(installer)}
+    passed.update({"ca": os.environ.get("SSL_CERT_FILE", ""), "pip": os.environ.get("PIP_CONFIG_FILE", "")})
+    passed["licence"] = os.environ.get("LICENCE", "")
+    return [part for name, path in passed.items() if path for part in ("--set", f"image.secrets=id={name},src={path}")]
 
 
 def idps_in_latest() -> str:

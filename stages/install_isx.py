@@ -27,13 +27,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from installer import BLOCK, HOW, BuildError, asked, assert_version, find, parse_version, verify
+from installer import BLOCK, HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
 from libraries import brought
 from runner import elf  # the project is not installed where this runs
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
-SLOT = Path(os.environ.get("INSTALLER_SLOT", "/installer"))
-SECRETS = Path(os.environ.get("SECRETS", "/run/secrets"))
+SLOT = Path("/installer")
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
@@ -211,9 +210,7 @@ def find_api(target: Path, name: str, version: str) -> Path:
         return next(iter(found.values()))
     if found:
         places = ", ".join(str(path.relative_to(target)) for path in found.values())
-        raise BuildError(
-            f"{name} {version} has the Python API more than once: {places}. Report it: one must be chosen."
-        )
+        raise BuildError(f"{name} {version} has the Python API more than once: {places}. Please report it.")
     libraries = [str(path.relative_to(target)) for path in elf.find_library(target)]
     there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]
     if packages:

@@ -26,6 +26,7 @@ GZIP = b"\n\x1f\x8b\x08"  # where the script ends and the archive begins
 # Of the files at the root of a project, those that are looked at; .dockerignore sends the same ones to the builder.
 CANDIDATE = re.compile(r"\.sh(\..*)?$|inscopix|idps", re.IGNORECASE)
 NAMED_LIKE_ONE = re.compile(r"inscopix|idps", re.IGNORECASE)
+SECRETS = Path("/run/secrets")
 WAYS = ("INSTALLER", "INSTALLER_DIR", "INSTALLER_SECRET", "INSTALLER_URL")
 HOW = (
     "Put the installer of IDPS for Linux at the root of the project, or name it: 'make image INSTALLER=path "
@@ -240,6 +241,8 @@ def main(slot: Path, target: Path) -> int:
         wanted = asked(os.environ, held=record.read_text().strip() if record.is_file() else "")
         if "INSTALLER" in wanted.ways:
             raise BuildError(f"INSTALLER=path is for Make alone. {HOW}")
+        if "INSTALLER_SECRET" in wanted.ways and not (SECRETS / "installer").exists():
+            raise BuildError(f"INSTALLER_SECRET=path is for Make alone, as a secret holds at most 500 KiB. {HOW}")
         target.write_text(choose(wanted, slot))
     except BuildError as error:
         print(f"\nERROR: {error}\n", file=sys.stderr)

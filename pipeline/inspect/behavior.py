@@ -1,4 +1,4 @@
-"""Behaviour movies of nVision cameras (`.isxb`), with what nVision's tracking found where it ran."""
+"""Behaviour movies of nVision cameras (`.isxb`), with the results of nVision's tracking if it ran."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import isx
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import figures, metadata, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect import figures, metadata, quality, tables
+from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Figure
 from recording import formats
 
-TRACKING_COLUMNS = {  # of the library's export, and what they are called here
+TRACKING_COLUMNS = {  # names in the library's export: names here
     "Local Frame Number": "index",
     "Bounding Box Left": "box_left_px",
     "Bounding Box Top": "box_top_px",
@@ -46,7 +48,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    tracking = _tracking(recording, context.scratch)
+    tracking = tracking_table(recording, context.scratch)
     is_tracked = bool(tracking["center_x_px"].notna().any())
     if is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -59,6 +61,21 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             f"{', tracked' if is_tracked else ''}{f', {header.n_dropped} dropped' if header.n_dropped else ''}"
         ),
         thumbnail=thumbnail,
+        measures=(
+            Measure(
+                "dropped_percent",
+                "Dropped frames",
+                quality.percent(header.n_dropped, timing.num_samples),
+                "%",
+                "frames that the recording says were dropped, of all",
+            ),
+        ),
+        figures=(
+            Figure(
+                f"{stem}-preview.png",
+                f"The valid frame nearest to the middle{', with the way of the animal' if is_tracked else ''}.",
+            ),
+        ),
         metadata={
             **metadata.timing(timing),
             "width_px": columns,
@@ -71,15 +88,15 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[int | None]:
-    """Microseconds of the acquisition hardware's clock, one a frame, None where it was dropped."""
+    """Microseconds of the acquisition hardware's clock, one for each frame, None if it was dropped."""
     times = np.full(len(valid), None, dtype=object)
     places = np.flatnonzero(valid)[: len(samples)]
     times[places] = [sample.get("tsc") for sample in samples[: len(places)]]
     return times.tolist()
 
 
-def _tracking(recording: Path, scratch: Path) -> pd.DataFrame:
-    """Box, zone and confidence of each frame, as the library finds them in the frames' metadata."""
+def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame:
+    """Box, zone and confidence of each frame, read by the library from the frames' metadata."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"
         isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))
@@ -90,7 +107,7 @@ def _tracking(recording: Path, scratch: Path) -> pd.DataFrame:
 def _preview(
     path: Path, movie: isx.Movie, valid: np.ndarray, time_s: np.ndarray, tracking: pd.DataFrame | None
 ) -> bytes:
-    """The valid frame nearest to the middle, and the way the animal took."""
+    """Draw the valid frame nearest to the middle, and the animal's track."""
     frames = np.flatnonzero(valid)
     middle = int(frames[len(frames) // 2])
     track, caption = None, f"Frame at {time_s[middle]:.4g} s [counts]"

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import isx
 import numpy as np
+from PIL import Image
 
-from pipeline.inspect import figures, metadata, tables, tiff
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect import figures, metadata, quality, tables, tiff
+from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
+from pipeline.pages.content import Figure
 from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map
+MAP_POINTS = 6 * 72  # length of a map's longer side, about
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     def footprints():
         for i in range(n):
             footprint = cell_set.get_cell_image_data(i)
-            cells.append(_cell(names[i], cell_set.get_cell_status(i), footprint))
+            cells.append(describe(names[i], cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
                 np.fmax(together, footprint / peak, out=together)
@@ -69,7 +76,16 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             Labels=names,
         )
     noise = np.array([noise_of(trace) for trace in traces])
-    unit = _trace_unit(footer)
+    snr = np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)])
+    unit = trace_unit(footer)
+    period_s = timing.period.secs_float
+    events = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
+    valid_s = float(valid.sum()) * period_s
+    rates = np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in events])
+    decays = np.array([each.half_decay_s for each in events])
+    cores = [(*cell.corner, np.where(cell.outline >= 0.5, cell.outline, 0)) for cell in cells]
+    pairs = quality.overlaps(cores, traces)
+    nearest = _nearest(n, pairs)
     tables.write(
         out / f"{stem}-cells.csv",
         {
@@ -77,24 +93,55 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": [cell.status for cell in cells],
             "centroid_x_px": [cell.centroid[0] for cell in cells],
             "centroid_y_px": [cell.centroid[1] for cell in cells],
-            "centroid_x_um": [cell.centroid[0] * width_um for cell in cells],
-            "centroid_y_um": [cell.centroid[1] * height_um for cell in cells],
+            "centroid_x_um": [round(cell.centroid[0] * width_um, 6) for cell in cells],
+            "centroid_y_um": [round(cell.centroid[1] * height_um, 6) for cell in cells],
             "area_px": [cell.area for cell in cells],
-            "area_um2": [cell.area * width_um * height_um for cell in cells],
+            "area_um2": [round(cell.area * width_um * height_um, 6) for cell in cells],
             "noise": noise,
-            "snr": [snr_of(trace, sigma) for trace, sigma in zip(traces, noise)],
+            "snr": snr,
             "trace_unit": [unit] * n,
+            "n_transients": [len(each.peaks) for each in events],
+            "transient_rate_hz": rates,
+            "half_decay_s": decays,
+            "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+            "overlaps_most_with": [_other(i, pair, names) for i, pair in enumerate(nearest)],
+            "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
         },
     )
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, (width_um, height_um))
     _draw_traces(out / f"{stem}-traces.png", time_s, traces, noise, cells, unit)
 
+    alike = [pair for pair in pairs if pair.is_alike]
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
     rate = 1 / timing.period.secs_float
     return Outcome(
         summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {rate:.4g} Hz",
         thumbnail=thumbnail,
+        measures=_measures(cells, snr, rates, decays, nearest, [(names[p.first], names[p.second]) for p in alike]),
+        figures=_figures(stem, n),
+        cells=Cells(
+            names,
+            [cell.status for cell in cells],
+            {
+                "SNR": snr,
+                "Rate [1/min]": 60 * rates,
+                "Half decay [s]": decays,
+                "Area [px]": [cell.area for cell in cells],
+                "Overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+            },
+            traces,
+            period_s,
+            unit,
+            [each.peaks for each in events],
+            f"transients above {quality.EVENT_START:g} noise standard deviations",
+            cores,
+            _background(together),
+            together.shape,
+            (width_um, height_um),
+        )
+        if n
+        else None,
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(cell_set.spacing),
@@ -103,10 +150,124 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_undecided": counts["undecided"],
             "n_rejected": counts["rejected"],
             "trace_unit": unit,
+            "columns": _columns(stem, unit),
+            "pairs_alike": [
+                {
+                    "cells": [names[pair.first], names[pair.second]],
+                    "overlap": pair.cosine,
+                    "correlation": pair.correlation,
+                }
+                for pair in alike
+            ],
             "acquisition": metadata.acquisition(cell_set),
             "file_metadata": footer,
         },
     )
+
+
+def _columns(stem: str, unit: str) -> dict[str, dict[str, dict[str, str]]]:
+    """Unit and meaning of the columns whose names do not tell, as BIDS's sidecars state them."""
+    trace = {"Description": "each other column is the trace of the cell whose name it has", "Units": unit}
+    return {
+        f"{stem}-traces.csv": {"*": trace},
+        f"{stem}-cells.csv": {
+            "noise": {"Description": "standard deviation of the trace's noise", "Units": unit},
+            "snr": {"Description": "(maximum - median) / noise", "Units": "1"},
+            "overlap": {"Description": "cosine of the footprint and the one that it overlaps most", "Units": "1"},
+            "correlation_with_it": {"Description": "Pearson's r of the traces of these two", "Units": "1"},
+        },
+    }
+
+
+def _figures(stem: str, n: int) -> tuple[Figure, ...]:
+    """The map is not among them: the page draws its own, which can be explored."""
+    if not n:
+        return ()
+    return (
+        Figure(
+            f"{stem}-traces.png",
+            "Traces, in the order of the file."
+            if n <= MOST_LINES
+            else "All traces as a heat map, in the order of the file: each above its median, in standard deviations of "
+            "its noise. Where samples share a column, the greatest is shown.",
+        ),
+    )
+
+
+def _measures(
+    cells: list[Cell],
+    snr: np.ndarray,
+    rates: np.ndarray,
+    decays: np.ndarray,
+    nearest: list[quality.Overlap | None],
+    alike: list[tuple[str, str]],
+) -> tuple[Measure, ...]:
+    """Quality of the cell set; medians are over all cells but rejected ones. See docs/quality.md."""
+    kept = np.array([cell.status != "rejected" for cell in cells], bool)
+    areas = np.array([cell.area for cell in cells], float)
+    overlap = np.array([pair.cosine if pair else 0.0 for pair in nearest])
+    said = ", ".join(f"{first} and {second}" for first, second in alike[:8]) + (", ..." if len(alike) > 8 else "")
+    which = "median over the cells that are not rejected"
+    return (
+        Measure("snr_median", "SNR", quality.median(snr[kept]), "", f"(maximum - median) / noise of a trace; {which}"),
+        Measure(
+            "transient_rate_median_per_min",
+            "Transients",
+            quality.median(60 * rates[kept]),
+            "1/min",
+            f"stretches that rise above {quality.EVENT_START:g} noise standard deviations over the median, until they "
+            f"fall under {quality.EVENT_END:g}; {which}",
+        ),
+        Measure(
+            "half_decay_median_s",
+            "Half decay",
+            quality.median(decays[kept]),
+            "s",
+            f"time from a transient's peak to half of it, median of each cell; {which}",
+        ),
+        Measure(
+            "area_median_px",
+            "Footprint",
+            quality.median(areas[kept & (areas > 0)]),
+            "px",
+            f"pixels where the footprint reaches half its maximum; {which}",
+        ),
+        Measure(
+            "overlapping_percent",
+            "Cells that overlap another",
+            quality.percent(float((overlap > 0).sum()), len(cells)),
+            "%",
+            "whose footprint shares pixels with another cell's, where each reaches half its maximum; of all cells",
+        ),
+        Measure(
+            "pairs_alike",
+            "Pairs that look like one",
+            len(alike),
+            "",
+            f"overlapping cells whose traces correlate with r > {quality.ALIKE_CORRELATION} "
+            "(CaImAn merges those: Giovannucci et al. 2019)",
+            said,
+        ),
+    )
+
+
+def _nearest(n: int, pairs: list[quality.Overlap]) -> list[quality.Overlap | None]:
+    """For each cell, the pair in which it overlaps most."""
+    found: list[quality.Overlap | None] = [None] * n
+    for pair in sorted(pairs, key=lambda pair: pair.cosine):
+        found[pair.first] = found[pair.second] = pair
+    return found
+
+
+def _other(i: int, pair: quality.Overlap | None, names: list[str]) -> str:
+    return names[pair.second if pair.first == i else pair.first] if pair else ""
+
+
+def _background(together: np.ndarray) -> bytes:
+    """All footprints as a PNG, dark where there is none: for the page's map."""
+    data = io.BytesIO()
+    Image.fromarray((255 * np.clip(np.nan_to_num(together), 0, 1)).astype(np.uint8)).save(data, "PNG", optimize=True)
+    return data.getvalue()
 
 
 def noise_of(trace: np.ndarray) -> float:
@@ -131,7 +292,7 @@ def snr_of(trace: np.ndarray, noise: float) -> float:
     return float((finite.max() - np.median(finite)) / noise)
 
 
-def _cell(name: str, status: str, footprint: np.ndarray) -> Cell:
+def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
     """Area and centroid, weighted with the footprint, of where it reaches half its maximum.
 
     Beyond, footprints of PCA-ICA carry a faint background over the whole field of view, which would draw the centroid
@@ -151,7 +312,7 @@ def _cell(name: str, status: str, footprint: np.ndarray) -> Cell:
     return Cell(name, status, (float(x), float(y)), int(inside.sum()), outline, (top, left))
 
 
-def _trace_unit(footer: dict) -> str:
+def trace_unit(footer: dict) -> str:
     """As Inscopix's own software states it, or au (arbitrary units)."""
     try:
         return str(footer["extraProperties"]["idps"]["cellset"]["units"])
@@ -167,24 +328,14 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
         drawn.set_dpi(200)  # so that small names can be read
     extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
     axes.imshow(together, cmap="gray_r", vmin=0, vmax=1.6, extent=extent, interpolation="nearest")
-    for cell in cells:
-        if not cell.area:
-            continue
-        colour = figures.STATUS_COLOUR[cell.status]
+    drawn_cells = [cell for cell in cells if cell.area]
+    for cell in drawn_cells:
         height, width = cell.outline.shape
         if min(height, width) >= 2:
             x, y = (np.arange(width) + cell.corner[1]) * across, (np.arange(height) + cell.corner[0]) * down
+            colour = figures.STATUS_COLOUR[cell.status]
             axes.contour(x, y, cell.outline, levels=[0.5], colors=[colour], linewidths=1.0)
-        axes.text(
-            cell.centroid[0] * across,
-            cell.centroid[1] * down,
-            cell.name,
-            color="black",
-            fontsize=7 if len(cells) <= MOST_NAMES else 4,
-            ha="center",
-            va="center",
-            path_effects=figures.halo(),
-        )
+    _write_names(axes, drawn_cells, len(cells), extent, pixel_um)
     for status, colour in figures.STATUS_COLOUR.items():
         count = sum(cell.status == status for cell in cells)
         if count:
@@ -194,6 +345,49 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
     return figures.save(drawn, path)
 
 
+def _write_names(
+    axes: Any, cells: list[Cell], n: int, extent: tuple[float, float, float, float], pixel_um: tuple[float, float]
+) -> None:
+    """Inside the outline, or beside it and tied to it by a line."""
+    size = 7 if n <= MOST_NAMES else 4  # points
+    left, right, bottom, top = extent
+    point = max((right - left) / MAP_POINTS, (bottom - top) / MAP_POINTS)  # in µm, about
+    boxes = np.array([_box(cell, pixel_um) for cell in cells]).reshape(-1, 4)
+    names = [cell.name for cell in cells]
+    places = figures.place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
+    for cell, box, (x, y) in zip(cells, boxes, places):
+        inside = box[0] <= x <= box[2] and box[1] <= y <= box[3]
+        axes.annotate(
+            cell.name,
+            ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
+            (x, y),
+            color="black",
+            fontsize=size,
+            ha="center",
+            va="center",
+            path_effects=figures.halo(),
+            annotation_clip=False,
+            arrowprops=None
+            if inside
+            else {"arrowstyle": "-", "color": figures.STATUS_COLOUR[cell.status], "linewidth": 0.5, "shrinkA": 0},
+        )
+
+
+def _box(cell: Cell, pixel_um: tuple[float, float]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom of a footprint in µm, where it reaches half its maximum."""
+    (across, down), inside = pixel_um, cell.outline >= 0.5
+    rows, columns = (
+        np.flatnonzero(inside.any(axis=1)) + cell.corner[0],
+        np.flatnonzero(inside.any(axis=0)) + cell.corner[1],
+    )
+    return (
+        (columns[0] - 0.5) * across,
+        (rows[0] - 0.5) * down,
+        (columns[-1] + 0.5) * across,
+        (rows[-1] + 0.5) * down,
+    )
+
+
 def _draw_traces(
     path: Path, time_s: np.ndarray, traces: np.ndarray, noise: np.ndarray, cells: list[Cell], unit: str
 ) -> None:
@@ -201,15 +395,15 @@ def _draw_traces(
     drawn, axes = figures.figure(9, max(2.5, min(9.0, 1 + 0.28 * n)))
     axes.set_xlabel("Time [s]")
     if n and n <= MOST_LINES:
-        step = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
-        axes.set_yticks(-np.arange(n), [cell.name for cell in cells])
+        places = figures.stacked(axes, time_s, traces, [figures.STATUS_COLOUR[cell.status] for cell in cells])
+        axes.set_yticks(places, [cell.name for cell in cells])
         axes.set_xlim(0, time_s[-1] if len(time_s) > 1 else 1)
         axes.set_ylabel("Cell")
-        axes.set_title(f"Distance between lines: {step:.3g} {unit}", loc="right", fontsize=8)
+        figures.scale_bar(axes, unit)
         for status, colour in figures.STATUS_COLOUR.items():
             if any(cell.status == status for cell in cells):
                 axes.plot([], [], color=colour, label=status)
-        figures.legend_outside(axes)
+        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     elif n:
         in_noise = (traces - np.nanmedian(traces, axis=1, keepdims=True)) / np.where(noise > 0, noise, np.nan)[:, None]
         thinned = figures.peaks(in_noise, 2000)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect import figures, metadata, packets, quality, tables
+from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Figure
 from recording import formats
+
+LINES_A_ROW = 120  # events of one cell beyond which they merge in a picture of this width
+MOST_ROWS = 200  # cells beyond which a row is too low for a line
+COLUMNS = 200  # of the density
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     event_set = isx.EventSet.read(str(recording))
     timing = event_set.timing
     cells = packets.channels(recording, event_set)
-    duration_s = timing.num_samples * timing.period.secs_float
+    duration_s = metadata.duration_s(timing)
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
     tables.write(
@@ -27,14 +34,16 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "amplitude": np.concatenate([cell.value for cell in cells]) if cells else [],
         },
     )
+    rates = counts / duration_s if duration_s else np.full(len(cells), np.nan)
+    intervals = np.array([np.median(np.diff(cell.time_s)) if len(cell.value) > 1 else np.nan for cell in cells])
     tables.write(
         out / f"{stem}-rates.csv",
         {
             "cell": [cell.name for cell in cells],
             "n_events": counts,
-            "rate_hz": counts / duration_s if duration_s else np.full(len(cells), np.nan),
+            "rate_hz": rates,
             "mean_amplitude": [cell.value.mean(dtype=np.float64) if len(cell.value) else np.nan for cell in cells],
-            "median_interval_s": [np.median(np.diff(cell.time_s)) if len(cell.value) > 1 else np.nan for cell in cells],
+            "median_interval_s": intervals,
         },
     )
     figures.start_matplotlib(context.scratch)
@@ -42,6 +51,30 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"{counts.sum()} events of {len(cells)} cells in {duration_s:.4g} s",
         thumbnail=thumbnail,
+        measures=(
+            Measure(
+                "event_rate_median_per_min",
+                "Event rate",
+                quality.median(60 * rates),
+                "1/min",
+                "number of a cell's events over the whole duration, median over cells",
+            ),
+            Measure(
+                "silent_cells_percent",
+                "Cells without events",
+                quality.percent(float((counts == 0).sum()), len(cells)),
+                "%",
+                "of all cells",
+            ),
+            Measure(
+                "interval_median_s",
+                "Interval between events",
+                quality.median(intervals),
+                "s",
+                "median of each cell, median over cells",
+            ),
+        ),
+        figures=(Figure(f"{stem}-raster.png", _caption(cells, duration_s)),),
         metadata={
             **metadata.timing(timing),
             "n_cells": len(cells),
@@ -52,25 +85,61 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
+def _is_dense(cells: list[packets.Channel], duration_s: float) -> bool:
+    """Whether lines, one an event, would merge into bars: a row in ten has more events than it has room for lines."""
+    most = np.percentile([len(cell.value) for cell in cells], 90) if cells else 0
+    return bool(most > LINES_A_ROW) or len(cells) > MOST_ROWS
+
+
+def _caption(cells: list[packets.Channel], duration_s: float) -> str:
+    rate = "Below, the rate of all cells."
+    if _is_dense(cells, duration_s):
+        bins = figures.nice_length(max(duration_s / COLUMNS, 1e-3))
+        return f"Events of each cell in bins of {bins:g} s: lines, one an event, would merge. {rate}"
+    return f"Each line is an event. {rate}"
+
+
 def _draw_raster(path: Path, cells: list[packets.Channel], duration_s: float) -> bytes:
+    n = max(1, len(cells))
     drawn, (raster, rate) = figures.figure(
-        9, max(3.5, min(9.0, 2 + 0.12 * len(cells))), rows=2, sharex=True, height_ratios=(4, 1)
+        9, max(3.5, min(9.0, 2 + 0.14 * n)), rows=2, sharex=True, height_ratios=(max(3, min(8, n / 12)), 1)
     )
-    raster.eventplot(
-        [cell.time_s for cell in cells] or [[]],
-        colors=figures.BLUE,
-        linelengths=0.8,
-        linewidths=0.8,
-        lineoffsets=np.arange(max(1, len(cells))),
-    )
-    raster.set(ylabel="Cell, in the order of the file", ylim=(max(1, len(cells)) - 0.5, -0.5))
+    if _is_dense(cells, duration_s):
+        _draw_density(drawn, raster, cells, duration_s)
+    else:
+        raster.eventplot(
+            [cell.time_s for cell in cells] or [[]],
+            colors=figures.BLUE,
+            linelengths=0.8,
+            linewidths=0.8,
+            lineoffsets=np.arange(n),
+        )
+    raster.set(ylabel="Cell, in the order of the file", ylim=(n - 0.3, -0.7))
     if 0 < len(cells) <= 40:
         raster.set_yticks(np.arange(len(cells)), [cell.name for cell in cells])
     bin_s = figures.nice_length(max(duration_s / 100, 1e-3))
     edges = np.arange(0, duration_s + bin_s, bin_s)
     events, _ = np.histogram(np.concatenate([cell.time_s for cell in cells] or [[]]), edges)
-    rate.stairs(events / bin_s / max(1, len(cells)), edges, color=figures.VERMILION)
+    rate.stairs(events / bin_s / n, edges, color=figures.VERMILION, fill=True, alpha=0.35)
+    rate.stairs(events / bin_s / n, edges, color=figures.VERMILION, linewidth=0.8)
     rate.set(
         xlabel="Time [s]", ylabel=f"Events per cell\nand second [Hz]\n({bin_s:g} s bins)", xlim=(0, duration_s or 1)
     )
     return figures.save(drawn, path)
+
+
+def _draw_density(drawn: Any, axes: Any, cells: list[packets.Channel], duration_s: float) -> None:
+    """How many events each cell has in each bin."""
+    bin_s = figures.nice_length(max(duration_s / COLUMNS, 1e-3))
+    edges = np.arange(0, duration_s + bin_s, bin_s)
+    counts = np.array([np.histogram(cell.time_s, edges)[0] for cell in cells])
+    image = axes.imshow(
+        counts,
+        aspect="auto",
+        cmap="Blues",
+        vmin=0,
+        vmax=max(1, float(np.percentile(counts[counts > 0], 99)) if counts.any() else 1),
+        extent=(0, edges[-1], len(cells) - 0.5, -0.5),
+        interpolation="nearest",
+    )
+    drawn.colorbar(image, ax=axes, label=f"Events in {bin_s:g} s", shrink=0.6, pad=0.01)

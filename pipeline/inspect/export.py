@@ -1,10 +1,11 @@
-"""The movie itself in formats that other programs open: TIFF, and MP4 that browsers play."""
+"""The movie itself in formats that other programs open: TIFF, and MP4 for browsers."""
 
 from __future__ import annotations
 
 import io
 import struct
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,23 @@ from recording.formats import MovieLayout
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
 
 
-def frames(path: Path, layout: MovieLayout, valid: np.ndarray) -> Iterator[np.ndarray]:
-    """Every sample's frame (rows, columns), zeros where it is invalid, one after the other."""
+@dataclass(frozen=True)
+class Source:
+    """A movie to export."""
+
+    path: Path
+    layout: MovieLayout
+    valid: np.ndarray  # (n_samples,) bool: neither dropped, cropped nor blank
+    period_s: float
+
+
+def frames(source: Source) -> Iterator[np.ndarray]:
+    """Yield the frame (rows, columns) of every sample; an invalid one is all zeros."""
+    path, layout = source.path, source.layout
     shape, dtype = (layout.rows, layout.columns), np.dtype(layout.dtype)
     offset = layout.offset
     with path.open("rb") as file:
-        for is_valid in valid:
+        for is_valid in source.valid:
             frame = np.zeros(shape, dtype)
             if is_valid:
                 file.seek(offset)
@@ -32,45 +44,32 @@ def frames(path: Path, layout: MovieLayout, valid: np.ndarray) -> Iterator[np.nd
             yield frame
 
 
-def to_tiff(
-    recording: Path,
-    layout: MovieLayout,
-    valid: np.ndarray,
-    out: Path,
-    pixel_um: tuple[float, float],
-    period_s: float,
-    progress: Callable[[float], None],
-) -> None:
-    """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does."""
+def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: Callable[[float], None]) -> None:
+    """One page for each sample, in the movie's data type. Invalid ones are black: page i is row i of -frames.csv."""
+    layout = source.layout
     tiff.write_pages(
         out,
-        _told(frames(recording, layout, valid), layout.n_samples, progress),
+        _told(frames(source), layout.n_samples, progress),
         (layout.n_samples, layout.rows, layout.columns),
         layout.dtype,
         pixel_um,
         axes="TYX",
-        finterval=period_s,
-        fps=1 / period_s,
+        finterval=source.period_s,
+        fps=1 / source.period_s,
     )
 
 
 def to_mp4(
-    recording: Path,
-    layout: MovieLayout,
-    valid: np.ndarray,
-    out: Path,
-    grey_range: tuple[float, float],
-    period_s: float,
-    threads: int,
-    progress: Callable[[float], None],
+    source: Source, out: Path, grey_range: tuple[float, float], threads: int, progress: Callable[[float], None]
 ) -> None:
-    """AV1 in MP4, which browsers of 2021 and later play; `grey_range` are the values shown black and white.
+    """AV1 in MP4, which browsers play since 2021. `grey_range` holds the values shown as black and as white.
 
-    Pillow's wheels hold an AV1 encoder for AVIF image sequences. Such a sequence is stored as MP4 stores a film, but
-    for its brand, the kind of its track and its clock, which are changed here. The library's own export is MPEG-4
+    Pillow's wheels hold an AV1 encoder, for AVIF image sequences. AVIF stores a sequence as MP4 stores a film. Only the
+    brand, the kind of the track and the clock differ; this function changes them. The library's own export is MPEG-4
     Part 2, which browsers do not play.
     """
-    film = _Film(_told(frames(recording, layout, valid), layout.n_samples, progress), layout, grey_range)
+    n_samples = source.layout.n_samples
+    film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
     data = io.BytesIO()
     film.save(
         data,
@@ -83,11 +82,11 @@ def to_mp4(
         range="limited",
         max_threads=threads,
     )
-    out.write_bytes(_as_film(data.getbuffer(), layout.n_samples, round(FRAME_UNITS / period_s)))
+    out.write_bytes(_as_film(data.getbuffer(), n_samples, round(FRAME_UNITS / source.period_s)))
 
 
 class _Film(Image.Image):
-    """Frames as Pillow expects those of an animation: each is made when it is sought."""
+    """An animation for Pillow that makes each frame when Pillow seeks it."""
 
     def __init__(self, source: Iterator[np.ndarray], layout: MovieLayout, grey_range: tuple[float, float]) -> None:
         super().__init__()
@@ -117,9 +116,9 @@ def _told(pages: Iterator[np.ndarray], n: int, progress: Callable[[float], None]
 
 
 def _as_film(data: memoryview, n_frames: int, clock: int) -> bytearray:
-    """An AVIF sequence as MP4: brands, track kind, clock and duration as for a film; no creation times.
+    """Turn an AVIF sequence into MP4: brands, track kind, clock and duration of a film; no creation times.
 
-    `clock` are units a second (ISO/IEC 14496-12; the boxes are of version 1, as libavif writes them).
+    `clock` is in units per second (ISO/IEC 14496-12). The boxes must have version 1, which libavif writes.
     """
     film = bytearray(data)
     duration = n_frames * FRAME_UNITS
@@ -151,7 +150,7 @@ def _expect_version_1(film: bytearray, start: int) -> None:
 
 
 def _boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of each box, those within the movie's own tree included."""
+    """Type, start and end of the contents of each box, including the boxes inside the movie's own tree."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         header = 8

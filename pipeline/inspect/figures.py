@@ -229,11 +229,71 @@ def halo() -> list[Any]:
     return [withStroke(linewidth=2, foreground="white")]
 
 
-def stacked(axes: Axes, time: np.ndarray, traces: Sequence[np.ndarray], colours: Sequence[str]) -> float:
-    """Draw traces one above the other, the first on top, and return the distance between them."""
-    spread = [np.nanpercentile(t, 99.5) - np.nanpercentile(t, 0.5) for t in traces if np.isfinite(t).any()]
-    step = float(np.median(spread)) * 1.2 if spread and np.median(spread) > 0 else 1.0
-    for i, (trace, colour) in enumerate(zip(traces, colours)):
-        base = np.nanmedian(trace) if np.isfinite(trace).any() else 0.0
-        axes.plot(*envelope(time, (trace - base) / step - i), color=colour, linewidth=0.6)
-    return step
+def stacked(axes: Axes, time: np.ndarray, traces: Sequence[np.ndarray], colours: Sequence[str]) -> np.ndarray:
+    """Draw traces one above the other, the first on top, all to one scale; return where the median of each lies.
+
+    Each gets the room that it needs, so that none runs into another.
+    """
+    spans = np.array([_span(trace) for trace in traces])  # median, depth below it, height above it
+    gap = 0.08 * float(np.median(spans[:, 1] + spans[:, 2])) or 1.0
+    rooms = np.maximum(spans[:-1, 1] + spans[1:, 2] + gap, 4 * gap)  # between a trace and the next one
+    places = -np.concatenate([[0.0], np.cumsum(rooms)])
+    for trace, colour, place, (middle, *_) in zip(traces, colours, places, spans):
+        axes.plot(*envelope(time, trace - middle + place), color=colour, linewidth=0.6)
+    axes.set_ylim(places[-1] - spans[-1, 1] - 2 * gap, spans[0, 2] + 2 * gap)
+    return places
+
+
+def _span(trace: np.ndarray) -> tuple[float, float, float]:
+    finite = trace[np.isfinite(trace)]
+    if not finite.size:
+        return 0.0, 0.0, 0.0
+    middle = float(np.median(finite))
+    return middle, middle - float(finite.min()), float(finite.max()) - middle
+
+
+def scale_bar(axes: Axes, unit: str) -> None:
+    """A vertical bar at the right, of a round length, with its label."""
+    low, high = axes.get_ylim()
+    length = nice_length((high - low) / 6)
+    across = axes.get_yaxis_transform()
+    axes.plot([1.015] * 2, [low, low + length], color=BLACK, linewidth=1.5, transform=across, clip_on=False)
+    axes.text(1.025, low + length / 2, f"{length:g} {unit}", transform=across, va="center", fontsize=8)
+
+
+def place_labels(
+    names: Sequence[str], boxes: np.ndarray, letter: float, line: float, extent: tuple[float, float, float, float]
+) -> list[tuple[float, float]]:
+    """Where the middle of each name goes: into its box if it fits there, else beside it, where it covers no other.
+
+    `boxes` (n, 4) are left, top, right, bottom, y downwards; `letter` and `line` are the width of a letter and the
+    height of a line, `extent` is left, top, right, bottom of the picture: all in one unit.
+    """
+    taken: list[tuple[float, float, float, float]] = []
+    found = []
+    for name, (left, top, right, bottom) in zip(names, boxes):
+        wide, high = letter * max(1, len(name)), line
+        x, y = (left + right) / 2, (top + bottom) / 2
+        beside, above = (right - left + wide) / 2, (bottom - top + high) / 2
+        places = [(x + beside, y), (x - beside, y), (x, y - above), (x, y + above)]
+        places += [(x + i * beside, y + j * above) for i, j in ((1, -1), (1, 1), (-1, -1), (-1, 1))]
+        places += [(x + 2 * i * beside, y + 2 * j * above) for i, j in ((1, 0), (-1, 0), (0, -1), (0, 1))]
+        if wide <= 1.15 * (right - left) and high <= 1.15 * (bottom - top):
+            places.insert(0, (x, y))
+        spots = [(a - wide / 2, b - high / 2, a + wide / 2, b + high / 2) for a, b in places]
+        spots = [spot for spot in spots if _within(spot, extent)] or [spots[0]]
+        best = min(spots, key=lambda spot: sum(_shared(spot, other) for other in taken))
+        taken.append(best)
+        found.append(((best[0] + best[2]) / 2, (best[1] + best[3]) / 2))
+    return found
+
+
+def _within(inner: tuple[float, ...], outer: tuple[float, ...]) -> bool:
+    return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
+
+
+def _shared(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    """Area of two boxes."""
+    return max(0.0, min(one[2], other[2]) - max(one[0], other[0])) * max(
+        0.0, min(one[3], other[3]) - max(one[1], other[1])
+    )

@@ -9,20 +9,24 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, packets, tables
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Figure
 from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
 
-IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
-    "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
+IMU_SCALE = {  # the unit of a column, and the divisor that turns stored values into it
+    "Acc": ("g", 16384),  # as in isx.GpioSet for .imu files
     "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
     "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
 }
 
+IMU_CAPTION = "Acceleration, orientation and magnetic field over time."
+GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which is at its right."
+
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    stored = recording if recording.suffix.lower() == ".isxd" else _converted(recording, context.scratch)
+    stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
@@ -40,6 +44,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"{n_samples} samples of {len(channels)} {'IMU' if is_imu else 'GPIO'} channels",
         thumbnail=thumbnail,
+        figures=(Figure(f"{stem}.png", IMU_CAPTION if is_imu else GPIO_CAPTION),),
         metadata={
             **metadata.timing(timing),
             "channels": {channel.name: len(channel.value) for channel in channels},
@@ -49,10 +54,10 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
-def _converted(recording: Path, scratch: Path) -> Path:
-    """The recording as `.isxd`, in a folder of its own.
+def converted(recording: Path, scratch: Path) -> Path:
+    """Convert the recording to `.isxd`, in a folder of its own.
 
-    isx.GpioSet.read would convert to /tmp, under a name that two recordings can share, and leave the file there.
+    isx.GpioSet.read would write it to /tmp, under a name that two recordings can share, and leave it there.
     """
     folder = Path(tempfile.mkdtemp(prefix="gpio-", dir=scratch))
     isx.export_gpio_to_isxd(str(recording), str(folder))
@@ -63,7 +68,7 @@ def _converted(recording: Path, scratch: Path) -> Path:
 
 
 def _long(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
-    """One row a change, in order of time."""
+    """One row for each change, in order of time."""
     if not channels:
         return {"time_s": np.empty(0), "channel": np.empty(0), "value": np.empty(0)}
     time = np.concatenate([channel.time_s for channel in channels])
@@ -74,7 +79,7 @@ def _long(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
 
 
 def _imu_columns(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
-    """One row a time, one column a channel, empty where that channel has no sample (the magnetometer is slower)."""
+    """One row for each time, one column for each channel; NaN if it has no sample then (the magnetometer is slower)."""
     times = np.unique(np.concatenate([channel.offset_us for channel in channels] or [np.empty(0, np.uint64)]))
     columns = {"time_s": times / 1e6}
     for channel in channels:

@@ -8,7 +8,8 @@ import isx
 import numpy as np
 
 from pipeline.inspect import figures, metadata, tiff
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Figure
 from recording import formats
 
 
@@ -22,8 +23,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"image of {columns} × {rows} px",
         thumbnail=thumbnail,
+        figures=(Figure(f"{stem}-preview.png", "The image. The bar is a length on the sensor."),),
         metadata={
-            **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in the movie that it is made of
+            **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in its movie
             **metadata.spacing(image.spacing),
             "data_type": data.dtype.name,
             "unit": unit,

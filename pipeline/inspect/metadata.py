@@ -1,10 +1,12 @@
-"""The JSON beside each recording's results: what it is, where it comes from and what read it."""
+"""The JSON beside each recording's results: its properties, its origin and the software that read it."""
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,11 +15,11 @@ from typing import Any
 import numpy as np
 
 SCHEMA_VERSION = 1
-READERS = ("isx", "numpy", "pandas", "tifffile", "pillow", "matplotlib")
+READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib")
 
 
 def common(recording: Path, kind: str) -> dict[str, Any]:
-    """What is known of any recording."""
+    """The part that every kind of recording has."""
     status = recording.stat()
     modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
     return {
@@ -38,7 +40,7 @@ def timing(timing: Any) -> dict[str, Any]:
         "sampling_rate_hz": 1 / period if period else None,
         "period_s": period,
         "n_samples": timing.num_samples,
-        "duration_s": timing.num_samples * period,
+        "duration_s": duration_s(timing),
         "start": start(timing),
         "n_dropped": len(timing.dropped),
         "n_cropped": sum(last - first + 1 for first, last in timing.cropped),
@@ -50,6 +52,12 @@ def sample_times(timing: Any) -> np.ndarray:
     """Seconds from the start to each sample of an isx.Timing, shape (n_samples,), as near as a float64 can be."""
     period = timing.period._impl
     return np.arange(timing.num_samples) * period.num / period.den
+
+
+def duration_s(timing: Any) -> float:
+    """Of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002."""
+    period = timing.period._impl
+    return timing.num_samples * period.num / period.den if period.den else 0.0
 
 
 def start(timing: Any) -> str | None:
@@ -76,15 +84,16 @@ def pixel_um(spacing: Any) -> tuple[float, float]:
 
 
 def acquisition(source: Any) -> dict[str, Any]:
-    """What isx tells of the acquisition; empty where the file says nothing or not all that isx asks for."""
+    """The acquisition info from isx; empty if the file lacks it, or lacks a part that isx requires."""
     try:
         return source.get_acquisition_info() or {}
     except Exception:  # isx raises nothing narrower
         return {}
 
 
-def software() -> dict[str, Any]:
-    """Versions of what reads recordings and writes results."""
+@functools.cache
+def software() -> Mapping[str, Any]:
+    """Versions of the software that reads recordings and writes results."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in READERS:
         try:
@@ -95,7 +104,7 @@ def software() -> dict[str, Any]:
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """As strict JSON: what is not finite becomes null."""
+    """Write strict JSON: numbers that are not finite become null."""
     text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import export, figures, metadata, tables, tiff
-from pipeline.inspect.adapter import Context, Outcome
-from pipeline.inspect.statistics import MovieStatistics, movie_statistics
+from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff
+from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Figure
+from pipeline.statistics import MovieStatistics, movie_statistics
 from recording import formats
 
 TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
@@ -40,18 +41,21 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     if found:
         for name in ("mean", "std", "max", "min"):
             tiff.write(out / f"{stem}-{name}.tif", getattr(found, name), pixel_um)
-        thumbnail = figures.preview(
-            out / f"{stem}-preview.png", found.mean, pixel_um, f"Mean of {n_valid} frames [{unit}]"
-        )
+        image, caption = _picture(found, n_valid)
+        thumbnail = figures.preview(out / f"{stem}-preview.png", image, pixel_um, f"{caption} [{unit}]")
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
-    _export(recording, layout, valid, found, out, stem, timing.period.secs_float, pixel_um, context)
+    measures = movie_quality.measures(recording, layout, status, time_s, found, unit)
+    source = export.Source(recording, layout, valid, timing.period.secs_float)
+    _export(source, found, out / f"{stem}-movie", pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
         summary=f"{layout.n_samples} frames of {size} at {rate:.4g} Hz" + _missing(status),
         thumbnail=thumbnail,
+        measures=measures,
+        figures=_figures(stem, found, n_valid, unit) if found else (),
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(movie.spacing),
@@ -64,25 +68,33 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
+def _picture(found: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str]:
+    """The image that shows most, and what it is: the mean of ΔF/F is but noise."""
+    if movie_quality.is_flat(found):
+        return found.max, f"Maximum of {n_valid} frames"
+    return found.mean, f"Mean of {n_valid} frames"
+
+
+def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str) -> tuple[Figure, ...]:
+    return (
+        Figure(f"{stem}-preview.png", f"{_picture(found, n_valid)[1]}. The bar is a length on the sensor."),
+        Figure(
+            f"{stem}-intensity.png",
+            f"Mean of each frame [{unit}] over time. Frames that were dropped, cropped or blank are shaded.",
+        ),
+    )
+
+
 def _export(
-    recording: Path,
-    layout: formats.MovieLayout,
-    valid: np.ndarray,
-    found: MovieStatistics | None,
-    out: Path,
-    stem: str,
-    period_s: float,
-    pixel_um: tuple[float, float],
-    context: Context,
+    source: export.Source, found: MovieStatistics | None, target: Path, pixel_um: tuple[float, float], context: Context
 ) -> None:
-    """The movie in other formats, as asked for."""
+    """The movie in other formats, as asked for; `target` lacks only its suffix."""
     if context.options.movie_tiff:
-        target = out / f"{stem}-movie.tif"
-        export.to_tiff(recording, layout, valid, target, pixel_um, period_s, context.progress)
+        export.to_tiff(source, target.with_name(f"{target.name}.tif"), pixel_um, context.progress)
     if context.options.movie_mp4 and found:
         grey_range = (float(np.nanpercentile(found.min, 0.5)), float(np.nanpercentile(found.max, 99.5)))
-        target = out / f"{stem}-movie.mp4"
-        export.to_mp4(recording, layout, valid, target, grey_range, period_s, context.threads, context.progress)
+        film = target.with_name(f"{target.name}.mp4")
+        export.to_mp4(source, film, grey_range, context.threads, context.progress)
 
 
 def sample_status(layout: formats.MovieLayout) -> np.ndarray:

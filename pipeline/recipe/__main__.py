@@ -22,7 +22,7 @@ OK, BAD_RECIPE, NO_ISX = 0, 64, 69
 def describe(recipe: Recipe) -> RecipeFacts:
     """What PID 1 needs to know of a recipe."""
     steps = tuple(step.name for step in recipe.steps)
-    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed))
+    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed), recipe.nwb)
 
 
 def main(arguments: list[str]) -> int:

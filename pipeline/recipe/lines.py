@@ -1,4 +1,4 @@
-"""Where the keys of a recipe stand in its file."""
+"""Where the keys of a recipe, or of another TOML file, stand."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Lines:
-    """Lines of the top-level keys, and of each [[step]] and its keys."""
+    """Lines of the top-level keys, of each [[step]] and its keys, and of the keys in each other [table]."""
 
     top: dict[str, int] = field(default_factory=dict)
     steps: list[tuple[int, dict[str, int]]] = field(default_factory=list)
+    tables: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 _TOKEN = re.compile(
@@ -66,9 +67,9 @@ def _note_statement(statement: list[str], line: int, keys: dict[str, int], lines
         return lines.steps[-1][1]
     if name.startswith("step.") and lines.steps:  # a table inside a step: one parameter
         lines.steps[-1][1].setdefault(name.partition(".")[2], line)
-    else:
-        lines.top.setdefault(name.partition(".")[0], line)
-    return {}
+        return {}
+    lines.top.setdefault(name.partition(".")[0], line)
+    return lines.tables.setdefault(name, {})
 
 
 def _unquoted(key: str) -> str:

@@ -52,6 +52,7 @@ class Recipe:
     path: Path
     group: str = "file"
     keep: str = "all"
+    nwb: bool = False  # whether every run writes an NWB file
     engine: str = "auto"
     steps: list[Step] = field(default_factory=list)
     kinds: tuple[str, ...] = ()  # of the recordings that it takes

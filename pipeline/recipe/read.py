@@ -10,7 +10,6 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,8 @@ from pipeline.recipe.lines import Lines, find_lines
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
-from recording.kinds import KINDS, MADE_KINDS
+from pipeline.words import did_you_mean
+from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,13 +30,15 @@ else:
     import tomli as tomllib
 
 FORMAT_VERSION = 1
-TOP_KEYS = ("version", "description", "group", "keep", "engine", "step")
+TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "step")
 STEP_KEYS = ("use", "python", "name", "from", "engine")
 PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
 # What the inspect results of a product are called: a suffix of a step's own must differ.
 TAKEN_SUFFIXES = {"series"} | {
-    result.partition(".")[0].strip("-") for kind in KINDS.values() for result in kind.results
+    result.partition(".")[0].strip("-")
+    for results in (ALL_RESULTS, *(kind.results for kind in KINDS.values()))
+    for result in results
 }
 NOT_OFFERED = (
     "{path}: {these} the licensed algorithms of IDPS, which are not in this image. Build one that has them from your "
@@ -108,6 +110,9 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
     recipe.engine = document.get("engine", recipe.engine)
     if recipe.engine not in engines.names():
         problem("engine", _not_an_engine(recipe.engine, "engine" if "engine" in document else "ENGINE"))
+    recipe.nwb = document.get("nwb", False)
+    if not isinstance(recipe.nwb, bool):
+        problem("nwb", "nwb must be true or false")
     if not isinstance(document.get("description", ""), str):
         problem("description", "description must be a text")
 
@@ -191,9 +196,10 @@ class _Reader:
             if wanted != engines.AUTO:
                 self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
             return
+        mistaken = {problem.line for problem in self.recipe.problems}
         for key, value in step.parameters.items():
             objection = "" if value == AUTO else step.engine.objection(step.function, key, value)
-            if objection:
+            if objection and step.line_of(key) not in mistaken:
                 self.problem(key, f"the engine {step.engine.name} cannot honour {key}: {objection}")
 
     def _parameters(self, step: Step, table: dict[str, Any], settable: _Settable) -> None:
@@ -409,11 +415,6 @@ def _digest(recipe: Recipe, content: bytes) -> str:
         if isinstance(step.engine, PythonFile):
             digest.update(step.engine.digest().encode())
     return digest.hexdigest()
-
-
-def did_you_mean(word: str, words: list[str] | tuple[str, ...]) -> str:
-    close = get_close_matches(word, words, 1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def complaints(recipe: Recipe) -> list[str]:

@@ -12,24 +12,29 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pipeline.engines.protocol import Engine, StepContext
-from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Summary, adapt
-from pipeline.recipe import estimates
+from pipeline.inspect import metadata, quality
+from pipeline.inspect.adapter import Summary, adapt
+from pipeline.inspect.context import Context
+from pipeline.inspect.quality import Measure
+from pipeline.pages.page import Page
+from pipeline.pages.page import write as write_page
+from pipeline.recipe import estimates, page
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
 from pipeline.recipe.model import Recipe, Step
+from pipeline.recipe.page import Made
 from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
-from recording.job import Job, Result
+from recording.job import Job, Result, Session
 from recording.kinds import KINDS, Shape
 from recording.names import short
 
@@ -54,6 +59,7 @@ class Run:
     stem: str
     store: Store
     context: Context
+    warnings: list[str]  # all that the context was given
     fingerprints: list[str] = field(default_factory=list)
 
     def names(self, stream: Stream) -> list[str]:
@@ -81,7 +87,14 @@ def run(job: Job, context: Context) -> Result:
         raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
     planned, _ = plan(recipe.steps, job.kind)
     store = Store(job.staging, job.results)
-    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context)
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        warnings.append(text)
+        context.warn(text)
+
+    context_of_run = replace(context, warn=warn)
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context_of_run, warnings)
     _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -150,7 +163,7 @@ def _unfinished(this: Run) -> set[int]:
 
 
 def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
-    """Whether a step need not be run for these. Of the files beside recordings, it may not have written all."""
+    """Whether the store has all of a finished step that is wanted. Files count only if the step wrote them."""
     if entry is None:
         return False
     names = [name for stream in wanted for name in this.names(stream) if stream.kind != FILE or name in entry.products]
@@ -296,7 +309,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         for name in this.names(stream)
     ]
     found: list[str] = []
-    summaries: list[tuple[str, Summary]] = []
+    made: dict[str, Made] = {}
     for number, (name, kind, fingerprint) in enumerate(recordings):
         entry = this.store.entries[fingerprint]
         provenance = {**context.provenance, "step": {**asdict(entry), "products": list(entry.products)}}
@@ -310,13 +323,71 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         )
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
-        summaries.append((kind, summary))
+        made[name] = Made(this.fingerprints.index(fingerprint), kind, summary)
+    shown = _page(this, job, made)
+    found += write_page(shown, staging)
+    found += [figure.file for part in shown.parts for figure in part.figures]
+    measures = {part.name: part.measures for part in shown.parts}
+    quality.write(staging / f"{this.stem}-quality.csv", measures)
+    found.append(f"{this.stem}-quality.csv")
+    if job.session:
+        found.append(_write_nwb(this, job, names, job.session))
     products = sorted({*names, *found})
-    _write_record(this, job, products)
+    _write_record(this, job, products, measures)
+    summaries = [(each.kind, each.summary) for each in made.values()]
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
 
 
-def _write_record(this: Run, job: Job, products: list[str]) -> None:
+def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> str:
+    """One file of the recording or series and the last products of each kind; returns its name."""
+    from pipeline.nwb.collect import Product, write_run  # imported only when asked for
+
+    last = kept(this.planned, "last")
+    products = [
+        Product(this.store.staging / name, stream.kind, stream.chain, part, _made_by(each.step))
+        for each in this.planned
+        for stream in each.made
+        if stream in last
+        for part, name in enumerate(this.names(stream))
+        if name in names
+    ]
+    out = this.store.staging / f"{this.stem}.nwb"
+    write_run(this.inputs, job.kind, products, out, session, this.context)
+    return out.name
+
+
+def _made_by(step: Step) -> str:
+    return f"made by {step.function} ({_engine(step).title})"
+
+
+def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
+    """Everything that the page of this run shows."""
+    staging, inputs = this.store.staging, {path.name: path for path in this.inputs}
+    done = [
+        (each.step.number, _engine(each.step).title, this.store.entries[fingerprint])
+        for each, fingerprint in zip(this.planned, this.fingerprints)
+        if fingerprint in this.store.entries
+    ]
+
+    def find(name: str) -> Path | None:
+        path = inputs.get(name, staging / name)
+        return path if path.is_file() else None
+
+    corrections = [entry for _, _, entry in done if page.is_motion_correction(entry)]
+    motions = [page.motion(entry, find, this.stem, staging) for entry in corrections[-1:]]
+    return Page(
+        title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
+        stem=this.stem,
+        parts=[*page.shown_parts(made, staging), *filter(None, motions)],
+        software=metadata.software(),
+        provenance=this.context.provenance,
+        steps=page.shown_steps(done, made, page.pictures(this.inputs, job.kind)),
+        recipe=this.recipe.path.stem,
+        warnings=this.warnings,
+    )
+
+
+def _write_record(this: Run, job: Job, products: list[str], measures: Mapping[str, Sequence[Measure]]) -> None:
     record = {
         "schema_version": metadata.SCHEMA_VERSION,
         "kind": job.kind,
@@ -328,6 +399,7 @@ def _write_record(this: Run, job: Job, products: list[str]) -> None:
         },
         "steps": [asdict(entry) for entry in this.entries_done()],
         "results": products,
+        "quality": {name: quality.to_json(each) for name, each in measures.items()},
         "software": metadata.software(),
         "provenance": this.context.provenance,
     }

@@ -52,17 +52,21 @@ def build(image: str, folder: Path, **variables: object) -> Build:
 
 @pytest.fixture(scope="module")
 def builds(idps, web, tmp_path_factory) -> list[Build]:
-    """IDPS by bind mount, by address and by secret; of the last two also the stage that sees the installer, which is in
-    no image but may be in an exported cache (and so small a stand-in has no API)."""
+    """IDPS by bind mount, by address and by secret; also the stages that see the installer: in no image, but they may
+    be in an exported cache (and so small a stand-in has no API)."""
     good = slot(tmp_path_factory.mktemp("slot"), "good")
     digest = hashlib.sha256((good / "good.sh").read_bytes()).hexdigest()
     by_url = {"INSTALLER_URL": f"{web}/good.sh?{SIGNATURE}", "INSTALLER_SHA256": digest}
     stage = ["--set", "image.target=isx"]
+    choice = ["--set", "image.target=choice"]
+    by_secret = ["--set", f"image.secrets=id=installer,src={INSTALLERS / 'small.sh'}"]
+    by_secret += ["--set", "image.args.INSTALLER_WAYS=INSTALLER_SECRET"]
     return [
         build(f"{IMAGE}-bound:idps", tmp_path_factory.mktemp("bound"), INSTALLER_DIR=good),
         build(BY_URL, tmp_path_factory.mktemp("url"), **by_url),
         build(f"{IMAGE}-url-stage:isx", tmp_path_factory.mktemp("stage"), **by_url, options=stage),
-        build(BY_SECRET, tmp_path_factory.mktemp("secret"), INSTALLER_SECRET=INSTALLERS / "small.sh", options=stage),
+        build(f"{IMAGE}-choice:isx", tmp_path_factory.mktemp("choice"), INSTALLER_DIR=good, options=choice),
+        build(BY_SECRET, tmp_path_factory.mktemp("secret"), options=[*stage, *by_secret]),
     ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import IMAGE, PROJECT, docker, inspect
+from harness import IMAGE, INSTALLERS, PROJECT, docker, inspect
 
 TAG = f"{IMAGE}-layers"
 SOURCES = (
@@ -39,15 +39,15 @@ def project(public, tmp_path) -> Path:
     return tmp_path
 
 
-def build(project: Path) -> tuple[set[str], list[str]]:
+def build(project: Path, tag: str = "public", **variables: str) -> tuple[set[str], list[str]]:
     """The stages of which a step ran, and the layers."""
-    done = docker("buildx", "bake", "--progress=rawjson", "image", cwd=project, IMAGE=TAG)
+    done = docker("buildx", "bake", "--progress=rawjson", "image", cwd=project, IMAGE=TAG, **variables)
     steps = {}
     for line in done.stderr.splitlines():
         for step in json.loads(line).get("vertexes") or ():
             steps[step["name"]] = steps.get(step["name"], False) or bool(step.get("cached"))
     ran = {match[1] for name, cached in steps.items() if not cached and (match := STEP.match(name))}
-    return ran, inspect(f"{TAG}:public")["RootFS"]["Layers"]
+    return ran, inspect(f"{TAG}:{tag}")["RootFS"]["Layers"]
 
 
 def append(name: str) -> Callable[[Path], None]:
@@ -78,3 +78,14 @@ def test_a_change_of(changed, rebuilt, differing, project):
     assert ran == rebuilt
     assert len(after) == len(before)
     assert sum(old != new for old, new in zip(before, after)) == differing
+
+
+def test_a_change_of_code_does_not_run_the_installer_again(installers, project):
+    """It lies at the root of the project, beside the code, and yet in a context of its own."""
+    shutil.copy(INSTALLERS / "good.sh", project / "Inscopix_Data_Processing_1.9.6.sh")
+    _, before = build(project, "idps", ACCEPT_EULA="Y")
+    append("pipeline/__init__.py")(project)
+    append("bootstrap.py")(project)
+    ran, after = build(project, "idps", ACCEPT_EULA="Y")
+    assert ran == {"app", "runtime"}
+    assert sum(old != new for old, new in zip(before, after)) == 1

@@ -30,11 +30,15 @@ def _no_image_of_another_test(installers):
     (PROJECT / f"build/latest-{NAME}").unlink(missing_ok=True)
 
 
+API = "Inscopix Data Processing.linux/Contents/API/Python"
 SOUND = {  # variant: the folder of the API, and the links that the build made
-    "good": ("Inscopix Data Processing.linux/Contents/API/Python", set()),
-    "outer-folder": ("Inscopix Data Processing 1.9.6/Inscopix Data Processing.linux/Contents/API/Python", set()),
-    "beside": ("Inscopix Data Processing.linux/Contents/API/Python", {"/usr/lib/libisxwrapper.so"}),
-    "dependency-elsewhere": ("Inscopix Data Processing.linux/Contents/API/Python", {"/usr/lib/libQt5Core.so.5"}),
+    "good": (API, set()),
+    "outer-folder": (f"Inscopix Data Processing 1.9.6/{API}", set()),
+    "beside": (
+        "Inscopix Data Processing.linux/Contents/API/Python",
+        {"/usr/lib/libQt5Core.so.5", "/usr/lib/libavformat.so.57"},
+    ),
+    "dependency-elsewhere": (API, {"/usr/lib/libQt5Core.so.5"}),
 }
 READ_AND_WRITE = """
 import os, isx, numpy as np
@@ -71,8 +75,8 @@ def test_only_the_api_keeps_what_is_elsewhere():
 REFUSING = {
     "older-numpy": (
         r"`np\.float_` was removed in the NumPy 2\.0 release",
-        r"ERROR: isx does not work in this image: its answer stands above\. If it needs an older NumPy: pin it in "
-        r"requirements\.in \(such as numpy<2\), run 'make lock', and build again\.",
+        r"ERROR: isx does not work in this image: its answer stands above\. If it needs an older NumPy: write numpy<2 "
+        r"for numpy in requirements\.in, run 'make lock', and build again\.",
     ),
     "activation": (
         r"preprocess says: Exception: No valid activation was found\. Activate Inscopix Data Processing first\.",

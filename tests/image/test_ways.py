@@ -151,12 +151,13 @@ def test_a_folder_that_is_named(way, project, tmp_path):
 
 
 @pytest.mark.parametrize("way", ["bake", "compose"])
-@pytest.mark.parametrize("variable", ["INSTALLER", "INSTALLER_URL"])
+@pytest.mark.parametrize("variable", ["INSTALLER", "INSTALLER_SECRET", "INSTALLER_URL"])
 def test_a_way_that_does_not_lead_there_is_not_ignored(way, variable, project):
     done = build(project, way, **{variable: "https://example.org/setup.sh"})
     assert done.returncode != 0
     messages = {
         "INSTALLER": "ERROR: INSTALLER=path is for Make alone. Put the installer of IDPS for Linux at the root",
+        "INSTALLER_SECRET": "ERROR: INSTALLER_SECRET=path is for Make alone, as a secret holds at most 500 KiB. Put",
         "INSTALLER_URL": "ERROR: INSTALLER_URL names an IDPS installer. Its licence is not accepted: read the",
     }
     assert messages[variable] in done.stdout + done.stderr

@@ -21,7 +21,7 @@ TOY_KIND = '''"""A toy kind."""
 from pathlib import Path
 
 from pipeline.inspect import metadata
-from pipeline.inspect.adapter import Context, Outcome
+from pipeline.inspect.context import Context, Outcome
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
@@ -98,7 +98,7 @@ def run(app: Path, tmp_path: Path, *arguments: str) -> Path:
 
 
 def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
-    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), picture=".png", isxd_type=6),\n'
+    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), isxd_type=6),\n'
     touched = {
         edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
         added(app, "pipeline/inspect/toy.py", TOY_KIND),

@@ -16,7 +16,8 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "recording": (),
     "runner": ("recording",),
     "pipeline": ("recording",),
-    "pipeline.engines": ("recording", "pipeline.engines"),
+    "pipeline.statistics": ("recording",),
+    "pipeline.engines": ("recording", "pipeline.statistics"),
     "bootstrap": ("recording", "runner"),
     "healthcheck": ("recording", "runner"),
 }

@@ -171,6 +171,9 @@ def test_in_a_stage_the_ways_are_named_and_their_values_are_not_there(tmp_path, 
     monkeypatch.setenv("INSTALLER_WAYS", "INSTALLER ")
     assert installer.main(tmp_path / "slot", tmp_path / "choice") == 1
     assert "ERROR: INSTALLER=path is for Make alone. Put the installer" in capsys.readouterr().err
+    monkeypatch.setenv("INSTALLER_WAYS", "INSTALLER_SECRET")
+    assert installer.main(tmp_path / "slot", tmp_path / "choice") == 1
+    assert "ERROR: INSTALLER_SECRET=path is for Make alone, as a secret holds at most" in capsys.readouterr().err
     monkeypatch.setenv("INSTALLER_WAYS", "INSTALLER_URL")
     monkeypatch.setenv("ACCEPT_EULA", "y")
     assert installer.main(tmp_path / "slot", tmp_path / "choice") == 0

@@ -15,25 +15,26 @@ import tifffile
 from PIL import Image
 
 from pipeline.inspect import tiff
-from pipeline.inspect.adapter import Context, Options, Summary, adapt
+from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.inspect.cellset import noise_of, snr_of
 from recording import formats
+from recording.job import Options
 from tests import recordings
 
 GOLDEN = {  # kind: what is written after the stem
-    "movie": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -std.tif .json",
-    "movie_float": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -std.tif .json",
+    "movie": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -quality.csv -std.tif .json",
+    "movie_float": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -quality.csv -std.tif .json",
     "image": "-preview.png .tif .json",
-    "cell_set": "-cellmap.png -cells.csv -footprints.tif -traces.csv -traces.png .json",
-    "event_set": "-events.csv -raster.png -rates.csv .json",
+    "cell_set": "-cellmap.png -cells.csv -footprints.tif -quality.csv -traces.csv -traces.png .json",
+    "event_set": "-events.csv -quality.csv -raster.png -rates.csv .json",
     "vessel_set": "-map.png -traces.csv -vessels.csv .json",
     "velocity_set": "-map.png -traces.csv -vessels.csv .json",
     "gpio_isxd": "-gpio.csv .png .json",
     "imu_isxd": "-imu.csv .png .json",
     "gpio": "-gpio.csv .png .json",
     "imu": "-imu.csv .png .json",
-    "behavior_movie": "-frames.csv -preview.png .json",
-    "nvision": "-frames.csv -preview.png -tracking.csv .json",
+    "behavior_movie": "-frames.csv -preview.png -quality.csv .json",
+    "nvision": "-frames.csv -preview.png -quality.csv -tracking.csv .json",
 }
 
 
@@ -165,7 +166,7 @@ def test_a_movie_without_valid_frames(tmp_path):
     out, warnings = tmp_path / "out", []
     out.mkdir()
     done = adapt(path, "movie", "s", out, Context(tmp_path, warn=warnings.append))
-    assert done.products == ("s-frames.csv", "s.json") and done.thumbnail == b""
+    assert done.products == ("s-frames.csv", "s-quality.csv", "s.json") and done.thumbnail == b""
     assert warnings == ["no frame is valid: all were dropped, cropped or blank; there are no projections"]
     assert json.loads((out / "s.json").read_text())["warnings"] == warnings
 

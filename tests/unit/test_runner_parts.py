@@ -6,6 +6,7 @@ import base64
 import contextlib
 import csv
 import dataclasses
+import hashlib
 import html.parser
 import io
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from recording.job import Options
-from runner import machine, native, recipe, report
+from runner import machine, native, overview, recipe, report
 from runner.events import Log, duration, printable
 from runner.report import Row
 from runner.settings import OPTIONS, Settings
@@ -164,7 +165,7 @@ ROWS = [
 class Page(html.parser.HTMLParser):
     """Notes every tag and attribute, and that what opens is closed."""
 
-    VOID = frozenset({"meta", "img", "br"})
+    VOID = frozenset({"meta", "img", "br", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -185,51 +186,109 @@ class Page(html.parser.HTMLParser):
         return [attributes[attribute] for _, attributes in self.tags if attribute in attributes]
 
 
+def overview_page(rows: list[Row], software: dict[str, str] | None = None) -> str:
+    return overview.page(rows, overview.entries(rows), software or {})
+
+
 def test_the_page_needs_nothing_but_itself():
-    text = report.page(ROWS, {"isx image": "1"})
+    text = overview_page(ROWS, {"isx image": "1"})
     page = Page(text)
-    assert not {"script", "link", "iframe"} & {tag for tag, _ in page.tags}
+    assert not {"link", "iframe"} & {tag for tag, _ in page.tags}
     assert not re.search(r"https?:|url\(|@import", text)
     assert all(source.startswith("data:image/png;base64,") for source in page.values("src"))
     assert all(page.values("alt"))
+    (policy,) = [content for content in page.values("content") if "default-src" in content]
+    assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
+    for tag, content in re.findall(r"<(script|style)>(.*?)</", text, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_links_lead_to_the_files_whatever_their_names():
-    page = Page(report.page(ROWS, {}))
+def test_links_lead_to_the_pages_whatever_their_names():
+    rows = [*ROWS, Row("b#.isxd", "gpio", "done", results="b#", products=("b#.html", "b#.json"))]
+    page = Page(overview_page(rows))
     links = page.values("href")
-    assert "./%3D1%2B1%23%3F%25/%3D1%2B1%23%3F%25.json" in links
+    assert "./b%23/b%23.html" in links
+    assert "./%3D1%2B1%23%3F%25/" in links, "the folder, where there is no page"
     assert "./logs/a/bad%20%26%20worse.isxd.log" in links
-    assert "./a/ok/ok-preview.png" in links
     assert all(link.startswith("./") or link in ("summary.csv", "dataset_description.json") for link in links)
 
 
-@pytest.mark.parametrize(
-    ("products", "shown"),
-    [
-        (("s-cellmap.png", "s-cells.csv", "s-traces.png"), "s-cellmap.png"),
-        (("s-intensity.png", "s-mean.tif", "s-preview.png"), "s-preview.png"),
-        (("s-events.csv", "s-raster.png"), "s-raster.png"),
-        (("s-map.png", "s-vessels.csv"), "s-map.png"),
-        (("s-gpio.csv", "s.png", "s.json"), "s.png"),
-        (("s-PP-preview.png", "s-PP-PCA-ICA-cellmap.png", "s.json"), "s-PP-PCA-ICA-cellmap.png"),  # of a recipe
-    ],
-)
-def test_a_thumbnail_leads_to_what_it_shows(products, shown):
-    text = report.page([Row("s.isxd", "movie", "done", thumbnail=PNG, results="s", products=products)], {})
-    assert f'<a href="./s/{shown}"><img' in text
-
-
 def test_failures_then_warnings_then_the_rest():
-    text = report.page(ROWS, {})
+    text = overview_page(ROWS)
     assert text.index("bad &amp; worse.isxd") < text.index("two &lt;blank&gt; frames") < text.index("63 frames")
-    assert "Series from a/p1.isxd: 2 of 2 parts, in order" in text
+    assert "Series from p1.isxd: 2 of 2 parts" in text
+
+
+def test_natural_order_with_a_folder_before_its_subfolders_and_a_series_as_one():
+    paths = ("b/a.isxd", "a10.isxd", "B/c/1.isxd", "a9.isxd", "b/p2.isxd", "b/p1.isxd")
+    rows = [Row(path, "movie", "done", results=path[:-5]) for path in paths]
+    for part, row in ((2, rows[4]), (1, rows[5])):
+        row.series, row.part, row.parts = "b/p1.isxd", part, 2
+    found = [[row.path for row in entry.rows] for entry in overview.entries(rows)]
+    assert found == [["a9.isxd"], ["a10.isxd"], ["b/a.isxd"], ["b/p1.isxd", "b/p2.isxd"], ["B/c/1.isxd"]]
 
 
 def test_pictures_stop_at_the_budget(monkeypatch):
-    monkeypatch.setattr(report, "THUMBNAIL_BUDGET", len(PNG) + 1)
-    text = report.page([ROWS[0], ROWS[0]], {})
+    monkeypatch.setattr(overview, "THUMBNAIL_BUDGET", len(PNG) + 1)
+    text = overview_page([ROWS[0], dataclasses.replace(ROWS[0], path="a/ok2.isxd")])
     assert text.count("data:image/png") == 1
     assert "too many recordings for a picture of each" in text
+
+
+QUALITY = "recording,measure,value,unit,mark,definition\na.isxd,snr_median,10.1234,,look,x\na.isxd,other,1,,,x\n"
+
+
+def test_the_numbers_that_tell_recordings_apart(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/a-quality.csv").write_text(QUALITY)
+    (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
+    overview.read_measures(tmp_path, entry)
+    assert (entry.values, entry.n_marked) == ({"snr_median": "10.1234"}, 1)
+    text = overview.page(entry.rows, [entry], {})
+    assert 'data-value="10.1234">10.1</td>' in text and ">SNR</th>" in text and ">Shift [px]</th>" not in text
+
+
+@pytest.mark.parametrize("content", [None, b"", b"nonsense", b"\xff\xfe", b"recording,measure\na,snr_median\n"])
+def test_a_table_that_cannot_be_read_says_nothing(tmp_path, content):
+    (tmp_path / "a").mkdir()
+    if content is not None:
+        (tmp_path / "a/a-quality.csv").write_bytes(content)
+    (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
+    overview.read_measures(tmp_path, entry)
+    assert "snr_median" not in {name: value for name, value in entry.values.items() if value}
+
+
+def linked(tmp_path: Path, names: list[str], room: int = 1000) -> dict[str, str]:
+    rows = []
+    for name in names:
+        folder = name.rpartition(".")[0]
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        page = f"{folder.rpartition('/')[2]}.html"
+        (tmp_path / folder / page).write_text(f"<nav><!--neighbours-->{' ' * room}<!--/neighbours--></nav>")
+        rows.append(Row(name, "movie", "done", results=folder, products=(page,)))
+    overview.link_pages(tmp_path, overview.entries(rows))
+    return {row.path: (tmp_path / overview.page_of(row)).read_text() for row in rows}
+
+
+def test_pages_are_told_their_neighbours_in_the_room_that_they_have(tmp_path):
+    pages = linked(tmp_path, ["a&b.isxd", "sub/c#.isxd", "sub/d.isxd"])
+    assert {len(text.encode()) for text in pages.values()} == {
+        1000 + len("<nav><!--neighbours--><!--/neighbours--></nav>")
+    }
+    assert Page(pages["sub/c#.isxd"]).values("href") == [
+        "../../index.html",
+        "../../a%26b/a%26b.html",
+        "../../sub/d/d.html",
+    ]
+    assert "← a&amp;b.isxd" in pages["sub/c#.isxd"]
+    assert Page(pages["a&b.isxd"]).values("class") == ["next"]
+
+
+def test_links_for_which_there_is_no_room_are_left_out(tmp_path):
+    pages = linked(tmp_path, ["a.isxd", "b.isxd"], room=70)
+    assert Page(pages["a.isxd"]).values("href") == ["../index.html"]
+    assert Page(linked(tmp_path / "less", ["a.isxd", "b.isxd"], room=5)["a.isxd"]).values("href") == []
 
 
 def test_summary_has_a_row_for_each_input():

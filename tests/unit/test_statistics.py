@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.inspect import statistics
+from pipeline import statistics
 from recording import formats
 from recording.errors import BadRecording
 from tests import recordings

@@ -34,6 +34,7 @@ from recording.formats import MovieLayout
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
+CONVERTED = 1 << 15  # values
 BLOCK_MB = 8  # of float32 frames that a step works on at a time; small enough to stay near the processor
 
 Item = TypeVar("Item")
@@ -165,26 +166,32 @@ class Movie:
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """The samples from `start` to `stop`, float32, shape (stop - start, rows, columns)."""
-        valid = self.valid[start:stop]
-        stored = self.stored(start, stop)
+        return self.samples(start, stop).astype(np.float32, copy=False)
+
+    def samples(self, start: int, stop: int) -> np.ndarray:
+        """The same in the movie's own data type."""
+        valid, stored = self.valid[start:stop], self.stored(start, stop)
         if valid.all():
-            return stored.astype(np.float32, copy=False)
-        frames = np.zeros((len(valid), *self.shape), np.float32)
+            return stored
+        frames = np.zeros((len(valid), *self.shape), self.dtype)
         frames[valid] = stored
         return frames
 
     def stored(self, start: int, stop: int) -> np.ndarray:
         """The recorded ones among these samples, as the file holds them. Raises BadRecording if it became shorter."""
-        first = int(np.count_nonzero(self.valid[:start]))
         frames = np.empty((int(np.count_nonzero(self.valid[start:stop])), *self.shape), self.dtype)
         stride = self.layout.stride
-        offset = self.layout.offset + first * stride
+        offset = self.offset_of(start)
         if len(frames) and stride == frames[0].nbytes:
             self._fill(frames, offset)
         else:
             for i, frame in enumerate(frames):
                 self._fill(frame, offset + i * stride)
         return frames
+
+    def offset_of(self, sample: int) -> int:
+        """Where in the file the first recorded frame from this sample on begins."""
+        return self.layout.offset + int(np.count_nonzero(self.valid[:sample])) * self.layout.stride
 
     def _fill(self, frames: np.ndarray, offset: int) -> None:
         into = memoryview(frames).cast("B")
@@ -437,10 +444,23 @@ def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
-    rounded = np.rint(frames)
-    np.fmax(rounded, 0, out=rounded)  # unlike maximum, it takes the number where the other is none
-    np.minimum(rounded, np.iinfo(dtype).max, out=rounded)
-    return rounded.astype(dtype)
+    made = np.empty(frames.shape, dtype)
+    source, target = np.ascontiguousarray(frames).reshape(-1), made.reshape(-1)
+    for start in range(0, source.size, CONVERTED):  # a stretch at a time, which stays in the processor's cache
+        stretch = np.rint(source[start : start + CONVERTED])
+        np.fmax(stretch, 0, out=stretch)  # unlike maximum, it takes the number where the other is none
+        np.minimum(stretch, np.iinfo(dtype).max, out=stretch)
+        target[start : start + CONVERTED] = stretch
+    return made
+
+
+def lower(path: str | os.PathLike[str], by: float) -> None:
+    """Subtract a value from all recorded pixels of a movie, in its file. Integers wrap around, as they are added."""
+    with open_movie(path) as movie, Path(path).open("r+b", buffering=0) as file:
+        for start, stop in chunks(movie, BLOCK_MB):
+            stored = movie.stored(start, stop)
+            stored -= stored.dtype.type(by) if stored.dtype.kind == "f" else np.array(int(by)).astype(stored.dtype)
+            os.pwrite(file.fileno(), stored.data.cast("B"), movie.offset_of(start))
 
 
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:

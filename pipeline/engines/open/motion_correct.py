@@ -14,8 +14,8 @@
 The band in which shifts are estimated never shows in the output. `low_bandpass_cutoff` and `high_bandpass_cutoff` are
 those of spatial_filter, in cycles per pixel. isx.algo's defaults, 0.004 and 0.016, leave only detail of 60 px and more,
 where light and neuropil outweigh the tissue's structure; with both at these values the engine takes 0.047 to 0.125
-(three to eight times the period of the finest detail that survives), divided by the number of times that 400 px fit
-into the field's shorter side. Any other value is used as given.
+(periods of 8 to 21 px), divided by the number of times that 200 px fit into the field's shorter side. Any other value
+is used as given.
 
 What files, parameters and switches mean is public (isx.algo). IDPS's cost function, sub-pixel treatment and rule for a
 movie that stands still are not; these are the project's own.
@@ -37,7 +37,7 @@ from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
 
 VENDOR_BAND = (0.004, 0.016)
-OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 800 px
+OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 400 px
 LEAST_FIELD = 16  # px
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 BAND_PIXELS = 1 << 15  # of a frame that are resampled at a time, which stay in the processor's cache
@@ -110,7 +110,7 @@ class _Search:
 def _band(band: tuple[float | None, float | None], shape: tuple[int, int]) -> tuple[float | None, float | None]:
     if band != VENDOR_BAND:
         return band
-    size = max(1, min(shape) // 400)
+    size = max(1, min(shape) // 200)
     return OWN_BAND[0] / size, OWN_BAND[1] / size
 
 

@@ -94,7 +94,8 @@ def _write(movie: Movie, target: str, plan: _Plan, context: StepContext, span: t
 
     def work(start: int, stop: int) -> np.ndarray:
         begin, end = (plan.first + each * plan.in_time for each in (start, stop))
-        block = movie.read(begin, end)
+        smaller = plan.in_time > 1 or plan.in_space > 1
+        block = movie.read(begin, end) if smaller else movie.samples(begin, end)
         plan.repair(block)
         cropped = block[:, y : y + rows, x : x + columns]
         return frames.converted(binned(cropped, movie.valid[begin:end], plan.in_time, plan.in_space), movie.dtype)
@@ -228,7 +229,7 @@ class _Repair:
 
     def __call__(self, block: np.ndarray) -> None:
         for (row, column), rows, columns in self.places:
-            block[:, row, column] = np.median(block[:, rows, columns], axis=1)
+            block[:, row, column] = frames.converted(np.median(block[:, rows, columns], axis=1), block.dtype)
 
 
 def binned(block: np.ndarray, valid: np.ndarray, in_time: int, in_space: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from scipy import ndimage
 from scipy.fft import dctn, fftfreq, idctn, irfft2, next_fast_len, rfft2, rfftfreq
 
 from pipeline.engines.open.frames import in_order
+from pipeline.engines.open.preprocess import binned
 from pipeline.engines.open.spatial_filter import transfer_function
 
 CLIP = 2.0  # robust standard deviations
@@ -43,21 +44,24 @@ AGREEMENT = 0.2  # correlation of what both halves of the field say
 class Filter:
     """What a frame goes through before it is compared.
 
-    It is divided by the smooth part of the mean frame, as light and vignette belong to the microscope and do not move;
-    band-passed as in spatial_filter; and sampled at every second to fourth pixel, by leaving out the frequencies above
-    the band from its cosine transform.
+    Pixels are averaged in bins, as far as the band allows. The frame is divided by the smooth part of the mean frame,
+    as light and vignette belong to the microscope and do not move; band-passed as in spatial_filter; and sampled more
+    coarsely still, by leaving out the frequencies above the band from its cosine transform.
     """
 
-    even: np.ndarray  # (rows, columns) float32: one over the smooth light
+    bins: int
+    even: np.ndarray  # (binned rows, binned columns) float32: one over the smooth light
     transfer: np.ndarray  # (small rows, small columns) float32
 
     @property
     def pitch(self) -> np.ndarray:
         """Pixels from one sample to the next, (y, x)."""
-        return np.divide(self.even.shape, self.transfer.shape)
+        return self.bins * np.divide(self.even.shape, self.transfer.shape)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The small copy, float32. Values that are not finite count as the mean of the others."""
+        rows, columns = (n * self.bins for n in self.even.shape)
+        frame = binned(frame[np.newaxis, :rows, :columns], np.ones(1, bool), 1, self.bins)[0]
         finite = np.isfinite(frame)
         if not finite.all():
             frame = np.where(finite, frame, frame[finite].mean() if finite.any() else np.float32(0))
@@ -67,16 +71,20 @@ class Filter:
 
 def make_filter(mean: np.ndarray, low: float | None, high: float | None) -> Filter:
     """For frames with this mean, (rows, columns); cut-offs are in cycles per pixel."""
-    shape = mean.shape
     every = max(1, int(0.25 / high)) if high else 1
-    small = tuple(max(min(LEAST_SIDE, n), next_fast_len(-(-n // every), real=True)) for n in shape)
-    small = tuple(min(n, m) for n, m in zip(small, shape))
+    every = max(1, min(every, min(mean.shape) // LEAST_SIDE))
+    bins = max(1, every // 2)
+    rows, columns = (n // bins * bins for n in mean.shape)
+    mean = binned(np.nan_to_num(mean[np.newaxis, :rows, :columns]), np.ones(1, bool), 1, bins)[0]
+    shape = mean.shape
+    small = tuple(min(n, next_fast_len(-(-n * bins // every), real=True)) for n in shape)
     scale = np.prod(small) / np.prod(shape)
-    transfer = transfer_function(shape, low, high)[: small[0], : small[1]] * np.float32(scale)
+    cut_offs = (each * bins if each else each for each in (low, high))
+    transfer = transfer_function(shape, *cut_offs)[: small[0], : small[1]] * np.float32(scale)
     v_squared = sum(np.ix_(*((np.arange(n) / (2 * n)) ** 2 for n in shape)))
-    smooth = idctn(dctn(np.nan_to_num(mean)) * np.exp2(-v_squared * (min(shape) * 0.7) ** 2))
+    smooth = idctn(dctn(mean) * np.exp2(-v_squared * (min(shape) * 0.7) ** 2))
     even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(shape)
-    return Filter(even.astype(np.float32), np.ascontiguousarray(transfer))
+    return Filter(bins, even.astype(np.float32), np.ascontiguousarray(transfer))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ Both Gaussians are one factor on the frame's cosine transform (DCT II), which is
 for a Fourier transform: nothing is cut off or approximated.
 
 `subtract_global_minimum` then subtracts the least value of all movies of the series, so that no value is negative and
-integer movies can stay integer. Without it, integer movies become float32 unless they keep their mean.
+integer movies can stay integer: values are rounded, then the least of these is subtracted. Without it, integer movies
+become float32 unless they keep their mean.
 
 That the filter is the difference of two Gaussians, and what the switches do, is public (IDPS guide, "Spatial filter");
 how IDPS relates the cut-off to a standard deviation is not.
@@ -20,12 +21,13 @@ how IDPS relates the cut-off to a standard deviation is not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from scipy.fft import dctn, idctn
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie, Series
+from pipeline.engines.open.frames import Movie
 from pipeline.engines.protocol import StepContext
 
 
@@ -40,18 +42,28 @@ def spatial_filter(
     context: StepContext,
 ) -> None:
     """See the module. Cut-offs are in cycles per pixel."""
-    with frames.open_series(input_movie_files) as series:
-        transfer = transfer_function(series.shape, low_cutoff, high_cutoff)
-        if retain_mean:
-            transfer[0, 0] = 1
-        least, begun = 0.0, 0.0
-        if subtract_global_minimum:
-            least, begun = _least(series, transfer, context), 0.5
-        stays_integer = subtract_global_minimum or retain_mean
-        for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
-            dtype = part.dtype if stays_integer else np.dtype(np.float32)
-            span = frames.share(i, len(series.parts), (begun, 1))
-            frames.write_movie(target, part, _filtered(part, transfer, least, dtype, context, span), dtype)
+    targets = [Path(each) for each in output_movie_files]
+    unfinished = [each.with_name(f".{each.stem}-unfinished.isxd") for each in targets]
+    try:
+        with frames.open_series(input_movie_files) as series:
+            transfer = transfer_function(series.shape, low_cutoff, high_cutoff)
+            if retain_mean:
+                transfer[0, 0] = 1
+            least = np.inf
+            for i, (part, path) in enumerate(zip(series.parts, unfinished)):
+                stays_integer = subtract_global_minimum or retain_mean
+                dtype = part.dtype if stays_integer else np.dtype(np.float32)
+                span = frames.share(i, len(series.parts))
+                filtered = _Filtered(part, transfer, dtype, wraps=subtract_global_minimum)
+                frames.write_movie(path, part, filtered.blocks(context, span), dtype)
+                least = min(least, filtered.least)
+        for path, target in zip(unfinished, targets):
+            if subtract_global_minimum and np.isfinite(least):
+                frames.lower(path, least)
+            path.replace(target)
+    finally:
+        for path in unfinished:
+            path.unlink(missing_ok=True)
 
 
 def transfer_function(shape: tuple[int, int], low: float | None, high: float | None) -> np.ndarray:
@@ -74,26 +86,26 @@ def band_passed(frame: np.ndarray, transfer: np.ndarray) -> np.ndarray:
     return idctn(spectrum, overwrite_x=True)
 
 
-def _least(series: Series, transfer: np.ndarray, context: StepContext) -> float:
-    """The least value of all filtered frames; 0 where none was recorded."""
+class _Filtered:
+    """The filtered frames of a movie, and, once all of them have been made, their least value."""
 
-    def work(start: int, stop: int) -> float:
-        recorded = series.stored(start, stop).astype(np.float32, copy=False)
-        return min((float(band_passed(frame, transfer).min()) for frame in recorded), default=np.inf)
+    def __init__(self, movie: Movie, transfer: np.ndarray, dtype: np.dtype, wraps: bool) -> None:
+        self.movie, self.transfer, self.dtype, self.wraps = movie, transfer, dtype, wraps
+        self.least = np.inf
 
-    blocks = frames.chunks(series, frames.BLOCK_MB)
-    least = min(frames.each_block(blocks, work, context, (0, 0.5)), default=np.inf)
-    return least if np.isfinite(least) else 0.0
+    def blocks(self, context: StepContext, span: tuple[float, float]) -> Iterator[np.ndarray]:
+        cuts = frames.chunks(self.movie, frames.BLOCK_MB)
+        for block, least in frames.each_block(cuts, self._block, context, span):
+            self.least = min(self.least, least)
+            yield block
 
-
-def _filtered(
-    part: Movie, transfer: np.ndarray, least: float, dtype: np.dtype, context: StepContext, span: tuple[float, float]
-) -> Iterator[np.ndarray]:
-    def work(start: int, stop: int) -> np.ndarray:
-        block = part.read(start, stop)
-        for frame, recorded in zip(block, part.valid[start:stop]):
+    def _block(self, start: int, stop: int) -> tuple[np.ndarray, float]:
+        block, least = self.movie.read(start, stop), np.inf
+        for frame, recorded in zip(block, self.movie.valid[start:stop]):
             if recorded:
-                np.subtract(band_passed(frame, transfer), least, out=frame)
-        return frames.converted(block, dtype)
-
-    return frames.each_block(frames.chunks(part, frames.BLOCK_MB), work, context, span)
+                frame[...] = band_passed(frame, self.transfer)
+                least = min(least, float(frame.min()))
+        if not (self.wraps and self.dtype.kind == "u"):
+            return frames.converted(block, self.dtype), least
+        # Negative values wrap around; once the least is subtracted they are what they should be.
+        return np.rint(block).astype(np.int32).astype(self.dtype), float(np.rint(least))

@@ -90,7 +90,7 @@ def update_traces(patch: Patch, cells: Cells) -> Estimate:
     for _ in range(SWEEPS):
         for group in _independent(m):
             raw[group] = (f[group] - m[group] @ traces) / own[group, None] + traces[group]
-            raw[group] -= _baseline(raw[group])
+            raw[group] -= baseline(raw[group])
             noise[group] = oasis.noise_level(raw[group])
             traces[group] = oasis.denoise(raw[group], patch.decay, noise[group])[0]
             traces[traces < NEGLIGIBLE] = 0
@@ -109,11 +109,11 @@ def _independent(m: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(colour == c) for c in range(colour.max(initial=-1) + 1)]
 
 
-def _baseline(raw: np.ndarray) -> np.ndarray:
+def baseline(raw: np.ndarray) -> np.ndarray:
     """Where a trace rests: its median below the mean of its lower 80%, a mode that transients do not raise."""
     upper = np.quantile(raw, 0.8, axis=1, keepdims=True)
     low = np.where(raw <= upper, raw, np.nan)
-    return np.nanmedian(low, axis=1, keepdims=True).astype(np.float32)
+    return np.nanmedian(low, axis=1, keepdims=True).astype(raw.dtype)
 
 
 def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:

@@ -1,0 +1,42 @@
+"""The argument and the return value of a kind's module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
+from pipeline.pages.content import Figure
+from recording.job import Options, Session
+
+
+@dataclass
+class Context:
+    """Everything that a module needs to make a recording's results.
+
+    `progress` takes the fraction done, 0 to 1; `warn` takes a sentence for the report.
+    """
+
+    scratch: Path
+    threads: int = 1
+    options: Options = field(default_factory=Options)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    progress: Callable[[float], None] = lambda fraction: None
+    warn: Callable[[str], None] = lambda message: None
+    also: Callable[[Path, str, str, Path, Context], None] | None = None  # writes more results; called as `adapt` is
+    session: Session | None = None  # if the recording is to get an NWB file
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The findings of a kind's module, besides the files that it wrote."""
+
+    summary: str  # a short line for the report
+    thumbnail: bytes  # a small PNG
+    metadata: dict[str, Any]  # for the JSON
+    measures: tuple[Measure, ...] = ()
+    figures: tuple[Figure, ...] = ()  # for the page
+    cells: Cells | None = None  # for the page

@@ -1,0 +1,221 @@
+"""Quality of a movie: brightness over all frames; sharpness, shift and noise of some. See docs/quality.md."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.inspect import quality
+from pipeline.inspect.quality import Measure
+from pipeline.statistics import MovieStatistics
+from recording import formats
+from recording.errors import BadRecording
+
+
+def measures(
+    recording: Path,
+    layout: formats.MovieLayout,
+    status: np.ndarray,
+    time_s: np.ndarray,
+    found: MovieStatistics | None,
+    unit: str,
+) -> tuple[Measure, ...]:
+    """All of one movie. `status` and `time_s` (s) have one value a sample; `unit` is that of the pixels.
+
+    Raises BadRecording where the file became shorter.
+    """
+    dropped = int((status == "dropped").sum())
+    found_measures = [
+        Measure(
+            "dropped_percent",
+            "Dropped frames",
+            quality.percent(dropped, layout.n_samples),
+            "%",
+            "frames that the recording says were dropped, of all",
+        )
+    ]
+    if not found:
+        return tuple(found_measures)
+    means, valid = found.frame_mean, status == "valid"
+    if found.saturation_level is not None:
+        clipped = int((found.frame_saturated > 0).sum())
+        found_measures += [
+            Measure(
+                "saturated_frames_percent",
+                "Frames with saturated pixels",
+                quality.percent(clipped, len(means)),
+                "%",
+                f"valid frames with a pixel at {found.saturation_level:g} counts, of all valid ones",
+                "what is brighter than the sensor's highest value is cut off there" if clipped else "",
+            ),
+            Measure(
+                "saturated_pixels_max_percent",
+                "Saturated pixels, worst frame",
+                100 * float(found.frame_saturated.max()),
+                "%",
+                f"pixels at {found.saturation_level:g} counts in the frame that has most of them",
+            ),
+        ]
+    found_measures += [
+        Measure(
+            "brightness_change_percent",
+            "Change of brightness",
+            None if is_flat(found) else quality.brightness_change(means),
+            "%",
+            "median of the frames' means in the last tenth of the frames, against the first tenth",
+        ),
+        Measure(
+            "bleaching_percent_per_min",
+            "Bleaching",
+            None if is_flat(found) else quality.bleaching(time_s[valid], means),
+            "%/min",
+            "loss of brightness by a line through the logarithm of the frames' means; from a minute on; "
+            "the dark level is not subtracted",
+        ),
+        *_frame_measures(recording, layout, valid, found, unit),
+    ]
+    return tuple(found_measures)
+
+
+def is_flat(found: MovieStatistics) -> bool:
+    """Whether the mean image is but what is left of the noise, as that of ΔF/F is: nothing can be compared to it."""
+    return bool(np.median(np.abs(found.mean)) < 0.1 * np.median(found.std))
+
+
+def _frame_measures(
+    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, found: MovieStatistics, unit: str
+) -> tuple[Measure, ...]:
+    """Of some frames: sharpness, shift and noise, in the middle of the field of view."""
+    rows, columns = _middle(layout.rows), _middle(layout.columns)
+    if min(rows.stop - rows.start, columns.stop - columns.start) < 8:
+        return ()
+    frames = _some_frames(recording, layout, valid, rows, columns)
+    checks = quality.check_frames(frames, found.mean[rows, columns])
+    n = len(frames)
+    which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
+    has_structure = not is_flat(found)
+    shift_px = checks.shift_px if has_structure else np.empty(0)
+    outlier = f"modified z-score beyond {quality.OUTLIER} (Iglewicz and Hoaglin 1993)"
+    blurred, shifted = quality.outliers(checks.sharpness, below=True), quality.outliers(shift_px, below=False)
+    return (
+        Measure(
+            "blurred_frames",
+            "Blurred frames",
+            blurred,
+            "",
+            f"whose sharpness (variance of the Laplacian over that of the frame) is an outlier; {which}",
+            f"{outlier}: {blurred} of {n}" if blurred else "",
+        ),
+        Measure(
+            "shifted_frames",
+            "Shifted frames",
+            shifted if has_structure else None,
+            "",
+            f"whose shift against the mean image is an outlier; {which}",
+            f"{outlier}: {shifted} of {n}" if shifted else "",
+        ),
+        Measure(
+            "shift_median_px",
+            "Shift, median",
+            quality.median(shift_px),
+            "px",
+            f"of a frame against the mean image, in whole px, by cross-correlation; {which}",
+        ),
+        Measure(
+            "shift_max_px",
+            "Shift, greatest",
+            float(np.nanmax(shift_px)) if np.isfinite(shift_px).any() else None,
+            "px",
+            "the greatest of these shifts",
+        ),
+        Measure(
+            "correlation_with_mean",
+            "Correlation with the mean image",
+            quality.median(checks.correlation) if has_structure else None,
+            "",
+            f"Pearson's r of a frame and the mean image, median; {which}",
+        ),
+        Measure(
+            "crispness_per_px",
+            "Crispness of the mean image",
+            quality.crispness(found.mean[rows, columns]) if has_structure else None,
+            "1/px",
+            "norm of its gradients over that of the image less its mean; it rises when motion is corrected",
+        ),
+        Measure(
+            f"pixel_noise_{unit}",
+            "Noise of a pixel",
+            checks.noise,
+            unit,
+            "robust standard deviation of the difference of successive frames, over √2",
+        ),
+    )
+
+
+def _middle(size: int) -> slice:
+    """The middle of one side of the frame, of at most CHECKED_PX."""
+    start = max(0, (size - quality.CHECKED_PX) // 2)
+    return slice(start, min(size, start + quality.CHECKED_PX))
+
+
+def _some_frames(
+    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, rows: slice, columns: slice
+) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """The middle of some frames, evenly spread, each with that of the next sample where that is valid too."""
+    samples = np.flatnonzero(valid)
+    chosen = _spread(len(samples))
+    follows = [i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 for i in chosen]
+    wanted = [number for i, both in zip(chosen, follows) for number in ((i, i + 1) if both else (i,))]
+    frames = dict(zip(wanted, _stored(recording, layout, wanted, rows, columns)))
+    return [(frames[i], frames.get(i + 1) if both else None) for i, both in zip(chosen, follows)]
+
+
+def _spread(n: int) -> list[int]:
+    """At most CHECKED_FRAMES of n, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(quality.CHECKED_FRAMES, n)).astype(int)).tolist()
+
+
+def _stored(
+    recording: Path, layout: formats.MovieLayout, wanted: list[int], rows: slice, columns: slice
+) -> Iterator[np.ndarray]:
+    """A part of each of these stored frames. Raises BadRecording."""
+    dtype = np.dtype(layout.dtype)
+    with recording.open("rb") as file:
+        for number in wanted:
+            band = np.empty((rows.stop - rows.start, layout.columns), dtype)
+            file.seek(layout.offset + number * layout.stride + rows.start * layout.columns * dtype.itemsize)
+            if file.readinto(band) != band.nbytes:
+                raise BadRecording(recording, "the file became shorter while it was read")
+            yield band[:, columns]
+
+
+@dataclass(frozen=True)
+class Glance:
+    """What some frames of a movie show."""
+
+    n: int
+    mean: np.ndarray  # (rows, columns), of these frames
+    correlation: float | None  # of a frame with their mean, median
+
+
+def glance(recording: Path) -> Glance:
+    """Look at some frames, evenly spread, without reading the whole movie. Raises BadRecording."""
+    layout = formats.movie_layout(recording)
+    wanted = _spread(layout.n_stored) if layout.n_stored else []
+    whole = slice(0, layout.rows), slice(0, layout.columns)
+    frames = [frame.astype(np.float32) for frame in _stored(recording, layout, wanted, *whole)]
+    if not frames:
+        return Glance(0, np.zeros((layout.rows, layout.columns), np.float32), None)
+    mean = np.mean(frames, axis=0, dtype=np.float64)
+    flat = (mean - mean.mean()).ravel()
+    found = [_correlation(frame.ravel(), flat) for frame in frames]
+    return Glance(len(frames), mean, quality.median(np.array(found)))
+
+
+def _correlation(frame: np.ndarray, centred: np.ndarray) -> float:
+    frame = frame - frame.mean()
+    scale = float(np.linalg.norm(frame) * np.linalg.norm(centred))
+    return float(frame @ centred) / scale if scale > 0 else float("nan")

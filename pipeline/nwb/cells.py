@@ -1,0 +1,92 @@
+"""Cell sets: footprints as a PlaneSegmentation, traces in DfOverF or Fluorescence, by their unit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from hdmf.backends.hdf5 import H5DataIO
+from hdmf.common import VectorData
+from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
+
+from pipeline.inspect import cellset
+from pipeline.nwb.fill import Fill, empty
+from pipeline.nwb.session import Opened, Session, footer
+
+DF_OVER_F = "dF over F"  # as isxcore spells the unit
+
+
+def add(session: Session, recording: Opened) -> None:
+    cells = recording.handle
+    n = cells.num_cells
+    if n == 0:
+        session.warn(f"{recording.name} has no cells: it is not in the NWB file, which takes no empty table")
+        return
+    names = [cells.get_cell_name(i) for i in range(n)]
+    traces = np.full((recording.timing.num_samples, n), np.nan, np.float32)
+    valid = recording.timing.get_valid_samples_mask()
+    for i in range(n):
+        traces[valid, i] = cells.get_cell_trace_data(i)[valid]
+    table = _same_cells(session, recording, names) or _table(session, recording, names, traces)
+    unit = cellset.trace_unit(footer(recording))
+    series = RoiResponseSeries(
+        name=session.name("RoiResponseSeries", recording.source.label),
+        description=f"Traces of {recording.title}; samples that were dropped, cropped or blank are NaN",
+        data=H5DataIO(traces, compression="gzip", shuffle=True),
+        unit="a.u." if unit == "au" else unit,
+        rois=table.create_roi_table_region("All cells, in the order of the file", region=list(range(n))),
+        starting_time=session.seconds(recording.start),
+        rate=recording.rate,
+    )
+    holder = DfOverF if unit == DF_OVER_F else Fluorescence
+    if holder.__name__ not in session.ophys.data_interfaces:
+        session.ophys.add(holder(name=holder.__name__))
+    session.ophys[holder.__name__].add_roi_response_series(series)
+
+
+def _same_cells(session: Session, recording: Opened, names: list[str]) -> PlaneSegmentation | None:
+    """The table of an earlier part of the series, if its cells are the same ones."""
+    for other, table in session.parts.get(recording.source.series, ()):
+        others = [other.handle.get_cell_name(i) for i in range(other.handle.num_cells)]
+        if others == names and all(
+            np.array_equal(other.handle.get_cell_image_data(i), recording.handle.get_cell_image_data(i))
+            and other.handle.get_cell_status(i) == recording.handle.get_cell_status(i)
+            for i in range(len(names))
+        ):
+            return table
+    return None
+
+
+def _table(session: Session, recording: Opened, names: list[str], traces: np.ndarray) -> PlaneSegmentation:
+    cells, n = recording.handle, len(names)
+    described = [cellset.describe(names[i], cells.get_cell_status(i), cells.get_cell_image_data(i)) for i in range(n)]
+    noise = [cellset.noise_of(trace) for trace in traces.T]
+    rows, columns = cells.spacing.num_pixels
+    masks = empty((n, columns, rows), np.float32, (1, columns, rows))
+    status = [cell.status for cell in described]
+    x, y = ([cell.centroid[axis] for cell in described] for axis in (0, 1))
+    found = [
+        ("image_mask", masks, "Footprint, as isx reads it; axes x, y"),
+        ("cell_name", names, "Name in the cell set"),
+        ("status", status, "accepted, undecided or rejected"),
+        ("accepted", [each == "accepted" for each in status], "Whether the status is accepted"),
+        ("centroid_x", x, "px from the middle of the top left pixel, rightwards"),
+        ("centroid_y", y, "px from the middle of the top left pixel, downwards"),
+        ("area", [cell.area for cell in described], "px in which the footprint reaches half its maximum"),
+        ("noise", noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
+        ("snr", [cellset.snr_of(t, s) for t, s in zip(traces.T, noise)], "(maximum - median) / noise of the trace"),
+    ]
+    table = session.segmentation(
+        recording,
+        names,
+        [VectorData(name=name, data=data, description=what) for name, data, what in found],
+        f"Cells of {recording.title}",
+    )
+
+    def footprints() -> Iterator[np.ndarray]:
+        for i in range(n):
+            yield cells.get_cell_image_data(i).astype(np.float32, copy=False).T[np.newaxis]
+
+    session.fills.append(Fill(f"/processing/ophys/ImageSegmentation/{table.name}/image_mask", footprints))
+    session.parts.setdefault(recording.source.series, []).append((recording, table))
+    return table

@@ -1,0 +1,26 @@
+"""Single images, and projections of movies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pynwb.base import Images
+from pynwb.image import GrayscaleImage
+
+from pipeline.nwb.session import Opened, Session
+
+
+def add(session: Session, recording: Opened) -> None:
+    add_images(session, {recording.source.path.stem: (recording.handle.get_data(), f"Image {recording.title}")})
+
+
+def add_images(session: Session, images: Mapping[str, tuple[np.ndarray, str]]) -> None:
+    """By name: pixels (rows, columns), and what they show. NWB orders the axes x, y."""
+    if not images:
+        return
+    if "Images" not in session.ophys.data_interfaces:
+        session.ophys.add(Images(name="Images", description="Projections of movies, and images made of them"))
+    for name, (pixels, what) in images.items():
+        image = GrayscaleImage(name=session.name(name), data=np.ascontiguousarray(pixels.T), description=what)
+        session.ophys["Images"].add_image(image)

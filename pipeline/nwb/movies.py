@@ -1,0 +1,103 @@
+"""Movies: the frames themselves, or a reference to the file that holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pynwb.ophys import OnePhotonSeries
+
+from pipeline.inspect.export import frames
+from pipeline.inspect.movie import sample_status
+from pipeline.nwb.fill import Fill, empty
+from pipeline.nwb.session import Opened, Session
+from recording import formats
+
+CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
+
+
+def add(session: Session, recording: Opened) -> OnePhotonSeries:
+    """A OnePhotonSeries; NWB orders its axes time, x, y.
+
+    Frames keep their numbers: those that were dropped, cropped or blank read as zeros, as in isx, and are listed in
+    `invalid_times` with the reason.
+    """
+    layout = formats.movie_layout(recording.stored)
+    name = session.name("OnePhotonSeries", recording.source.label)
+    series = OnePhotonSeries(
+        name=name,
+        description=_description(recording, layout),
+        imaging_plane=session.plane(recording),
+        unit="a.u." if layout.dtype == "<f4" else "counts",
+        starting_time=session.seconds(recording.start),
+        rate=recording.rate,
+        **_light(recording.acquisition),
+        **_content(session, recording, layout, name),
+    )
+    if recording.source.is_product:
+        session.ophys.add(series)
+    else:
+        session.file.add_acquisition(series)
+    _note_invalid(session, recording, layout, name)
+    return series
+
+
+def _content(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
+    if not session.embed or recording.source.is_product:
+        return {
+            "external_file": [recording.name],
+            "format": "external",
+            "starting_frame": [0],
+            "dimension": [layout.columns, layout.rows],
+        }
+    shape = (layout.n_samples, layout.columns, layout.rows)
+    chunks = chunks_of(shape)
+    session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, layout, chunks[0])))
+    return {"data": empty(shape, layout.dtype, chunks)}
+
+
+def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(min(size, limit) for size, limit in zip(shape, (CHUNK_FRAMES, CHUNK_SIDE, CHUNK_SIDE)))
+
+
+def slabs(path: Path, layout: formats.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:
+    """Frames as isx reads them, some at a time, shape (frames, columns, rows)."""
+    valid = sample_status(layout) == "valid"
+    slab = np.empty((n_frames, layout.rows, layout.columns), layout.dtype)
+    for number, frame in enumerate(frames(path, layout, valid), 1):
+        slab[(number - 1) % n_frames] = frame
+        if number % n_frames == 0 or number == len(valid):
+            yield slab[: (number - 1) % n_frames + 1].transpose(0, 2, 1)
+
+
+def _description(recording: Opened, layout: formats.MovieLayout) -> str:
+    size = recording.source.path.stat().st_size
+    return (
+        f"Movie {recording.title} ({size} bytes): {layout.n_samples} frames of {layout.columns} x {layout.rows} "
+        f"pixels, {np.dtype(layout.dtype).name}"
+    )
+
+
+def _light(acquired: dict[str, Any]) -> dict[str, float]:
+    """What the microscope was set to, in NWB's units: s, mW/mm^2."""
+    found = {}
+    if acquired.get("Exposure Time (ms)"):
+        found["exposure_time"] = acquired["Exposure Time (ms)"] / 1000
+    power = acquired.get("Microscope EX LED Power (mw/mm^2)") or acquired.get("Microscope EX LED 1 Power (mw/mm^2)")
+    if power:
+        found["intensity"] = float(power)
+    return found
+
+
+def _note_invalid(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> None:
+    status = sample_status(layout)
+    edges = np.flatnonzero(np.append(True, status[1:] != status[:-1]))
+    for first, last in zip(edges, [*edges[1:], len(status)]):
+        if status[first] != "valid":
+            session.file.add_invalid_time_interval(
+                start_time=session.seconds(recording.start + int(first) * recording.period),
+                stop_time=session.seconds(recording.start + int(last) * recording.period),
+                tags=[str(status[first]), name],
+            )

@@ -1,0 +1,235 @@
+"""One session on its way into one file: its recordings, its clock, and what several of them share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import isx
+import numpy as np
+from pynwb import NWBFile, ProcessingModule
+from pynwb.device import Device, DeviceModel
+from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
+
+from pipeline.inspect import gpio, metadata
+from pipeline.nwb.fill import Fill
+from pipeline.nwb.metadata import Metadata
+from recording import formats
+
+UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
+NOT_STATED = float("nan")  # where it requires a number
+MICROSECOND = Fraction(1, 1_000_000)
+READERS = {
+    "movie": isx.Movie.read,
+    "image": isx.Image.read,
+    "cell_set": isx.CellSet.read,
+    "event_set": isx.EventSet.read,
+    "vessel_set": isx.VesselSet.read,
+    "gpio": isx.GpioSet.read,
+    "imu": isx.GpioSet.read,
+    "behavior_movie": isx.Movie.read,
+    "nvision": isx.Movie.read,
+}
+PLANE = re.compile(r"-(green|red|efocus_\d+)(?=-|$)", re.ASCII)  # what de-interleaving adds to a name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A recording of the session."""
+
+    path: Path
+    kind: str
+    label: str = ""  # tells it from others of its kind
+    made_by: str = ""  # for products: how they came to be
+    series: str = ""  # equal for the parts of one product
+    part: int = 0  # of a series
+
+    @property
+    def is_product(self) -> bool:
+        return bool(self.made_by)
+
+
+@dataclass
+class Opened:
+    """A recording as isx opened it."""
+
+    source: Source
+    stored: Path  # the file itself, or for .gpio and .imu what isx made of it
+    handle: Any
+    timing: Any
+    start: Fraction  # seconds since 1970
+    utc_offset: int  # s
+    acquisition: dict[str, Any]
+
+    @property
+    def kind(self) -> str:
+        return self.source.kind
+
+    @property
+    def name(self) -> str:
+        return self.source.path.name
+
+    @property
+    def title(self) -> str:
+        """For descriptions: its name, and how it was made."""
+        return f"{self.name}, {self.source.made_by}" if self.source.made_by else self.name
+
+    @property
+    def period(self) -> Fraction:
+        period = self.timing.period._impl
+        return Fraction(period.num, period.den or 1)
+
+    @property
+    def rate(self) -> float:
+        """Hz, the double next to the exact value."""
+        return float(1 / self.period)
+
+
+def opened(source: Source, scratch: Path) -> Opened:
+    stored = source.path
+    if source.kind in ("gpio", "imu") and stored.suffix.lower() != ".isxd":
+        stored = gpio.converted(stored, scratch)
+    handle = READERS[source.kind](str(stored))
+    inner = handle._impl if source.kind == "image" else handle  # isx.Image keeps its timing in a movie
+    time = inner.timing.start._impl
+    start = Fraction(time.secs_since_epoch.num, time.secs_since_epoch.den or 1)
+    offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
+    return Opened(source, stored, handle, inner.timing, start, offset, metadata.acquisition(inner))
+
+
+@dataclass
+class Session:
+    """The file being made, and its clock."""
+
+    file: NWBFile
+    zero: Fraction  # session_start_time, in seconds since 1970
+    metadata: Metadata
+    embed: bool  # frames go into the file
+    warn: Callable[[str], None]
+    planes: dict[str, ImagingPlane] = field(default_factory=dict)
+    segmentations: list[tuple[list[str], PlaneSegmentation]] = field(default_factory=list)  # with cells' names
+    parts: dict[str, list[tuple[Opened, PlaneSegmentation]]] = field(default_factory=dict)  # by series
+    fills: list[Fill] = field(default_factory=list)
+    names: set[str] = field(default_factory=set)
+
+    def seconds(self, start: Fraction) -> float:
+        """From the session's start."""
+        return float(start - self.zero)
+
+    def times(self, offset_us: np.ndarray, start: Fraction) -> np.ndarray:
+        """Seconds from the session's start of times in whole µs from another start."""
+        shift = (start - self.zero) / MICROSECOND
+        if shift.denominator == 1:  # exact until the division
+            return (offset_us.astype(np.int64) + int(shift)) / 1e6
+        return offset_us / 1e6 + float(start - self.zero)
+
+    def name(self, base: str, label: str = "") -> str:
+        """A name for an object that no other has; NWB forbids "/" and ":" in names."""
+        wanted = re.sub(r"[/:\s]+", "-", base + label)
+        name, number = wanted, 1
+        while name in self.names:
+            number += 1
+            name = f"{wanted}-{number}"
+        self.names.add(name)
+        return name
+
+    def module(self, name: str, description: str) -> ProcessingModule:
+        if name not in self.file.processing:
+            self.file.create_processing_module(name, description)
+        return self.file.processing[name]
+
+    @property
+    def ophys(self) -> ProcessingModule:
+        return self.module("ophys", "What was computed from calcium imaging")
+
+    def segmentation(self, recording: Opened, names: list[str], columns: list[Any], what: str) -> PlaneSegmentation:
+        """A table of regions in the plane of a recording."""
+        if "ImageSegmentation" not in self.ophys.data_interfaces:
+            self.ophys.add(ImageSegmentation())
+        table = PlaneSegmentation(
+            name=self.name("PlaneSegmentation", recording.source.label),
+            description=what,
+            imaging_plane=self.plane(recording),
+            id=list(range(len(names))),
+            columns=columns,
+        )
+        self.ophys["ImageSegmentation"].add_plane_segmentation(table)
+        self.segmentations.append((names, table))
+        return table
+
+    def plane(self, recording: Opened) -> ImagingPlane:
+        """The imaging plane of a recording: one for all, but for those that a colour or a focus tells apart."""
+        found = PLANE.search(recording.source.path.stem)
+        key = found[1].replace("_", "-") if found else ""
+        if key not in self.planes:
+            self.planes[key] = _plane(self, recording, key)
+        return self.planes[key]
+
+
+def start_of(recordings: list[Opened], metadata: Metadata) -> datetime:
+    """The earliest start, in its own offset from UTC; the metadata's where they give one."""
+    given = metadata.get("NWBFile", "session_start_time")
+    if given is not None:
+        return given
+    first = min(recordings, key=lambda each: each.start)
+    zone = timezone(timedelta(seconds=first.utc_offset))
+    whole = first.start // MICROSECOND  # a datetime holds no less
+    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=whole)).astimezone(zone)
+
+
+def _plane(session: Session, recording: Opened, key: str) -> ImagingPlane:
+    given = session.metadata.section("ImagingPlane")
+    channel = session.metadata.section("OpticalChannel")
+    acquired = recording.acquisition
+    what = "Field of view of a miniature microscope"
+    if key:
+        what += f", {key.replace('-', ' ')}"
+    if acquired.get("Microscope Focus") is not None:
+        what += f"; electronic focus {acquired['Microscope Focus']}"
+    spacing = getattr(recording.handle, "spacing", None)
+    if spacing is not None and "grid_spacing" not in given:
+        width, height = metadata.pixel_um(spacing)
+        what += f"; a pixel of {recording.name} is {width:g} x {height:g} micrometers on the sensor, not in tissue"
+    optical = OpticalChannel(
+        name="OpticalChannel",
+        description=channel.get("description", "The microscope's emission channel"),
+        emission_lambda=float(channel.get("emission_lambda", NOT_STATED)),
+    )
+    optional = {name: given[name] for name in given if name.startswith(("grid_", "origin_", "reference_"))}
+    return session.file.create_imaging_plane(
+        name="ImagingPlane" + (f"-{key}" if key else ""),
+        optical_channel=optical,
+        description=given.get("description", what),
+        device=_device(session, recording),
+        excitation_lambda=float(given.get("excitation_lambda", NOT_STATED)),
+        indicator=given.get("indicator", UNKNOWN),
+        location=given.get("location", UNKNOWN),
+        **optional,
+    )
+
+
+def _device(session: Session, recording: Opened) -> Device:
+    if "Microscope" in session.file.devices:
+        return session.file.devices["Microscope"]
+    given, acquired = session.metadata.section("Device"), recording.acquisition
+    stated = {
+        "description": given.get("description", "Inscopix miniature microscope"),
+        "serial_number": acquired.get("Microscope Serial Number") or None,
+    }
+    kind = acquired.get("Microscope Type")
+    if kind or "manufacturer" in given:
+        model = DeviceModel(name=kind or "MicroscopeModel", manufacturer=given.get("manufacturer", "Inscopix"))
+        session.file.add_device_model(model)
+        stated["model"] = model
+    device = Device(name="Microscope", **stated)
+    session.file.add_device(device)
+    return device
+
+
+def footer(recording: Opened) -> dict[str, Any]:
+    return formats.read_footer(recording.stored)

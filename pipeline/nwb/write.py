@@ -1,0 +1,191 @@
+"""A session's NWB file, from its recordings."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from hdmf.container import AbstractContainer
+from pynwb import NWBHDF5IO, NWBFile
+from pynwb.file import Subject
+
+from pipeline.inspect import metadata as inspect_metadata
+from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, signals, vessels
+from pipeline.nwb.fill import fill
+from pipeline.nwb.metadata import Metadata
+from pipeline.nwb.motion import Translations
+from pipeline.nwb.session import MICROSECOND, Opened, Session, Source, opened, start_of
+
+ORDER = ("movie", "behavior_movie", "nvision", "image", "cell_set", "event_set", "vessel_set", "gpio", "imu")
+OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes into a file."""
+
+    sources: Sequence[Source]
+    identifier: str
+    metadata: Metadata = field(default_factory=Metadata)
+    projections: Mapping[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # by name: pixels, description
+    translations: Sequence[Translations] = ()
+    embed: bool = False  # movies' frames, too
+
+
+@dataclass(frozen=True)
+class Means:
+    """What it is made with."""
+
+    scratch: Path
+    threads: int = 1
+    warn: Callable[[str], None] = lambda message: None
+    progress: Callable[[float], None] = lambda fraction: None
+
+
+def write(path: Path, contents: Contents, means: Means) -> None:
+    """Write the file whole or not at all. The same contents give the same bytes. Raises Unusable, BadRecording."""
+    recordings = sorted((opened(each, means.scratch) for each in contents.sources), key=_order)
+    temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
+    try:
+        session = _session(recordings, contents, means)
+        _name_objects(session.file, contents.identifier)
+        with NWBHDF5IO(str(temporary), "w") as io:
+            io.write(session.file)
+        with h5py.File(temporary, "r+") as file:
+            for each in session.fills:
+                fill(file[each.dataset], each.slabs(), means.threads, means.progress)
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+def _order(recording: Opened) -> tuple[int, Fraction, str]:
+    """Cell sets before the event sets that refer to them."""
+    return ORDER.index(recording.kind), recording.start, recording.name
+
+
+def _session(recordings: list[Opened], contents: Contents, means: Means) -> Session:
+    known = contents.metadata.over(stated(recordings))
+    _warn_of_missing(known, means.warn)
+    start = start_of(recordings, known)
+    zero = min(each.start for each in recordings)
+    if known.get("NWBFile", "session_start_time") is None:
+        zero = zero // MICROSECOND * MICROSECOND  # as start_of
+    given = known.section("NWBFile")
+    given.pop("session_start_time", None)
+    names = ", ".join(each.name for each in recordings)
+    given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
+    software = inspect_metadata.software()
+    acquired = [each for each in recordings if not each.source.is_product] or recordings
+    changed = max(each.source.path.stat().st_mtime for each in acquired)
+    file = NWBFile(
+        identifier=contents.identifier,
+        session_start_time=start,
+        file_create_date=[datetime.fromtimestamp(int(changed), tz=timezone.utc)],  # so that a re-run writes the same
+        subject=_subject(known, start),
+        was_generated_by=[[name, number] for name, number in software.items() if number],
+        **given,
+    )
+    session = Session(file, zero, known, contents.embed, means.warn)
+    for recording in _labelled(recordings):
+        _ADD[recording.kind](session, recording, means)
+    images.add_images(session, contents.projections)
+    for translations in contents.translations:
+        motion.add(session, translations, recordings)
+    return session
+
+
+_ADD: dict[str, Callable[[Session, Opened, Means], object]] = {
+    "movie": lambda session, recording, means: movies.add(session, recording),
+    "behavior_movie": lambda session, recording, means: behavior.add(session, recording, means.scratch),
+    "nvision": lambda session, recording, means: behavior.add(session, recording, means.scratch),
+    "image": lambda session, recording, means: images.add(session, recording),
+    "cell_set": lambda session, recording, means: cells.add(session, recording),
+    "event_set": lambda session, recording, means: events.add(session, recording),
+    "vessel_set": lambda session, recording, means: vessels.add(session, recording),
+    "gpio": lambda session, recording, means: signals.add(session, recording),
+    "imu": lambda session, recording, means: signals.add(session, recording),
+}
+
+
+def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
+    """Labels are only needed by kinds of which there are several."""
+
+    def needs(one: Opened) -> bool:
+        like = sum((other.kind, other.source.is_product) == (one.kind, one.source.is_product) for other in recordings)
+        return like > 1 or (one.kind == "movie" and one.source.is_product)
+
+    return [each if needs(each) else replace(each, source=replace(each.source, label="")) for each in recordings]
+
+
+# ---- metadata
+
+
+def stated(recordings: Sequence[Opened]) -> Metadata:
+    """What the files say of subject and session, where whoever recorded filled it in.
+
+    The acquisition software presets the animal's sex, so it counts only where the animal has an ID.
+    """
+    session: dict[str, Any] = {}
+    subject: dict[str, Any] = {}
+    for acquired in (recording.acquisition for recording in recordings):
+        if acquired.get("Session Name"):
+            session.setdefault("session_id", str(acquired["Session Name"]).replace("/", "-"))
+        if acquired.get("Experimenter Name"):
+            session.setdefault("experimenter", [acquired["Experimenter Name"]])
+        if acquired.get("Animal ID"):
+            subject = subject or _stated_subject(acquired)
+    return Metadata({"NWBFile": session, "Subject": subject})
+
+
+def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "subject_id": str(acquired["Animal ID"]).replace("/", "-"),
+        "sex": str(acquired.get("Animal Sex", "")).upper(),
+        "species": acquired.get("Animal Species"),
+        "description": acquired.get("Animal Description"),
+    }
+    rules = metadata.FIELDS["Subject"]
+    return {name: value for name, value in found.items() if rules[name].fits(value)}
+
+
+def _subject(known: Metadata, start: datetime) -> Subject | None:
+    given = known.section("Subject")
+    born = given.get("date_of_birth")
+    if born is not None and born.tzinfo is None:
+        given["date_of_birth"] = born.replace(tzinfo=start.tzinfo)
+    return Subject(**given) if given else None
+
+
+def _warn_of_missing(known: Metadata, warn: Callable[[str], None]) -> None:
+    required, asked = (metadata.missing(known, wanted) for wanted in (metadata.REQUIRED, metadata.ASKED_FOR))
+    parts = []
+    if required:
+        parts.append(f"DANDI will refuse the NWB file without {', '.join(required)}")
+    if asked:
+        parts.append(f"{', '.join(asked)} are not known and left out")
+    if parts:
+        warn("; ".join(parts) + ": write them into nwb.toml in the input folder")
+
+
+# ---- the same bytes each time
+
+
+def _name_objects(container: AbstractContainer, identifier: str, place: str = "") -> None:
+    """Object IDs that follow from the session and the object's place, where hdmf draws them at random.
+
+    hdmf has no public way to give them; the test that two files are equal would notice if this one closed.
+    """
+    place += f"/{type(container).__name__} {container.name}"
+    container._AbstractContainer__object_id = str(uuid.uuid5(OBJECT_IDS, f"{identifier}{place}"))  # type: ignore[attr-defined]
+    for child in container.children:
+        _name_objects(child, identifier, place)

@@ -1,0 +1,50 @@
+"""What a page shows. The kinds' modules say it where they compute it; `pipeline.pages.page` lays it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A PNG beside the page."""
+
+    file: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """One recording on a page: the one that was inspected, or a product of a recipe."""
+
+    name: str  # its file's
+    kind: str  # its code
+    summary: str
+    record: Mapping[str, Any]  # as in its JSON
+    figures: Sequence[Figure] = ()
+    measures: Sequence[Measure] = ()
+    cells: Cells | None = None
+    film: str = ""  # an MP4 beside the page
+    warnings: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class StepShown:
+    """One step of a recipe."""
+
+    number: int
+    name: str
+    function: str
+    engine: str  # its code
+    engine_title: str  # for people
+    parameters: Mapping[str, Any]
+    software: Mapping[str, Any]
+    seconds: float
+    products: Sequence[str]
+    before: bytes = b""  # small PNGs; b"" where there is no picture
+    after: bytes = b""

@@ -1,0 +1,268 @@
+// The cell explorer: map, trace and list show the same chosen cell. Charts by uPlot.
+"use strict";
+document.documentElement.classList.add("has-script"); // before anything is measured
+
+const MISSING = 65535;
+
+function decoded(data, i) {
+  // Values of cell i; null where samples are missing.
+  const bytes = Uint8Array.from(atob(data.traces[i]), c => c.charCodeAt(0));
+  const codes = new Uint16Array(bytes.buffer); // little-endian, as every browser's machine is
+  const scale = (data.high[i] - data.low[i]) / (MISSING - 1);
+  return Array.from(codes, code => code === MISSING ? null : data.low[i] + code * scale);
+}
+
+function times(data, n) {
+  // Seconds of each value. A pair, the least and the greatest of a stretch, shares its stretch.
+  const step = data.stretch ? data.stretch * data.period / 2 : data.period;
+  return Float64Array.from({ length: n }, (_, k) => k * step);
+}
+
+function niceLength(most) {
+  const decade = 10 ** Math.floor(Math.log10(most));
+  return [5, 2, 1].map(step => step * decade).find(length => length <= most * (1 + 1e-9)) || decade;
+}
+
+const short = value => Number(value.toPrecision(3)).toString();
+const colour = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+function sparkline(canvas, values) {
+  // The whole trace as one thin picture: a line from least to greatest in each column.
+  const { width, height } = canvas, context = canvas.getContext("2d");
+  let low = Infinity, high = -Infinity;
+  for (const v of values) if (v !== null) { if (v < low) low = v; if (v > high) high = v; }
+  const scale = high > low ? (height - 2) / (high - low) : 0;
+  context.clearRect(0, 0, width, height);
+  context.fillStyle = colour("--soft");
+  let last = null;
+  for (let x = 0; x < width; x++) {
+    const from = Math.floor(x * values.length / width), to = Math.max(from + 1, Math.floor((x + 1) * values.length / width));
+    let least = Infinity, most = -Infinity;
+    for (let k = from; k < to && k < values.length; k++) {
+      const v = values[k];
+      if (v !== null) { if (v < least) least = v; if (v > most) most = v; }
+    }
+    if (most < least) { last = null; continue; }
+    const top = height - 1 - (most - low) * scale, bottom = height - 1 - (least - low) * scale;
+    const end = last === null ? bottom : Math.max(bottom, Math.min(last, height - 1));
+    context.fillRect(x, Math.min(top, end), 1, Math.max(1, Math.abs(end - top)));
+    last = top;
+  }
+}
+
+function drawFootprint(canvas, [rows, columns, text]) {
+  const context = canvas.getContext("2d");
+  context.clearRect(0, 0, canvas.width, canvas.height);
+  if (!rows) return;
+  const bytes = atob(text), picture = new ImageData(columns, rows);
+  for (let k = 0; k < rows * columns; k++) picture.data.set([255, 255, 255, bytes.charCodeAt(k)], 4 * k);
+  const small = document.createElement("canvas");
+  small.width = columns; small.height = rows;
+  small.getContext("2d").putImageData(picture, 0, 0);
+  const zoom = Math.min(canvas.width / columns, canvas.height / rows) * 0.9;
+  context.imageSmoothingEnabled = false;
+  context.drawImage(small, (canvas.width - columns * zoom) / 2, (canvas.height - rows * zoom) / 2, columns * zoom, rows * zoom);
+}
+
+function drawExtras(chart, data, events) {
+  // Events as triangles along the top, and a scale bar at the right.
+  const { ctx, bbox } = chart, ratio = devicePixelRatio || 1;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top - 8 * ratio, bbox.width, bbox.height + 8 * ratio);
+  ctx.clip();
+  ctx.fillStyle = colour("--undecided");
+  for (const sample of events) {
+    const x = chart.valToPos(sample * data.period, "x", true), y = bbox.top;
+    if (x < bbox.left - 5 || x > bbox.left + bbox.width + 5) continue;
+    ctx.beginPath();
+    ctx.moveTo(x - 3.5 * ratio, y - 7 * ratio); ctx.lineTo(x + 3.5 * ratio, y - 7 * ratio); ctx.lineTo(x, y - ratio);
+    ctx.fill();
+  }
+  ctx.restore();
+  const { x, y } = chart.scales;
+  if (x.min == null || y.min == null || !(y.max > y.min)) return;
+  const seconds = niceLength((x.max - x.min) / 6), amount = niceLength((y.max - y.min) / 4);
+  const wide = seconds / (x.max - x.min) * bbox.width, high = amount / (y.max - y.min) * bbox.height;
+  const right = bbox.left + bbox.width - 8 * ratio, top = bbox.top + 18 * ratio;
+  ctx.save();
+  ctx.globalAlpha = 0.75; // what lies behind can still be seen
+  ctx.fillStyle = colour("--page");
+  ctx.fillRect(right - Math.max(wide, 70 * ratio) - 4 * ratio, top - 17 * ratio, Math.max(wide, 70 * ratio) + 8 * ratio, high + 36 * ratio);
+  ctx.globalAlpha = 1;
+  ctx.strokeStyle = ctx.fillStyle = colour("--ink");
+  ctx.lineWidth = 1.5 * ratio;
+  ctx.beginPath();
+  ctx.moveTo(right - wide, top + high); ctx.lineTo(right, top + high); ctx.lineTo(right, top);
+  ctx.stroke();
+  ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+  ctx.textAlign = "right"; ctx.textBaseline = "top";
+  ctx.fillText(`${short(seconds)} s`, right, top + high + 3 * ratio);
+  ctx.textBaseline = "bottom";
+  ctx.fillText(`${short(amount)} ${data.unit}`, right, top - 2 * ratio);
+  ctx.restore();
+}
+
+function explore(root) {
+  const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
+  const one = selector => root.querySelector(selector), all = selector => [...root.querySelectorAll(selector)];
+  const rows = all("tbody tr"), body = one("tbody"), list = one(".list"), headings = all("thead th[data-key]");
+  const outlines = new Map(all(".map path").map(path => [+path.dataset.i, path]));
+  const labels = new Map(all(".map text[data-i]").map(text => [+text.dataset.i, text]));
+  const kept = new Map(); // decoded traces
+  let order = rows.slice(), chosen = -1, chart = null;
+
+  const trace = i => {
+    if (!kept.has(i)) {
+      if (kept.size > 100) kept.delete(kept.keys().next().value);
+      kept.set(i, decoded(data, i));
+    }
+    return kept.get(i);
+  };
+  const seconds = times(data, trace(0).length), end = Math.max(data.samples * data.period, seconds[seconds.length - 1]);
+
+  function makeChart() {
+    const place = one(".chart"), axis = { stroke: () => colour("--soft"), font: "12px system-ui, sans-serif" };
+    const grid = { stroke: () => colour("--faint"), width: 1 }, ticks = { stroke: () => colour("--line"), width: 1 };
+    chart = new uPlot({
+      width: place.clientWidth, height: 260, padding: [12, 16, 0, 0],
+      scales: { x: { time: false } },
+      legend: { show: false },
+      cursor: { drag: { x: true, y: false }, points: { size: 6 } },
+      axes: [{ ...axis, grid, ticks, label: "Time [s]", labelSize: 20, size: 32 },
+             { ...axis, grid, ticks, label: data.unit, labelSize: 20, size: 52 }],
+      series: [{}, { stroke: () => colour("--link"), width: 1, points: { show: false } }],
+      hooks: {
+        draw: [u => drawExtras(u, data, chosen < 0 ? [] : data.events[chosen])],
+        setCursor: [u => {
+          const k = u.cursor.idx, value = k == null ? null : u.data[1][k];
+          one(".readout").textContent = k == null ? "" : `${short(u.data[0][k])} s: ${value == null ? "missing" : `${short(value)} ${data.unit}`}`;
+        }],
+      },
+    }, [seconds, trace(0)], place);
+    place.uplot = chart; // for who looks at the page with other programs
+    new ResizeObserver(() => chart.setSize({ width: place.clientWidth, height: 260 })).observe(place);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => chart.redraw());
+    chart.over.addEventListener("wheel", event => {
+      event.preventDefault();
+      zoom(event.deltaY < 0 ? 1.3 : 1 / 1.3, chart.posToVal(event.offsetX, "x"));
+    }, { passive: false });
+  }
+
+  function range(min, max) {
+    // Keeps to the recording, and to a few samples at least.
+    const width = Math.min(end, Math.max(max - min, 4 * (seconds[1] || 1)));
+    min = Math.max(0, Math.min(min, end - width));
+    chart.setScale("x", { min, max: min + width });
+  }
+
+  function zoom(factor, at) {
+    const { min, max } = chart.scales.x, middle = at ?? (min + max) / 2;
+    if (!factor) range(0, end);
+    else range(middle - (middle - min) / factor, middle + (max - middle) / factor);
+  }
+
+  function choose(i, from) {
+    for (const mark of [rows[chosen], outlines.get(chosen)]) if (mark) mark.classList.remove("chosen");
+    chosen = i;
+    const row = rows[i], outline = outlines.get(i);
+    row.classList.add("chosen");
+    if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); }
+    if (from === "map" || from === "keys") list.scrollTop = row.offsetTop - list.clientHeight / 2;
+    one(".cell-name").textContent = data.names[i];
+    const status = row.querySelector(".status");
+    one(".cell-status").className = `cell-status ${status.className}`;
+    one(".cell-status").textContent = status.textContent;
+    const facts = headings.slice(2).map((heading, k) => [heading.textContent, row.cells[k + 2].textContent]);
+    facts.push(["Events", data.events[i].length]);
+    one(".numbers dl").replaceChildren(...facts.map(([label, text]) => {
+      const pair = document.createElement("div");
+      for (const [tag, content] of [["dt", label], ["dd", text]]) {
+        pair.append(Object.assign(document.createElement(tag), { textContent: content }));
+      }
+      return pair;
+    }));
+    drawFootprint(one(".footprint"), data.footprints[i]);
+    const { min, max } = chart.scales.x;
+    chart.setData([seconds, trace(i)], false);
+    range(min ?? 0, max ?? end);
+    root.dataset.chosen = i;
+  }
+
+  // ---- the list
+
+  const visible = () => order.filter(row => !row.hidden);
+
+  function filter() {
+    const wanted = one("input[type=search]").value.trim().toLowerCase();
+    const statuses = new Set(all(".tools input:checked").map(box => box.value));
+    for (const row of rows) {
+      const i = +row.dataset.i, name = data.names[i].toLowerCase();
+      row.hidden = !(name.includes(wanted) && statuses.has(row.querySelector(".status").textContent));
+      for (const mark of [outlines.get(i), labels.get(i)]) if (mark) mark.classList.toggle("off", row.hidden);
+    }
+    one(".shown").textContent = `${visible().length} of ${rows.length} shown`;
+  }
+
+  function sort(heading) {
+    const column = [...heading.parentNode.cells].indexOf(heading), isNumber = heading.classList.contains("num");
+    const falling = heading.ariaSort ? heading.ariaSort === "ascending" : isNumber;
+    for (const each of headings) each.removeAttribute("aria-sort");
+    heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
+    const key = row => {
+      const text = row.cells[column].textContent;
+      return isNumber ? parseFloat(text.replace(/\u202f/g, "")) : text;
+    };
+    const keyed = rows.map(row => [key(row), row]);
+    const compare = isNumber ? (a, b) => a - b : new Intl.Collator("en", { numeric: true }).compare;
+    const missing = value => isNumber && Number.isNaN(value);
+    keyed.sort(([a], [b]) => missing(a) - missing(b) || (missing(a) ? 0 : (falling ? -1 : 1) * compare(a, b)));
+    order = keyed.map(([, row]) => row);
+    body.append(...order);
+  }
+
+  function step(by) {
+    const shown = visible(), at = shown.indexOf(rows[chosen]);
+    const next = shown[Math.max(0, Math.min(shown.length - 1, at + by))];
+    if (next) choose(+next.dataset.i, "keys");
+  }
+
+  for (const heading of headings) heading.addEventListener("click", () => sort(heading));
+  for (const input of all(".tools input")) input.addEventListener("input", filter);
+  body.addEventListener("click", event => {
+    const row = event.target.closest("tr");
+    if (row) choose(+row.dataset.i, "list");
+  });
+  one(".map svg").addEventListener("click", event => {
+    const path = event.target.closest("path[data-i]");
+    if (path) choose(+path.dataset.i, "map");
+  });
+  for (const button of all("[data-zoom]")) button.addEventListener("click", () => zoom(+button.dataset.zoom));
+  root.addEventListener("keydown", event => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
+    const { min, max } = chart.scales.x, quarter = (max - min) / 4;
+    const action = {
+      ArrowDown: () => step(1), ArrowUp: () => step(-1),
+      ArrowLeft: () => range(min - quarter, max - quarter), ArrowRight: () => range(min + quarter, max + quarter),
+      "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => zoom(0),
+    }[event.key];
+    if (action) { event.preventDefault(); action(); }
+  });
+
+  const seen = new IntersectionObserver(entries => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      const canvas = Object.assign(document.createElement("canvas"), { width: 240, height: 22 });
+      target.querySelector(".spark").append(canvas);
+      sparkline(canvas, decoded(data, +target.dataset.i));
+    }
+  }, { root: list, rootMargin: "200px" });
+  for (const row of rows) seen.observe(row);
+
+  makeChart();
+  choose(0, "start");
+  one(".shown").textContent = `${rows.length} of ${rows.length} shown`;
+}
+
+for (const root of document.querySelectorAll(".explorer")) explore(root);

@@ -1,0 +1,98 @@
+"""Methods text for a paper, from what really ran: steps, engines, parameters and versions, with citations."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.pages.content import Part, StepShown
+
+LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
+STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"), ("scikit-learn", "scikit-learn", "pedregosa2011"))
+ALGORITHMS = {  # what a step's computation was published as, by engine and function
+    ("idps", "pca_ica"): ("mukamel2009",),
+    ("idps", "run_cnmfe"): ("zhou2018",),
+    ("open", "pca_ica"): ("mukamel2009", "hyvarinen2000"),
+    ("open", "estimate_num_ics"): ("lindeberg1998",),
+    ("open", "motion_correct"): ("keys1981",),
+    ("open", "run_cnmfe"): ("zhou2018", "friedrich2017"),
+}
+ENGINES = {"open": "this project's open engine, which is not IDPS,", "python": "a Python function of the laboratory"}
+QUALITY = {  # what was computed of each kind, and from where its definitions come
+    "movie": (
+        "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
+        "crispness of the mean image followed [{pnevmatikakis2017}], relative to its contrast."
+    ),
+    "cell_set": (
+        "The noise of a trace was estimated from its successive differences [{donoho1994}]. Transients were stretches "
+        "above 2.5 noise standard deviations over the median that reached 5. Overlapping cells whose traces correlated "
+        "with r > 0.8 were marked as possibly one, the value at which CaImAn merges components [{giovannucci2019}]."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Methods:
+    """The text, and the keys of what it cites, in order."""
+
+    markdown: str
+    citations: tuple[str, ...]
+
+
+def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[str, Any]) -> Methods:
+    """What was done, in sentences."""
+    cited: list[str] = []
+
+    def cite(key: str) -> str:
+        if key not in cited:
+            cited.append(key)
+        return f"[@{key}]"
+
+    found = [f"Recordings were read with isx {software.get('isx') or '(unknown version)'} {cite('isx')}."]
+    found += [_sentence(step, cite) for step in steps]
+    for kind in dict.fromkeys(part.kind for part in parts):
+        if kind in QUALITY:
+            found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), QUALITY[kind]))
+    in_steps = {name for step in steps for name in step.software}
+    if any(part.kind in ("movie", "motion") for part in parts):
+        in_steps.add("scipy")  # whose Fourier transform finds shifts
+    libraries = [*LIBRARIES, *(each for each in STEPS_LIBRARIES if each[0] in in_steps)]
+    versions = {**{name: text for step in steps for name, text in step.software.items()}, **software}
+    used = [f"{title} {versions[name]} {cite(key)}" for name, title, key in libraries if versions.get(name)]
+    found.append(f"Tables and figures were made in Python {software.get('python', '')} with {_listed(used)}.")
+    return Methods(" ".join(found) + "\n", tuple(cited))
+
+
+def bibliography(keys: Sequence[str]) -> str:
+    """BibTeX."""
+    return "\n\n".join(_references()[key] for key in keys) + "\n"
+
+
+@functools.cache
+def _references() -> dict[str, str]:
+    """BibTeX entries by key."""
+    entries = (Path(__file__).parent / "references.bib").read_text(encoding="utf-8").strip().split("\n\n")
+    return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+
+
+def _sentence(step: StepShown, cite: Any) -> str:
+    version = f" (isx {step.software['isx']})" if step.software.get("isx") else ""
+    by = ENGINES.get(step.engine, f"{step.engine_title}{version}")
+    said = f"Step {step.number}, {step.name.replace('_', ' ')}, was carried out by {by}"
+    said += "".join(f" {cite(key)}" for key in ALGORITHMS.get((step.engine, step.function), ()))
+    values = [f"{name} = {_value(value)}" for name, value in step.parameters.items()]
+    return said + (f" with {', '.join(values)}." if values else " with default parameters.")
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "none"
+    return "[" + ", ".join(map(_value, value)) + "]" if isinstance(value, (list, tuple)) else str(value)
+
+
+def _listed(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1] if items else "its own modules"

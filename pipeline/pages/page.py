@@ -1,0 +1,249 @@
+"""Lays out the page of a recording or series: one file, which opens from a disk, loads nothing and sends nothing."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+
+import recording
+from pipeline.inspect.figures import nice_length
+from pipeline.pages import cells, methods
+from pipeline.pages.content import Part, StepShown
+
+HERE = Path(__file__).parent
+PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
+MOST_LABELS = 60  # names on the map of cells
+
+# The runner writes links between these marks when it knows which pages there are. The room is fixed, so that the
+# file's size, by which results count as complete, stays.
+NEIGHBOURS = "<!--neighbours-->", "<!--/neighbours-->"
+NEIGHBOURS_ROOM = 3000  # bytes
+
+
+@dataclass(frozen=True)
+class Page:
+    """Everything that a page shows."""
+
+    title: str
+    stem: str
+    parts: Sequence[Part]
+    software: Mapping[str, Any]
+    provenance: Mapping[str, Any]
+    steps: Sequence[StepShown] = ()
+    recipe: str = ""
+    warnings: Sequence[str] = ()
+
+
+def write(page: Page, out: Path) -> tuple[str, ...]:
+    """Write the page and the methods text on the results in `out`; returns the names of the files."""
+    names = f"{page.stem}.html", f"{page.stem}-methods.md", f"{page.stem}-citations.bib"
+    text, bibliography = methods.text(page.parts, page.steps, page.software), methods.bibliography
+    (out / names[1]).write_text(text.markdown, encoding="utf-8")
+    (out / names[2]).write_text(bibliography(text.citations), encoding="utf-8")
+    (out / names[0]).write_text(html(page, out, text.markdown), encoding="utf-8", errors="backslashreplace")
+    return names
+
+
+def html(page: Page, out: Path, methods_text: str) -> str:
+    """The page as text; pictures are read from `out`."""
+    has_cells = any(part.cells for part in page.parts)
+    styles = [_asset("vendor/uPlot.min.css")] * has_cells + [_style()]
+    scripts = [_asset("vendor/uPlot.iife.min.js"), _asset("explorer.js")] * has_cells + [_asset("page.js")]
+    names = {path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
+    n_sets = sum(part.cells is not None for part in page.parts)
+    template = _templates().get_template("page.html")
+    return template.render(
+        page=page,
+        policy=_policy(styles, scripts),
+        styles=styles,
+        scripts=scripts,
+        neighbours=f"{NEIGHBOURS[0]}{' ' * NEIGHBOURS_ROOM}{NEIGHBOURS[1]}",
+        picture=_Pictures(out),
+        explorers=[_explorer(part.cells, n_sets) if part.cells else None for part in page.parts],
+        methods=methods_text,
+        files=sorted({*names, f"{page.stem}.html", f"{page.stem}.json"}),
+    )
+
+
+# ---- what templates call
+
+
+def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is known of a recording's size and time, as labels and texts."""
+    found = [
+        ("Start", _moment(record.get("start"))),
+        ("Duration", _time(record.get("duration_s"))),
+        ("Rate", _number(record.get("sampling_rate_hz"), "Hz")),
+        ("Samples", _count(record.get("n_samples"))),
+        ("Dropped, cropped, blank", _missing(record)),
+        ("Frame", _size(record)),
+        ("Pixel", _pixel(record)),
+        ("Data type", record.get("data_type", "")),
+        ("Cells", _count(record.get("n_cells"))),
+        ("Events", _count(record.get("n_events"))),
+        ("Unit of traces", record.get("trace_unit", "")),
+    ]
+    return [(label, text) for label, text in found if text]
+
+
+def acquisition(record: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What the recording says of device, animal and session; what it leaves empty is left out."""
+    return [
+        (label.replace("mw/mm^2", "mW/mm²"), number(value) if isinstance(value, float) else str(value))
+        for label, value in (record.get("acquisition") or {}).items()
+        if value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))
+    ]
+
+
+def number(value: float | int | None) -> str:
+    """Three significant digits, as people write them; a dash for what cannot be told."""
+    if value is None or value != value:
+        return "–"
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) < 1e6):
+        return f"{int(value):,}".replace(",", "\u202f")
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def parameter(value: Any) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(parameter, value)) + "]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def link(name: str) -> str:
+    """To a file beside the page."""
+    return "./" + quote(name.encode("utf-8", "surrogateescape"))
+
+
+def _moment(start: Any) -> str:
+    """2022-10-11 12:31:59 +01:00."""
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(.*)", str(start or ""))
+    return f"{found[1]} {found[2]} {'UTC' if found[3] == '+00:00' else found[3]}".strip() if found else ""
+
+
+def _time(seconds: Any) -> str:
+    if not seconds:
+        return ""
+    if seconds < 120:
+        return f"{seconds:.4g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min {rest} s"
+
+
+def _number(value: Any, unit: str) -> str:
+    return f"{value:.4g} {unit}" if value else ""
+
+
+def _count(value: Any) -> str:
+    return number(int(value)) if value is not None else ""
+
+
+def _missing(record: Mapping[str, Any]) -> str:
+    counts = [record.get(f"n_{name}") for name in ("dropped", "cropped", "blank")]
+    return ", ".join(_count(count) for count in counts) if None not in counts else ""
+
+
+def _size(record: Mapping[str, Any]) -> str:
+    return f"{record['width_px']} × {record['height_px']} px" if record.get("width_px") else ""
+
+
+def _pixel(record: Mapping[str, Any]) -> str:
+    if not record.get("pixel_width_um"):
+        return ""
+    return f"{record['pixel_width_um']:.4g} × {record['pixel_height_um']:.4g} µm on the sensor"
+
+
+class _Pictures:
+    """The address of a picture: its content while there is room on the page, else its file."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.room = out, PICTURES_BYTES
+
+    def __call__(self, name: str) -> str:
+        path = self.out / name
+        size = path.stat().st_size * 4 // 3
+        if size > self.room:
+            return link(name)
+        self.room -= size
+        return png(path.read_bytes())
+
+
+def png(data: bytes) -> str:
+    return f"data:image/png;base64,{b64encode(data).decode()}"
+
+
+def _explorer(shown: cells.Cells, n_sets: int) -> dict[str, Any]:
+    """What the template of the explorer needs besides the cells themselves."""
+    rows, columns = shown.shape
+    across, down = shown.pixel_um
+    stretch = down / across if across > 0 and down > 0 else 1.0
+    um = nice_length(columns * across / 4) if across > 0 else 0
+    largest_first = sorted(range(len(shown.names)), key=lambda i: -shown.cores[i][2].size)
+    return {
+        "data": cells.for_script(shown, n_sets),
+        "outlines": [(i, shown.names[i], shown.status[i], cells.outline(shown.cores[i])) for i in largest_first],
+        "labels": cells.labels(shown) if len(shown.names) <= MOST_LABELS else [],
+        "background": png(shown.background),
+        "rows": rows,
+        "columns": columns,
+        "stretch": round(stretch, 4),
+        "height": round(rows * stretch, 2),
+        "bar_um": um,
+        "bar_px": round(um / across, 2) if across > 0 else 0,
+        "counts": {status: shown.status.count(status) for status in dict.fromkeys(shown.status)},
+    }
+
+
+# ---- templates and assets
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """Everything is escaped: names and metadata are foreign text."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "parameter": parameter, "link": link, "png": png, "facts": facts}
+    environment.filters["acquisition"] = acquisition
+    return environment
+
+
+def warm_up() -> None:
+    """Read and compile the templates, in a process that forks others."""
+    for name in _templates().list_templates():
+        _templates().get_template(name)
+
+
+@functools.cache
+def _asset(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8").strip()
+
+
+def _style() -> str:
+    """That of the overview, and what the page adds."""
+    return (Path(recording.__file__).parent / "style.css").read_text(encoding="utf-8") + _asset("page.css")
+
+
+def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
+    """The Content-Security-Policy: this page's own style and scripts, by their digests, and its own pictures."""
+    return (
+        f"default-src 'none'; style-src {_digests(styles)}; script-src {_digests(scripts)}; "
+        "img-src data: 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _digests(texts: Sequence[str]) -> str:
+    return " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts)

@@ -1,0 +1,203 @@
+"""The page of a recipe's results: cells and events that it found, motion, and each step with pictures before and after.
+
+Only the last product of each kind is shown in full; what a step made on the way has its files, and its picture here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.inspect import figures, movie_quality, quality
+from pipeline.inspect.adapter import Summary
+from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Figure, Part, StepShown
+from pipeline.recipe.store import Entry
+from recording import formats
+from recording.errors import BadRecording
+
+SHOWN = ("cell_set", "event_set", "vessel_set", "image", "movie")  # in this order
+TRANSLATIONS = "translationX", "translationY"  # px, in the table that motion correction writes
+
+
+@dataclass(frozen=True)
+class Made:
+    """A recording that a step made."""
+
+    step: int  # index
+    kind: str
+    summary: Summary
+
+
+def shown_parts(made: Mapping[str, Made], staging: Path) -> list[Part]:
+    """The last product of each kind, cells with the events that were found in them. `made` goes by file name."""
+    parts = []
+    for kind in SHOWN:
+        of_kind = [each for each in made.values() if each.kind == kind]
+        last = max((each.step for each in of_kind), default=-1)
+        if kind in ("image", "movie") and parts:
+            break  # cells are what a lab looks for
+        parts += [each.summary.part for each in of_kind if each.step == last]
+    events = [part for part in parts if part.kind == "event_set"]
+    cells = [part for part in parts if part.kind == "cell_set"]
+    if len(events) != len(cells):
+        return parts
+    found = dict(zip((part.name for part in cells), events))
+    return [_with_events(part, found[part.name], staging) if part.name in found else part for part in parts]
+
+
+def _with_events(part: Part, events: Part, staging: Path) -> Part:
+    """Cells whose events are those of an event set with the same names."""
+    if not part.cells:
+        return part
+    table = pd.read_csv(staging / f"{Path(events.name).stem}-events.csv", dtype={"cell": str}, keep_default_na=False)
+    if not set(table["cell"]) <= set(part.cells.names):
+        return part
+    samples = np.rint(table["time_s"].to_numpy(float) / part.cells.period_s).astype(np.int64)
+    by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
+    found = [by_cell[name].to_numpy() if name in by_cell else np.empty(0, np.int64) for name in part.cells.names]
+    return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.name}"))
+
+
+def shown_steps(
+    entries: Sequence[tuple[int, str, Entry]], made: Mapping[str, Made], pictures: Mapping[str, bytes]
+) -> list[StepShown]:
+    """Each step with its engine's title; `pictures` are those of the recordings that the recipe began with."""
+    thumbnails = {**pictures, **{name: each.summary.thumbnail for name, each in made.items()}}
+    steps = []
+    for number, title, entry in entries:
+        read = [name for names in entry.inputs.values() for name in names]
+        after = [thumbnails[name] for name in entry.products if name in thumbnails]
+        before = [thumbnails[name] for name in read if name in thumbnails]
+        steps.append(
+            StepShown(
+                number,
+                entry.step,
+                entry.function,
+                entry.engine,
+                title,
+                entry.parameters,
+                entry.software,
+                entry.seconds,
+                [*entry.products],
+                before[0] if before else b"",
+                after[0] if after else b"",
+            )
+        )
+    return steps
+
+
+def pictures(recordings: Sequence[Path], kind: str) -> dict[str, bytes]:
+    """A small PNG of each movie that a recipe begins with."""
+    if kind != "movie":
+        return {}
+    return {path.name: figures.thumbnail(figures.grey(movie_quality.glance(path).mean)[0]) for path in recordings}
+
+
+# ---- motion
+
+
+def motion(entry: Entry, find: Callable[[str], Path | None], stem: str, out: Path) -> Part | None:
+    """What motion correction did: translations over time, and the movie before and after. None without a table of them.
+
+    `find` takes a file name and returns its path, or None where the file is gone. Writes `<stem>-motion.png`.
+    """
+    tables = [find(name) for name in entry.products if name.endswith("-translations.csv")]
+    shifts = [read for read in map(_translations, filter(None, tables)) if read is not None]
+    if not shifts:
+        return None
+    file = f"{stem}-motion.png"
+    _draw(out / file, shifts)
+    length = np.concatenate([np.hypot(*shift[:, :2].T) for shift in shifts])
+    steps = np.concatenate([np.hypot(*np.diff(shift[:, :2], axis=0).T) for shift in shifts])
+    measures = [
+        Measure("translation_max_px", "Translation, greatest", float(length.max()), "px", "of a frame, in this table"),
+        Measure(
+            "translation_step_median_px",
+            "Motion from frame to frame",
+            quality.median(steps),
+            "px",
+            "length of the difference of successive translations, median",
+        ),
+    ]
+    read = [name for names in entry.inputs.values() for name in names]
+    for when, names in (("before", read), ("after", [*entry.products])):
+        measures += _state(when, [path for path in map(find, names) if path])
+    return Part(
+        "Motion correction",
+        "motion",
+        f"greatest translation {length.max():.3g} px",
+        {},
+        (Figure(file, "Translation of each frame that corrects its motion [px of the movie at that step]."),),
+        tuple(measures),
+    )
+
+
+def _translations(table: Path) -> np.ndarray | None:
+    """Translations in px and seconds, shape (frames, 3)."""
+    try:
+        read = pd.read_csv(table)
+        columns = read[[*TRANSLATIONS]].to_numpy(float)
+        times = read["time"].to_numpy(float) if "time" in read else np.arange(len(read), dtype=float)
+    except (ValueError, KeyError):
+        return None
+    return np.column_stack([columns, times]) if len(read) else None
+
+
+def _state(when: str, recordings: Sequence[Path]) -> list[Measure]:
+    """How sharp and how still the first movie among these is."""
+    for path in recordings:
+        if not _is_movie(path):
+            continue
+        glance = movie_quality.glance(path)
+        if glance.n < 2:
+            continue
+        which = f"{when} motion correction; {glance.n} frames, evenly spread, whole field of view"
+        return [
+            Measure(
+                f"correlation_with_mean_{when}",
+                f"Correlation with the mean image, {when}",
+                glance.correlation,
+                "",
+                f"Pearson's r of a frame and the mean image, median; {which}",
+            ),
+            Measure(
+                f"crispness_{when}_per_px",
+                f"Crispness of the mean image, {when}",
+                quality.crispness(glance.mean),
+                "1/px",
+                f"norm of its gradients over that of the image less its mean; {which}",
+            ),
+        ]
+    return []
+
+
+def _is_movie(path: Path) -> bool:
+    try:
+        return path.suffix == ".isxd" and formats.check(path).kind == "movie"
+    except BadRecording:
+        return False
+
+
+def _draw(path: Path, shifts: Sequence[np.ndarray]) -> None:
+    """Translations of all parts, one after the other."""
+    drawn, axes = figures.figure(9, 2.8)
+    begin = 0.0
+    for shift in shifts:
+        time = begin + shift[:, 2]
+        for column, name, colour in ((0, "x", figures.BLUE), (1, "y", figures.VERMILION)):
+            label = name if begin == 0 else None
+            axes.plot(*figures.envelope(time, shift[:, column]), color=colour, linewidth=0.8, label=label)
+        begin = float(time[-1])
+    axes.set(xlabel="Time [s], parts one after the other" if len(shifts) > 1 else "Time [s]", ylabel="Translation [px]")
+    axes.set_xlim(0, begin or 1)
+    figures.legend_outside(axes)
+    figures.save(drawn, path)
+
+
+def is_motion_correction(entry: Entry) -> bool:
+    return entry.function == "motion_correct"

@@ -1,0 +1,397 @@
+"""The pages in a real browser, opened from the disk as a lab does."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import isx
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline.inspect import quality
+from pipeline.pages.cells import Cells
+from pipeline.pages.content import Part
+from pipeline.pages.page import Page, write
+from tests import recordings
+
+PROJECT = Path(__file__).resolve().parents[2]
+HOSTILE = (
+    "</script><script>document.title='broken'</script>",
+    "<img src=x onerror=\"document.title='broken'\">",
+    '"><svg onload="document.title=1">',
+    "{{ 7 * 7 }} ${7} %s &amp; 'x",
+)
+MOST_BYTES = 10_000_000
+
+
+@pytest.fixture(scope="session")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of one recording of each kind, of a movie that plays, and of names that try to break out."""
+    folder = tmp_path_factory.mktemp("pages")
+    inputs = folder / "in"
+    (inputs / "sub").mkdir(parents=True)
+    recordings.every_kind(inputs)
+    recordings.cell_set(inputs / "sub" / "cells10.isxd", n_cells=10, n=400)
+    recordings.cell_set(inputs / "sub" / "cells9.isxd", n_cells=9, n=400)
+    hostile_cells(inputs / "<img src=x onerror=alert(1)>'&.isxd")
+    (inputs / "empty.isxd").touch()
+    environment = {**os.environ, "INPUT_DIR": str(inputs), "OUTPUT_DIR": str(folder / "out"), "MOVIE_MP4": "1"}
+    command = [sys.executable, PROJECT / "bootstrap.py"]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr  # one recording is empty
+    return folder / "out"
+
+
+def hostile_cells(path: Path) -> None:
+    written = isx.CellSet.write(str(path), recordings.timing(50), isx.Spacing((16, 16)))
+    for i, name in enumerate(HOSTILE):
+        footprint = np.zeros((16, 16), np.float32)
+        footprint[4 * i : 4 * i + 3, 4:8] = 1
+        written.set_cell_data(i, footprint, np.sin(np.arange(50, dtype=np.float32) + i), name)
+    written.flush()
+
+
+def page_of(output: Path, name: str) -> Path:
+    return output / name / f"{name.rpartition('/')[2]}.html"
+
+
+def test_every_page_opens_without_complaint_and_asks_for_nothing(browser, output):
+    pages = sorted(output.rglob("*.html"))
+    assert len(pages) == 17
+    for page in pages:
+        browser.open(page)
+        assert browser.run("return [...document.images].every(image => image.complete && image.naturalWidth > 0)"), page
+        assert page.stat().st_size < MOST_BYTES
+        browser.assert_quiet()
+
+
+def test_what_leaves_is_stopped_by_the_policy(browser, output):
+    """The test above sees attempts, and the page's policy stops them."""
+    heard = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.path)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listener) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        away = f"http://127.0.0.1:{server.server_port}/"
+        browser.open(page_of(output, "cells"))
+        browser.driver.execute_async_script(
+            "const [away, done] = arguments, picture = new Image();"
+            "picture.onerror = () => fetch(away).catch(() => done()); picture.src = away + 'x.png';"
+            "document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))",
+            away,
+        )
+        server.shutdown()
+    assert browser.driver.title == "cells.isxd"
+    browser.collect()
+    assert len([text for text in browser.complaints if "Content Security Policy" in text]) >= 3
+    assert [address for address in browser.requests if address.startswith(away)]
+    assert heard == []
+    browser.complaints, browser.requests = [], []
+
+
+# ---- cells
+
+
+def shown(browser) -> list[str]:
+    """Names in the list, in order."""
+    return browser.run(
+        "return [...document.querySelectorAll('.list tbody tr')].filter(row => !row.hidden)"
+        ".map(row => row.cells[0].textContent)"
+    )
+
+
+def click_outline(browser, i: int) -> None:
+    """A click where the outline of a cell is, whatever lies there."""
+    place = browser.run(
+        "const box = document.querySelector(`.map path[data-i='${arguments[0]}']`).getBoundingClientRect();"
+        "return [box.x + box.width / 2, box.y + box.height / 2]",
+        i,
+    )
+    for kind in ("mousePressed", "mouseReleased"):
+        browser.command("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+
+
+def test_a_click_on_a_cell_shows_that_cells_trace(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    traces = pd.read_csv(output / "sub/cells9/cells9-traces.csv")
+    for i in (3, 7, 0):
+        click_outline(browser, i)
+        assert browser.text(".cell-name") == f"C{i}"
+        time, values = browser.run("return [...document.querySelector('.chart').uplot.data].map(each => [...each])")
+        expected = traces[f"C{i}"].to_numpy()
+        assert np.allclose(time, traces["time_s"])
+        assert np.allclose(np.array(values, float), expected, atol=np.nanmax(np.abs(expected)) / 30_000, equal_nan=True)
+        assert browser.run("return document.querySelector('.list tr.chosen').cells[0].textContent") == f"C{i}"
+
+
+def test_the_list_leads_to_the_map(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    browser.find(".list tbody tr[data-i='5']").click()
+    assert browser.text(".cell-name") == "C5"
+    assert browser.run("return document.querySelector('.map path.chosen').dataset.i") == "5"
+
+
+def test_the_numbers_are_those_of_the_table(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    cells = pd.read_csv(output / "sub/cells9/cells9-cells.csv")
+    browser.find(".list tbody tr[data-i='4']").click()
+    labels = browser.run(
+        "return [...document.querySelectorAll('.numbers dl div')].map(e => [...e.children].map(c => c.textContent))"
+    )
+    found = dict(labels)
+    assert found["SNR"] == f"{cells['snr'][4]:.3g}"
+    assert found["Area [px]"] == str(cells["area_px"][4])
+    assert found["Events"] == str(cells["n_transients"][4])
+
+
+def test_search_filter_and_sort(browser, output):
+    browser.open(page_of(output, "sub/cells10"))
+    cells = pd.read_csv(output / "sub/cells10/cells10-cells.csv")
+    assert shown(browser) == list(cells["name"])
+    browser.press("input[type=search]", "c3")
+    assert shown(browser) == ["C3"]
+    assert browser.text(".tools .shown") == "1 of 10 shown"
+    browser.press("input[type=search]", "\ue003\ue003")  # backspace
+    browser.find(".tools input[value=rejected]").click()
+    assert shown(browser) == list(cells["name"][cells["status"] != "rejected"])
+    assert len(browser.all(".map path.off")) == (cells["status"] == "rejected").sum()
+    browser.find(".tools input[value=rejected]").click()
+    browser.find(".list th[data-key='0']").click()  # SNR
+    by_snr = cells.sort_values("snr", ascending=False)["name"]
+    assert shown(browser) == list(by_snr)
+    browser.find(".list th[data-key='0']").click()
+    assert shown(browser) == list(by_snr[::-1])
+
+
+def test_keyboard(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    window = "const {min, max} = document.querySelector('.chart').uplot.scales.x; return [min, max]"
+    browser.press(".list", "\ue015\ue015\ue013")  # down, down, up
+    assert browser.text(".cell-name") == "C1"
+    whole = browser.run(window)
+    browser.press(".list", "+")
+    near = browser.run(window)
+    assert near[1] - near[0] == pytest.approx((whole[1] - whole[0]) / 2)
+    browser.press(".list", "\ue014")  # right
+    assert browser.run(window)[0] > near[0]
+    browser.press(".list", "0")
+    assert browser.run(window) == whole
+
+
+def test_the_wheel_zooms_about_the_pointer(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    x, y, width = browser.run(
+        "const over = document.querySelector('.u-over'); over.scrollIntoView({block: 'center'});"
+        "const box = over.getBoundingClientRect(); return [box.x, box.y + 50, box.width]"
+    )
+    before = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", width / 4)
+    browser.command("Input.dispatchMouseEvent", type="mouseWheel", x=x + width / 4, y=y, deltaX=0, deltaY=-100)
+    after = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", width / 4)
+    window = browser.run("const {min, max} = document.querySelector('.chart').uplot.scales.x; return max - min")
+    assert after == pytest.approx(before, abs=0.1) and window < 19
+
+
+# ---- every page
+
+
+@pytest.mark.parametrize("width", [360, 800, 1920])
+def test_nothing_is_wider_than_the_screen(browser, output, width):
+    browser.size(width)
+    for name in ("cells", "movie", "events", "gpio", "tracked"):
+        browser.open(page_of(output, name))
+        assert browser.run("return document.scrollingElement.scrollWidth") <= width, name
+    browser.open(output / "index.html")
+    assert browser.run("return document.scrollingElement.scrollWidth") <= width
+
+
+def luminance(browser, style: str) -> float:
+    """Of the page's colour or background, 0 to 1 (WCAG 2, relative luminance)."""
+    rgb = browser.run(f"return getComputedStyle(document.body).{style}.match(/[\\d.]+/g).slice(0, 3).map(Number)")
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+@pytest.mark.parametrize("name", ["cells/cells.html", "index.html"])
+def test_dark_and_light(browser, output, name):
+    for is_dark in (True, False):
+        browser.dark(is_dark)
+        browser.open(output / name)
+        ground, ink = luminance(browser, "backgroundColor"), luminance(browser, "color")
+        assert (ground < ink) == is_dark
+        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) > 7
+
+
+def test_without_scripts_pictures_and_tables_are_there(browser, output):
+    browser.scripts(False)
+    browser.open(page_of(output, "cells"))
+    browser.scripts(True)  # to look at what is there; the page's own have not run
+    assert not browser.run("return document.documentElement.classList.contains('has-script')")
+    assert len(browser.all(".list tbody tr")) == 4
+    assert len(browser.all(".map path")) == 4
+    assert browser.run("return [...document.images].every(image => image.naturalWidth > 0 && image.height > 100)")
+    assert browser.find(".map svg").is_displayed() and browser.find(".quality").is_displayed()
+    assert not browser.find(".tools").is_displayed() and not browser.find(".chart").is_displayed()
+
+
+def test_a_movie_plays_in_the_page(browser, output):
+    browser.open(page_of(output, "movie"))
+    played = browser.driver.execute_async_script(
+        "const done = arguments[0], film = document.querySelector('video');"
+        "const tell = () => done([film.videoWidth, film.videoHeight, film.error && film.error.message]);"
+        "film.readyState ? tell() : (film.onloadedmetadata = film.onerror = tell)"
+    )
+    assert played == [32, 24, None]
+
+
+def test_names_cannot_break_out(browser, output):
+    (page,) = [path for path in output.rglob("*.html") if "onerror" in path.name]
+    browser.open(page)
+    assert browser.driver.title == "<img src=x onerror=alert(1)>'&.isxd"
+    assert shown(browser) == list(HOSTILE)
+    counted = browser.run(
+        "return ['script', 'img[onerror]', 'svg[onload]'].map(s => document.querySelectorAll(s).length)"
+    )
+    assert counted == [4, 0, 0]  # uPlot, the explorer, the page's own, the data
+    for i, name in enumerate(HOSTILE):
+        browser.find(f".list tbody tr[data-i='{i}']").click()
+        assert browser.text(".cell-name") == name
+    browser.open(output / "index.html")
+    assert browser.driver.title == "Inscopix recordings"
+    assert not browser.all("img[onerror]")
+    browser.find("a[href*='onerror']").click()
+    assert browser.driver.title == "<img src=x onerror=alert(1)>'&.isxd"
+
+
+# ---- the overview
+
+
+def lines(browser) -> list[str]:
+    return browser.run(
+        "return [...document.querySelectorAll('tbody tr')].filter(row => !row.hidden)"
+        ".map(row => row.querySelector('th a').textContent)"
+    )
+
+
+def test_the_overview_is_in_natural_order_and_can_be_searched_and_sorted(browser, output):
+    browser.open(output / "index.html")
+    assert lines(browser)[-2:] == ["cells9.isxd", "cells10.isxd"], "a folder before its subfolders, 9 before 10"
+    assert browser.text(".note.bad strong") == "empty.isxd"
+    browser.press("input[type=search]", "cell set sub")
+    assert sorted(lines(browser)) == ["cells10.isxd", "cells9.isxd"]
+    browser.press("input[type=search]", "\ue003" * 20)
+    headings = browser.run("return [...document.querySelectorAll('thead th')].map(each => each.textContent)")
+    browser.all("thead th")[headings.index("SNR")].click()
+    snr = {
+        name: pd.read_csv(output / name / f"{name.rpartition('/')[2]}-quality.csv").set_index("measure")["value"][
+            "snr_median"
+        ]
+        for name in ("cells", "sub/cells9", "sub/cells10")
+    }
+    best = sorted(snr, key=lambda name: -snr[name])
+    found = [name for name in lines(browser) if name.startswith("cells")]
+    assert found == [f"{name.rpartition('/')[2]}.isxd" for name in best]
+
+
+def test_from_page_to_page(browser, output):
+    browser.open(output / "index.html")
+    order = lines(browser)
+    browser.find("tbody th a").click()
+    for name in order[1:]:
+        browser.find(".way .next").click()
+        assert browser.driver.title == name
+    assert not browser.all(".way .next")
+    browser.press("body", "[")
+    assert browser.driver.title == order[-2]
+    browser.find(".way a").click()
+    assert browser.driver.title == "Inscopix recordings"
+
+
+# ---- thousands of cells
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 2,000 cells of 20,000 samples each, which have to be thinned."""
+    folder = tmp_path_factory.mktemp("large")
+    rng, n, samples = np.random.default_rng(0), 2000, 20_000
+    y, x = np.mgrid[:9, :9]
+    disc = np.exp(-((x - 4) ** 2 + (y - 4) ** 2) / 8).astype(np.float32)
+    places = rng.integers(0, 990, (n, 2))
+    traces = rng.normal(0, 1, (n, samples)).astype(np.float32)
+    traces[:, 10_001] = 50
+    numbers = {name: rng.uniform(0, 50, n) for name in ("SNR", "Rate [1/min]", "Half decay [s]")}
+    cells = Cells(
+        [f"C{i:04d}" for i in range(n)],
+        ["accepted"] * n,
+        numbers,
+        traces,
+        0.05,
+        "dF over F",
+        [np.sort(rng.integers(0, samples, 100)) for _ in range(n)],
+        "events",
+        [(int(row), int(column), np.where(disc > 0.5, disc, 0)) for row, column in places],
+        one_pixel(),
+        (1000, 1000),
+        (3.0, 3.0),
+    )
+    part = Part(
+        "large.isxd", "cell_set", "2000 cells", {}, measures=[quality.Measure("n", "Cells", n, "", "")], cells=cells
+    )
+    write(Page("large.isxd", "large", [part], {}, {}), folder)
+    return folder / "large.html"
+
+
+def one_pixel() -> bytes:
+    data = io.BytesIO()
+    Image.new("L", (1, 1)).save(data, "PNG")
+    return data.getvalue()
+
+
+def test_two_thousand_cells_within_a_second(browser, large):
+    """Of the page's own thread: what else the machine does is not the page's doing."""
+    assert large.stat().st_size < MOST_BYTES
+    browser.command("Performance.enable", timeDomain="threadTicks")
+    took = []
+    for _ in range(3):
+        browser.driver.get("about:blank")
+        before = main_thread_seconds(browser)
+        browser.open(large)
+        assert browser.text(".cell-name") == "C0000"
+        took.append(main_thread_seconds(browser) - before)
+    browser.command("Performance.disable")
+    assert 0.05 < min(took) < 1, took
+
+
+def main_thread_seconds(browser) -> float:
+    metrics = browser.command("Performance.getMetrics")["metrics"]
+    return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+
+def test_no_peak_is_lost_to_thinning(browser, large):
+    browser.open(large)
+    browser.find(".list tbody tr[data-i='1234']").click()
+    time, values = browser.run("return [...document.querySelector('.chart').uplot.data].map(each => [...each])")
+    assert len(values) < 2000
+    assert max(values) == pytest.approx(50, rel=1e-3)
+    assert time[int(np.argmax(values))] == pytest.approx(10_001 * 0.05, abs=20_000 * 0.05 / len(values) * 2)
+    assert "Traces are thinned" in browser.text(".hint")
+
+
+def test_choosing_among_thousands_is_quick(browser, large):
+    browser.open(large)
+    took = browser.run(
+        "const rows = document.querySelectorAll('.list tbody tr'), began = performance.now();"
+        "for (let i = 0; i < 20; i++) rows[i * 90].click(); return (performance.now() - began) / 20"
+    )
+    assert took < 100  # ms

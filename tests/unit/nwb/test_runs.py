@@ -1,0 +1,168 @@
+"""NWB files of whole runs: who writes one, when it is written again, and what stops a run before it begins."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pynwb
+import pytest
+
+from pipeline.recipe.read import read
+from tests import recordings
+from tests.launch import run
+from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
+
+NWB = {"NWB": "1", "HOME": "/proc/none"}  # as in a container with any user and a read-only root
+
+
+def nwb_files(output: Path) -> list[str]:
+    return sorted(path.relative_to(output).as_posix() for path in output.rglob("*.nwb"))
+
+
+@pytest.fixture
+def mouse(input: Path) -> Path:
+    folder = input / "day1"
+    folder.mkdir()
+    recordings.cell_set(folder / "mouse-PCA-ICA.isxd")
+    recordings.event_set(folder / "mouse-PCA-ICA-ED.isxd")
+    recordings.gpio(folder / "mouse.gpio")
+    return recordings.movie(folder / "mouse.isxd", n=40)
+
+
+def test_one_session_one_file(mouse, input, output):
+    recordings.movie(input / "m_part1.isxd")
+    recordings.movie(input / "m_part2.isxd", start_ms=recordings.START_MS + 10_000)
+    recordings.movie(input / "other1.isxd")
+    recordings.movie(input / "other2.isxd", start_ms=recordings.START_MS + 10_000)  # a number is not yet a part
+    done = run(input, output, env={**NWB, "NWB_MOVIE": "1"})
+    assert done.code == 0, done.stderr
+    names = ("day1/mouse", "m_part1", "other1", "other2")
+    assert nwb_files(output) == [f"{name}/{Path(name).name}.nwb" for name in names]
+    with pynwb.NWBHDF5IO(str(output / "day1/mouse/mouse.nwb"), "r") as io:
+        file = io.read()
+        assert set(file.acquisition) == {"OnePhotonSeries", "GPIO-1", "EX-LED"}
+        ophys = file.processing["ophys"]
+        assert set(ophys.data_interfaces) == {"ImageSegmentation", "Fluorescence", "Events", "Images"}
+        assert ophys["Events"]["cell"].table is ophys["ImageSegmentation"]["PlaneSegmentation"]
+        frames = file.acquisition["OnePhotonSeries"].data[:]
+        assert np.allclose(ophys["Images"]["mean"].data[:], frames.mean(axis=0))
+        assert np.array_equal(ophys["Images"]["max"].data[:], frames.max(axis=0))
+    with pynwb.NWBHDF5IO(str(output / "m_part1/m_part1.nwb"), "r") as io:
+        series = io.read().acquisition
+        assert {name: each.starting_time for name, each in series.items()} == {
+            "OnePhotonSeries-1": 0.0,
+            "OnePhotonSeries-2": 10.0,
+        }
+
+
+def test_none_is_written_unless_asked_for(mouse, input, output):
+    (input / "nwb.toml").write_text("[Nonsense]\n")
+    assert run(input, output).code == 0
+    assert nwb_files(output) == []
+
+
+def test_a_re_run_writes_it_again_only_if_something_changed(mouse, input, output):
+    def n_unchanged() -> int:
+        done = run(input, output, env=NWB)
+        assert done.code == 0, done.stderr
+        return done.events[-1]["unchanged"]
+
+    file = output / "day1/mouse/mouse.nwb"
+    assert n_unchanged() == 0
+    first = file.read_bytes()
+    assert n_unchanged() == 4
+    (input / "nwb.toml").write_text('[Subject]\nsubject_id = "m1"\n')
+    assert n_unchanged() == 3  # only the recording whose results hold the file is done again
+    assert file.read_bytes() != first
+    (input / "day1/mouse.nwb.yaml").write_text("Subject:\n  subject_id: m2\n")
+    assert n_unchanged() == 3
+    with pynwb.NWBHDF5IO(str(file), "r") as io:
+        assert io.read().subject.subject_id == "m2"
+    os.utime(input / "day1/mouse.gpio", (1, 1))
+    assert n_unchanged() == 2  # it, and the file that it is in
+    (input / "nwb.toml").unlink()
+    (input / "day1/mouse.nwb.yaml").unlink()
+    assert n_unchanged() == 3
+    assert n_unchanged() == 4
+
+
+def test_mistakes_in_the_metadata_stop_the_run_before_any_work(mouse, input, output):
+    (input / "nwb.toml").write_text('[Subject]\nspecis = "Mus musculus"\nsex = "male"\n')
+    (input / "day1/nwb.yaml").write_text("Sbject:\n  sex: F\n")
+    done = run(input, output, env=NWB)
+    assert done.code == 64
+    assert done.end == "the metadata cannot be used: 3 problems, listed above"
+    assert [event["message"] for event in done.named("metadata-problem")] == [
+        f"{input}/day1/nwb.yaml:1: unknown section 'Sbject'; did you mean 'Subject'?",
+        f"{input}/nwb.toml:2: Subject has no field 'specis'; did you mean 'species'?",
+        f"{input}/nwb.toml:3: Subject.sex must be one of 'M', 'F', 'U' (unknown), 'O' (other), not 'male'",
+    ]
+    assert not (output / "day1").exists()
+
+
+def test_a_damaged_companion_is_left_out_and_blocks_nothing(mouse, input, output):
+    (input / "day1/mouse.gpio").write_bytes(b"damaged")
+    done = run(input, output, env=NWB)
+    assert done.code == 1
+    assert [event["path"] for event in done.named("recording-failed")] == ["day1/mouse.gpio"]
+    said = [event["message"] for event in done.named("recording-warning")]
+    assert "day1/mouse.isxd: mouse.gpio is left out of the NWB file: too short to hold a GPIO packet" in said
+    assert nwb_files(output) == ["day1/mouse/mouse.nwb"]
+
+
+# ---- recipes
+
+STANDARD = """
+group = "series"
+nwb = true
+[[step]]
+use = "motion_correct"
+[[step]]
+use = "dff"
+[[step]]
+use = "pca_ica"
+num_pcs = 3
+num_ics = 3
+[[step]]
+use = "event_detection"
+[[step]]
+use = "auto_accept_reject"
+"""
+
+
+def test_a_recipe_asks_for_it(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("version = 1\n" + STANDARD)
+    assert read(path).nwb
+    path.write_text("version = 1\nnwb = 1\n" + STANDARD.replace("nwb = true", ""))
+    assert f"{path}:2: nwb must be true or false" in read(path).messages
+
+
+def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, tmp_path):  # noqa: F811
+    parts = [
+        recordings.movie(tmp_path / f"part{n}.isxd", n=30, start_ms=recordings.START_MS + 10_000 * n) for n in (1, 2)
+    ]
+    companion = recordings.gpio(tmp_path / "part2.gpio")
+    done = bench.run(STANDARD, *parts, session={"companions": [str(companion)], "metadata": []})
+    assert "mouse.nwb" in done.products
+    path = done.staging / "mouse.nwb"
+    assert pynwb.validate(path=str(path)) == []
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        file = io.read()
+        assert set(file.acquisition) == {"OnePhotonSeries-1", "OnePhotonSeries-2", "GPIO-1", "EX-LED"}
+        ophys = file.processing["ophys"]
+        last = ("OnePhotonSeries-MC-DFF-1", "OnePhotonSeries-MC-DFF-2")
+        assert set(last) <= set(ophys.data_interfaces)
+        assert not [name for name in ophys.data_interfaces if name.startswith("OnePhotonSeries") and name not in last]
+        assert "made by dff (IDPS)" in ophys[last[0]].description
+        for number in (1, 2):
+            shifts = ophys[f"MotionTranslations-MC-translations-{number}"]
+            table = np.loadtxt(done.staging / f"part{number}-MC-translations.csv", delimiter=",", skiprows=1)
+            assert np.array_equal(shifts.data[:], table[:, :2])
+            assert shifts.starting_time == 10.0 * number  # after the GPIO recording
+            assert shifts.rate == 20.0
+        tables = ophys["ImageSegmentation"].plane_segmentations
+        assert all(name.startswith("PlaneSegmentation-MC-DFF-PCA-ICA-AR") for name in tables)
+        assert {f"mean-MC-DFF-{n}" for n in (1, 2)} <= set(ophys["Images"].images)

@@ -1,0 +1,347 @@
+"""What pynwb reads equals what isx reads, exactly, for every kind; pynwb's validation finds nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import isx
+import numpy as np
+import pynwb
+import pytest
+from pynwb import NWBFile
+
+from pipeline.inspect import packets
+from pipeline.nwb.metadata import Metadata
+from pipeline.nwb.session import Source
+from pipeline.nwb.write import Contents, Means, write
+from recording.errors import BadRecording
+from tests import recordings
+
+START = datetime(2020, 9, 13, 13, 26, 40, tzinfo=timezone(timedelta(hours=1)))  # of the recordings that tests make
+LATER = 7_300  # ms
+MASK_AXES = (0, 2, 1)  # isx gives rows and columns, NWB wants x and y
+
+
+@contextmanager
+def written(path: Path, *sources: Source, **contents: object) -> Iterator[NWBFile]:
+    """The session's file, validated and opened."""
+    warnings: list[str] = []
+    write(path, Contents(sources, "an identifier", **contents), Means(path.parent, 2, warnings.append))
+    assert pynwb.validate(path=str(path)) == []
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        yield io.read()
+
+
+def frames_of(path: Path) -> np.ndarray:
+    movie = isx.Movie.read(str(path))
+    return np.array([movie.get_frame_data(i) for i in range(movie.timing.num_samples)])
+
+
+# ---- movies
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+@pytest.mark.parametrize("shape", [(70, 24, 32), (33, 30, 140)])  # chunks that do not fit, in time and in space
+def test_frames_are_those_that_isx_reads(tmp_path, dtype, shape):
+    path = recordings.movie(tmp_path / "m.isxd", *shape, dtype=dtype, dropped=[2], cropped=[(4, 5)], blank=[7])
+    with written(tmp_path / "m.nwb", Source(path, "movie"), embed=True) as file:
+        series = file.acquisition["OnePhotonSeries"]
+        assert series.data.dtype == dtype
+        assert np.array_equal(series.data[:].transpose(MASK_AXES), frames_of(path))
+        assert (series.starting_time, series.rate) == (0.0, 20.0)
+        assert series.data.compression == "gzip"
+        assert series.data.chunks[0] > 1
+        assert series.data.chunks[1] == min(128, shape[2])
+        times = file.invalid_times.to_dataframe()
+        assert [tuple(tags) for tags in times["tags"]] == [
+            (reason, "OnePhotonSeries") for reason in ("dropped", "cropped", "blank")
+        ]
+        assert times["start_time"].tolist() == [2 / 20, 4 / 20, 7 / 20]
+        assert times["stop_time"].tolist() == [3 / 20, 6 / 20, 8 / 20]
+
+
+def test_bytes_as_frames(tmp_path):
+    path = recordings.movie_from(tmp_path / "m.isxd", recordings.frames(40, 24, 32, np.uint8), np.arange(40))
+    with written(tmp_path / "m.nwb", Source(path, "movie"), embed=True) as file:
+        data = file.acquisition["OnePhotonSeries"].data
+        assert data.dtype == np.uint8
+        assert np.array_equal(data[:].transpose(MASK_AXES), frames_of(path))
+
+
+def test_a_movie_that_is_not_embedded_is_named_with_its_size(tmp_path):
+    path = recordings.movie(tmp_path / "m.isxd")
+    with written(tmp_path / "m.nwb", Source(path, "movie")) as file:
+        series = file.acquisition["OnePhotonSeries"]
+        assert list(series.external_file) == ["m.isxd"]
+        assert list(series.dimension) == [32, 24]
+        assert f"m.isxd ({path.stat().st_size} bytes): 12 frames of 32 x 24 pixels, uint16" in series.description
+        assert not any(b"uint16" in each for each in (series.unit.encode(),))
+        assert (tmp_path / "m.nwb").stat().st_size < 1e6
+
+
+# ---- clocks
+
+
+def test_seconds_count_from_the_earliest_start_which_has_its_zone(tmp_path):
+    movie = recordings.movie(tmp_path / "m.isxd", start_ms=recordings.START_MS + LATER)
+    cells = recordings.cell_set(tmp_path / "m-PCA-ICA.isxd")
+    with written(tmp_path / "m.nwb", Source(movie, "movie"), Source(cells, "cell_set", "-PCA-ICA")) as file:
+        assert file.session_start_time == START
+        assert file.session_start_time.utcoffset() == timedelta(hours=1)
+        assert file.acquisition["OnePhotonSeries"].starting_time == LATER / 1000
+        (traces,) = file.processing["ophys"]["Fluorescence"].roi_response_series.values()
+        assert traces.starting_time == 0.0
+
+
+def test_a_start_that_the_metadata_give_is_that_of_the_earliest_recording(tmp_path):
+    given = datetime(2024, 5, 31, 14, 30, tzinfo=timezone(timedelta(hours=2)))
+    known = Metadata({"NWBFile": {"session_start_time": given}})
+    movie = recordings.movie(tmp_path / "m.isxd")
+    later = recordings.movie(tmp_path / "n.isxd", start_ms=recordings.START_MS + LATER)
+    sources = (Source(movie, "movie", "-1"), Source(later, "movie", "-2"))
+    with written(tmp_path / "m.nwb", *sources, metadata=known) as file:
+        assert file.session_start_time == given
+        series = file.acquisition
+        assert (series["OnePhotonSeries-1"].starting_time, series["OnePhotonSeries-2"].starting_time) == (0, 7.3)
+
+
+# ---- cells and events
+
+
+def test_cells_and_traces_are_those_that_isx_reads(tmp_path):
+    path = recordings.cell_set(tmp_path / "c.isxd", n_cells=5)
+    cells = isx.CellSet.read(str(path))
+    valid = cells.timing.get_valid_samples_mask()
+    with written(tmp_path / "c.nwb", Source(path, "cell_set")) as file:
+        table = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        (series,) = file.processing["ophys"]["Fluorescence"].roi_response_series.values()
+        assert series.unit == "a.u."
+        assert series.rois.table is table
+        for i in range(5):
+            assert np.array_equal(table["image_mask"][i].T, cells.get_cell_image_data(i))
+            assert np.array_equal(series.data[valid, i], cells.get_cell_trace_data(i)[valid])
+        assert np.isnan(series.data[~valid]).all()
+        found = table.to_dataframe()
+        assert found["cell_name"].tolist() == ["C0", "C1", "C2", "C3", "C4"]
+        assert found["status"].tolist() == ["accepted", "undecided", "rejected", "accepted", "undecided"]
+        assert found["accepted"].tolist() == [True, False, False, True, False]
+        assert (found[["noise", "snr", "area"]] > 0).all(axis=None)
+
+
+def _with_unit(path: Path, unit: str) -> Path:
+    data, text = recordings.split_footer(path.read_bytes())
+    footer = json.loads(text)
+    footer["extraProperties"] = {"idps": {"cellset": {"units": unit}}}
+    path.write_bytes(data + recordings.footer_bytes(footer))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("unit", "holder"), [("dF over F", "DfOverF"), ("dF over noise", "Fluorescence"), ("counts", "Fluorescence")]
+)
+def test_the_unit_decides_where_traces_go(tmp_path, unit, holder):
+    path = _with_unit(recordings.cell_set(tmp_path / "c.isxd"), unit)
+    with written(tmp_path / "c.nwb", Source(path, "cell_set")) as file:
+        (series,) = file.processing["ophys"][holder].roi_response_series.values()
+        assert series.unit == unit
+
+
+def test_parts_of_a_series_share_one_table_of_cells(tmp_path):
+    first = recordings.cell_set(tmp_path / "part1-PCA-ICA.isxd")
+    second = tmp_path / "part2-PCA-ICA.isxd"
+    second.write_bytes(first.read_bytes())
+    other = recordings.cell_set(tmp_path / "part3-PCA-ICA.isxd", seed=1)
+    paths = (first, second, other)
+    sources = [Source(path, "cell_set", f"-{n}", "made", "-PCA-ICA", n) for n, path in enumerate(paths, 1)]
+    with written(tmp_path / "s.nwb", *sources) as file:
+        tables = file.processing["ophys"]["ImageSegmentation"].plane_segmentations
+        series = file.processing["ophys"]["Fluorescence"].roi_response_series
+        assert set(tables) == {"PlaneSegmentation-1", "PlaneSegmentation-3"}
+        assert [series[f"RoiResponseSeries-{n}"].rois.table.name[-1] for n in (1, 2, 3)] == ["1", "1", "3"]
+
+
+def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
+    cells, path = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
+    events = isx.EventSet.read(str(path))
+    stored = packets.channels(path, events)
+    with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
+        table = file.processing["ophys"]["Events"]
+        assert table["cell_name"][:].tolist() == ["C0", "C1", "C2", "C3"]
+        assert table["cell"].table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        for i in range(4):
+            offsets, amplitudes = events.get_cell_data(i)
+            assert np.array_equal(table["event_amplitudes"][i], amplitudes)
+            assert np.array_equal(table["event_times"][i], stored[i].offset_us / 1e6)
+            assert np.abs(np.rint(table["event_times"][i] * 1e6) - offsets).max(initial=0) <= 1  # isx rounds down
+        assert len(table["event_times"][3]) == 0
+
+
+# ---- other kinds
+
+
+def test_gpio_channels_are_those_that_isx_reads(tmp_path):
+    path = recordings.gpio_isxd(tmp_path / "g.isxd")
+    gpio = isx.GpioSet.read(str(path))
+    with written(tmp_path / "g.nwb", Source(path, "gpio")) as file:
+        names = {gpio.get_channel_name(i): i for i in range(gpio.num_channels)}
+        assert {"GPIO-1", "EX-LED"} <= set(file.acquisition)
+        for name, series in file.acquisition.items():
+            offsets, values = gpio.get_channel_data(names[name])
+            assert np.array_equal(series.data[:], values)
+            assert np.abs(times_of(series) * 1e6 - offsets).max() < 1.5
+            assert series.continuity == "step"
+
+
+def times_of(series: pynwb.TimeSeries) -> np.ndarray:
+    if series.timestamps is not None:
+        return series.timestamps[:]
+    return series.starting_time + np.arange(len(series.data)) / series.rate
+
+
+def test_imu_axes_are_those_that_isx_reads_from_the_box(tmp_path):
+    path = recordings.imu(tmp_path / "i.imu")
+    copy = tmp_path / "copy" / "i.imu"  # isx converts it to /tmp, by name
+    copy.parent.mkdir()
+    copy.write_bytes(path.read_bytes())
+    imu = isx.GpioSet.read(str(copy))
+    expected = {imu.get_channel_name(i): imu.get_channel_data(i) for i in range(imu.num_channels)}
+    with written(tmp_path / "i.nwb", Source(path, "imu")) as file:
+        assert set(file.acquisition) == {"Accelerometer", "Orientation", "Magnetometer"}
+        accelerometer = file.acquisition["Accelerometer"]
+        assert (accelerometer.unit, accelerometer.conversion) == ("m/s^2", 9.80665)
+        for name, series in file.acquisition.items():
+            axes = series.description.partition(" of ")[0].split(", ")
+            assert series.data.shape[1] == len(axes) == 3
+            for column, axis in enumerate(axes):
+                assert np.array_equal(series.data[:, column], expected[axis][1]), name
+                assert np.abs(times_of(series) * 1e6 - expected[axis][0]).max() < 1.5
+
+
+@pytest.mark.parametrize(
+    ("measure", "series", "unit"),
+    [
+        ("vessel diameter", {"VesselDiameter", "VesselCenter"}, "pixels"),
+        ("rbc velocity", {"VesselVelocity", "VesselDirection"}, "pixels/s"),
+    ],
+)
+def test_vessels_are_those_that_isx_reads(tmp_path, measure, series, unit):
+    path = recordings.vessel_set(tmp_path / "v.isxd", measure)
+    vessels = isx.VesselSet.read(str(path))
+    valid = vessels.timing.get_valid_samples_mask()
+    with written(tmp_path / "v.nwb", Source(path, "vessel_set")) as file:
+        ophys = file.processing["ophys"]
+        assert set(ophys.data_interfaces) == series | {"Vessels", "Images"}
+        table, traces = ophys["Vessels"], ophys[min(series & {"VesselDiameter", "VesselVelocity"})]
+        assert traces.unit == unit
+        for i in range(3):
+            assert np.array_equal(table["corners"][i], vessels.get_vessel_line_data(i))
+            assert np.array_equal(traces.data[valid, i], vessels.get_vessel_trace_data(i)[valid])
+        assert table["status"][0] == "rejected"
+        assert np.array_equal(ophys["Images"]["v"].data[:].T, vessels.get_vessel_image_data(0))
+
+
+def test_an_image_is_that_which_isx_reads(tmp_path):
+    path = recordings.image(tmp_path / "i.isxd")
+    with written(tmp_path / "i.nwb", Source(path, "image")) as file:
+        assert np.array_equal(file.processing["ophys"]["Images"]["i"].data[:].T, isx.Image.read(str(path)).get_data())
+
+
+def test_tracking_is_that_which_isx_exports(tmp_path):
+    path = recordings.behavior_movie(tmp_path / "b.isxb", tracked=True)
+    with written(tmp_path / "b.nwb", Source(path, "nvision")) as file:
+        assert list(file.acquisition["BehaviorMovie"].external_file) == ["b.isxb"]
+        behavior = file.processing["behavior"]
+        box, centre = behavior["Box"].data[:], behavior["Position"]["Centre"].data[:]
+        found = np.isfinite(centre[:, 0])
+        frames = np.flatnonzero(found)
+        assert found.any()
+        assert np.allclose(centre[found], (box[found][:, :2] + box[found][:, 2:]) / 2)
+        assert np.array_equal(behavior["Confidence"].data[found, 0], 90 + np.array([1, *range(3, 11)]) / 2), frames
+
+
+# ---- planes, devices, metadata
+
+
+def test_colours_and_foci_have_planes_of_their_own(tmp_path):
+    names = ("m-green", "m-red", "m-efocus_400", "m-efocus_800")
+    sources = [Source(recordings.movie(tmp_path / f"{name}.isxd"), "movie", name[1:]) for name in names]
+    with written(tmp_path / "m.nwb", *sources) as file:
+        assert set(file.imaging_planes) == {
+            f"ImagingPlane-{key}" for key in ("green", "red", "efocus-400", "efocus-800")
+        }
+        assert file.acquisition["OnePhotonSeries-red"].imaging_plane.name == "ImagingPlane-red"
+
+
+def test_what_the_files_do_not_say_comes_from_the_metadata(tmp_path):
+    known = {
+        "NWBFile": {"session_description": "Open field", "experimenter": ["Doe, Jane"], "keywords": ["calcium"]},
+        "Subject": {"subject_id": "m1", "species": "Mus musculus", "sex": "F", "date_of_birth": datetime(2020, 5, 1)},
+        "OpticalChannel": {"emission_lambda": 525},
+        "ImagingPlane": {"indicator": "GCaMP6f", "grid_spacing": [0.9, 0.9], "grid_spacing_unit": "micrometers"},
+    }
+    movie = recordings.movie(tmp_path / "m.isxd")
+    with written(tmp_path / "m.nwb", Source(movie, "movie"), metadata=Metadata(known)) as file:
+        assert file.session_description == "Open field"
+        assert list(file.experimenter) == ["Doe, Jane"]
+        assert file.subject.date_of_birth == datetime(2020, 5, 1, tzinfo=START.tzinfo)
+        plane = file.imaging_planes["ImagingPlane"]
+        assert (plane.indicator, plane.location) == ("GCaMP6f", "unknown")
+        assert plane.optical_channel[0].emission_lambda == 525
+        assert np.isnan(plane.excitation_lambda)
+        assert list(plane.grid_spacing) == [0.9, 0.9]
+
+
+def test_nothing_is_invented_and_what_is_missing_is_named(tmp_path):
+    movie = recordings.movie(tmp_path / "m.isxd")
+    warnings: list[str] = []
+    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "x"), Means(tmp_path, 1, warnings.append))
+    assert warnings == [
+        "DANDI will refuse the NWB file without Subject.subject_id, Subject.species, Subject.sex, Subject.age; "
+        "NWBFile.experimenter, NWBFile.institution, NWBFile.experiment_description, NWBFile.keywords, "
+        "ImagingPlane.indicator, ImagingPlane.location, ImagingPlane.excitation_lambda, OpticalChannel.emission_lambda "
+        "are not known and left out: write them into nwb.toml in the input folder"
+    ]
+    with pynwb.NWBHDF5IO(str(tmp_path / "m.nwb"), "r") as io:
+        file = io.read()
+        assert file.subject is None
+        assert file.imaging_planes["ImagingPlane"].grid_spacing is None  # the file's is that on the sensor
+        assert "on the sensor, not in tissue" in file.imaging_planes["ImagingPlane"].description
+
+
+# ---- files
+
+
+def every_kind(folder: Path) -> list[Source]:
+    kinds = {"movie_float": "movie", "velocity_set": "vessel_set", "gpio_isxd": "gpio", "imu_isxd": "imu"}
+    return [Source(path, kinds.get(name, name), f"-{name}") for name, path in recordings.every_kind(folder).items()]
+
+
+@pytest.mark.parametrize("embed", [False, True])
+def test_the_same_contents_give_the_same_bytes(tmp_path, embed):
+    sources = every_kind(tmp_path)
+    with written(tmp_path / "a.nwb", *sources, embed=embed) as file:
+        assert len({each.object_id for each in file.objects.values()}) == len(file.objects)
+    with written(tmp_path / "b.nwb", *reversed(sources), embed=embed):
+        assert (tmp_path / "a.nwb").read_bytes() == (tmp_path / "b.nwb").read_bytes()
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
+    """The movie is cut short while its frames are read."""
+    path = recordings.movie(tmp_path / "m.isxd", 100)
+    means = Means(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
+    with pytest.raises(BadRecording, match="the file became shorter while it was read"):
+        write(tmp_path / "m.nwb", Contents([Source(path, "movie")], "x", embed=True), means)
+    assert [each.name for each in tmp_path.iterdir()] == ["m.isxd"]
+
+
+def test_empty_sets_are_left_out_with_a_word(tmp_path):
+    path = recordings.cell_set(tmp_path / "c.isxd", n_cells=0)
+    warnings: list[str] = []
+    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), Means(tmp_path, 1, warnings.append))
+    assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
+    assert warnings[1:] == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]
