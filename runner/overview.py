@@ -232,7 +232,7 @@ def _line(entry: Entry, columns: Iterable[str], with_thumbnail: bool) -> str:
         cells.append(f'<br><span class="soft">{_text(folder)}</span>')
     if row.series:
         cells.append(f"<br>{_parts(entry)}")
-    cells.append(f"</th><td>{_text(kind.name if kind else row.kind)}</td>")
+    cells.append(f'</th><td class="kind">{_text(kind.name if kind else row.kind)}</td>')
     cells.append(f'<td class="result">{_text(row.summary)}</td>')
     for column in columns:
         value = entry.values.get(column, "")

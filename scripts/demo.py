@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Run the image over a folder of recordings, with every restriction at once, as the current user.
+"""Run the image on a folder of recordings, as the current user, with every restriction at once.
 
-INPUT (default: input) is read, OUTPUT (default: output) written, RECIPE says what to do (default: inspect). If there is
-no recording in ./input, a simulated one is made there first, by the image itself; then the recipe is `cells`, and what
-it found is compared with what is there. A folder that INPUT names is left as it is. Standard library only.
+Reads INPUT (default: input), writes OUTPUT (default: output) and runs RECIPE (default: inspect). If ./input has no
+recording, the image first simulates one there; the recipe is then `cells`, and the result is compared with the truth. A
+folder named by INPUT is left as it is. Standard library only.
 """
 
 from __future__ import annotations

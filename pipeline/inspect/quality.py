@@ -177,24 +177,29 @@ class Events:
 
 
 def transients(trace: np.ndarray, noise: float, period_s: float) -> Events:
-    """Stretches above EVENT_END noise standard deviations over the median that reach EVENT_START, as one event each."""
+    """Stretches above EVENT_END noise standard deviations over the median that reach EVENT_START, as one event each.
+
+    Missing samples lie on a straight line between those beside them.
+    """
     none = Events(np.empty(0, np.int64), float("nan"))
-    if not noise > 0 or not np.isfinite(trace).any():
+    there = np.flatnonzero(np.isfinite(trace))
+    if not noise > 0 or not len(there):
         return none
-    height = np.nan_to_num((trace - np.nanmedian(trace)) / noise, nan=-np.inf)
+    height = (trace - np.median(trace[there])) / noise
+    height = np.interp(np.arange(len(trace)), there, height[there])  # a gap ends no transient
     edges = np.flatnonzero(np.diff(np.concatenate([[False], height > EVENT_END, [False]]).astype(np.int8)))
     starts, ends = edges[::2], edges[1::2]
     if not len(starts):
         return none
-    tops = np.maximum.reduceat(height, starts)
+    is_event = np.maximum.reduceat(height, starts) > EVENT_START
     peaks, decays = [], []
-    for start, end in zip(starts[tops > EVENT_START], ends[tops > EVENT_START]):
-        stretch = height[start:end]
-        peak = int(stretch.argmax())
+    for start, end in zip(starts[is_event], ends[is_event]):
+        peak = int(height[start:end].argmax())
         peaks.append(start + peak)
-        under = np.flatnonzero(stretch[peak:] < stretch[peak] / 2)
-        if len(under) or (end < len(height) and np.isfinite(height[end])):
-            decays.append((under[0] if len(under) else len(stretch) - peak) * period_s)
+        falling = height[start + peak : end + 1]
+        under = np.flatnonzero(falling < falling[0] / 2)
+        if len(under):  # else the recording ends before
+            decays.append(under[0] * period_s)
     return Events(np.array(peaks, np.int64), float(np.median(decays)) if decays else float("nan"))
 
 

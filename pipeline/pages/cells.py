@@ -56,7 +56,9 @@ def encoded(trace: np.ndarray) -> tuple[str, float, float]:
     finite = trace[np.isfinite(trace)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
     span = high - low if high > low else 1.0
-    codes = np.where(np.isfinite(trace), np.rint((np.nan_to_num(trace) - low) / span * (MISSING - 1)), MISSING)
+    codes = np.where(
+        np.isfinite(trace), np.rint((np.where(np.isfinite(trace), trace, low) - low) / span * (MISSING - 1)), MISSING
+    )
     return b64encode(np.clip(codes, 0, MISSING).astype("<u2").tobytes()).decode(), low, low + span
 
 

@@ -112,12 +112,13 @@ def test_what_touches_only_the_lower_threshold_is_no_transient():
     assert quality.transients(trace, 1.0, 1.0).peaks.tolist() == [105]
 
 
-def test_a_gap_ends_a_transient():
+def test_a_gap_ends_no_transient():
     trace = np.zeros(100)
     trace[10:14], trace[14], trace[15:20] = 9, np.nan, 8
+    trace[97:] = 7  # whose decay is not seen
     found = quality.transients(trace, 1.0, 1.0)
-    assert found.peaks.tolist() == [10, 15]
-    assert found.half_decay_s == 5  # of the second alone: the first one's end is missing
+    assert found.peaks.tolist() == [10, 97]
+    assert found.half_decay_s == 10
 
 
 @pytest.mark.parametrize("trace", [np.full(50, np.nan), np.zeros(50), np.empty(0)])
