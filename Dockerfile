@@ -134,7 +134,7 @@ echo /opt/inscopix/api > "$site/isx-api.pth"
 MPLCONFIGDIR=/opt/venv/share/matplotlib PYTHONHASHSEED=0 /opt/venv/bin/python -c 'import matplotlib.font_manager'
 chmod -R a+rX /opt/venv
 python3 /build/slim.py venv /opt/venv
-/opt/venv/bin/python -c 'import scipy.signal, sklearn.cluster, pandas, matplotlib.figure, imagecodecs, tifffile, h5py'
+XDG_CACHE_HOME=/tmp PYNWB_NO_CACHE_DIR=1 /opt/venv/bin/python -c 'import scipy.signal, sklearn.cluster, pandas, matplotlib.figure, imagecodecs, tifffile, h5py, pynwb'
 EOF
 
 # The API as Inscopix publishes it: input and output, no licence needed.

@@ -48,6 +48,7 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
         "size": lambda: images.section_size(single_stage),
         "health": lambda: images.section_health(quick),
         "movie": lambda: movies.section_movie(quick),
+        "nwb": lambda: movies.section_nwb(quick),
         "many": lambda: movies.section_many(quick),
         "scale_out": lambda: scale_out(quick),
     }

@@ -8,7 +8,20 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from measure import IMAGE, ME, docker, inside, interleaved, new_folder, rounded, say, seconds_of, spread, workspace
+from measure import (
+    CODE,
+    IMAGE,
+    ME,
+    docker,
+    inside,
+    interleaved,
+    new_folder,
+    rounded,
+    say,
+    seconds_of,
+    spread,
+    workspace,
+)
 
 GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.5,)
 DTYPES = ("uint16", "float32")
@@ -56,6 +69,15 @@ def one_movie(folder: Path, size: int, cores: list[int], rounds: int) -> dict[st
     for name in ("naive", "floor"):
         found[f"run_1_to_{name}"] = rounded(found["run_1"]["mb_per_s"]["median"] / found[name]["mb_per_s"]["median"])
     return found
+
+
+def section_nwb(quick: bool) -> dict[str, Any]:
+    """Frames into NWB, against h5py writing the same: bench/nwb_movie.py in the image."""
+    frames = ("--frames", 200 if quick else 1000, "--json")
+    with workspace() as folder:
+        place = ("-v", f"{folder}:/bench", "-e", "TMPDIR=/bench")
+        command = ("python", "/app/bench/nwb_movie.py", *frames)
+        return json.loads(docker("run", "--rm", "--user", ME, *CODE, *place, IMAGE, *command))
 
 
 def section_many(quick: bool) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class _Repeated:
 def _in_process(name: str, movie: Path, threads: int) -> tuple[float, float, float]:
     """Wall seconds, processor seconds and peak memory in MB of one way."""
     command = [sys.executable, __file__, "--way", name, str(movie), str(threads)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+    home = {"XDG_CACHE_HOME": str(movie.parent), "PYNWB_NO_CACHE_DIR": "1"}  # as a worker does
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env={**os.environ, **home})
     return tuple(json.loads(done.stdout))
 
 

@@ -41,6 +41,7 @@ def page(report: dict[str, Any]) -> str:
         size(report["size"]),
         health(report["health"]),
         movie(report["movie"]),
+        *([nwb(report["nwb"])] if "nwb" in report else []),
         many(report["many"]),
         scale_out(report["scale_out"]),
     ]
@@ -141,6 +142,23 @@ Python. Figures are medians; `bench/report.json` has the spread.
 Peak memory of all processes together, without pages of files.
 
 {blocks[1]}"""
+
+
+def nwb(found: dict[str, Any]) -> str:
+    rows = [
+        [title, *(short(found[f"{name}_{what}"]) for what in ("mb_per_s", "peak_mb", "file_mb"))]
+        for name, title in (("nwb", "`NWB_MOVIE=1`"), ("h5py", "`h5py`, the same chunks and compression"))
+    ]
+    pixels = found["size"].replace("x", " × ")
+    return f"""\
+## NWB
+
+A movie of {found["movie_mb"]} MB, {pixels} px {found["dtype"]}. `h5py` compresses on one thread, the image on \
+{found["threads"]}. Memory
+is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, \
+{found["nwb_to_h5py_processor"]} × by processor time.
+
+{table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
 
 
 def many(found: dict[str, Any]) -> str:

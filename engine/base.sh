@@ -4,7 +4,7 @@ set -eu
 file=$1
 shift
 
-# No full perl is needed with the merged-usr hook (76 MB instead of 126). In the last hook $1 is mmdebstrap's.
+# With the merged-usr hook, no full perl is needed (76 MB instead of 126). In the last hook, mmdebstrap sets $1.
 # shellcheck disable=SC2016
 exec mmdebstrap --quiet --variant=minbase --format=tar \
   --hook-dir="$(dirname "$(command -v mmdebstrap)")/../share/mmdebstrap/hooks/merged-usr" \

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Slurm and Apptainer for machines that have none (Debian, root, x86-64): to build a .sif, and for the cluster tests.
+"""Slurm and Apptainer for machines that have none (Debian, root, x86-64), to build a .sif and for the cluster tests.
 
-    cluster.py env     print the PATH with which `apptainer` (or, where it cannot be had, Charliecloud's `ch-run`) and
-                       Slurm's commands are found; nothing is printed where the machine has an Apptainer of its own
+    cluster.py env     print the PATH of `apptainer` and Slurm's commands; of Charliecloud's `ch-run` instead if
+                       Apptainer is not available; nothing if the machine has an Apptainer of its own
 
-They are Debian's packages, unpacked into a folder of this project's and not installed. Apptainer is only in unstable
-and needs a newer C library than Debian 12 has, so it brings its own. Standard library only.
+They are Debian's packages, unpacked into a folder of this project, not installed. Apptainer is only in unstable and
+needs a newer C library than that of Debian 12, so it brings its own. Standard library only.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from pathlib import Path
 from debian import Apt, HostApt, Unavailable, reasons_against, run, say
 
 HOME = Path(os.environ.get("ISX_CLUSTER_HOME", "/var/lib/isx-cluster"))
-ROOT = HOME / "root"  # of the host's own release
-NEWER = HOME / "newer"  # of unstable
+ROOT = HOME / "root"  # from the host's own release
+NEWER = HOME / "newer"  # from unstable
 LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 APPTAINER = NEWER / "usr/bin/apptainer"
-SLURM_DAEMONS = ("slurmctld", "slurmd", "slurmstepd")  # what each may do depends on its being called so
+SLURM_DAEMONS = ("slurmctld", "slurmd", "slurmstepd")  # each decides by its name what it may do
 PATHS = (NEWER / "usr/bin", ROOT / "usr/bin", ROOT / "bin")
 
 NEWER_PACKAGES = ("apptainer", "libc6", "libseccomp2", "libsqlite3-0")
 HOST_PACKAGES = (
     *("slurm-wlm", "munge"),
-    *("squashfuse", "squashfs-tools", "uidmap", "fuse3"),  # what Apptainer calls
+    *("squashfuse", "squashfs-tools", "uidmap", "fuse3"),  # programs that Apptainer calls
     *("charliecloud-runtime", "patchelf"),
 )
-# Apptainer looks for its parts relative to itself; these put its /etc and /var where it looks.
+# Apptainer looks for its parts relative to itself; these links put its /etc and /var there.
 MENDING_LINKS = {"usr/etc": "../etc", "usr/var": "../var", "usr/lib/etc": "../../etc", "usr/lib/var": "../../var"}
 
 
@@ -43,7 +43,7 @@ def own_apptainer() -> str | None:
 
 
 def apptainer() -> str | None:
-    """The program; None where only Charliecloud can be had. Raises Unavailable where neither can."""
+    """The program; None if only Charliecloud is available. Raises Unavailable if neither is."""
     if not own_apptainer():
         install()
     return own_apptainer() or (str(APPTAINER) if APPTAINER.exists() else None)
@@ -59,7 +59,7 @@ def refuse_where_it_cannot_run() -> None:
 
 
 def install() -> None:
-    """Unpack Slurm, Charliecloud and, where it runs, Apptainer once; folders bear their final names when they work."""
+    """Unpack Slurm, Charliecloud and, if it runs, Apptainer, once. A folder gets its final name when it works."""
     refuse_where_it_cannot_run()
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
@@ -112,7 +112,7 @@ def own_libraries(root: Path) -> list[Path]:
 
 
 def elf_programs(root: Path) -> Iterator[Path]:
-    """The programs that came from packages, but for patchelf, which must not change itself."""
+    """The programs from packages, except patchelf, which must not change itself."""
     for folder in ("bin", "sbin", "usr/bin", "usr/sbin"):
         for file in sorted((root / folder).glob("*")):
             if not file.is_symlink() and file.name != "patchelf" and file.read_bytes()[:4] == b"\x7fELF":
@@ -120,7 +120,7 @@ def elf_programs(root: Path) -> Iterator[Path]:
 
 
 def use_libraries(program: Path, folders: list[Path], interpreter: Path | None = None) -> None:
-    """Have a program find its libraries in these folders, whatever the environment says, as plain users run it too."""
+    """Make a program find its libraries in these folders in any environment, since plain users run it too."""
     patchelf = next(root / "usr/bin/patchelf" for root in (ROOT, ROOT.with_suffix(".partial")) if root.exists())
     loader = ("--set-interpreter", interpreter) if interpreter else ()
     run(patchelf, *loader, "--force-rpath", "--set-rpath", ":".join(map(str, folders)), program)

@@ -1,4 +1,4 @@
-"""Programs from Debian's packages, unpacked into a private folder and not installed. Standard library only."""
+"""Programs from Debian's packages, unpacked into a private folder, not installed. Standard library only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 class Unavailable(Exception):
-    """What is asked for cannot be had here; the message says why and what to do instead."""
+    """Something is not available on this machine; the message says why, and the way out."""
 
 
 def say(message: str) -> None:
@@ -22,7 +22,7 @@ def say(message: str) -> None:
 
 
 def run(*command: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
-    """Run a command quietly; its output comes out only with a failure."""
+    """Run a command quietly; show its output only if it fails. Raises Unavailable."""
     try:
         done = subprocess.run(
             [str(part) for part in command],
@@ -52,7 +52,7 @@ def quiet(*command: str) -> bool:
 
 
 def reasons_against() -> list[str]:
-    """Why packages cannot be unpacked and run as a daemon needs it on this machine; empty where they can."""
+    """Why a daemon from packages cannot run on this machine; empty if it can."""
     release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
     return [
         reason
@@ -69,7 +69,7 @@ def reasons_against() -> list[str]:
 
 
 def host_sources() -> dict[str, str]:
-    """The mirrors that the host's own apt uses: suite -> address, its own release's suites first."""
+    """The mirrors of the host's own apt: suite -> address, the suites of its own release first."""
     targets = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
     rows = (line.split() for line in targets.stdout.splitlines())
     return {release: uri for uri, release, component in rows if component == "main"}
@@ -80,7 +80,7 @@ def host_release() -> str:
 
 
 def mirror() -> str:
-    """The address of the host's Debian mirror; it has every suite, not only the host's own."""
+    """The address of the host's Debian mirror, which has every suite."""
     try:
         return host_sources()[host_release()]
     except KeyError:
@@ -88,7 +88,7 @@ def mirror() -> str:
 
 
 class Apt:
-    """A private apt for one suite: the host's mirror and keys, but lists, cache and state of its own."""
+    """A private apt for one suite. It has the host's mirror and keys, but its own lists, cache and state."""
 
     def __init__(self, suite: str, home: Path) -> None:
         self.folder = home / "apt" / suite
@@ -115,14 +115,14 @@ class Apt:
         }
 
     def unpack(self, packages: tuple[str, ...], target: Path) -> None:
-        """These packages alone, without what they depend on."""
+        """Unpack these packages alone, without their dependencies."""
         run("apt-get", *self.options, "update")
         run("apt-get", *self.options, "download", *packages, cwd=self.folder / "debs")
         unpack_all(self.folder / "debs", target)
 
 
 class HostApt(Apt):
-    """The host's own sources, and what it has installed, but lists and cache of its own: nothing is installed."""
+    """Like Apt, but with the host's own sources and its record of installed packages. It installs nothing."""
 
     def __init__(self, home: Path) -> None:
         super().__init__("host", home)
@@ -131,7 +131,7 @@ class HostApt(Apt):
         return {"Dir::State::status": "/var/lib/dpkg/status"}
 
     def unpack(self, packages: tuple[str, ...], target: Path) -> None:
-        """These packages, and what they depend on and the host lacks."""
+        """Unpack these packages, and those of their dependencies that the host lacks."""
         run("apt-get", *self.options, "update")
         quick = ("--download-only", "--reinstall", "--no-install-recommends", "--yes")
         run("apt-get", *self.options, "install", *quick, *packages)

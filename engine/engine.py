@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """A private Docker engine for machines that have none (Debian, root, x86-64).
 
-    engine.py env     print the shell exports with which `docker` reaches the engine to use; start a private one
-                      only where no engine answers. Prints nothing where the user's own Docker answers.
+    engine.py env     print the shell exports that make `docker` use the private engine; start that engine if none
+                      answers. If the user's own Docker answers, print nothing.
     engine.py up      the same, without printing
-    engine.py down    stop the private engine; it leaves nothing running
-    engine.py remove  stop it, and delete it with every image, container and cache that it holds
+    engine.py down    stop the private engine; nothing of it keeps running
+    engine.py remove  stop it, and delete it with all its images, containers and caches
 
-The engine is Debian's own docker, unpacked into a folder of this project's and not installed. It has its own data,
-socket and client configuration; a Docker on the host is never touched. Standard library only.
+The engine is Debian's own docker, unpacked into a folder of this project, not installed. It has its own data, socket
+and client configuration; it never touches a Docker on the host. Standard library only.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ PIDFILE = RUN / "docker.pid"
 LOG = HOME / "dockerd.log"
 BASE_IMAGE = "isx-base:bookworm"
 BASE_DIGEST = HOME / "base.sha256"
-BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base are set to this, so that it is the same each time
+BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base become this, so each build gives the same base
 
-# Newest first; the next is tried when the binaries of one do not run on this host (its C library may be too old).
+# Newest first. If the programs of one do not run on this host (its C library may be too old), the next is tried.
 DOCKER_SUITES = ("testing", "stable")
-BUILDX = (0, 20)  # the first that takes described variables and lists them
+BUILDX = (0, 20)  # the first version that knows and lists descriptions of variables
 DOCKER_PACKAGES = ("docker.io", "docker-cli", "containerd")
 PLUGIN_SUITE = "testing"  # stable's buildx is older than BUILDX
 PLUGIN_PACKAGES = ("docker-buildx", "docker-compose")
-# From the host's own release, because these link against its libraries.
+# From the host's own release, since these link against its libraries.
 HOST_PACKAGES = (
     *("runc", "iptables", "mmdebstrap"),
     *(
@@ -61,7 +61,7 @@ HOST_PACKAGES = (
         "libnfnetlink0",
     ),
 )
-CACHE = "10GB"  # beyond this the build cache drops what was not used for longest
+CACHE = "10GB"  # a larger build cache drops the entries that were unused for longest
 START_SECONDS = 60
 STOP_SECONDS = 30
 
@@ -70,7 +70,7 @@ STOP_SECONDS = 30
 
 
 def own_docker_answers() -> bool:
-    """Whether the user's own client reaches an engine; raises if it does but cannot build."""
+    """Whether the user's own client reaches an engine. Raises Unavailable if it does but cannot build."""
     docker = shutil.which("docker")
     if not docker or not quiet(docker, "version"):
         return False
@@ -91,7 +91,7 @@ def own_docker_answers() -> bool:
 
 
 def exports() -> dict[str, str]:
-    """What a shell needs so that plain `docker`, buildx and compose use the private engine and its base image."""
+    """The variables that make plain `docker`, buildx and compose use the private engine and its base image."""
     base = {"BASE_IMAGE": BASE_IMAGE, "BASE_DIGEST": BASE_DIGEST.read_text() if BASE_DIGEST.exists() else ""}
     return {
         "DOCKER_HOST": f"unix://{SOCKET}",
@@ -115,7 +115,7 @@ def refuse_where_it_cannot_run() -> None:
 
 
 def install() -> None:
-    """Unpack the engine once; a folder bears its final name only when its programs run."""
+    """Unpack the engine once. The folder gets its final name only when its programs run."""
     if ROOT.exists():
         return
     problems = []
@@ -181,8 +181,8 @@ def only_one_at_a_time():
 
 
 def running_pid(pidfile: Path | None = None) -> int | None:
-    """The pid of the private dockerd, or of another program of the engine's; None for no pid file, or a stale one
-    whose number another process has now."""
+    """The pid of the private dockerd, or of another program of the engine. None if there is no pid file, or if another
+    process has that number by now."""
     with contextlib.suppress(OSError, ValueError):
         pid = int((pidfile or PIDFILE).read_text())
         if str(RUN) in command_line(pid):
@@ -191,7 +191,7 @@ def running_pid(pidfile: Path | None = None) -> int | None:
 
 
 def command_line(pid: int) -> str:
-    """Empty for a process that is gone, and for one that only waits to be reaped."""
+    """Empty if the process is gone, or only waits to be reaped."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
     return ""
@@ -216,7 +216,7 @@ def start() -> None:
 
 
 def spawn(command: Sequence[str | Path], log_file: Path) -> subprocess.Popen[bytes]:
-    """A daemon from the engine's programs, in a session of its own; what it says is added to the log."""
+    """Start a daemon from the engine's programs, in a session of its own. Its output is appended to the log."""
     with log_file.open("ab") as log:
         return subprocess.Popen(
             [str(part) for part in command],
@@ -241,10 +241,10 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
 
 
 def has_base_image() -> bool:
-    """Starts anew where the engine's data is damaged.
+    """Whether the base image exists. If the engine's data is damaged, delete all of it and start again.
 
-    A deletion that was cut short, or a full disk, leaves records of layers that are not there: no build would work
-    until someone finds out. All that the engine holds can be made again.
+    An interrupted deletion or a full disk can leave records of layers that do not exist. Every build would then fail
+    until someone found the cause. Everything in the engine can be made again.
     """
     try:
         docker("image", "inspect", BASE_IMAGE)
@@ -259,7 +259,7 @@ def has_base_image() -> bool:
 
 
 def discard(folder: Path) -> None:
-    """Delete a large folder. It loses its name first, so that being cut short leaves no half of it to be used."""
+    """Delete a large folder. It is renamed first: if the deletion is interrupted, nobody uses the remaining half."""
     refuse = folder.with_name(f"{folder.name}.removed")
     shutil.rmtree(refuse, ignore_errors=True)
     if folder.exists():
@@ -268,7 +268,7 @@ def discard(folder: Path) -> None:
 
 
 def import_base_image() -> None:
-    """Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
+    """Make Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
     say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
     archive = HOME / "base.tar"
     environment = {**engine_environment(ROOT), "SOURCE_DATE_EPOCH": BASE_EPOCH}
@@ -283,13 +283,13 @@ def sha256(file: Path) -> str:
 
 
 def base_sources() -> list[str]:
-    """apt lines for the base: its release, updates and, where the host's apt has them, security fixes."""
+    """apt lines for the base: its release, updates and, if the host's apt has them, security fixes."""
     known = {"bookworm": mirror(), "bookworm-updates": mirror(), **host_sources()}
     return [f"deb {uri} {suite} main" for suite, uri in known.items() if suite.startswith("bookworm")]
 
 
 def up() -> dict[str, str]:
-    """Make sure that an engine answers; returns the exports with which to reach it (none for the user's own)."""
+    """Make sure that an engine answers; return the exports that make a client use it (none for the user's own)."""
     if own_docker_answers():
         return {}
     refuse_where_it_cannot_run()
@@ -305,7 +305,7 @@ def up() -> dict[str, str]:
 
 
 def down() -> None:
-    """Stop dockerd, and with it every container and containerd; idempotent."""
+    """Stop dockerd with every container and containerd; idempotent."""
     with only_one_at_a_time():
         stop_all()
 

@@ -1,4 +1,4 @@
-"""A process that has imported what workers need, and forks one for each request. PID 1's side is runner.workers."""
+"""Fork server: imports the workers' packages once, forks a worker for each request. runner.workers is PID 1's side."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_REQUEST = 65536  # bytes; paths are at most 4096
 
 
 def serve(fd: int, work: Callable[[int], int]) -> None:
-    """The other side: fork for each request until PID 1 closes the socket.
+    """Fork a worker for each request until PID 1 closes the socket.
 
-    `work` is called in each fork with the file descriptor for events, and returns the exit code; standard input, output
-    and error, the working folder and the limits are set by then.
+    Each fork calls `work` with the file descriptor for events; `work` returns the exit code. Standard input, output and
+    error, the working folder and the limits are set by then.
     """
     supervisor = os.getppid()
     with socket.socket(fileno=fd) as connection:
@@ -36,9 +36,10 @@ def serve(fd: int, work: Callable[[int], int]) -> None:
 
 
 def _fork_twice(worker: Callable[[], int], tell: Callable[[bytes], object]) -> None:
-    """A grandchild, whose parent ends at once, becomes a child of PID 1. It begins when PID 1 knows its pid, or never.
+    """Run `worker` in a grandchild. Its parent exits at once, so PID 1 adopts it.
 
-    `tell` takes the pid, or nothing where there is no process or memory to be had.
+    The worker waits until `tell` has passed its pid to PID 1; if that fails, it never starts. If there is no process or
+    memory left for it, `tell` gets no bytes.
     """
     pid_reader, pid_writer = os.pipe()
     go_reader, go_writer = os.pipe()

@@ -1,18 +1,18 @@
 """All statistics of a movie in one pass over its file.
 
-Naively, each statistic is a pass of its own over memory, converted to float64. Here the frame is cut into bands that
-stay in the processor's cache, and the sums are left to BLAS:
+The naive way takes a pass over memory for each statistic, converted to float64. This module cuts the frame into bands
+that stay in the processor's cache, and leaves the sums to BLAS:
 
-- Each pixel is taken relative to a reference r, which is near its median: d = x - r. Sums of d and d² then lose nothing
-  to cancellation, for |mean - median| <= std always holds (Hotelling and Solomons, 1932), so that the mean of d² stays
-  near the variance. This is the shifted-data algorithm (Chan, Golub and LeVeque, 1983, The American Statistician 37).
+- Each pixel is taken relative to a reference r near its median: d = x - r. Sums of d and d² then lose nothing to
+  cancellation: |mean - median| <= std always holds (Hotelling and Solomons, 1932), so the mean of d² stays near the
+  variance. This is the shifted-data algorithm (Chan, Golub and LeVeque, 1983, The American Statistician 37).
 - A pixel's mean is r + Σd/n, its variance Σd²/n - (Σd/n)², over frames.
-- A frame's mean and variance follow from the same d, as x - c = d + (r - c) for the constant c, the mean of r:
+- A frame's mean and variance follow from the same d. With the constant c, the mean of r, x - c = d + (r - c), and so
   Σ(x - c)² = Σd² + 2 Σd(r - c) + Σ(r - c)², over pixels.
-- Sums of integers are exact: they are taken in float32 over so few terms that none exceeds 2^24, then added in float64.
+- Sums of integers are exact: float32 adds so few terms that no sum exceeds 2^24; float64 adds those sums.
 
-The pass is spread over processes, not threads: NumPy's calls are so short here that threads would mostly wait for the
-interpreter's lock. Each process takes its own rows of every frame.
+The pass runs in several processes, each with its own rows of every frame. Threads would mostly wait for the
+interpreter's lock, since NumPy's calls are very short here.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ from recording import APP, process
 from recording.errors import BadRecording
 from recording.formats import MovieLayout
 
-BAND = 8192  # px of a frame that are worked on at a time
-BLOCK = 20  # frames that are worked on at a time; BAND * BLOCK float32 fit a second-level cache
-SLAB_BYTES = 80 << 20  # of the file, between the visits to a band: large, so that a band's sums are seldom fetched
-PROCESS_BYTES = 192 << 20  # of the file, below which starting one more process does not pay
+BAND = 8192  # px of a frame in one piece of work
+BLOCK = 20  # frames in one piece of work; BAND * BLOCK float32 fit a second-level cache
+SLAB_BYTES = 80 << 20  # of the file, between visits to a band; large, so that a band's sums are seldom fetched
+PROCESS_BYTES = 192 << 20  # of the file; with less, another process does not pay
 GREW_SHORTER = 3  # exit code of a process that found the file too short
 SATURATION = {"<u2": (4095, 65535), "|u1": (255,), "<f4": ()}  # the sensors have 12 bits
 
 
 @dataclass
 class MovieStatistics:
-    """Statistics over frames and over pixels, of the stored frames only: those that are not dropped, cropped or blank.
+    """Statistics over frames and over pixels, of the stored frames only (not dropped, cropped or blank).
 
-    Standard deviations are those of the population, as NumPy's. Minima and maxima have the movie's own data type.
+    Standard deviations are those of the population, NumPy's default. Minima and maxima have the movie's data type.
     """
 
     frame_mean: np.ndarray  # (n_stored,) float64
     frame_std: np.ndarray
     frame_min: np.ndarray
     frame_max: np.ndarray
-    frame_saturated: np.ndarray  # fraction of the pixels; NaN for float32, which has no such level
+    frame_saturated: np.ndarray  # fraction of the pixels; NaN for float32, which has no saturation level
     mean: np.ndarray  # (rows, columns) float64
     std: np.ndarray
     min: np.ndarray
@@ -81,7 +81,7 @@ def movie_statistics(
 
 @dataclass
 class _Part:
-    """What one process finds: statistics over some of the pixels of every frame."""
+    """The result of one process: statistics over some of the pixels of every frame."""
 
     n_pixels: np.ndarray  # (1,)
     frame_sum: np.ndarray  # (n_stored,) float64
@@ -111,10 +111,10 @@ def _part(
 
 
 class _Frames:
-    """Some of the pixels, `first` to `last`, of each stored frame of a movie, to be read into buffers.
+    """Reads some of the pixels, `first` to `last`, of each stored frame of a movie into buffers.
 
-    They are not mapped into memory: a file that becomes shorter would then end the process, and a large one exceed the
-    address space that it may use. Reading into a buffer that stays in the cache is nearly as quick.
+    The file is not mapped into memory: a mapped file that becomes shorter ends the process, and a large one exceeds the
+    process's limit of address space. Reading into a buffer that stays in the cache is nearly as quick.
     """
 
     def __init__(self, file: BinaryIO, path: Path, layout: MovieLayout, first: int, last: int) -> None:
@@ -133,13 +133,13 @@ class _Frames:
         return into
 
     def prefetch(self, frame: int, n_frames: int) -> None:
-        """Have the system read ahead: it does not see by itself that the reads of all processes are one sequence."""
+        """Have the system read ahead: it cannot see that the reads of all processes form one sequence."""
         if self.first == 0 and frame < self.layout.n_stored:
             stride = self.layout.stride
             os.posix_fadvise(self.fd, frame * stride, n_frames * stride, os.POSIX_FADV_WILLNEED)
 
     def reference(self) -> np.ndarray:
-        """Near each pixel's median: Tukey's ninther, the median of three medians of three frames. Finite."""
+        """A finite value near each pixel's median: Tukey's ninther, the median of three medians of three frames."""
         n = self.layout.n_stored
         nine = np.empty((9, self.n_pixels), self.dtype)
         for i in range(9):
@@ -154,7 +154,7 @@ def _median_of_three(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
 
 
 class _Sums:
-    """The running sums of a pass, and the buffers that it works in.
+    """The running sums of a pass, and its buffers.
 
     d = x - r, relative to the reference; c is the mean of r.
     """
@@ -170,7 +170,7 @@ class _Sums:
         self.is_float = dtype.kind == "f"
         self.levels = SATURATION[frames.layout.dtype]
         self.bands = [slice(pixel, min(pixel + BAND, n)) for pixel in range(0, n, BAND)]
-        # So many differences of 16 bits add up to less than 2^24.
+        # That many differences of 16 bits add up to less than 2^24.
         self.n_slab = min(120, max(BLOCK, SLAB_BYTES // frames.layout.stride))
 
         low, high = (-np.inf, np.inf) if self.is_float else (np.iinfo(dtype).min, np.iinfo(dtype).max)
@@ -180,7 +180,7 @@ class _Sums:
         self.frame_sum, self.frame_squared = np.zeros(n_frames), np.zeros(n_frames)  # of x - c, over pixels
         self.frame_saturated = np.zeros((len(self.levels), n_frames))
 
-        # Of a slab, each band's part of each frame: added up once a slab, as small operations cost most by being many.
+        # Each band's part of each frame of a slab, added up once for each slab: many small operations would be slow.
         self.low, self.high = np.empty((2, len(self.bands), self.n_slab), dtype)
         self.d_sum = np.empty((len(self.bands), self.n_slab))
         self.d_centred, self.d_squared = np.empty((2, len(self.bands), self.n_slab), np.float32)
@@ -189,7 +189,7 @@ class _Sums:
         self.ones = np.ones(max(BLOCK, BAND), np.float32)
 
     def add(self, start: int, stop: int) -> None:
-        """The frames from `start` to `stop`, a slab, band by band."""
+        """Add the frames from `start` to `stop`, a slab, band by band."""
         for i, pixels in enumerate(self.bands):
             self._add_band(start, stop, i, pixels)
         n, slab = stop - start, slice(start, stop)
@@ -231,7 +231,7 @@ class _Sums:
         self.sum_squared[pixels] += d_squared
 
     def _frame_sums(self, d: np.ndarray, highest: float) -> np.ndarray:
-        """Of each row, in float64. Exact for integers: no piece of a row adds up to 2^24."""
+        """The sum of each row, in float64. Exact for integers: no piece of a row adds up to 2^24."""
         k, n = d.shape
         if self.is_float:
             width = n
@@ -262,7 +262,7 @@ def _difference(x: np.ndarray, reference: np.ndarray, highest: float, out: np.nd
     """`x - reference` as float32; overwrites x."""
     if x.dtype == np.float32:
         np.subtract(x, reference, out=out)
-    elif x.dtype == np.uint16 and highest < 1 << 15:  # as signed integers, of which twice as many fit a register
+    elif x.dtype == np.uint16 and highest < 1 << 15:  # as signed integers: twice as many fit a register
         signed = x.view(np.int16)
         np.subtract(signed, reference.view(np.int16), out=signed)
         np.copyto(out, signed)
@@ -272,7 +272,7 @@ def _difference(x: np.ndarray, reference: np.ndarray, highest: float, out: np.nd
 
 
 def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
-    """Frames' variances are merged as in Chan, Golub and LeVeque; pixels only need to be put side by side."""
+    """Merge frames' variances after Chan, Golub and LeVeque; pixels only need concatenation."""
     n_pixels = np.array([part.n_pixels for part in parts], dtype=np.float64)  # (parts, 1)
     sums = np.array([part.frame_sum for part in parts])
     mean = sums.sum(axis=0) / n_pixels.sum()
@@ -306,7 +306,7 @@ def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
 
 
 def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _Part:
-    """The same as _part, in a process of its own. Not forked: with the native library loaded, a fork would hang."""
+    """Call _part in a process of its own. It is not a fork: with the native library loaded, a fork would hang."""
     job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
     root = str(APP)
     done = subprocess.run(
@@ -325,14 +325,14 @@ def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _
 
 
 def _serve() -> None:
-    """What runs in the other process: job on standard input, arrays on standard output."""
+    """Run in the other process: read the job from standard input, write arrays to standard output."""
     process.die_with_parent()
     job = json.load(sys.stdin)
     try:
         part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])
     except BadRecording:
         sys.exit(GREW_SHORTER)
-    arrays = io.BytesIO()  # NumPy asks a file for its position, which a pipe may not have
+    arrays = io.BytesIO()  # NumPy asks a file for its position; a pipe may have none
     for each in fields(_Part):
         np.save(arrays, getattr(part, each.name))
     sys.stdout.buffer.write(arrays.getbuffer())

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Run the image over a folder of recordings, with every restriction at once, as the current user.
+"""Run the image on a folder of recordings, as the current user, with every restriction at once.
 
-INPUT (default: input) is read, OUTPUT (default: output) written. If there is no recording in ./input, sample recordings
-are made there first, by the image itself; a folder that INPUT names is left as it is. Standard library only.
+Reads INPUT (default: input), writes OUTPUT (default: output) and runs RECIPE (default: inspect). If ./input has no
+recording, the image first simulates one there; the recipe is then `cells`, and the result is compared with the truth. A
+folder named by INPUT is left as it is. Standard library only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
+TRUTH = "simulated-truth.npz"  # beside the recording that simulate.py makes
+PICTURE = "found-and-true.png"
 SUFFIXES = {".isxd", ".isxb", ".gpio", ".imu"}
 
 
@@ -39,16 +42,30 @@ def main() -> int:
         if os.environ.get("INPUT"):
             print(f"No recording in {source}: looked for {', '.join(sorted(SUFFIXES))}.", file=sys.stderr)
             return 66
-        print(f"No recordings in {source}: writing samples there.", flush=True)
-        maker = PROJECT / "scripts/sample_recordings.py"
-        mounts = ["-v", f"{source}:/samples", "-v", f"{maker}:/make.py:ro"]
-        if run(*mounts, IMAGE, "python", "/make.py", "/samples"):
+        print(f"No recordings in {source}: simulating one there.", flush=True)
+        mounts = ["-v", f"{source}:/made", "-v", f"{PROJECT / 'scripts/simulate.py'}:/simulate.py:ro"]
+        if run(*mounts, IMAGE, "python", "/simulate.py", "/made"):
             return 1
-    terminal = ["-t"] if sys.stdout.isatty() else []
-    code = run(*terminal, "-v", f"{source}:/data:ro", "-v", f"{results}:/output", "-e", "LOG_FORMAT=text", IMAGE)
+    is_simulated = (source / TRUTH).is_file()
+    recipe = os.environ.get("RECIPE") or ("cells" if is_simulated else "inspect")
+    options = ["-e", "LOG_FORMAT=text", "-e", f"RECIPE={recipe}", *(["-t"] if sys.stdout.isatty() else [])]
+    code = run(*options, "-v", f"{source}:/data:ro", "-v", f"{results}:/output", IMAGE)
+    if code == 0 and is_simulated:
+        compare(source, results)
     if code == 0:
         print(f"\nOpen {results}/index.html")
     return code
+
+
+def compare(source: Path, results: Path) -> None:
+    """Say how much of what was simulated the recipe found, and draw it."""
+    for cell_set in sorted((results / "simulated").glob("*-AR.isxd")):
+        mounts = ["-v", f"{source}:/data:ro", "-v", f"{results}:/output"]
+        mounts += ["-v", f"{PROJECT / 'scripts/compare.py'}:/compare.py:ro"]
+        files = [f"/output/simulated/{cell_set.name}", f"/data/{TRUTH}", f"/output/{PICTURE}"]
+        print(f"\n{cell_set.name}: ", end="", flush=True)
+        if run(*mounts, IMAGE, "python", "/compare.py", *files) == 0:
+            print(f"Found and true cells: {results / PICTURE}")
 
 
 if __name__ == "__main__":

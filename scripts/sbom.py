@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Write the software bill of materials of an image, in CycloneDX 1.6.
 
-    sbom.py [image [file]]    isx:latest and build/sbom.cdx.json, unless named
+    sbom.py [image [file]]    default: isx:latest, build/sbom.cdx.json
 
-What it lists is read inside the image: the distribution's packages from dpkg's records, Python's from their metadata,
-and the vendor's tree as one component with its name, version and sha256. Standard library only.
+The list is read inside the image: the distribution's packages from dpkg's records, Python's from their metadata, and
+the vendor's tree as one component with its name, version and sha256. Standard library only.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def components(found: dict) -> list[dict]:
 
 
 def licence(text: str) -> dict:
-    """The licence as the package names it; long texts that some packages put there are left to the image itself."""
+    """The licence as the package names it; the long texts that some packages put there are left out."""
     return {"licenses": [{"license": {"name": text}}]} if text and len(text) < 80 else {}
 
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Make the image that clusters run from the local Docker image: build/isx.sif, with Apptainer.
+"""Make the cluster's image, build/isx.sif, from the local Docker image, with Apptainer.
 
-    sif.py [FILE]                  IMAGE names another local image than isx:latest
-    sif.py --charliecloud FOLDER   a folder for Charliecloud instead; also where Apptainer cannot be had
+    sif.py [FILE]                  IMAGE names a local image other than isx:latest
+    sif.py --charliecloud FOLDER   make a folder for Charliecloud instead; also done if Apptainer is not available
 
-A machine without Apptainer gets a private one (cluster.py). Needs a Docker engine that answers. Standard library only.
+A machine without Apptainer gets a private one (cluster.py). Needs a running Docker engine. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from debian import Unavailable, run, say
 
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
-# Several times as fast as Apptainer's default.
+# Several times faster than Apptainer's default.
 COMPRESSION = "-comp zstd -Xcompression-level 1"
 MOUNT_POINTS = ("data", "output", "tmp", "dev", "proc", "sys")
 
@@ -39,7 +39,7 @@ def make_sif(target: Path, apptainer: str) -> None:
 
 
 def make_folder(target: Path) -> None:
-    """For Charliecloud: the image's files, the places where it mounts, and the image's environment."""
+    """For Charliecloud: the image's files, its mount points and its environment."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Print what is in each layer of an image, unpacked and compressed; fails where one of the public image is over its
-budget (what IDPS weighs is the vendor's).
+"""Print the contents of each layer of an image, unpacked and compressed; fail if the public image is over its budget.
 
-    size.py [image]    isx:latest, unless named
+    size.py [image]    default: isx:latest
 
-Unpacked sizes are the sum of the files in a layer, compressed ones those of gzip at its default level, as a registry
-would store them. Standard library only.
+An unpacked size is the sum of the files in a layer. A compressed size is that of gzip at its default level, which a
+registry would store. IDPS has no budget: its size is the vendor's. Standard library only.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
-# Of the public image, in MB; 'make size' fails above them.
+# Of the public image, in MB.
 BUDGET = {"base": 100, "dependencies": 400, "API": 66, "code": 1.5, "all": 560, "all, compressed": 200}
 NAMES = ("base", "dependencies", "API", "code")
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build the image twice without any cache and show that both have one digest.
 
-The second build starts in another second, in another folder, with another umask. Where the digests differ, prints
-which files differ in which layer, and how. The public isx; other variables of docker-bake.hcl come from the
+The second build starts in another second, in another folder, with another umask. If the digests differ, this prints
+which files differ in which layer, and how. It builds the public isx; other variables of docker-bake.hcl come from the
 environment. Standard library only.
 """
 
@@ -41,7 +41,7 @@ def docker(*arguments: str) -> str:
 
 
 def copy_of_project(folder: Path) -> Path:
-    """What git knows of the working tree, elsewhere and with other permissions and time stamps."""
+    """The files of the working tree that git knows, elsewhere, with other permissions and time stamps."""
     command = ["git", "-C", PROJECT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, check=True, capture_output=True, text=True)
     for name in filter(None, listed.stdout.split("\0")):
@@ -51,11 +51,11 @@ def copy_of_project(folder: Path) -> Path:
     return folder
 
 
-# --- where they differ --------------------------------------------------------------------------------------------
+# --- the differences ----------------------------------------------------------------------------------------------
 
 
 def layers(tag: str, folder: Path) -> list[dict[str, tuple]]:
-    """For each layer of the image, what each path is: type, mode, owner, time stamp, link, size and checksum."""
+    """For each layer of the image, the properties of each path: type, mode, owner, time stamp, link, size, checksum."""
     archive = folder / f"{tag}.tar"
     docker("save", "-o", str(archive), f"{NAME}:{tag}")
     with tarfile.open(archive) as image:

@@ -29,7 +29,7 @@ WAYS_OUT = {
         "it again (docs/build.md)."
     ),
     r"numpy|\bnp\.": (
-        "If it needs an older NumPy: pin it in requirements.in (such as numpy<2), run 'make lock', and build again."
+        "If it needs an older NumPy: write numpy<2 for numpy in requirements.in, run 'make lock', and build again."
     ),
     r"python ?\d|python version|syntax ?error": (
         "If it needs another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; the lock serves 3.9 to 3.12."

@@ -5,4 +5,4 @@
 set -eu
 count=$1
 shift
-exec "$@" --gather --shard "1/$count" # of which only the number of shards is used
+exec "$@" --gather --shard "1/$count" # only the number of shards matters

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Run the image on a Slurm cluster: a job array with a part of the recordings each, then a job that gathers.
+"""Run the image on a Slurm cluster: an array of jobs, each with a part of the recordings, then a job that gathers.
 
     submit.py isx.sif INPUT OUTPUT --shards 50 --memory 8G --time 4:00:00 --sbatch=--partition=long -- --movie-tiff
 
-What follows `--` goes to the image (see `docker run isx --help`). The ids of the jobs are printed. The gather job
-runs if every shard succeeded, and then writes the final sentinel; else Slurm cancels it. `--redo` submits again only
-the shards that have no sentinel. What was bound and what followed `--` holds for `--redo` and `--gather` too, unless
-it is said anew. Needs `sbatch`; standard library only.
+Options after `--` go to the image (see `docker run isx --help`). The command prints the ids of the jobs. If every shard
+succeeds, the gather job runs and writes the final sentinel; if not, Slurm cancels it. `--redo` submits only the shards
+that have no sentinel. `--redo` and `--gather` reuse the earlier `--bind` and the options after `--`, unless you give
+new ones. Needs `sbatch`; standard library only.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SENTINEL = "done.marker"
 LOGS = "logs/slurm"
-REMEMBERED = f"{LOGS}/submitted.json"  # what the image was told, and may see
+REMEMBERED = f"{LOGS}/submitted.json"  # the image's options and bound folders
 
 
 class SubmitError(Exception):
@@ -58,16 +58,16 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("image", type=Path, help="a .sif file (Apptainer), or a folder (Charliecloud)")
     parser.add_argument("input", type=Path, help="the folder of recordings")
     parser.add_argument("output", type=Path, help="the folder of results, on a file system that all nodes share")
-    parser.add_argument("--shards", type=positive, help="into how many parts the recordings are divided")
-    parser.add_argument("--memory", default="4G", help="of each shard (default: %(default)s)")
-    parser.add_argument("--time", help="limit of each shard, as Slurm writes it: 4:00:00 (default: the partition's)")
+    parser.add_argument("--shards", type=positive, help="number of parts of the recordings")
+    parser.add_argument("--memory", default="4G", help="memory of each shard (default: %(default)s)")
+    parser.add_argument("--time", help="time limit of each shard, such as 4:00:00 (default: the partition's)")
     parser.add_argument("--cpus", type=positive, default=1, help="cores of each shard (default: %(default)s)")
-    parser.add_argument("--at-once", type=positive, help="run at most so many shards at the same time")
-    parser.add_argument("--bind", type=Path, action="append", default=[], help="a folder that the image shall see too")
+    parser.add_argument("--at-once", type=positive, help="run at most this many shards at a time")
+    parser.add_argument("--bind", type=Path, action="append", default=[], help="another folder that the image may read")
     parser.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="any other option of sbatch")
-    parser.add_argument("--redo", action="store_true", help="only the shards that are not done, then gather")
-    parser.add_argument("--gather", action="store_true", help="only gather: the report, whatever failed")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands, submit nothing")
+    parser.add_argument("--redo", action="store_true", help="run only the shards that are not done, then gather")
+    parser.add_argument("--gather", action="store_true", help="only gather: write the report, even if shards failed")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands and submit nothing")
     options = parser.parse_args(arguments)
     options.for_image = for_image
     for name in ("image", "input", "output"):
@@ -91,7 +91,7 @@ def positive(text: str) -> int:
 
 
 def recall(options: argparse.Namespace) -> None:
-    """Another recipe for some shards than for the others would be a mistake."""
+    """Take the earlier options: one run must not mix two recipes."""
     with contextlib.suppress(FileNotFoundError):
         earlier = json.loads((options.output / REMEMBERED).read_text())
         options.bind = options.bind or list(map(Path, earlier["bind"]))
@@ -101,7 +101,7 @@ def recall(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """What would fail on every node fails here."""
+    """Fail here, once, instead of on every node. Raises SubmitError."""
     if not options.image.exists():
         raise SubmitError(f"there is no image {options.image}: 'make sif' builds one")
     for folder in (options.input, *options.bind):
@@ -119,7 +119,7 @@ def check(options: argparse.Namespace) -> None:
 
 
 def sentinels(output: Path) -> dict[Path, tuple[int, int]]:
-    """The shards' sentinels, each with its index, from 1, and how many shards there were."""
+    """The shards' sentinels, each with its index, from 1, and the number of shards."""
     pattern = re.compile(re.escape(SENTINEL) + r"\.(\d+)-of-(\d+)", re.ASCII)
     matches = {file: pattern.fullmatch(file.name) for file in output.glob(SENTINEL + ".*")}
     return {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
@@ -135,7 +135,7 @@ def shards_of_earlier_run(options: argparse.Namespace) -> int:
 
 
 def to_run(options: argparse.Namespace) -> list[int]:
-    """Which shards, from 1: Slurm's index of a task is that of its shard."""
+    """The shards to run, from 1: a task's index in Slurm is that of its shard."""
     if options.gather:
         return []
     done = set(sentinels(options.output).values()) if options.redo else set()
@@ -146,7 +146,7 @@ def to_run(options: argparse.Namespace) -> list[int]:
 
 
 def changed_since(options: argparse.Namespace) -> bool:
-    """Whether the input has changed after a shard was done: the recordings may then be divided otherwise."""
+    """Whether the input changed after a shard was done: recordings may then move between shards."""
     first_done = min(file.stat().st_mtime for file in sentinels(options.output))
     for folder, folders, files in os.walk(options.input):
         if Path(folder) == options.output:
@@ -160,7 +160,7 @@ def changed_since(options: argparse.Namespace) -> bool:
 
 
 def ranges(indices: Iterable[int]) -> str:
-    """As Slurm writes them: 1-3,7."""
+    """In Slurm's format: 1-3,7."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][-1] + 1:
@@ -170,11 +170,11 @@ def ranges(indices: Iterable[int]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in runs)
 
 
-# --- what to submit -------------------------------------------------------------------------------------------------
+# --- the submission -------------------------------------------------------------------------------------------------
 
 
 def container(options: argparse.Namespace) -> list[str]:
-    """The command that runs the image, as `docker run` would: nothing of the node but these folders, in or out."""
+    """The command that runs the image as `docker run` would: of the node it sees only these folders."""
     mounts = [(options.input, "/data", True), (options.output, "/output", False)]
     mounts += [(folder.resolve(), str(folder), True) for folder in options.bind]
     if options.image.is_dir():
@@ -215,8 +215,8 @@ def gather_command(options: argparse.Namespace, after: str) -> list[str]:
 
 
 def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
-    """Folders, and no sentinel that speaks for a run before this one."""
-    if options.image.is_dir():  # Charliecloud mounts only where there is a folder
+    """Make the folders, and remove the sentinels of an earlier run."""
+    if options.image.is_dir():  # Charliecloud mounts only onto a folder that exists
         for place in (options.image / folder.relative_to("/") for folder in options.bind):
             try:
                 place.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Run a command with a folder of its own for /tmp and HOME: what a contained Apptainer has otherwise is 64 MiB of memory.
+# Run a command with a folder of its own for /tmp and HOME: a contained Apptainer otherwise has 64 MiB of memory there.
 set -eu
 scratch=$(mktemp -d "${SLURM_TMPDIR:-${TMPDIR:-/tmp}}/isx.XXXXXXXX")
 trap 'rm -rf "$scratch"' EXIT
@@ -7,7 +7,7 @@ mkdir "$scratch/home"
 export APPTAINER_WORKDIR="$scratch" APPTAINER_HOME="$scratch/home:/home/isx"
 export SINGULARITY_WORKDIR="$APPTAINER_WORKDIR" SINGULARITY_HOME="$APPTAINER_HOME"
 
-# Slurm tells only this process that the job ends; it tells the image, and waits until that has ended in order.
+# Slurm signals only this process that the job ends. It passes the signal on to the image and waits for its orderly end.
 "$@" &
 child=$!
 trap 'kill -TERM "$child"' TERM INT

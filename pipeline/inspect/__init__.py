@@ -1,1 +1,1 @@
-"""What every recording's results are: one module a kind, and what they share."""
+"""The results of each recording: one module for each kind, and the modules that they share."""

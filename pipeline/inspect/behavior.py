@@ -1,4 +1,4 @@
-"""Behaviour movies of nVision cameras (`.isxb`), with what nVision's tracking found where it ran."""
+"""Behaviour movies of nVision cameras (`.isxb`), with the results of nVision's tracking if it ran."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
 from recording import formats
 
-TRACKING_COLUMNS = {  # of the library's export, and what they are called here
+TRACKING_COLUMNS = {  # names in the library's export: names here
     "Local Frame Number": "index",
     "Bounding Box Left": "box_left_px",
     "Bounding Box Top": "box_top_px",
@@ -88,7 +88,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[int | None]:
-    """Microseconds of the acquisition hardware's clock, one a frame, None where it was dropped."""
+    """Microseconds of the acquisition hardware's clock, one for each frame, None if it was dropped."""
     times = np.full(len(valid), None, dtype=object)
     places = np.flatnonzero(valid)[: len(samples)]
     times[places] = [sample.get("tsc") for sample in samples[: len(places)]]
@@ -96,7 +96,7 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
 
 
 def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame:
-    """Box, zone and confidence of each frame, as the library finds them in the frames' metadata."""
+    """Box, zone and confidence of each frame, read by the library from the frames' metadata."""
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"
         isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))
@@ -107,7 +107,7 @@ def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame:
 def _preview(
     path: Path, movie: isx.Movie, valid: np.ndarray, time_s: np.ndarray, tracking: pd.DataFrame | None
 ) -> bytes:
-    """The valid frame nearest to the middle, and the way the animal took."""
+    """Draw the valid frame nearest to the middle, and the animal's track."""
     frames = np.flatnonzero(valid)
     middle = int(frames[len(frames) // 2])
     track, caption = None, f"Frame at {time_s[middle]:.4g} s [counts]"

@@ -1,4 +1,4 @@
-"""Passed to the module of a kind, and returned by it."""
+"""The argument and the return value of a kind's module."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recording.job import Options, Session
 
 @dataclass
 class Context:
-    """What a recording's results are made with.
+    """Everything that a module needs to make a recording's results.
 
     `progress` takes the fraction done, 0 to 1; `warn` takes a sentence for the report.
     """
@@ -27,12 +27,12 @@ class Context:
     progress: Callable[[float], None] = lambda fraction: None
     warn: Callable[[str], None] = lambda message: None
     also: Callable[[Path, str, str, Path, Context], None] | None = None  # writes more results; called as `adapt` is
-    session: Session | None = None  # where the recording is to get an NWB file
+    session: Session | None = None  # if the recording is to get an NWB file
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one kind's module found, besides the files that it wrote."""
+    """The findings of a kind's module, besides the files that it wrote."""
 
     summary: str  # a short line for the report
     thumbnail: bytes  # a small PNG

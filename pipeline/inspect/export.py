@@ -1,4 +1,4 @@
-"""The movie itself in formats that other programs open: TIFF, and MP4 that browsers play."""
+"""The movie itself in formats that other programs open: TIFF, and MP4 for browsers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FRAME_UNITS = 1000  # of the MP4's clock, a frame
 
 @dataclass(frozen=True)
 class Source:
-    """A movie that is to be exported."""
+    """A movie to export."""
 
     path: Path
     layout: MovieLayout
@@ -29,7 +29,7 @@ class Source:
 
 
 def frames(source: Source) -> Iterator[np.ndarray]:
-    """Every sample's frame (rows, columns), zeros where it is invalid, one after the other."""
+    """Yield the frame (rows, columns) of every sample; an invalid one is all zeros."""
     path, layout = source.path, source.layout
     shape, dtype = (layout.rows, layout.columns), np.dtype(layout.dtype)
     offset = layout.offset
@@ -45,7 +45,7 @@ def frames(source: Source) -> Iterator[np.ndarray]:
 
 
 def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: Callable[[float], None]) -> None:
-    """One page a sample in the movie's own data type, invalid ones black, so that pages count as frames.csv does."""
+    """One page for each sample, in the movie's data type. Invalid ones are black: page i is row i of -frames.csv."""
     layout = source.layout
     tiff.write_pages(
         out,
@@ -62,10 +62,10 @@ def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: 
 def to_mp4(
     source: Source, out: Path, grey_range: tuple[float, float], threads: int, progress: Callable[[float], None]
 ) -> None:
-    """AV1 in MP4, which browsers of 2021 and later play; `grey_range` are the values shown black and white.
+    """AV1 in MP4, which browsers play since 2021. `grey_range` holds the values shown as black and as white.
 
-    Pillow's wheels hold an AV1 encoder for AVIF image sequences. Such a sequence is stored as MP4 stores a film, but
-    for its brand, the kind of its track and its clock, which are changed here. The library's own export is MPEG-4
+    Pillow's wheels hold an AV1 encoder, for AVIF image sequences. AVIF stores a sequence as MP4 stores a film. Only the
+    brand, the kind of the track and the clock differ; this function changes them. The library's own export is MPEG-4
     Part 2, which browsers do not play.
     """
     n_samples = source.layout.n_samples
@@ -86,7 +86,7 @@ def to_mp4(
 
 
 class _Film(Image.Image):
-    """Frames as Pillow expects those of an animation: each is made when it is sought."""
+    """An animation for Pillow that makes each frame when Pillow seeks it."""
 
     def __init__(self, source: Iterator[np.ndarray], layout: MovieLayout, grey_range: tuple[float, float]) -> None:
         super().__init__()
@@ -116,9 +116,9 @@ def _told(pages: Iterator[np.ndarray], n: int, progress: Callable[[float], None]
 
 
 def _as_film(data: memoryview, n_frames: int, clock: int) -> bytearray:
-    """An AVIF sequence as MP4: brands, track kind, clock and duration as for a film; no creation times.
+    """Turn an AVIF sequence into MP4: brands, track kind, clock and duration of a film; no creation times.
 
-    `clock` are units a second (ISO/IEC 14496-12; the boxes are of version 1, as libavif writes them).
+    `clock` is in units per second (ISO/IEC 14496-12). The boxes must have version 1, which libavif writes.
     """
     film = bytearray(data)
     duration = n_frames * FRAME_UNITS
@@ -150,7 +150,7 @@ def _expect_version_1(film: bytearray, start: int) -> None:
 
 
 def _boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of each box, those within the movie's own tree included."""
+    """Type, start and end of the contents of each box, including the boxes inside the movie's own tree."""
     while start + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, start)
         header = 8

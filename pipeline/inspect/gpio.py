@@ -15,8 +15,8 @@ from recording import formats
 from recording.errors import Unusable
 from recording.kinds import KIND_OF_TYPE
 
-IMU_SCALE = {  # the unit of a column, and what its stored values are divided by for that
-    "Acc": ("g", 16384),  # as isx.GpioSet does for .imu files
+IMU_SCALE = {  # the unit of a column, and the divisor that turns stored values into it
+    "Acc": ("g", 16384),  # as in isx.GpioSet for .imu files
     "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
     "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
 }
@@ -55,9 +55,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def converted(recording: Path, scratch: Path) -> Path:
-    """The recording as `.isxd`, in a folder of its own.
+    """Convert the recording to `.isxd`, in a folder of its own.
 
-    isx.GpioSet.read would convert to /tmp, under a name that two recordings can share, and leave the file there.
+    isx.GpioSet.read would write it to /tmp, under a name that two recordings can share, and leave it there.
     """
     folder = Path(tempfile.mkdtemp(prefix="gpio-", dir=scratch))
     isx.export_gpio_to_isxd(str(recording), str(folder))
@@ -68,7 +68,7 @@ def converted(recording: Path, scratch: Path) -> Path:
 
 
 def _long(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
-    """One row a change, in order of time."""
+    """One row for each change, in order of time."""
     if not channels:
         return {"time_s": np.empty(0), "channel": np.empty(0), "value": np.empty(0)}
     time = np.concatenate([channel.time_s for channel in channels])
@@ -79,7 +79,7 @@ def _long(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
 
 
 def _imu_columns(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
-    """One row a time, one column a channel, empty where that channel has no sample (the magnetometer is slower)."""
+    """One row for each time, one column for each channel; NaN if it has no sample then (the magnetometer is slower)."""
     times = np.unique(np.concatenate([channel.offset_us for channel in channels] or [np.empty(0, np.uint64)]))
     columns = {"time_s": times / 1e6}
     for channel in channels:

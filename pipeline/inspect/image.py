@@ -25,7 +25,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         thumbnail=thumbnail,
         figures=(Figure(f"{stem}-preview.png", "The image. The bar is a length on the sensor."),),
         metadata={
-            **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in the movie that it is made of
+            **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in its movie
             **metadata.spacing(image.spacing),
             "data_type": data.dtype.name,
             "unit": unit,

@@ -1,4 +1,4 @@
-"""The JSON beside each recording's results: what it is, where it comes from and what read it."""
+"""The JSON beside each recording's results: its properties, its origin and the software that read it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib"
 
 
 def common(recording: Path, kind: str) -> dict[str, Any]:
-    """What is known of any recording."""
+    """The part that every kind of recording has."""
     status = recording.stat()
     modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
     return {
@@ -84,7 +84,7 @@ def pixel_um(spacing: Any) -> tuple[float, float]:
 
 
 def acquisition(source: Any) -> dict[str, Any]:
-    """What isx tells of the acquisition; empty where the file says nothing or not all that isx asks for."""
+    """The acquisition info from isx; empty if the file lacks it, or lacks a part that isx requires."""
     try:
         return source.get_acquisition_info() or {}
     except Exception:  # isx raises nothing narrower
@@ -93,7 +93,7 @@ def acquisition(source: Any) -> dict[str, Any]:
 
 @functools.cache
 def software() -> Mapping[str, Any]:
-    """Versions of what reads recordings and writes results."""
+    """Versions of the software that reads recordings and writes results."""
     found: dict[str, Any] = {"python": platform.python_version()}
     for package in READERS:
         try:
@@ -104,7 +104,7 @@ def software() -> Mapping[str, Any]:
 
 
 def write(path: Path, record: dict[str, Any]) -> None:
-    """As strict JSON: what is not finite becomes null."""
+    """Write strict JSON: numbers that are not finite become null."""
     text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 

@@ -1,7 +1,7 @@
 """Events, GPIO and IMU samples, read in one go.
 
-The library reads the whole file again for each channel, twice, and crashes on a damaged packet; NumPy sees the packets
-as what they are (format: recording/formats/isxd.py).
+The library reads the whole file twice for each channel, and crashes on a damaged packet. NumPy reads the packets as an
+array of records (format: recording/formats/isxd.py).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Channel:
 
 
 def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
-    """Every channel of an `.isxd` file; `source` is what isx opened from it.
+    """Every channel of an `.isxd` file; `source` is the same file, opened by isx.
 
-    Raises BadRecording where a packet names a channel that is not there.
+    Raises BadRecording if a packet names a channel that does not exist.
     """
     footer = formats.read_footer(path)
     if not formats.has_packets(footer):
@@ -49,7 +49,7 @@ def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
 
 
 def _channel(name: str, packets: np.ndarray) -> Channel:
-    """Of two values at the same time the later one counts, as in the library."""
+    """If two values have the same time, the later one counts, as in the library."""
     time = packets["offset_us"]
     last = np.append(time[1:] != time[:-1], True)[: len(time)]
     return Channel(name, time[last], packets["value"][last])

@@ -1,4 +1,4 @@
-"""TIFF files that ImageJ, MATLAB and Python open as they are, in µm."""
+"""TIFF files for ImageJ, MATLAB and Python, with the size of a pixel in µm."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tifffile
 
-LARGEST = 3 << 30  # bytes of pixels; well below the 4 GiB that the offsets of a TIFF can reach
+LARGEST = 3 << 30  # bytes of pixels; well below 4 GiB, the limit of a TIFF's offsets
 
 
 def write(path: Path, image: np.ndarray, pixel_um: tuple[float, float]) -> None:
@@ -35,8 +35,8 @@ def write_pages(
 ) -> None:
     """Write a stack of `shape` (pages, rows, columns) page by page, so that only one is in memory.
 
-    `imagej` are axes and other properties for ImageJ. Stacks of more than 3 GiB become BigTIFF without these, with the
-    resolution in pixels a cm; ImageJ opens them through Bio-Formats.
+    `imagej` holds axes and other properties for ImageJ. A stack of more than 3 GiB becomes a BigTIFF without these,
+    with the resolution in pixels per cm; ImageJ opens it through Bio-Formats.
     """
     common = {"shape": shape, "dtype": np.dtype(dtype), "compression": compression}
     if math.prod(shape) * np.dtype(dtype).itemsize <= LARGEST:
@@ -50,5 +50,5 @@ def write_pages(
 
 
 def _per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:
-    """Pixels a µm, as TIFF states resolution; 1 where a pixel's size is not known."""
+    """Resolution in TIFF's terms, pixels per µm; 1 if the size of a pixel is unknown."""
     return tuple(1 / um if um > 0 else 1.0 for um in pixel_um)

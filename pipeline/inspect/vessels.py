@@ -1,4 +1,4 @@
-"""Vessel sets: diameter or blood cell velocity of each vessel over time, and where it was measured."""
+"""Vessel sets: diameter or blood cell velocity of each vessel over time, and the place of the measurement."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
 
-MEASURE = {  # what is measured, and its unit where the file states none: as isxcore takes it, pixels
+MEASURE = {  # the quantity, and its unit if the file states none (isxcore then takes pixels)
     isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
     isx.VesselSet.VesselSetType.RBC_VELOCITY: ("velocity", "px_per_s"),
 }
@@ -28,7 +28,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     vessel_type = vessel_set.get_vessel_set_type()
     footer = formats.read_footer(recording)
     measure, default_unit = MEASURE[vessel_type]
-    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # as output_units was when it was made
+    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
     unit = UNITS.get(str(stated), default_unit)
 
     names = [vessel_set.get_vessel_name(i) for i in range(n)]

@@ -83,9 +83,9 @@ def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
 
 
 def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]) -> list[str]:
-    """Choose what a step reads: what `from` names, then the latest product of each kind that is still missing.
+    """Choose the inputs of a step: those that `from` names, then the latest product for each input still missing.
 
-    Returns what is wrong.
+    Returns a message for each mistake.
     """
     step = current.step
     chosen, problems = _chosen(step, by_name)
@@ -102,7 +102,7 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
 
 
 def _sort_into_slots(chosen: Sequence[Stream], step: Step) -> tuple[list[list[Stream]], list[str]]:
-    """What goes into each of the inputs that a step takes, and what is wrong."""
+    """The streams for each input of a step, and a message for each mistake."""
     slots: list[list[Stream]] = [[] for _ in step.contract.takes]
     for stream in chosen:
         fits = (
@@ -123,7 +123,7 @@ def _sort_into_slots(chosen: Sequence[Stream], step: Step) -> tuple[list[list[St
 def _newest(
     step: Step, takes: Takes, latest: dict[str, list[Stream]], by_name: dict[str, list[Stream]]
 ) -> tuple[list[Stream], str]:
-    """The latest product that an input takes, or why there is none that is beyond doubt."""
+    """The latest product that an input takes. If there is none, or the choice is ambiguous, a message says so."""
     if sum(other.kinds == takes.kinds and not other.optional for other in step.contract.takes) > 1:
         return [], f"{step.name} takes two {KINDS[takes.kinds[0]].name}s: name both with from = [..., ...]"
     found = [latest[kind] for kind in takes.kinds if kind in latest]

@@ -163,7 +163,7 @@ def _unfinished(this: Run) -> set[int]:
 
 
 def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
-    """Whether a step need not be run for these. Of the files beside recordings, it may not have written all."""
+    """Whether the store has all of a finished step that is wanted. Files count only if the step wrote them."""
     if entry is None:
         return False
     names = [name for stream in wanted for name in this.names(stream) if stream.kind != FILE or name in entry.products]

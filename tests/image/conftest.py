@@ -16,7 +16,7 @@ import pytest
 from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
-SIMULATE = Path(__file__).parents[1] / "synthetic.py"
+SIMULATE = PROJECT / "scripts/simulate.py"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -75,8 +75,8 @@ def test_only_the_api_keeps_what_is_elsewhere():
 REFUSING = {
     "older-numpy": (
         r"`np\.float_` was removed in the NumPy 2\.0 release",
-        r"ERROR: isx does not work in this image: its answer stands above\. If it needs an older NumPy: pin it in "
-        r"requirements\.in \(such as numpy<2\), run 'make lock', and build again\.",
+        r"ERROR: isx does not work in this image: its answer stands above\. If it needs an older NumPy: write numpy<2 "
+        r"for numpy in requirements\.in, run 'make lock', and build again\.",
     ),
     "activation": (
         r"preprocess says: Exception: No valid activation was found\. Activate Inscopix Data Processing first\.",

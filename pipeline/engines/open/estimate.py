@@ -1,9 +1,9 @@
 """How large cells are, where nobody says.
 
-A matched filter has its highest peak-to-noise ratio where it has the size of what it looks for. So the movie is
-filtered at many scales, and at each place where there are transients the scale of the highest ratio is taken (scale
-selection: Lindeberg 1998, Int J Comput Vis 30, 79). The diameter is the median over the clearest places, as the width
-of a footprint at half its peak, which is what cell_diameter means in this engine.
+Places where transients stand out from the noise are found as for seeds (seeds.py), first at a size that is small for a
+cell and then at the one measured so. At each of the clearest, the frames in which it is brightest are averaged, less
+those just before them: an image of what was active. The diameter is that of a disc as large as the part above half of
+the image's peak, which is what cell_diameter means in this engine; the result is the median over places.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from pipeline.engines.open import background, extraction, oasis, patches, seeds
 from pipeline.engines.open.frames import Series
 from recording.errors import Unusable
 
-SCALES = np.geomspace(4, 60, 11)  # diameters tried, px
+FIRST_GUESS = 8.0  # px
+PASSES = 2
 FIELD = 192  # px: the middle of a larger field is enough
-FRAMES = 600  # and so many frames, in stretches
+FRAMES = 800  # and so many frames, in stretches
 STRETCH = 100
 CLEAREST = 40  # places
-CLEAR = 0.4  # of the clearest one's ratio: the rest may be flanks of others
-APART = 8  # px between them
-LEAST_PEAK = 7.0  # times the noise
-HALF_WIDTH = 0.75  # of a footprint whose best scale is 1: 0.67 for a Gaussian, 0.85 for a disc
+LEAST_PEAK = 8.0  # times the noise
+BRIGHTEST = 8  # frames of a place
+BEFORE_S = 1.0  # from a frame to the one it is compared with
+REACH = 3  # diameters from a place to the edge of its image
+BLUR = 1.0  # px, sigma, of the image
 
 
 def estimate_cell_diameter(movie: Series) -> float:
@@ -55,32 +57,32 @@ def diameter_of(movie: np.ndarray, rate_hz: float) -> float | None:
     noise = np.stack([oasis.noise_level(row) for row in movie]).astype(np.float32)
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
     movie /= noise[:, :, None]
-    decay = float(np.exp(-1 / (rate_hz * extraction.DECAY_S)))
-    scales = SCALES[min(movie.shape[:2]) / 2 >= SCALES]
-    ratios = np.stack([_peak_to_noise(movie, scale, decay) for scale in scales])
-    best = ratios.max(axis=0)
-    places = seeds.places(best, APART, LEAST_PEAK)[:CLEAREST]
-    if len(places) == 0:
-        return None
-    clear = best[tuple(places.T)]
-    places = places[clear >= CLEAR * clear[0]]
-    at_places = ratios[:, places[:, 0], places[:, 1]]
-    return float(HALF_WIDTH * np.median([_summit(np.log(scales), column) for column in at_places.T]))
+    diameter: float | None = FIRST_GUESS
+    for _ in range(PASSES):
+        if diameter is None or min(movie.shape[:2]) < 2 * diameter:
+            return None
+        diameter = _measured(movie, diameter, rate_hz)
+    return diameter
 
 
-def _peak_to_noise(movie: np.ndarray, scale: float, decay: float) -> np.ndarray:
-    """Of each pixel over time, after the matched filter of that scale: (rows, columns)."""
-    size = max(1, int(scale / 8))
-    bins = background.grid(movie.shape[:2], size, scale)
-    z, _ = seeds.matched(background.down(bins, movie), scale / size, decay)
-    ratio = ndimage.maximum_filter(z.max(axis=2), 3)
-    return np.kron(ratio, np.ones((size, size), np.float32))[: movie.shape[0], : movie.shape[1]]
+def _measured(movie: np.ndarray, guess: float, rate_hz: float) -> float | None:
+    """The median diameter at the places that a filter for cells of the guessed diameter finds."""
+    bins = background.grid(movie.shape[:2], max(1, int(guess / 4)), guess)
+    z, _ = seeds.matched(background.down(bins, movie), guess / bins.size, np.exp(-1 / (rate_hz * extraction.DECAY_S)))
+    places = seeds.places(z.max(axis=2), guess / bins.size, LEAST_PEAK)[:CLEAREST]
+    before = max(1, round(BEFORE_S * rate_hz))
+    widths = [_width(movie, bins.size, place, z[tuple(place)], before, int(REACH * guess)) for place in places]
+    return float(np.median(widths)) if widths else None
 
 
-def _summit(x: np.ndarray, y: np.ndarray) -> float:
-    """exp of where a parabola through the highest value and its neighbours is highest."""
-    i = int(np.clip(y.argmax(), 1, len(y) - 2))
-    left, middle, right = y[i - 1 : i + 2]
-    bend = left - 2 * middle + right
-    offset = 0.0 if bend >= 0 else float(np.clip((left - right) / (2 * bend), -1, 1))
-    return float(np.exp(x[i] + offset * (x[1] - x[0])))
+def _width(movie: np.ndarray, size: int, place: np.ndarray, z: np.ndarray, before: int, reach: int) -> float:
+    frames = np.argsort(-z[before:], kind="stable")[:BRIGHTEST] + before
+    at = ((place + 0.5) * size).astype(int)
+    low = np.maximum(at - reach, 0)
+    field = movie[low[0] : at[0] + reach + 1, low[1] : at[1] + reach + 1]
+    image = ndimage.gaussian_filter((field[:, :, frames] - field[:, :, frames - before]).mean(axis=2), BLUR)
+    here = tuple(slice(max(0, k - size), k + size + 1) for k in at - low)
+    peak = image[here].max()
+    labels, _ = ndimage.label(image > peak / 2)
+    inside = labels == labels[here].max(initial=0)
+    return float(np.sqrt(max(1.0, 4 * inside.sum() / np.pi - (2.355 * BLUR) ** 2)))

@@ -9,6 +9,10 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.engines.open.cells import Cells
 from pipeline.engines.open.updates import Estimate
 
+MAX_ELONGATION = (
+    2.5  # of a footprint; a cell body cut in half by the field's edge has 2, dendrites and vessels 3 or more
+)
+FOOT = 0.2  # of a footprint's peak: what is dimmer says little of its shape
 MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
 
 
@@ -38,10 +42,28 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
 
 
 def believed(estimate: Estimate, decay: float, min_pnr: float) -> np.ndarray:
-    """Indices of the cells whose traces have transients: peaks well above the noise, and an upward skew."""
+    """Indices of the cells that look like cell bodies and whose traces have transients.
+
+    These are peaks well above the noise, and an upward skew.
+    """
     pnr = peak_to_noise(estimate, decay)
     skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
-    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS))
+    is_round = elongations(estimate.cells) <= MAX_ELONGATION
+    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & is_round)
+
+
+def elongations(cells: Cells) -> np.ndarray:
+    """Length over width of each footprint, (n,): roots of its second moments along its axes, each with a pixel's."""
+    return np.array([_elongation(crop) for crop in cells.crops])
+
+
+def _elongation(crop: np.ndarray) -> float:
+    light = np.where(crop >= FOOT * crop.max(initial=0), crop, 0).astype(np.float64)
+    if not light.any():
+        return 1.0
+    place = np.indices(crop.shape).reshape(2, -1)
+    least, most = np.linalg.eigvalsh(np.cov(place, aweights=light.ravel(), ddof=0) + np.eye(2) / 12)
+    return float(np.sqrt(most / least))
 
 
 def peak_to_noise(estimate: Estimate, decay: float) -> np.ndarray:

@@ -15,7 +15,8 @@ from pipeline.engines.open.motion_correct import combined, common_area, inside_p
 from pipeline.engines.protocol import StepContext
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings, synthetic
+from scripts import simulate as synthetic
+from tests import recordings
 
 SHAPE = (80, 96)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recording import formats
-from tests import synthetic
+from scripts import simulate as synthetic
 
 
 @pytest.fixture(scope="module")
