@@ -86,10 +86,6 @@ function drawExtras(chart, data, events) {
   const wide = seconds / (x.max - x.min) * bbox.width, high = amount / (y.max - y.min) * bbox.height;
   const right = bbox.left + bbox.width - 8 * ratio, top = bbox.top + 18 * ratio;
   ctx.save();
-  ctx.globalAlpha = 0.75; // what lies behind can still be seen
-  ctx.fillStyle = colour("--page");
-  ctx.fillRect(right - Math.max(wide, 70 * ratio) - 4 * ratio, top - 17 * ratio, Math.max(wide, 70 * ratio) + 8 * ratio, high + 36 * ratio);
-  ctx.globalAlpha = 1;
   ctx.strokeStyle = ctx.fillStyle = colour("--ink");
   ctx.lineWidth = 1.5 * ratio;
   ctx.beginPath();

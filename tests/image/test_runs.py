@@ -39,9 +39,10 @@ def listing(output: Path) -> list[str]:
 
 def golden_listing() -> list[str]:
     """What a run on the recordings of these tests writes, in full."""
-    movie = ["-frames.csv", "-intensity.png", "-max.tif", "-mean.tif", "-min.tif", "-preview.png", "-std.tif", ".json"]
-    cells = ["-cellmap.png", "-cells.csv", "-footprints.tif", "-traces.csv", "-traces.png", ".json"]
-    events = ["-events.csv", "-raster.png", "-rates.csv", ".json"]
+    every = [".html", ".json", "-citations.bib", "-methods.md", "-quality.csv"]
+    movie = ["-frames.csv", "-intensity.png", "-max.tif", "-mean.tif", "-min.tif", "-preview.png", "-std.tif", *every]
+    cells = ["-cellmap.png", "-cells.csv", "-footprints.tif", "-traces.csv", "-traces.png", *every]
+    events = ["-events.csv", "-raster.png", "-rates.csv", *every]
     names = {"movie": movie, "Maus 7, größte Pause/réponse ß & co": movie, "cells": cells, "events": events}
     results = [f"{name}/{Path(name).name}{ending}" for name, endings in names.items() for ending in endings]
     logs = [f"logs/{name}.isxd.log" for name in names]
