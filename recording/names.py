@@ -18,3 +18,12 @@ def short(name: str) -> str:
 
 def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
+
+
+def set_apart(folder: str, ending: str) -> str:
+    """The folder with each part that ends in `ending` lengthened by `_`: no file `<name><ending>` is in its way.
+
+    Parts that end so already get one more: two folders never become one.
+    """
+    parts = folder.split("/")
+    return "/".join(f"{part}_" if part.rstrip("_").casefold().endswith(ending) else part for part in parts)

@@ -27,7 +27,7 @@ from typing import Any
 
 from recording.formats import RecordingInfo, exchange
 from recording.kinds import KINDS
-from recording.names import join, short
+from recording.names import join, set_apart, short
 from runner import inside
 from runner.discover import Recording
 from runner.endings import OutputInUse
@@ -140,7 +140,9 @@ def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
 
 
 def _record_name(recording: Recording) -> str:
-    return join(RECORDS, join(recording.folder, short(recording.relative.rpartition("/")[2]) + ".json"))
+    return join(
+        RECORDS, join(set_apart(recording.folder, ".json"), short(recording.relative.rpartition("/")[2]) + ".json")
+    )
 
 
 # ---- writing
@@ -245,17 +247,25 @@ def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> It
 
 
 def _open_lock(path: Path) -> int:
-    """Usable by whoever may write here, as runs may come from different users. Raises OSError."""
+    """Usable by whoever may write to its folder, as runs may come from different users, and by nobody else.
+
+    Who can open a file can lock it, even for reading only. Raises OSError.
+    """
     how = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
+    try:  # a kernel may refuse to create what is there already in a folder such as /tmp
         fd = os.open(path, how)
     except FileNotFoundError:
-        fd = os.open(path, how | os.O_CREAT, 0o666)
-        with contextlib.suppress(OSError):
-            os.fchmod(fd, 0o666)
+        fd = os.open(path, how | os.O_CREAT, 0o600)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is not a regular file: remove it", str(path))
+    folder = path.parent.stat()
+    for change in (
+        lambda: os.fchown(fd, -1, folder.st_gid),
+        lambda: os.fchmod(fd, 0o600 | (folder.st_mode & 0o022) * 3),  # w is 2, rw is 6
+    ):
+        with contextlib.suppress(OSError):  # another user's
+            change()
     return fd
 
 

@@ -159,3 +159,13 @@ def test_kept_steps_with_a_link_among_them_are_not_used(tmp_path):
     (tmp_path / "steps/deep/b").unlink()
     os.link(tmp_path / "steps/deep/a", tmp_path / "c")
     assert not inside.holds_only_files(tmp_path / "steps")
+
+
+@pytest.mark.parametrize("folder, lock", [(0o755, 0o600), (0o775, 0o660), (0o2770, 0o660), (0o1777, 0o666)])
+def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, lock):
+    """flock(2) needs no more than a file that can be opened."""
+    tmp_path.chmod(folder)
+    for _ in range(2):
+        with results.locked(tmp_path, None, pytest.fail):
+            assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock
+    tmp_path.chmod(0o755)
