@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from recording.kinds import KINDS, PICTURES
+from recording.names import cell
 from runner.events import duration, printable
 from runner.results import write_atomically
 
@@ -94,7 +95,7 @@ def summary_csv(rows: Iterable[Row]) -> str:
     writer.writerow(["path", "kind", "status", "reason", "seconds", "summary", "series", "part", "results", "warnings"])
     for row in rows:
         cells = (row.path, row.kind, row.status, row.reason, f"{row.seconds:.3f}", row.summary, row.series)
-        writer.writerow([*cells, row.part or "", row.results, " | ".join(row.warnings)])
+        writer.writerow([*map(cell, cells), row.part or "", cell(row.results), cell(" | ".join(row.warnings))])
     return text.getvalue()
 
 
