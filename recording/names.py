@@ -4,8 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
+
+_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+
+
+def cell(text: str) -> str:
+    """The text for a cell of a CSV file: one that a spreadsheet would run as a formula gets `'` before it.
+
+    So does one that begins with `'` and is then such a text: what was there is always had by taking one `'` off.
+    Numbers stay as they are. (OWASP, "CSV Injection")
+    """
+    if not _FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
 
 
 def short(name: str) -> str:
@@ -18,3 +36,12 @@ def short(name: str) -> str:
 
 def join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
+
+
+def set_apart(folder: str, ending: str) -> str:
+    """The folder with each part that ends in `ending` lengthened by `_`: no file `<name><ending>` is in its way.
+
+    Parts that end so already get one more: two folders never become one.
+    """
+    parts = folder.split("/")
+    return "/".join(f"{part}_" if part.rstrip("_").casefold().endswith(ending) else part for part in parts)

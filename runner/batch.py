@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from recording.errors import BadRecording
-from recording.formats import RecordingInfo, check
+from recording.formats import RecordingInfo, exchange
 from recording.job import Job
-from runner import machine, native, results, series, sessions, supervise, workers
+from runner import inside, machine, native, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
@@ -124,29 +124,34 @@ def unchanged_input(recording: Recording, path: Path) -> str:
 
 def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
     """Those that can be read, of which `batch.infos` knows then; the others are put on record."""
-    settings, sound = batch.state.settings, []
-    for recording in recordings:
-        batch.state.tick()
-        path = settings.input_dir / recording.relative
-        if recording.problem:
-            _fail([recording], recording.problem, batch)
-            continue
-        old = _current_record([recording], batch)
-        info = results.info_from_record(path, old) if old else None
-        try:
-            if not info:
-                _check_name(path)
-                info = check(path)
-        except BadRecording as error:
-            _fail([recording], unchanged_input(recording, path) or error.reason, batch)
-            continue
-        batch.infos[recording.relative] = info
-        sound.append(recording)
-        if old:
-            batch.current[recording.relative] = old
-        else:
-            _warm_up(info.kind, batch)
-    return sound
+    checker = precheck.Checker(batch.state.tick)
+    try:
+        return [recording for recording in recordings if _is_sound(recording, checker, batch)]
+    finally:
+        checker.stop()
+
+
+def _is_sound(recording: Recording, checker: precheck.Checker, batch: Batch) -> bool:
+    batch.state.tick()
+    path = batch.state.settings.input_dir / recording.relative
+    if recording.problem:
+        _fail([recording], recording.problem, batch)
+        return False
+    old = _current_record([recording], batch)
+    info = results.info_from_record(path, old) if old else None
+    try:
+        if not info:
+            _check_name(path)
+            info = checker.check(path)
+    except BadRecording as error:
+        _fail([recording], unchanged_input(recording, path) or error.reason, batch)
+        return False
+    batch.infos[recording.relative] = info
+    if old:
+        batch.current[recording.relative] = old
+    else:
+        _warm_up(info.kind, batch)
+    return True
 
 
 def _warm_up(kind: str, batch: Batch) -> None:
@@ -260,7 +265,9 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
 
     def tasks() -> Iterator[Task]:
         for number, unit in enumerate(units):
-            yield _task(unit, batch.staging / str(number), batch)
+            task = _task_or_failure(unit, batch.staging / str(number), batch)
+            if task:
+                yield task
 
     def on_verdict(task: Task, verdict: Verdict) -> None:
         nonlocal done_bytes
@@ -289,14 +296,25 @@ def _blame_the_api(batch: Batch) -> None:
         batch.import_works = True
 
 
+def _task_or_failure(unit: Unit, folder: Path, batch: Batch) -> Task | None:
+    """None if a link stands where its results or its log belong; that is on record then."""
+    try:
+        return _task(unit, folder, batch)
+    except OSError as error:
+        _fail(unit.recordings, f"its results cannot be written: {error.strerror} ({error.filename})", batch, unit.kind)
+        return None
+
+
 def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
-    """Raises Unwritable."""
+    """Raises Unwritable, OSError."""
     settings, conditions = batch.state.settings, batch.conditions
     used = conditions.recipe_for(unit.kind)
     staging, scratch = folder / "results", folder / "scratch"
-    if not used.is_inspect and not settings.force:
-        staging = results.kept_steps(settings.output_dir, unit.results)
     with writing(settings.output_dir):
+        if not used.is_inspect and not settings.force:
+            staging = results.kept_steps(settings.output_dir, unit.results)
+            if not inside.holds_only_files(staging):  # a worker would write through a link that was put there
+                results.remove_tree(staging)
         for new in (staging, scratch):
             new.mkdir(parents=True, exist_ok=True)
     job = Job(
@@ -305,7 +323,7 @@ def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
         stem=unit.results.rpartition("/")[2],
         staging=staging.absolute(),
         scratch=scratch.absolute(),
-        results=None if settings.force else (settings.output_dir / unit.results).absolute(),
+        results=None if settings.force else inside.reach(settings.output_dir, unit.results).absolute(),
         recipe=used.path,
         options=conditions.options,
         session=unit.session.for_job(settings.input_dir) if unit.session else None,
@@ -322,7 +340,7 @@ def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
     return Task(
         name=unit.name,
         job=job,
-        log=settings.output_dir / unit.recordings[0].log,
+        log=inside.place(settings.output_dir, unit.recordings[0].log),
         address_space=_address_space(settings.worker_memory, unit.size),
         time_limit=_time_limit(settings.worker_timeout, unit.size, used),
         weight=unit.size,
@@ -418,7 +436,7 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
         thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
         seconds=verdict.seconds,
-        info=results.info_to_json(info),
+        info=exchange.facts(info),
         stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
     )
 
@@ -452,8 +470,7 @@ def _fail(
 def _note_in_log(log: Path, verdict: Verdict) -> None:
     line = f"done in {verdict.seconds} s" if verdict.ok else f"failed after {verdict.seconds} s: {verdict.reason}"
     try:
-        with log.open("ab") as file:
-            file.write((line + "\n").encode("utf-8", "backslashreplace"))
+        inside.append(log, (line + "\n").encode("utf-8", "backslashreplace"))
     except OSError:  # the disk is full: the run's own log has said it
         return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,12 +12,13 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from recording.formats import SUFFIXES
-from recording.names import join, short
+from recording.names import join, set_apart, short
 
 LOGS = "logs"
 SERIES = "-series"  # added to the name of the first part, for the results of a series
 RESERVED = frozenset({"index.html", "summary.csv", "dataset_description.json"})
 TICK_EVERY = 1000  # entries
+_SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Recording:
     mtime_ns: int = 0
     problem: str = ""  # why it cannot even be looked at
     name: str = ""  # of its results, unique in their folder
+    place: str = ""  # the folder of that folder, relative to the output; nearly always as in the input
 
     @property
     def folder(self) -> str:
@@ -45,12 +48,12 @@ class Recording:
     @property
     def results(self) -> str:
         """Where its results go, relative to the output folder."""
-        return join(self.folder, self.name)
+        return join(self.place, self.name)
 
     @property
     def log(self) -> str:
         """Its worker's log, relative to the output folder."""
-        return join(join(LOGS, self.folder), short(self.relative.rpartition("/")[2]) + ".log")
+        return join(join(LOGS, set_apart(self.folder, ".log")), short(self.relative.rpartition("/")[2]) + ".log")
 
 
 @dataclass
@@ -94,30 +97,57 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
 
     The name is the file's stem. If a folder holds several recordings of one stem, `.isxd` keeps it and the others
     are called by their whole file name: `a.isxd` gives `a`, `a.gpio` then gives `a.gpio`. So are those whose stem is
-    the name of a report, or of a series that another recording may begin (`b-series` beside `b`). A name of more than
-    MAX_NAME bytes is cut and gets a hash of the whole.
+    the name of a report, or of a series that another recording may begin (`b-series` beside `b`), or of a folder that
+    holds recordings which a product could hide (`c` beside `c/c.json.isxd`). A name of more than MAX_NAME bytes is cut
+    and gets a hash of the whole. A folder at the top that has the name of a report gets `_` added.
     """
-    used = {("", name.casefold()) for name in taken}
-    used |= {(one.folder, f"{name}{SERIES}".casefold()) for one in recordings for name in _first_names(one)}
     names: dict[str, str] = {}
-    for recording in sorted(recordings, key=lambda one: (one.folder, one.suffix != ".isxd", one.relative)):
-        folder = recording.folder
-        name = next(name for name in _possible_names(recording) if (folder, name.casefold()) not in used)
-        used.add((folder, name.casefold()))
+    places = {folder: _place(folder, taken) for folder in {recording.folder for recording in recordings}}
+    used = {(places[one.folder], f"{name}{SERIES}".casefold()) for one in recordings for name in _first_names(one)}
+    for recording in sorted(recordings, key=_order):
+        place = places[recording.folder]
+        name = next(
+            name
+            for name in _possible_names(recording)
+            if (place, name.casefold()) not in used and (place or not _is_taken(name, taken))
+        )
         names[recording.relative] = name
-    files = frozenset(name.casefold() for name in taken - {LOGS})
+        used.add((place, name.casefold()))
+        used |= _in_the_way(join(place, name))
     return [
-        replace(recording, name=names[recording.relative], problem=recording.problem or _clash(recording, files))
-        for recording in recordings
+        replace(recording, name=names[recording.relative], place=places[recording.folder]) for recording in recordings
     ]
 
 
-def _clash(recording: Recording, files: frozenset[str]) -> str:
-    """Whether its results would go into a folder where the run puts one of its files."""
-    top, _, rest = recording.relative.partition("/")
-    if rest and top.casefold() in files:
-        return f"its folder has the name of the run's own {top}: rename the folder"
-    return ""
+def _order(recording: Recording) -> tuple[object, ...]:
+    """The deepest first, as their folders' names stand; `.isxd` first of one stem."""
+    return -recording.relative.count("/"), recording.folder, recording.suffix != ".isxd", recording.relative
+
+
+def _place(folder: str, taken: frozenset[str]) -> str:
+    """Where a folder's results go: beside the run's own files, if it has the name of one of them."""
+    top, slash, rest = folder.partition("/")
+    return f"{top}_{slash}{rest}" if _is_taken(top.rstrip("_"), taken) else folder
+
+
+def _is_taken(name: str, taken: frozenset[str]) -> bool:
+    """Whether the run has a file or folder of this name; a sentinel has one of each shard's beside it."""
+    lower = name.casefold()
+    return any(lower == one.casefold() or _SHARD.sub("", lower) == one.casefold() for one in taken)
+
+
+def _in_the_way(results: str) -> set[tuple[str, str]]:
+    """Folders of results in which a product could have the name of a folder on the way to these results.
+
+    `a/a.json/` is such a one: the results of `a.isxd` must not go to `a/`, where they have a file of that name.
+    """
+    parts = results.split("/")
+    found = set()
+    for i, (outer, inner) in enumerate(zip(parts, parts[1:])):
+        if inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
+            folder, lower = "/".join(parts[:i]), outer.casefold()
+            found |= {(folder, lower), (folder, lower.removesuffix(SERIES))}
+    return found
 
 
 def _walk(

@@ -12,13 +12,19 @@ FORMATS = ("text", "json")
 BAR_WIDTH = 30
 PROGRESS_EVERY = 10.0  # seconds between progress lines, if there is no terminal for a bar
 
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# And what makes a terminal show text in another order than it has, or not at all.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def printable(text: str) -> str:
     """File names are foreign text: control characters and undecodable bytes are shown, not sent to the terminal."""
-    visible = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", text)
+    visible = _CONTROL.sub(_escaped, text)
     return visible.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from runner import report, results, sentinels, shards
+from runner import inside, report, results, sentinels, shards
 from runner.batch import rows
 from runner.discover import Recording
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
@@ -51,8 +51,8 @@ def _warn_of_mixed_shards(each: dict[int, Path], log: Log) -> None:
     """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
     by_conditions: dict[str, list[int]] = {}
     for index, file in each.items():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            by_conditions.setdefault(json.loads(file.read_bytes())["conditions"], []).append(index)
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+            by_conditions.setdefault(str(json.loads(inside.read(file))["conditions"]), []).append(index)
     if len(by_conditions) > 1:
         groups = "; ".join(_listed(indices) for indices in by_conditions.values())
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")

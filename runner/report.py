@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from recording.names import cell
 from runner import overview
 from runner.overview import Row
 from runner.results import write_atomically
@@ -36,7 +37,7 @@ def summary_csv(rows: Iterable[Row]) -> str:
     writer.writerow(["path", "kind", "status", "reason", "seconds", "summary", "series", "part", "results", "warnings"])
     for row in rows:
         cells = (row.path, row.kind, row.status, row.reason, f"{row.seconds:.3f}", row.summary, row.series)
-        writer.writerow([*cells, row.part or "", row.results, " | ".join(row.warnings)])
+        writer.writerow([*map(cell, cells), row.part or "", cell(row.results), cell(" | ".join(row.warnings))])
     return text.getvalue()
 
 

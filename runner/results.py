@@ -14,23 +14,26 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from recording.formats import RecordingInfo
-from recording.names import join, short
+from recording.formats import RecordingInfo, exchange
+from recording.kinds import KINDS
+from recording.names import join, set_apart, short
+from runner import inside
 from runner.discover import Recording
 from runner.endings import OutputInUse
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
-INFO = ("n_samples", "period_s", "width", "height", "pixel_um", "names")
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -68,51 +71,78 @@ def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object
 
 
 def read_record(output: Path, recording: Recording) -> Record | None:
-    """The record that an earlier run left for this input; None if there is none that can be relied on."""
+    """The record that an earlier run left for this input; None if there is none that can be relied on.
+
+    Others may have written it: it is checked as any input is.
+    """
     try:
-        return Record(**json.loads(_record_path(output, recording).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        record = Record(**json.loads(inside.read(inside.place(output, _record_name(recording)))))
+    except (OSError, ValueError, TypeError, RecursionError):
         return None
+    return record if _is_sound(record) and recording.relative in record.inputs else None
+
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("status", "kind", "reason", "fingerprint", "results", "summary"), str),
+    **dict.fromkeys(("inputs", "warnings"), list),
+    **dict.fromkeys(("products", "info", "stamps"), dict),
+    "thumbnail": (str, type(None)),
+    "seconds": (int, float),
+}
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether every field is of its type, and every name that of something in the output."""
+    return (
+        all(isinstance(getattr(record, name), kind) for name, kind in _TYPES.items())
+        and all(isinstance(text, str) for text in (*record.inputs, *record.warnings))
+        and all(_is_name(name) and type(size) is int for name, size in record.products.items())
+        and all(map(_is_name, record.results.split("/") if record.results else ()))
+        and math.isfinite(record.seconds)
+        and (record.status != "done" or bool(record.results and record.kind in KINDS))
+        and (record.thumbnail is None or re.fullmatch(r"[A-Za-z0-9+/=]*", record.thumbnail) is not None)
+    )
+
+
+def _is_name(text: str) -> bool:
+    """Of one visible file or folder: neither hidden, as the run's own are, nor a way out."""
+    return bool(text) and not text.startswith(".") and "/" not in text and "\0" not in text
 
 
 def write_record(output: Path, recordings: Iterable[Recording], record: Record) -> None:
     """One copy for each input of a series, so that every input can be looked up by its own path."""
     content = json.dumps(asdict(record), separators=(",", ":")).encode()
     for recording in recordings:
-        path = _record_path(output, recording)
+        path = inside.place(output, _record_name(recording))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
 
 
 def is_complete(output: Path, record: Record) -> bool:
     """Whether every product that the record lists is there in full."""
-    folder = output / record.results
     try:
+        folder = inside.reach(output, record.results)
         return record.status == "done" and all(
-            (folder / name).stat().st_size == size for name, size in record.products.items()
+            (folder / name).lstat().st_size == size for name, size in record.products.items()
         )
     except OSError:
         return False
 
 
-def info_to_json(info: RecordingInfo) -> dict[str, Any]:
-    """The part of a pre-check's findings by which series are recognised."""
-    return {**{name: getattr(info, name) for name in INFO}, "start": info.start.isoformat() if info.start else None}
-
-
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
-    """The inverse of info_to_json: a recording that is done need not be opened again."""
+    """The inverse of exchange.facts: a recording that is done need not be opened again."""
     try:
-        stored = {name: tuple(value) if isinstance(value, list) else value for name, value in record.info.items()}
-        start = stored.pop("start")
-        stored["start"] = datetime.fromisoformat(start) if start else None
-        return RecordingInfo(path, record.kind, *record.stamps[record.inputs[0]], **stored)
-    except (KeyError, TypeError, ValueError):
+        size, mtime_ns = record.stamps[record.inputs[0]]
+        content = {"kind": record.kind, "size": size, "mtime_ns": mtime_ns, **record.info}
+        return exchange.info_of(path, content)
+    except (LookupError, TypeError, ValueError):
         return None
 
 
-def _record_path(output: Path, recording: Recording) -> Path:
-    return output / RECORDS / join(recording.folder, short(recording.relative.rpartition("/")[2]) + ".json")
+def _record_name(recording: Recording) -> str:
+    return join(
+        RECORDS, join(set_apart(recording.folder, ".json"), short(recording.relative.rpartition("/")[2]) + ".json")
+    )
 
 
 # ---- writing
@@ -122,7 +152,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Under a temporary name, to disk, then renamed: readers see the old content or the new, after a crash too."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with temporary.open("wb") as file:
+        with open(inside.create(temporary), "wb") as file:  # noqa: PTH123 - a descriptor
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -140,7 +170,7 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
     Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
     Products of the earlier record that are no longer written are removed; files that it does not list are left alone.
     """
-    folder = output / record.results
+    folder = inside.reach(output, record.results)
     last = f"{folder.name}.json"
     names = [name for name in record.products if name != last]
     stale = set(old.products) - set(record.products) if old and old.results == record.results else set()
@@ -164,7 +194,7 @@ def publish(output: Path, staging: Path, recordings: Sequence[Recording], record
 
 def withdraw(output: Path, record: Record) -> None:
     """Remove the products that a record lists, `<stem>.json` first, and their folder if nothing else is in it."""
-    folder = output / record.results
+    folder = inside.reach(output, record.results)
     for name in sorted(record.products, key=lambda name: name != f"{folder.name}.json"):
         (folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
@@ -217,12 +247,25 @@ def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> It
 
 
 def _open_lock(path: Path) -> int:
-    """Usable by whoever may write here, as runs may come from different users."""
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDWR)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with contextlib.suppress(OSError):
-        os.fchmod(fd, 0o666)
+    """Usable by whoever may write to its folder, as runs may come from different users, and by nobody else.
+
+    Who can open a file can lock it, even for reading only. Raises OSError.
+    """
+    how = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:  # a kernel may refuse to create what is there already in a folder such as /tmp
+        fd = os.open(path, how)
+    except FileNotFoundError:
+        fd = os.open(path, how | os.O_CREAT, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "it is not a regular file: remove it", str(path))
+    folder = path.parent.stat()
+    for change in (
+        lambda: os.fchown(fd, -1, folder.st_gid),
+        lambda: os.fchmod(fd, 0o600 | (folder.st_mode & 0o022) * 3),  # w is 2, rw is 6
+    ):
+        with contextlib.suppress(OSError):  # another user's
+            change()
     return fd
 
 
@@ -233,7 +276,7 @@ def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
     Raises OSError. The folder is removed at the end. Leftovers of a killed run go first.
     """
     _clean_staging(output, shard)
-    folder = output / STAGING / f"{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}"
+    folder = inside.reach(output, f"{STAGING}/{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}")
     try:
         folder.mkdir(parents=True)
         proof = folder / "proof"
@@ -249,21 +292,21 @@ def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
 def _clean_staging(output: Path, shard: Shard | None) -> None:
     """Remove leftovers of a killed run: all, or those of the same shard."""
     with contextlib.suppress(FileNotFoundError):
-        for left in list((output / STAGING).iterdir()):
+        for left in list(inside.reach(output, STAGING).iterdir()):
             if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
                 remove_tree(left)
 
 
 def remove_empty_staging(output: Path) -> None:
     """Only for who has the output alone: a shard may just be making a folder in one that looks empty."""
-    for folder, _, _ in os.walk(output / STAGING, topdown=False):
+    for folder, _, _ in os.walk(inside.reach(output, STAGING), topdown=False):
         with contextlib.suppress(OSError):
             Path(folder).rmdir()
 
 
 def kept_steps(output: Path, results: str) -> Path:
     """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another."""
-    return output / STAGING / KEPT / short(results.replace("%", "%25").replace("/", "%2F"))
+    return inside.reach(output, f"{STAGING}/{KEPT}/{short(results.replace('%', '%25').replace('/', '%2F'))}")
 
 
 def forget_kept_steps(output: Path, results: str) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
-from runner import machine, workers
+from runner import inside, machine, workers
 from runner.native import ending
 from runner.workers import ForkServer
 
@@ -159,10 +159,12 @@ class Supervisor:
         os.set_blocking(reader, False)
         job = replace(task.job, threads=threads, events_fd=writer)
         try:
-            with task.log.open("wb", buffering=0) as log, contextlib.ExitStack() as stack:
+            with contextlib.ExitStack() as stack:
+                log = inside.create(task.log)
+                stack.callback(os.close, log)
                 stack.callback(os.close, writer)
                 job_file = stack.enter_context(_as_file(job.to_json()))
-                given = (job_file, log.fileno(), writer, str(job.scratch), task.address_space)
+                given = (job_file, log, writer, str(job.scratch), task.address_space)
                 pid = self.fork_server.start(*given) if self.fork_server and task.may_fork else 0
                 pid = pid or workers.start(self.command, *given)
         except OSError:
@@ -311,9 +313,10 @@ def _cause_of_death(worker: _Worker) -> str:
 
 def _last_line(log: Path) -> str:
     try:
-        with log.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            text = file.read().decode("utf-8", "replace")
+        fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
+            file.seek(max(0, os.fstat(fd).st_size - 4096))
+            text = file.read(4096).decode("utf-8", "replace")
     except OSError:
         return ""
     lines = text.partition("Fatal Python error")[0].strip().splitlines()  # faulthandler's own words say no more

@@ -52,7 +52,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     is_tracked = bool(tracking["center_x_px"].notna().any())
     if is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
-        tracking.to_csv(out / f"{stem}-tracking.csv", index=False)
+        tables.write(out / f"{stem}-tracking.csv", tracking)
     thumbnail = _preview(out / f"{stem}-preview.png", movie, valid, time_s, tracking if is_tracked else None)
     rows, columns = movie.spacing.num_pixels
     return Outcome(

@@ -10,6 +10,7 @@ from recording.formats.file import Damaged, File
 from recording.formats.info import RecordingInfo
 
 SYNC = struct.pack("<I", 0x0000AA55)
+SEARCHED = 64 << 20  # bytes; whether a larger file holds a packet is for its worker to find out
 HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
 
 
@@ -26,6 +27,6 @@ def check(file: File) -> RecordingInfo:
         if offset >= file.size:
             raise Damaged("its header says that packets start after its end: it was cut short")
         start = to_datetime(Fraction(num, den), utc_offset)
-    if not any(SYNC in chunk for chunk in file.chunks(0, file.size)):
+    if file.size <= SEARCHED and not any(SYNC in chunk for chunk in file.chunks(0, file.size)):
         raise Damaged("holds no GPIO packet")
     return file.info("gpio", start=start)

@@ -51,19 +51,31 @@ def check(file: File) -> RecordingInfo:
         raise Damaged("its frame metadata are damaged: droppedFrames")
     if dropped and len(set(dropped)) != header.n_dropped:
         raise Damaged(f"lists {len(set(dropped))} dropped frames but claims {header.n_dropped}: it is damaged")
-    camera = field(session, "cameraName")
-    view = field(field(field(session, "processingInterface"), str(camera)), "recordFov")
-    for name in ("originx", "originy"):
-        whole(view, name)
+    width, height = _size(session)
     tracked = "trackingInterface" in session or any("tracker" in sample for sample in samples)
     return file.info(
         "nvision" if tracked else "behavior_movie",
         n_samples=n_samples,
         start=to_datetime(Fraction(header.epoch_ms, 1000), header.utc_offset_min * 60),
         period_s=ticks / frames / 1e6 if frames else 0.0,
-        width=whole(view, "width", low=1, high=1 << 16),
-        height=whole(view, "height", low=1, high=1 << 16),
+        width=width,
+        height=height,
     )
+
+
+def _size(session: dict[str, Any]) -> tuple[int, int]:
+    """Of a frame, in px, from where the library takes it."""
+    if "spacingInfo" in session:
+        view = field(field(session, "spacingInfo"), "numPixels")
+        names = ("x", "y")
+    else:
+        camera = field(session, "cameraName")
+        view = field(field(field(session, "processingInterface"), str(camera)), "recordFov")
+        for name in ("originx", "originy"):
+            whole(view, name)
+        names = ("width", "height")
+    width, height = (whole(view, name, low=1, high=1 << 16) for name in names)
+    return width, height
 
 
 def _parts(file: File) -> tuple[IsxbHeader, dict[str, Any], dict[str, Any]]:

@@ -157,10 +157,37 @@ def test_results_have_names_of_their_own(paths, names):
     assert {r.relative: r.name for r in name_results(given[::-1])} == dict(zip(paths, names)), "order does not matter"
 
 
-def test_a_folder_named_as_a_report_is_refused():
-    paths = ["Index.html/a.isxd", "x/index.html/a.isxd", "logs/a.isxd", "summary.csv.isxd"]
-    problems = [r.problem for r in name_results([Recording(path) for path in paths], module.RESERVED | {module.LOGS})]
-    assert problems == ["its folder has the name of the run's own Index.html: rename the folder", "", "", ""]
+OWN = module.RESERVED | {module.LOGS, "done.marker"}
+COLLISIONS = [  # inputs that once shared a place with each other, or with a file of the run's own
+    ["foo.isxd", "foo/foo.json.isxd"],
+    ["foo.isxd", "foo/foo.json/b.isxd"],
+    ["foo.isxd", "foo.gpio", "foo/foo-gpio.csv.isxd", "foo.isxd-2/a.isxd"],
+    ["Foo.isxd", "foo/FOO.JSON.isxd"],
+    ["m1.isxd", "m2.isxd", "m1-series.isxd", "m1-series/m1-series.json.isxd"],
+    ["x.isxd", "logs/x.isxd.log.isxd", "logs/x.isxd.log/y.isxd", "logs/slurm/x.isxd", "logs_/x.isxd", "logs__/x.isxd"],
+    ["a.isxd", "a.isxd.log/b.isxd", "a.isxd.log_/b.isxd", "a.isxd.json/b.isxd", "a.isxd.JSON_/b.isxd"],
+    ["done.marker.1-of-2.isxd", "done.marker.isxd", "done.marker.1-of-2/a.isxd", "done.marker/a.isxd"],
+    ["Index.html/a.isxd", "index.html_/a.isxd", "x/index.html/a.isxd", "summary.csv.isxd", "summary.csv/a.isxd"],
+]
+
+
+@pytest.mark.parametrize("paths", COLLISIONS)
+def test_every_input_has_its_own_place(paths):
+    """Nothing that the run writes is where another thing is, or on the way to one, whatever the letters' case."""
+    from runner.results import _record_name
+
+    given = name_results([Recording(path) for path in paths], OWN)
+    assert not any(recording.problem for recording in given)
+    files = [*OWN - {module.LOGS}, "done.marker.1-of-2"]
+    for recording in given:
+        products = (".json", "-gpio.csv", "-frames.csv", ".png", ".tif")
+        for folder in (recording.results, recording.results + module.SERIES):
+            files += [f"{folder}/{folder.rpartition('/')[2]}{product}" for product in products]
+        files += [recording.log, _record_name(recording)]
+    files = [file.casefold() for file in files]
+    assert len(set(files)) == len(files)
+    folders = {file[:at] for file in files for at, letter in enumerate(file) if letter == "/"}
+    assert not folders & set(files)
 
 
 def test_long_names_leave_room_for_products():

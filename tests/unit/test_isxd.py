@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 from datetime import timedelta
@@ -190,3 +191,43 @@ def test_metadata_of_an_unexpected_type_are_damage_and_no_fault(tmp_path):
     )
     with pytest.raises(BadRecording, match="damaged"):
         formats.check(path)
+
+
+def spaced(path: Path, pixels: dict | None, *without: str) -> Path:
+    """A behaviour movie of 64 x 48 px, whose session states its size as newer software does."""
+    recordings.behavior_movie(path)
+    data = path.read_bytes()
+    header = list(struct.unpack("<QQQq8Q", data[:96]))
+    session = json.loads(data[header[10] : sum(header[10:])])
+    for name in without:
+        del session[name]
+    if pixels:
+        ratio = {"num": 3, "den": 1}
+        sizes = {"pixelSize": {"x": ratio, "y": ratio}, "topLeft": {"x": ratio, "y": ratio}}
+        session["spacingInfo"] = {"numPixels": pixels, **sizes}
+    text = json.dumps(session).encode()
+    header[11] = len(text)
+    path.write_bytes(struct.pack("<QQQq8Q", *header) + data[96 : header[10]] + text + b"\0")
+    return path
+
+
+SPACED = {
+    "both": ({"x": 64, "y": 48}, ()),
+    "no processing interface": ({"x": 64, "y": 48}, ("processingInterface",)),
+    "no camera either": ({"x": 64, "y": 48}, ("processingInterface", "cameraName")),
+    "neither": (None, ("processingInterface",)),
+}
+
+
+@pytest.mark.parametrize("pixels, without", SPACED.values(), ids=SPACED)
+def test_behavior_movies_are_refused_only_where_the_library_refuses_them(tmp_path, pixels, without):
+    path = spaced(tmp_path / "b.isxb", pixels, *without)
+    try:
+        movie = isx.Movie.read(str(path))
+    except Exception as error:
+        assert "processingInterface" in str(error)
+        with pytest.raises(BadRecording, match="no processingInterface"):
+            formats.check(path)
+    else:
+        info = formats.check(path)
+        assert (info.height, info.width) == movie.spacing.num_pixels == movie.get_frame_data(0).shape

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from recording.job import Options
+from recording.names import cell
 from runner import machine, native, overview, recipe, report
 from runner.events import Log, duration, printable
 from runner.report import Row
@@ -103,7 +104,8 @@ def test_duration(seconds, text):
 
 
 def test_foreign_text_is_shown_not_obeyed():
-    assert printable("a\x1b[2J\n\udcff\u2028µ") == "a\\x1b[2J\\x0a\\udcff\\x2028µ"
+    assert printable("a\x1b[2J\n\udcff\u2028µ") == "a\\x1b[2J\\x0a\\udcff\\u2028µ"
+    assert printable("a\u202edxsi.exe\u2066\u200b") == "a\\u202edxsi.exe\\u2066\\u200b", "turned round, or hidden"
 
 
 def logged(format: str, *events: tuple) -> str:
@@ -293,7 +295,7 @@ def test_links_for_which_there_is_no_room_are_left_out(tmp_path):
 
 def test_summary_has_a_row_for_each_input():
     rows = list(csv.DictReader(io.StringIO(report.summary_csv(ROWS))))
-    assert [row["path"] for row in rows] == [row.path for row in ROWS]
+    assert [row["path"] for row in rows] == [cell(row.path) for row in ROWS]
     assert (rows[2]["status"], rows[2]["reason"]) == ("failed", 'the file is "empty"')
     assert rows[5]["part"] == "2"
 

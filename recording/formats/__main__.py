@@ -1,0 +1,32 @@
+"""The pre-check as a process of its own: a path a line in, what was found a line out, both JSON in ASCII.
+
+PID 1 talks to it through runner/precheck.py, so that nothing of a recording is read or parsed in PID 1.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+from recording.errors import BadRecording
+from recording.formats import check, exchange
+
+MAX_REASON = 500  # characters
+
+
+def main() -> None:
+    gc.disable()  # JSON holds no circles, and looking for them among millions of objects takes most of the time
+    for line in sys.stdin.buffer:
+        path = exchange.path_from_json(line)
+        try:
+            answer = exchange.info_to_json(check(path))
+        except BadRecording as error:
+            answer = exchange.refusal_to_json(error.reason[:MAX_REASON])
+        except MemoryError:
+            answer = exchange.refusal_to_json(exchange.TOO_MUCH_MEMORY)
+        sys.stdout.buffer.write(answer + b"\n")
+        sys.stdout.buffer.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""What others may have left in the output: links, FIFOs, forged records. Nothing of it is followed or waited for."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from runner import results
+from runner.discover import Recording
+from tests.launch import run
+
+
+@pytest.fixture(scope="module")
+def finished(samples: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of one recording, to be copied."""
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "input").mkdir()
+    shutil.copy(samples / "image.isxd", folder / "input/a.isxd")
+    assert run(folder / "input", folder / "output").code == 0
+    return folder
+
+
+@pytest.fixture
+def outside(finished: Path, input: Path, output: Path, tmp_path: Path) -> Path:
+    """A folder beside the output that no run may touch; one recording is in the input, and done."""
+    shutil.copytree(finished / "input", input, dirs_exist_ok=True)
+    shutil.copytree(finished / "output", output)
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    for name in ("victim", "a.json", "index.html"):
+        (folder / name).write_text("theirs")
+    return folder
+
+
+def put_aside(path: Path) -> Path:
+    """Make room for what is planted there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def linked(place: str, target: str) -> Callable[[Path], None]:
+    def plant(output: Path) -> None:
+        put_aside(output / place).symlink_to(target)
+
+    return plant
+
+
+def hard_linked(output: Path) -> None:
+    os.link(output.parent / "outside/victim", put_aside(output / "logs/a.isxd.log"))
+
+
+def fifo(place: str) -> Callable[[Path], None]:
+    return lambda output: os.mkfifo(put_aside(output / place))
+
+
+PLANTED = {  # what is planted, the exit code, what the last word or the failure says
+    "staging is a link to the input": (linked(".staging", "../input"), 73, ".staging cannot be written: it is a symb"),
+    "records are a link": (linked(".records", "../outside"), 1, ""),
+    "logs are a link": (linked("logs", "../outside"), 1, "links in the output are not followed"),
+    "results are a link": (linked("a", "../outside"), 1, "links in the output are not followed"),
+    "the lock is a link": (linked(".lock", "../outside/victim"), 73, ".lock cannot be written"),
+    "the lock is a FIFO": (fifo(".lock"), 73, ".lock cannot be written: it is not a regular file"),
+    "a log is a link": (linked("logs/a.isxd.log", "../../outside/victim"), 0, ""),
+    "a log is a hard link": (hard_linked, 0, ""),
+    "a log is a FIFO": (fifo("logs/a.isxd.log"), 0, ""),
+    "a record is a FIFO": (fifo(".records/a.isxd.json"), 0, ""),
+    "a temporary name is a link": (linked(".index.html.tmp", "../outside/victim"), 0, ""),
+    "a temporary name is a FIFO": (fifo(".summary.csv.tmp"), 0, ""),
+    "the report is a link": (linked("index.html", "../outside/index.html"), 0, ""),
+    "a product is a link": (linked("a/a.json", "../../outside/a.json"), 0, ""),
+}
+
+
+@pytest.mark.parametrize("plant, code, message", PLANTED.values(), ids=PLANTED)
+def test_nothing_outside_the_output_changes(input, output, outside, plant, code, message):
+    plant(output)
+    before = contents(outside), contents(input)
+    done = run(input, output, "--force")
+    assert (contents(outside), contents(input)) == before
+    assert done.code == code, done.stderr
+    assert not done.named("internal-error")
+    assert message in (done.end if code == 73 else done.stderr)
+    assert (output / "done.marker").exists() == (code == 0)
+
+
+FORGED = {
+    "a product outside": {"products": {"../../outside/victim": 6}},
+    "results outside": {"results": "../outside", "products": {"victim": 6}},
+    "results at the root": {"results": "/etc"},
+    "results among the run's own": {"results": ".records", "products": {"a.isxd.json": 1}},
+    "no products": {"products": None},
+    "products of another type": {"products": [1]},
+    "inputs of another type": {"inputs": [["a.isxd"]]},
+    "somebody else's": {"inputs": ["b.isxd"]},
+    "an unknown kind": {"kind": "x"},
+    "a picture that leaves its attribute": {"thumbnail": '"><script>'},
+    "no number": {"seconds": float("nan")},
+    "findings without time zone": {"info": {"start": "2020-01-01T00:00:00"}},
+    "findings that cannot be counted": {"info": {"period_s": float("inf")}},
+    "findings that cannot be compared": {"info": {"names": [[]]}},
+    "a field too many": {"more": 1},
+}
+
+
+def forge(output: Path, forged: dict) -> None:
+    path = output / ".records/a.isxd.json"
+    record = json.loads(path.read_bytes())
+    forged = {key: {**record[key], **value} if key == "info" else value for key, value in forged.items()}
+    path.write_text(json.dumps({**record, **forged}))
+
+
+@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
+def test_a_forged_record_is_no_record(output, outside, forged):
+    forge(output, {})
+    sound = results.read_record(output, Recording("a.isxd"))
+    assert sound and results.info_from_record(Path("a.isxd"), sound)
+    forge(output, forged)
+    found = results.read_record(output, Recording("a.isxd"))
+    assert found is None or ("info" in forged and results.info_from_record(Path("a.isxd"), found) is None)
+
+
+def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside):
+    forge(output, {"results": "../outside", "products": {"victim": 6, "a.json": 6}})
+    done = run(input, output)
+    assert done.code == 0, done.stderr
+    assert contents(outside) == {"victim": b"theirs", "a.json": b"theirs", "index.html": b"theirs"}
+    assert results.read_record(output, Recording("a.isxd")).results == "a"
+
+
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b"\xff", b"[]", b"0" * (5 << 20)], ids=["deep", "8", "list", "big"]
+)
+def test_a_record_that_is_none(tmp_path, content):
+    (tmp_path / ".records").mkdir()
+    (tmp_path / ".records/a.isxd.json").write_bytes(content)
+    assert results.read_record(tmp_path, Recording("a.isxd")) is None
+
+
+def test_kept_steps_with_a_link_among_them_are_not_used(tmp_path):
+    from runner import inside
+
+    (tmp_path / "steps/deep").mkdir(parents=True)
+    (tmp_path / "steps/deep/a").write_text("")
+    assert inside.holds_only_files(tmp_path / "steps")
+    (tmp_path / "steps/deep/b").symlink_to("a")
+    assert not inside.holds_only_files(tmp_path / "steps")
+    (tmp_path / "steps/deep/b").unlink()
+    os.link(tmp_path / "steps/deep/a", tmp_path / "c")
+    assert not inside.holds_only_files(tmp_path / "steps")
+
+
+@pytest.mark.parametrize("folder, lock", [(0o755, 0o600), (0o775, 0o660), (0o2770, 0o660), (0o1777, 0o666)])
+def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, lock):
+    """flock(2) needs no more than a file that can be opened."""
+    tmp_path.chmod(folder)
+    for _ in range(2):
+        with results.locked(tmp_path, None, pytest.fail):
+            assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock
+    tmp_path.chmod(0o755)
