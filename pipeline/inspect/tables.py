@@ -13,7 +13,7 @@ from recording.names import cell
 
 
 def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write one row for each sample; missing values (NaN, None) stay empty, and no text is a formula to a spreadsheet."""
+    """Write one row for each sample; missing values stay empty, and no text is a formula to a spreadsheet."""
     _write(path, pd.DataFrame(columns))
 
 
