@@ -152,14 +152,19 @@ def _cell_body(rng: np.random.Generator, canvas: _Canvas, centre: tuple[float, f
     outline = rng.normal(0.5, 0.05) * diameter * np.ones_like(angle)
     for k, spread in ((1, 0.05), (2, 0.12), (3, 0.06)):
         outline *= 1 + rng.normal(0, spread) * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
-    body = 1 / (1 + np.exp((radius - outline) / 0.5))
-    body *= 1 - rng.uniform(0.2, 0.6) / (1 + np.exp((radius - 0.55 * outline) / 0.6))
+    body = _inside((outline - radius) / 0.5)
+    body *= 1 - rng.uniform(0.2, 0.6) * _inside((0.55 * outline - radius) / 0.6)
     depth = rng.uniform(0, 1)
     sharp = canvas.blurred(body, OPTICS_PX + 0.12 * diameter * depth)
     halo = canvas.blurred(body, 1.5 * diameter)
     share = 0.25 + 0.25 * depth  # of the light, scattered on its way
     peak = 0.35 * BACKGROUND * rng.uniform(0.4, 1.2) * (1 - 0.5 * depth)
     return peak * ((1 - share) * sharp / sharp.max() + share * halo / sharp.max())
+
+
+def _inside(depth: np.ndarray) -> np.ndarray:
+    """1 well inside an outline, 0 well outside, and smooth between."""
+    return (1 + np.tanh(depth / 2)) / 2
 
 
 def _spikes(rng: np.random.Generator, n_cells: int, n: int, rate_hz: float) -> np.ndarray:

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
-# Of the public image, in MB.
-BUDGET = {"base": 100, "dependencies": 400, "API": 66, "code": 1.5, "all": 560, "all, compressed": 200}
+# Of the public image, in MB; 'make size' fails above them.
+BUDGET = {"base": 100, "dependencies": 400, "API": 66, "code": 3, "all": 560, "all, compressed": 200}
 NAMES = ("base", "dependencies", "API", "code")
 
 

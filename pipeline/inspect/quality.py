@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import fft
 
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
 NOISE_EVERY = 4  # of these frames, whose noise is measured
@@ -121,7 +120,7 @@ def check_frames(frames: Sequence[tuple[np.ndarray, np.ndarray | None]], mean: n
     mean = (mean - mean.mean()).astype(np.float32)
     norm = float(np.linalg.norm(mean))
     window = np.outer(np.hanning(mean.shape[0]), np.hanning(mean.shape[1])).astype(np.float32)
-    reference = np.conj(fft.rfft2(mean * window))
+    reference = np.conj(np.fft.rfft2(mean * window))
     sharp, shifts, correlations, noise = [], [], [], []
     for number, (frame, following) in enumerate(frames):
         frame = _finite(frame)
@@ -129,7 +128,7 @@ def check_frames(frames: Sequence[tuple[np.ndarray, np.ndarray | None]], mean: n
         scale = float(np.linalg.norm(centred)) * norm
         sharp.append(sharpness(frame))
         correlations.append(float(np.vdot(centred, mean)) / scale if scale > 0 else np.nan)
-        shifts.append(_shift(fft.rfft2(centred * window) * reference, mean.shape) if scale > 0 else np.nan)
+        shifts.append(_shift(np.fft.rfft2(centred * window) * reference, mean.shape) if scale > 0 else np.nan)
         if following is not None and number % NOISE_EVERY == 0:
             noise.append(_spread(_finite(following) - frame) / np.sqrt(2))
     return FrameChecks(np.array(sharp), np.array(shifts), np.array(correlations), median(np.array(noise)))
@@ -147,7 +146,7 @@ def _spread(values: np.ndarray) -> float:
 
 def _shift(spectrum: np.ndarray, shape: tuple[int, ...]) -> float:
     """Length in whole px of the shift at which the cross-correlation is highest."""
-    correlation = fft.irfft2(spectrum, s=shape)
+    correlation = np.fft.irfft2(spectrum, s=shape)
     place = np.unravel_index(int(correlation.argmax()), shape)
     return float(np.hypot(*(at if at <= size // 2 else at - size for at, size in zip(place, shape))))
 

@@ -9,7 +9,7 @@ from hdmf.backends.hdf5 import H5DataIO
 from hdmf.common import VectorData
 from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
 
-from pipeline.inspect import cellset
+from pipeline.inspect import cellset, quality
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session, footer
 
@@ -63,6 +63,9 @@ def _table(session: Session, recording: Opened, names: list[str], traces: np.nda
     noise = [cellset.noise_of(trace) for trace in traces.T]
     rows, columns = cells.spacing.num_pixels
     masks = empty((n, columns, rows), np.float32, (1, columns, rows))
+    period_s = recording.timing.period.secs_float
+    valid_s = float(recording.timing.get_valid_samples_mask().sum()) * period_s
+    transients = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces.T, noise)]
     status = [cell.status for cell in described]
     x, y = ([cell.centroid[axis] for cell in described] for axis in (0, 1))
     found = [
@@ -75,6 +78,9 @@ def _table(session: Session, recording: Opened, names: list[str], traces: np.nda
         ("area", [cell.area for cell in described], "px in which the footprint reaches half its maximum"),
         ("noise", noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
         ("snr", [cellset.snr_of(t, s) for t, s in zip(traces.T, noise)], "(maximum - median) / noise of the trace"),
+        ("n_transients", [len(each.peaks) for each in transients], "Transients that the trace shows"),
+        ("transient_rate", [len(each.peaks) / valid_s for each in transients], "Their rate in Hz"),
+        ("half_decay", [each.half_decay_s for each in transients], "Median time in s in which they fall to half"),
     ]
     table = session.segmentation(
         recording,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,11 @@ from typing import Any
 import numpy as np
 from pynwb.ophys import OnePhotonSeries
 
-from pipeline.inspect.export import frames
 from pipeline.inspect.movie import sample_status
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session
 from recording import formats
+from recording.errors import BadRecording
 
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
 
@@ -63,13 +64,21 @@ def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def slabs(path: Path, layout: formats.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:
-    """Frames as isx reads them, some at a time, shape (frames, columns, rows)."""
+    """Frames as isx reads them, some at a time, shape (frames, columns, rows). Raises BadRecording."""
     valid = sample_status(layout) == "valid"
     slab = np.empty((n_frames, layout.rows, layout.columns), layout.dtype)
-    for number, frame in enumerate(frames(path, layout, valid), 1):
-        slab[(number - 1) % n_frames] = frame
-        if number % n_frames == 0 or number == len(valid):
-            yield slab[: (number - 1) % n_frames + 1].transpose(0, 2, 1)
+    offset = layout.offset
+    with path.open("rb", buffering=0) as file:
+        for first in range(0, len(valid), n_frames):
+            places = valid[first : first + n_frames]
+            for frame, is_valid in zip(slab, places):
+                if not is_valid:
+                    frame[:] = 0
+                elif os.preadv(file.fileno(), (frame,), offset) != frame.nbytes:
+                    raise BadRecording(path, "the file became shorter while it was read")
+                else:
+                    offset += layout.stride
+            yield slab[: len(places)].transpose(0, 2, 1)
 
 
 def _description(recording: Opened, layout: formats.MovieLayout) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from fractions import Fraction
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,7 @@ def _session(recordings: list[Opened], contents: Contents, means: Means) -> Sess
     given.pop("session_start_time", None)
     names = ", ".join(each.name for each in recordings)
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
-    software = inspect_metadata.software()
+    software = {**inspect_metadata.software(), "pynwb": version("pynwb")}
     acquired = [each for each in recordings if not each.source.is_product] or recordings
     changed = max(each.source.path.stat().st_mtime for each in acquired)
     file = NWBFile(

@@ -28,7 +28,7 @@ def started(monkeypatch, tmp_path) -> list[str]:
     return commands
 
 
-SAMPLES = "python /make.py /samples"
+SAMPLES = "python /simulate.py /made"
 
 
 @pytest.mark.parametrize("recording", ["a.isxd", "A.ISXD", "day1/b.Gpio"])

@@ -199,7 +199,7 @@ def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]
     if roi is not None:
         if len(roi) < 3:
             raise Unusable(f"roi has {len(roi)} corners: give three or more, each [x, y]")
-        rows, columns = ((np.arange(n) + 0.5) * p - 0.5 for n, p in zip(weight.shape, prepare.pitch))
+        rows, columns = ((np.arange(n) + 0.5) * prepare.pitch - 0.5 for n in weight.shape)
         weight *= gaussian_filter(inside_polygon(roi, *np.meshgrid(columns, rows)).astype(float), 2)
     if weight.max() < 0.5 or (weight > 0.5).sum() < registration.LEAST_SIDE:
         raise Unusable(f"roi lies outside the field, which is {shape[1]} x {shape[0]} px, or is too small to register")

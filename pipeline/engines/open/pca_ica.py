@@ -21,8 +21,10 @@ How it is applied, as IDPS describes its `unmix_type`:
 
 Sign and scale: each component is image times trace. The sign is the one that makes the image's skewness positive.
 Images have mean 0 and variance 1 over the field, as those of IDPS have. Traces have mean 0 and state dF/F at the
-brightest pixel of the image; the scale of IDPS's traces is not public. Cells are in falling order of their traces'
-skewness.
+brightest pixel of the image; the scale of IDPS's traces is not public.
+
+Number and order: all principal components are rotated, and the `num_ics` whose traces are most skewed are kept, in
+falling order: calcium rises fast and seldom, what is left of noise and vessels does not.
 """
 
 from __future__ import annotations
@@ -86,7 +88,6 @@ def pca_ica(
             context.warn(f"the movie has {n_pcs} principal components, not {num_pcs}: PCA-ICA used these")
         unmixing, converged = rotation(
             found,
-            min(num_ics, n_pcs),
             ica_temporal_weight,
             max_iterations,
             convergence_threshold,
@@ -97,7 +98,7 @@ def pca_ica(
             context.warn(
                 f"ICA did not converge within max_iterations = {max_iterations}: raise it, or ask for fewer components"
             )
-        images, traces = unmixed(found, unmixing, unmix_type)
+        images, traces = unmixed(found, unmixing, unmix_type, num_ics)
         everywhere = np.full((len(traces), series.n_frames), np.nan, np.float32)
         everywhere[:, series.valid] = traces
         cellsets.write_cell_set(
@@ -112,16 +113,15 @@ def pca_ica(
 
 def rotation(
     found: Components,
-    n: int,
     weight: float,
     max_iterations: int,
     threshold: float,
     threads: int = 1,
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[np.ndarray, bool]:
-    """The unmixing matrix, shape (n, components), with orthonormal rows, and whether the iteration converged."""
+    """The unmixing matrix, shape (components, components), orthonormal, and whether the iteration converged."""
     sides = [(1 - weight, found.images), (weight, found.traces)]
-    start = np.random.default_rng(SEED).standard_normal((n, len(found.strengths)))
+    start = np.random.default_rng(SEED).standard_normal((len(found.strengths),) * 2)
     unmixing = _orthonormal(start)
     for number in range(max_iterations):
         step = sum(share * _third_moment(vectors, unmixing, threads) for share, vectors in sides if share > 0)
@@ -133,8 +133,8 @@ def rotation(
     return unmixing, False
 
 
-def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str) -> tuple[np.ndarray, np.ndarray]:
-    """Images (cells, pixels) and traces (cells, recorded frames), signed, scaled and in order: see above."""
+def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (cells, pixels) and traces (cells, recorded frames) of the first `n`, signed and scaled: see above."""
     small = unmixing.astype(np.float32)
     strengths = found.strengths.astype(np.float32)
     images, traces = small @ found.images, small @ found.traces
@@ -145,12 +145,14 @@ def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str) -> tuple[n
     else:
         traces *= (small**2 @ strengths)[:, None]
     sign = np.where(_skewness(images) < 0, -1, 1).astype(np.float32)[:, None]
-    images, traces = sign * images, sign * traces
+    images *= sign
+    traces *= sign
+    first = np.argsort(-_skewness(traces), kind="stable")[:n]
+    images, traces = images[first], traces[first]
     traces *= images.max(axis=1, keepdims=True)
     spread = images.std(axis=1, ddof=1, keepdims=True) if images.shape[1] > 1 else np.ones((len(images), 1))
     images /= np.where(spread > 0, spread, 1).astype(np.float32)
-    order = np.argsort(-_skewness(traces), kind="stable")
-    return images[order], traces[order]
+    return images, traces
 
 
 def _third_moment(vectors: np.ndarray, unmixing: np.ndarray, threads: int) -> np.ndarray:

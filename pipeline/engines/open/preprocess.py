@@ -140,7 +140,7 @@ def _early_frames(movie: Movie) -> int:
     settled = means[n_early:]
     if not np.isfinite(settled).any():
         return 0
-    bright = means[:n_early] >= DIM * np.nanmedian(settled)  # False where not recorded
+    bright = ~(means[:n_early] < DIM * np.median(settled[np.isfinite(settled)]))  # also where not recorded
     return int(np.argmax(bright)) if bright.any() else n_early
 
 

@@ -25,11 +25,11 @@ from functools import partial
 
 import numpy as np
 from scipy import ndimage
-from scipy.fft import dctn, fftfreq, idctn, irfft2, next_fast_len, rfft2, rfftfreq
+from scipy.fft import dctn, fftfreq, idctn, irfft2, rfft2, rfftfreq
 
 from pipeline.engines.open.frames import in_order
 from pipeline.engines.open.preprocess import binned
-from pipeline.engines.open.spatial_filter import transfer_function
+from pipeline.engines.open.spatial_filter import band_passed, transfer_function
 
 CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
@@ -44,47 +44,34 @@ AGREEMENT = 0.2  # correlation of what both halves of the field say
 class Filter:
     """What a frame goes through before it is compared.
 
-    Pixels are averaged in bins, as far as the band allows. The frame is divided by the smooth part of the mean frame,
-    as light and vignette belong to the microscope and do not move; band-passed as in spatial_filter; and sampled more
-    coarsely still, by leaving out the frequencies above the band from its cosine transform.
+    Pixels are averaged in bins, as far as the band allows: four samples to the shortest period at half amplitude. The
+    frame is divided by the smooth part of the mean frame, as light and vignette belong to the microscope and do not
+    move, and band-passed as in spatial_filter.
     """
 
-    bins: int
-    even: np.ndarray  # (binned rows, binned columns) float32: one over the smooth light
-    transfer: np.ndarray  # (small rows, small columns) float32
-
-    @property
-    def pitch(self) -> np.ndarray:
-        """Pixels from one sample to the next, (y, x)."""
-        return self.bins * np.divide(self.even.shape, self.transfer.shape)
+    pitch: int  # pixels from one sample to the next
+    even: np.ndarray  # (rows, columns) of the small copy, float32: one over the smooth light
+    transfer: np.ndarray  # the same shape
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The small copy, float32. Values that are not finite count as the mean of the others."""
-        rows, columns = (n * self.bins for n in self.even.shape)
-        frame = binned(frame[np.newaxis, :rows, :columns], np.ones(1, bool), 1, self.bins)[0]
-        finite = np.isfinite(frame)
-        if not finite.all():
-            frame = np.where(finite, frame, frame[finite].mean() if finite.any() else np.float32(0))
-        rows, columns = self.transfer.shape
-        return idctn(dctn(frame * self.even)[:rows, :columns] * self.transfer, overwrite_x=True)
+        return band_passed(binned_frame(frame, self.pitch) * self.even, self.transfer)
 
 
 def make_filter(mean: np.ndarray, low: float | None, high: float | None) -> Filter:
     """For frames with this mean, (rows, columns); cut-offs are in cycles per pixel."""
-    every = max(1, int(0.25 / high)) if high else 1
-    every = max(1, min(every, min(mean.shape) // LEAST_SIDE))
-    bins = max(1, every // 2)
-    rows, columns = (n // bins * bins for n in mean.shape)
-    mean = binned(np.nan_to_num(mean[np.newaxis, :rows, :columns]), np.ones(1, bool), 1, bins)[0]
-    shape = mean.shape
-    small = tuple(min(n, next_fast_len(-(-n * bins // every), real=True)) for n in shape)
-    scale = np.prod(small) / np.prod(shape)
-    cut_offs = (each * bins if each else each for each in (low, high))
-    transfer = transfer_function(shape, *cut_offs)[: small[0], : small[1]] * np.float32(scale)
-    v_squared = sum(np.ix_(*((np.arange(n) / (2 * n)) ** 2 for n in shape)))
-    smooth = idctn(dctn(mean) * np.exp2(-v_squared * (min(shape) * 0.7) ** 2))
-    even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(shape)
-    return Filter(bins, even.astype(np.float32), np.ascontiguousarray(transfer))
+    pitch = max(1, min(int(0.25 / high) if high else 1, min(mean.shape) // LEAST_SIDE))
+    mean = binned_frame(np.nan_to_num(mean), pitch)
+    transfer = transfer_function(mean.shape, *(each * pitch if each else each for each in (low, high)))
+    smooth = idctn(dctn(mean) * transfer_function(mean.shape, None, 1.2 / min(mean.shape), keep_mean=True))
+    even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
+    return Filter(pitch, even.astype(np.float32), transfer)
+
+
+def binned_frame(frame: np.ndarray, factor: int) -> np.ndarray:
+    """Means of bins of factor x factor pixels; rows and columns that fill no bin are left out."""
+    rows, columns = (n // factor * factor for n in frame.shape)
+    return binned(frame[np.newaxis, :rows, :columns], np.ones(1, bool), 1, factor)[0]
 
 
 @dataclass(frozen=True)
@@ -207,13 +194,13 @@ def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
 
 
 def make_template(
-    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: np.ndarray, threads: int = 1
+    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: float, threads: int = 1
 ) -> Template:
     """The mean of small copies, (n, rows, columns), at the place where the tissue is in the `reference`.
 
-    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift on each axis, in samples.
+    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples.
     """
-    reach = tuple(int(min(np.ceil(each), n // 2 - 2)) for each, n in zip(greatest, weight.shape))
+    reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
     template = Template(weight, CLIP * _robust_sd(smalls), reach)
     spectra = [template.spectrum_of(small) for small in smalls]
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(weight.shape)

@@ -46,9 +46,7 @@ def spatial_filter(
     unfinished = [each.with_name(f".{each.stem}-unfinished.isxd") for each in targets]
     try:
         with frames.open_series(input_movie_files) as series:
-            transfer = transfer_function(series.shape, low_cutoff, high_cutoff)
-            if retain_mean:
-                transfer[0, 0] = 1
+            transfer = transfer_function(series.shape, low_cutoff, high_cutoff, retain_mean)
             least = np.inf
             for i, (part, path) in enumerate(zip(series.parts, unfinished)):
                 stays_integer = subtract_global_minimum or retain_mean
@@ -66,13 +64,15 @@ def spatial_filter(
             path.unlink(missing_ok=True)
 
 
-def transfer_function(shape: tuple[int, int], low: float | None, high: float | None) -> np.ndarray:
-    """The factor on the cosine transform of a frame, shape (rows, columns), float32; 0 for its mean."""
+def transfer_function(
+    shape: tuple[int, int], low: float | None, high: float | None, keep_mean: bool = False
+) -> np.ndarray:
+    """The factor on the cosine transform of a frame, shape (rows, columns), float32; 1 or 0 for its mean."""
     v_squared = sum(np.ix_(*((np.arange(n) / (2 * n)) ** 2 for n in shape)))
     passed = np.exp2(-v_squared / high**2) if high else np.ones(shape)
     if low:
         passed -= np.exp2(-v_squared / low**2)
-    passed[0, 0] = 0
+    passed[0, 0] = keep_mean
     return passed.astype(np.float32)
 
 

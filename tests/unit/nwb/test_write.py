@@ -11,11 +11,14 @@ from pathlib import Path
 
 import isx
 import numpy as np
+import pandas as pd
 import pynwb
 import pytest
 from pynwb import NWBFile
 
 from pipeline.inspect import packets
+from pipeline.inspect.adapter import adapt
+from pipeline.inspect.context import Context
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, Means, write
@@ -131,6 +134,21 @@ def test_cells_and_traces_are_those_that_isx_reads(tmp_path):
         assert found["status"].tolist() == ["accepted", "undecided", "rejected", "accepted", "undecided"]
         assert found["accepted"].tolist() == [True, False, False, True, False]
         assert (found[["noise", "snr", "area"]] > 0).all(axis=None)
+
+
+def test_numbers_of_cells_are_those_of_the_table(tmp_path):
+    path = recordings.cell_set(tmp_path / "c.isxd", n_cells=5)
+    out = tmp_path / "out"
+    out.mkdir()
+    adapt(path, "cell_set", "c", out, Context(tmp_path))
+    table = pd.read_csv(out / "c-cells.csv")
+    names = {"centroid_x": "centroid_x_px", "centroid_y": "centroid_y_px", "area": "area_px", "noise": "noise"}
+    names |= {"snr": "snr", "n_transients": "n_transients", "transient_rate": "transient_rate_hz"}
+    with written(tmp_path / "c.nwb", Source(path, "cell_set")) as file:
+        found = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"].to_dataframe()
+        for name, column in {**names, "half_decay": "half_decay_s"}.items():
+            assert np.allclose(found[name], table[column], rtol=1e-6, equal_nan=True), name
+        assert found["n_transients"].sum() > 0
 
 
 def _with_unit(path: Path, unit: str) -> Path:

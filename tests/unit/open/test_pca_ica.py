@@ -59,6 +59,15 @@ def test_known_sources_are_found(tmp_path, context, mixture, unmix_type, weight)
     assert r_traces.min() > least and r_images.min() > least
 
 
+def test_of_many_components_the_cells_are_kept(tmp_path, context, mixture):
+    """Four times as many principal components as cells: what is left of the noise must not take their places."""
+    data, footprints, traces = mixture
+    _, cells = run(tmp_path, context, data, num_pcs=4 * N_CELLS)
+    assert cells.n_cells == N_CELLS
+    assert correlated(traces, cells.traces)[0].min() > 0.95
+    assert correlated(footprints, cells.images)[0].min() > 0.95
+
+
 def test_sign_scale_and_order_are_as_documented(tmp_path, context, mixture):
     data, _, traces = mixture
     _, cells = run(tmp_path, context, data)
