@@ -17,16 +17,23 @@ BIDS_VERSION = "1.9.0"
 
 
 def write_report(
-    output: Path, rows: Sequence[Row], software: Mapping[str, str], generated_by: Sequence[Mapping[str, object]]
+    output: Path,
+    rows: Sequence[Row],
+    software: Mapping[str, str],
+    generated_by: Sequence[Mapping[str, object]],
+    seconds: float | None = None,
 ) -> None:
-    """Write the three files, and tell the recordings' pages their neighbours. Raises OSError."""
+    """Write the three files, and tell the recordings' pages their neighbours.
+
+    `seconds` is how long the run took, where one process knows it. Raises OSError.
+    """
     write_atomically(output / "summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
     write_atomically(output / "dataset_description.json", dataset_description(generated_by).encode())
     entries = overview.entries(rows)
     for entry in entries:
         overview.read_measures(output, entry)
     overview.link_pages(output, entries)
-    page = overview.page(rows, entries, software)
+    page = overview.page(rows, entries, software, seconds)
     write_atomically(output / "index.html", page.encode("utf-8", "backslashreplace"))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ MANY = 20  # names in a message
 def run(state: RunState) -> Ending:
     """Everything between the lock and the sentinel."""
     output, shard = state.output, state.settings.shard
+    began = time.monotonic()
     with contextlib.ExitStack() as stack:
         probe = native.start_probe(state.api)  # works while this process looks for recordings
         try:
@@ -54,7 +56,7 @@ def run(state: RunState) -> Ending:
             rows += unreadable_rows(found, state.log)
         if not shard:
             with writing(output):
-                report.write_report(output, rows, wanted.software, generated_by(state.api))
+                report.write_report(output, rows, wanted.software, generated_by(state.api), time.monotonic() - began)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     return judge(rows, state, facts)
 

@@ -58,8 +58,6 @@ def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[st
         if kind in QUALITY:
             found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), QUALITY[kind]))
     in_steps = {name for step in steps for name in step.software}
-    if any(part.kind in ("movie", "motion") for part in parts):
-        in_steps.add("scipy")  # whose Fourier transform finds shifts
     libraries = [*LIBRARIES, *(each for each in STEPS_LIBRARIES if each[0] in in_steps)]
     versions = {**{name: text for step in steps for name, text in step.software.items()}, **software}
     used = [f"{title} {versions[name]} {cite(key)}" for name, title, key in libraries if versions.get(name)]

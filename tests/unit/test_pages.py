@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,18 @@ VENDORED = {  # of uPlot 1.6.32 on npm, whose integrity there is sha512-KIMVnG68
 def test_the_chart_library_is_the_published_one(name):
     assert hashlib.sha256((PAGES / "vendor" / name).read_bytes()).hexdigest() == VENDORED[name]
     assert "MIT License" in (PAGES / "vendor/LICENSE.uPlot").read_text()
+
+
+def test_everything_that_pages_are_made_of_reaches_the_image():
+    """Whatever is no Python source must be named in the build's allow-list."""
+    root = PAGES.parents[1]
+    allowed = [line[1:] for line in (root / "Dockerfile.dockerignore").read_text().splitlines() if line[:1] == "!"]
+    parts = [path for part in ("recording", "runner", "pipeline") for path in (root / part).rglob("*")]
+    names = [
+        path.relative_to(root).as_posix() for path in parts if path.is_file() and path.parent.name != "__pycache__"
+    ]
+    assert len([name for name in names if not name.endswith(".py")]) > 15
+    assert [name for name in names if not any(fnmatch(name, pattern) for pattern in (*allowed, "*.py"))] == []
 
 
 def made(path: Path, folder: Path, stem: str = "s", **shown) -> str:
