@@ -57,7 +57,8 @@ class Estimate:
 
 def binned_footprints(patch: Patch, cells: Cells) -> np.ndarray:
     images = cells.images()
-    return (patch.bins.down_rows @ images @ patch.bins.down_columns.T).reshape(len(cells), -1)
+    binned = patch.bins.down_rows @ images @ patch.bins.down_columns.T
+    return binned.reshape(len(cells), patch.binned.shape[0] * patch.binned.shape[1])
 
 
 def residual(patch: Patch, cells: Cells) -> np.ndarray:
@@ -77,8 +78,8 @@ def with_gain(patch: Patch, cells: Cells) -> Patch:
 def update_traces(patch: Patch, cells: Cells) -> Estimate:
     """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
     footprints = cells.matrix()
-    n_frames = patch.movie.shape[2]
-    weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), -1)
+    n_frames, n_bins = patch.movie.shape[2], patch.binned.shape[0] * patch.binned.shape[1]
+    weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), n_bins)
     weights = weights.astype(np.float32)
     f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
     m = (footprints @ footprints.T).toarray() - weights @ binned_footprints(patch, cells).T
