@@ -10,7 +10,8 @@ is a local maximum that
 - has the middle of its rise above the trace's median, if negative transients are ignored.
 
 Going back from the peak, the trace falls until it turns up again by more than the noise, 1.48 MAD. The rise begins at
-the last sample that is within three times the noise of the lowest one there, and below half of the rise. Amplitudes are the height of the rise.
+the last sample that is within three times the noise of the lowest one there, and below half of the rise. Amplitudes are
+the height of the rise.
 """
 
 from __future__ import annotations

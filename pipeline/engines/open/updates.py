@@ -21,6 +21,7 @@ from pipeline.engines.open.cells import Cells, neighbours, shared
 SMOOTHING = 0.7  # px
 SIGNIFICANCE = 2.0  # standard errors
 FAINTEST = 0.05  # of a footprint's peak
+SMALLEST_STEP = 0.4  # of a footprint's power is left when the background is taken: with less, descent would diverge
 SWEEPS = 2  # of coordinate descent
 NEGLIGIBLE = 1e-3  # of the noise: the end of a decay
 
@@ -82,9 +83,10 @@ def update_traces(patch: Patch, cells: Cells) -> Estimate:
     weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), n_bins)
     weights = weights.astype(np.float32)
     f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
-    m = (footprints @ footprints.T).toarray() - weights @ binned_footprints(patch, cells).T
+    gram = (footprints @ footprints.T).toarray()
+    m = gram - weights @ binned_footprints(patch, cells).T
     m = m.astype(np.float32)
-    own = np.maximum(np.diag(m), 1e-6)
+    own = np.maximum(np.maximum(np.diag(m), SMALLEST_STEP * np.diag(gram)), 1e-6)
     traces = cells.traces.copy()
     raw = np.zeros_like(traces)
     noise = np.zeros(len(cells))
