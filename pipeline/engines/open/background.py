@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+PRIOR = 1 / 0.2**2  # weight of a gain of 1, in frames whose background differs from its mean by the noise
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -107,7 +109,8 @@ def gain(
     movie (rows, columns, frames), in units of the noise; background (bins, bins, frames); before (rows, columns), the
     gain so far; footprints sparse (cells, pixels) and traces (cells, frames) of the cells known, which rest where
     they add less than half the noise. Frames in which a pixel exceeds what is known by 2.5 times the noise are left
-    out too: those are cells not yet known.
+    out too: those are cells not yet known. A background that hardly changes says little about the gain, which then stays
+    near 1: the prior's standard deviation is 0.2.
     """
     h, w, n = movie.shape
     out = np.empty((h, w), np.float32)
@@ -121,5 +124,5 @@ def gain(
         mean = resting.sum(axis=1) / count
         cross = np.einsum("jt,jt->j", resting, here) - mean * np.einsum("jt,jt->j", rests.astype(np.float32), here)
         power = np.einsum("jt,jt->j", resting, resting) - count * mean**2
-        out[row] = np.where(count > n / 10, cross / np.maximum(power, 1e-6 * n), before[row])
+        out[row] = np.where(count > n / 10, (cross + PRIOR) / (power + PRIOR), before[row])
     return out

@@ -71,7 +71,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_gain(patch, cells)
         estimate = updates.update_traces(patch, cells)
-    believed = gate.believed(estimate, patch.decay, settings.min_pnr)
+    believed = gate.believed(estimate, patch.decay, settings.min_pnr, settings.diameter)
     return in_movie_units(estimate.take(believed), pixel_noise)
 
 

@@ -9,10 +9,9 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.engines.open.cells import Cells
 from pipeline.engines.open.updates import Estimate
 
-MAX_ELONGATION = (
-    2.5  # of a footprint; a cell body cut in half by the field's edge has 2, dendrites and vessels 3 or more
-)
-FOOT = 0.2  # of a footprint's peak: what is dimmer says little of its shape
+SAME_PLACE = 0.9  # cosine of footprints of which there can only be one
+SIZES = 0.45, 1.8  # of a footprint, in cell diameters
+LONGEST = 3.0  # length over width
 MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
 
 
@@ -34,36 +33,36 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
     """Cells whose traces and footprints are alike become one: the brightest stands for all."""
     if len(cells) < 2:
         return cells
-    alike = (correlations(cells.traces) > least_correlation) & (cosines(cells).toarray() > least_cosine)
+    cosine = cosines(cells).toarray()
+    alike = (correlations(cells.traces) > least_correlation) & (cosine > least_cosine) | (cosine > SAME_PLACE)
     n, label = connected_components(alike, directed=False)
     light = np.linalg.norm(cells.crops, axis=(1, 2)) * np.linalg.norm(cells.traces, axis=1)
     brightest = [np.flatnonzero(label == k)[light[label == k].argmax()] for k in range(n)]
     return cells.take(np.sort(brightest))
 
 
-def believed(estimate: Estimate, decay: float, min_pnr: float) -> np.ndarray:
-    """Indices of the cells that look like cell bodies and whose traces have transients.
+def believed(estimate: Estimate, decay: float, min_pnr: float, diameter: float) -> np.ndarray:
+    """Indices of the cells whose traces have transients and whose footprints are about as large and round as a cell.
 
-    These are peaks well above the noise, and an upward skew.
+    Transients are peaks well above the noise, and an upward skew. Dendrites are too long; single pixels too small.
     """
     pnr = peak_to_noise(estimate, decay)
     skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
-    is_round = elongations(estimate.cells) <= MAX_ELONGATION
-    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & is_round)
+    width, elongation = shapes(estimate.cells)
+    cell_like = (width >= SIZES[0] * diameter) & (width <= SIZES[1] * diameter) & (elongation <= LONGEST)
+    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & cell_like)
 
 
-def elongations(cells: Cells) -> np.ndarray:
-    """Length over width of each footprint, (n,): roots of its second moments along its axes, each with a pixel's."""
-    return np.array([_elongation(crop) for crop in cells.crops])
-
-
-def _elongation(crop: np.ndarray) -> float:
-    light = np.where(crop >= FOOT * crop.max(initial=0), crop, 0).astype(np.float64)
-    if not light.any():
-        return 1.0
-    place = np.indices(crop.shape).reshape(2, -1)
-    least, most = np.linalg.eigvalsh(np.cov(place, aweights=light.ravel(), ddof=0) + np.eye(2) / 12)
-    return float(np.sqrt(most / least))
+def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
+    """Of each footprint's part above half its peak: diameter of a disc as large, px, and length over width."""
+    width, elongation = np.zeros(len(cells)), np.ones(len(cells))
+    for i, crop in enumerate(cells.crops):
+        pixels = np.argwhere(crop > crop.max() / 2)
+        width[i] = 2 * np.sqrt(len(pixels) / np.pi)
+        if len(pixels) > 2:
+            spread = np.linalg.eigvalsh(np.cov(pixels.T) + np.eye(2) / 12)  # a pixel has a width of its own
+            elongation[i] = np.sqrt(spread[1] / spread[0])
+    return width, elongation
 
 
 def peak_to_noise(estimate: Estimate, decay: float) -> np.ndarray:

@@ -16,6 +16,7 @@ from pipeline.engines.open.cells import Cells, none
 
 THRESHOLD = 5.0  # times the noise
 INNER, OUTER = 0.3, 0.7  # sigmas of the difference of Gaussians, in cell diameters
+BUSY = 1.5  # times the field's median noise: what varies more than that is not noise but a cell that seldom rests
 NEGLIGIBLE = 1e-6  # tails of decays below this only cost time: processors are slow with denormal numbers
 MISFIT = 0.05  # of the light of known cells nearby may be theirs though their footprints do not say so
 APART = 0.35  # least distance of two seeds of a round, in diameters
@@ -35,6 +36,7 @@ def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarra
     sample = inner[:, :, :: max(1, n // 1000)]
     middle = np.median(sample, axis=2, keepdims=True)
     noise = np.maximum(1.4826 * np.median(np.abs(sample - middle), axis=2, keepdims=True), 1e-6)
+    noise = np.minimum(noise, BUSY * np.median(noise))
     inner -= middle
     inner /= noise
     return inner, noise

@@ -21,6 +21,7 @@ from pipeline.engines.open.cells import Cells, neighbours, shared
 SMOOTHING = 0.7  # px
 SIGNIFICANCE = 2.0  # standard errors
 FAINTEST = 0.05  # of a footprint's peak
+SMALLEST_STEP = 0.4  # of a footprint's power is left when the background is taken: with less, descent would diverge
 SWEEPS = 2  # of coordinate descent
 NEGLIGIBLE = 1e-3  # of the noise: the end of a decay
 
@@ -57,7 +58,8 @@ class Estimate:
 
 def binned_footprints(patch: Patch, cells: Cells) -> np.ndarray:
     images = cells.images()
-    return (patch.bins.down_rows @ images @ patch.bins.down_columns.T).reshape(len(cells), -1)
+    binned = patch.bins.down_rows @ images @ patch.bins.down_columns.T
+    return binned.reshape(len(cells), patch.binned.shape[0] * patch.binned.shape[1])
 
 
 def residual(patch: Patch, cells: Cells) -> np.ndarray:
@@ -77,13 +79,14 @@ def with_gain(patch: Patch, cells: Cells) -> Patch:
 def update_traces(patch: Patch, cells: Cells) -> Estimate:
     """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
     footprints = cells.matrix()
-    n_frames = patch.movie.shape[2]
-    weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), -1)
+    n_frames, n_bins = patch.movie.shape[2], patch.binned.shape[0] * patch.binned.shape[1]
+    weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), n_bins)
     weights = weights.astype(np.float32)
     f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
-    m = (footprints @ footprints.T).toarray() - weights @ binned_footprints(patch, cells).T
+    gram = (footprints @ footprints.T).toarray()
+    m = gram - weights @ binned_footprints(patch, cells).T
     m = m.astype(np.float32)
-    own = np.maximum(np.diag(m), 1e-6)
+    own = np.maximum(np.maximum(np.diag(m), SMALLEST_STEP * np.diag(gram)), 1e-6)
     traces = cells.traces.copy()
     raw = np.zeros_like(traces)
     noise = np.zeros(len(cells))
