@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, tables, tiff
+from pipeline.inspect import consistency, figures, metadata, tables, tiff
 from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
@@ -104,6 +104,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_rejected": counts["rejected"],
             "trace_unit": unit,
             "acquisition": metadata.acquisition(cell_set),
+            **consistency.values("values of traces", traces[:, valid], context.warn),
             "file_metadata": footer,
         },
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, packets, tables
+from pipeline.inspect import consistency, figures, metadata, packets, tables
 from pipeline.inspect.context import Context, Outcome
 from recording import formats
 
@@ -16,6 +16,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     event_set = isx.EventSet.read(str(recording))
     timing = event_set.timing
     cells = packets.channels(recording, event_set)
+    footer = formats.read_footer(recording)
+    consistency.packets(recording, footer, context.warn)
     duration_s = timing.num_samples * timing.period.secs_float
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
@@ -47,7 +49,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_cells": len(cells),
             "n_events": int(counts.sum()),
             "acquisition": metadata.acquisition(event_set),
-            "file_metadata": formats.read_footer(recording),
+            **consistency.values("amplitudes", [cell.value for cell in cells], context.warn),
+            "file_metadata": footer,
         },
     )
 
