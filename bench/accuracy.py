@@ -1,7 +1,7 @@
 """Accuracy of run_cnmfe on simulated recordings whose truth is known: python bench/accuracy.py [SEED ...]
 
 Two generators: minisim 1.0.3 (GPL; Python 3.10 or later), installed into build/minisim, from which only files come, and
-tests/synthetic.py. Movies are aligned by their true shifts, so that this measures run_cnmfe alone. Only the cell
+scripts/simulate.py. Movies are aligned by their true shifts, so that this measures run_cnmfe alone. Only the cell
 diameter is given, and once it is estimated. Prints a table in Markdown.
 
 A true cell counts if it is detectable and 60% of its light is in the field. It is found if the cosine of the footprints
@@ -26,7 +26,7 @@ sys.path.insert(0, str(ROOT))
 
 from pipeline.engines.open.estimate import diameter_of  # noqa: E402
 from pipeline.engines.open.extraction import Settings, extract  # noqa: E402
-from tests import synthetic  # noqa: E402
+from scripts import simulate as synthetic  # noqa: E402
 
 BUILD = ROOT / "build" / "minisim"
 MICRONS = 2.2  # a pixel

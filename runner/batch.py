@@ -259,6 +259,9 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
     state, settings = batch.state, batch.state.settings
     cores = machine.cores()
     slots = settings.workers or machine.workers(cores, machine.memory_limit())
+    limit = machine.process_limit()
+    while limit and not settings.workers and slots > 1 and machine.processes_needed(slots, cores) > limit:
+        slots -= 1
     total = sum(unit.size for unit in units) or 1
     began = time.monotonic()
     done_bytes = 0

@@ -30,6 +30,17 @@ def workers(cores: int, memory: int) -> int:
     return max(1, min(cores, memory // MEMORY_PER_WORKER))
 
 
+def process_limit(root: Path = Path("/")) -> int | None:
+    """How many processes and threads there may be here at a time; None if there is no limit."""
+    texts = [_read(folder / "pids.max").strip() for folder, _ in _cgroups("pids", root)]
+    return min((int(text) for text in texts if text.isdigit()), default=None)
+
+
+def processes_needed(workers: int, cores: int) -> int:
+    """At most: PID 1 and its helpers, each worker with the library's own threads, and a thread a core for the work."""
+    return 8 + 3 * workers + cores
+
+
 def oom_kills(root: Path = Path("/")) -> int:
     """How many processes the kernel has killed here because the memory limit was reached."""
     counts = [0]

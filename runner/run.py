@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from recording.formats import SUFFIXES
-from runner import elf, native, report, results, sessions, shards
+from runner import elf, machine, native, report, results, sessions, shards
 from runner.batch import Batch, handle
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
-from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, writing
+from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
 from runner.events import Log, counted
 from runner.series import name_groups
 from runner.shards import Shard
@@ -26,7 +26,11 @@ MANY = 20  # names in a message
 def run(state: RunState) -> Ending:
     """Everything between the lock and the sentinel."""
     output, shard = state.output, state.settings.shard
+<<<<<<< HEAD
     began = time.monotonic()
+=======
+    refuse_too_few_processes(state.settings.workers or 1)
+>>>>>>> security
     with contextlib.ExitStack() as stack:
         probe = native.start_probe(state.api)  # works while this process looks for recordings
         try:
@@ -78,6 +82,16 @@ def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) ->
         done = f"{len(rows) - failed} done{earlier}"
         return Ending(SOME_FAILED, f"{failed} of {len(rows)} failed, {done}; no sentinel", facts)
     return Ending(DONE, f"{counted(len(rows), 'recording')}, all done{earlier}", facts)
+
+
+def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:
+    """A worker that cannot have a thread of its own waits for it for ever. Raises UsageError."""
+    limit, needed = machine.process_limit(root), machine.processes_needed(workers, machine.cores(root))
+    if limit and limit < needed:
+        raise UsageError(
+            f"only {limit} processes and threads are allowed here, and up to {needed} are needed: "
+            f"raise --pids-limit (of docker run) or the limit of the pod, or lower WORKERS"
+        )
 
 
 def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:

@@ -3,16 +3,25 @@
 
     submit.py isx.sif INPUT OUTPUT --shards 50 --memory 8G --time 4:00:00 --sbatch=--partition=long -- --movie-tiff
 
+<<<<<<< HEAD
 Options after `--` go to the image (see `docker run isx --help`). The command prints the ids of the jobs. If every shard
 succeeds, the gather job runs and writes the final sentinel; if not, Slurm cancels it. `--redo` submits only the shards
 that have no sentinel. `--redo` and `--gather` reuse the earlier `--bind` and the options after `--`, unless you give
 new ones. Needs `sbatch`; standard library only.
+=======
+What follows `--` goes to the image (see `docker run isx --help`). The ids of the jobs are printed. The gather job
+runs if every shard succeeded, and then writes the final sentinel; else Slurm cancels it. `--redo` submits again only
+the shards that have no sentinel. What was bound and what followed `--` holds for `--redo` and `--gather` too, unless
+it is said anew; it is kept in the home folder of who submitted, where nobody else can change it. Needs `sbatch`;
+standard library only.
+>>>>>>> security
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -26,7 +35,10 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SENTINEL = "done.marker"
 LOGS = "logs/slurm"
+<<<<<<< HEAD
 REMEMBERED = f"{LOGS}/submitted.json"  # the image's options and bound folders
+=======
+>>>>>>> security
 
 
 class SubmitError(Exception):
@@ -91,6 +103,7 @@ def positive(text: str) -> int:
 
 
 def recall(options: argparse.Namespace) -> None:
+<<<<<<< HEAD
     """Take the earlier options: one run must not mix two recipes."""
     with contextlib.suppress(FileNotFoundError):
         earlier = json.loads((options.output / REMEMBERED).read_text())
@@ -98,6 +111,34 @@ def recall(options: argparse.Namespace) -> None:
         if not options.for_image and earlier["for_image"]:
             options.for_image = earlier["for_image"]
             print(f"as before: -- {shlex.join(options.for_image)}", file=sys.stderr)
+=======
+    """Another recipe for some shards than for the others would be a mistake."""
+    try:
+        earlier = json.loads(remembered(options.output).read_text())
+    except FileNotFoundError:
+        if not options.bind and not options.for_image:
+            note = "this user has not submitted to it before: if --bind or options after -- were used, say them again"
+            print(f"{options.output}: {note}", file=sys.stderr)
+        return
+    again = []
+    if not options.bind and earlier["bind"]:
+        options.bind = list(map(Path, earlier["bind"]))
+        again += [f"--bind={folder}" for folder in options.bind]
+    if not options.for_image and earlier["for_image"]:
+        options.for_image = earlier["for_image"]
+        again += ["--", *options.for_image]
+    if again:
+        print(f"as before: {shlex.join(again)}", file=sys.stderr)
+
+
+def remembered(output: Path) -> Path:
+    """Where it is kept what the image was told for this output, and may see: out of reach of who writes to the output.
+
+    A folder that is bound and an option such as a recipe decide what runs as this user.
+    """
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
+    return state / "isx-submit" / f"{hashlib.sha256(os.fsencode(output)).hexdigest()[:32]}.json"
+>>>>>>> security
 
 
 def check(options: argparse.Namespace) -> None:
@@ -224,7 +265,9 @@ def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
                 raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
     (options.output / LOGS).mkdir(parents=True, exist_ok=True)
     told = {"bind": list(map(str, options.bind)), "for_image": options.for_image}
-    (options.output / REMEMBERED).write_text(json.dumps(told))
+    memory = remembered(options.output)
+    memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    memory.write_text(json.dumps({"output": str(options.output), **told}))
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
         if count != options.shards or index in indices:

@@ -11,7 +11,11 @@ import isx
 import numpy as np
 from PIL import Image
 
+<<<<<<< HEAD
 from pipeline.inspect import figures, metadata, quality, tables, tiff
+=======
+from pipeline.inspect import consistency, figures, metadata, tables, tiff
+>>>>>>> security
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
@@ -160,6 +164,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
                 for pair in alike
             ],
             "acquisition": metadata.acquisition(cell_set),
+            **consistency.values("values of traces", traces[:, valid], context.warn),
             "file_metadata": footer,
         },
     )

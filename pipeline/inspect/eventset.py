@@ -8,7 +8,11 @@ from typing import Any
 import isx
 import numpy as np
 
+<<<<<<< HEAD
 from pipeline.inspect import figures, metadata, packets, quality, tables
+=======
+from pipeline.inspect import consistency, figures, metadata, packets, tables
+>>>>>>> security
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -23,7 +27,13 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     event_set = isx.EventSet.read(str(recording))
     timing = event_set.timing
     cells = packets.channels(recording, event_set)
+<<<<<<< HEAD
     duration_s = metadata.duration_s(timing)
+=======
+    footer = formats.read_footer(recording)
+    consistency.packets(recording, footer, context.warn)
+    duration_s = timing.num_samples * timing.period.secs_float
+>>>>>>> security
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
     tables.write(
@@ -80,7 +90,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_cells": len(cells),
             "n_events": int(counts.sum()),
             "acquisition": metadata.acquisition(event_set),
-            "file_metadata": formats.read_footer(recording),
+            **consistency.values("amplitudes", [cell.value for cell in cells], context.warn),
+            "file_metadata": footer,
         },
     )
 

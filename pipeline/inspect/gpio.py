@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, packets, tables
+from pipeline.inspect import consistency, figures, metadata, packets, tables
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -30,6 +30,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)
+    consistency.packets(stored, footer, context.warn)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
@@ -49,6 +50,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             **metadata.timing(timing),
             "channels": {channel.name: len(channel.value) for channel in channels},
             "acquisition": metadata.acquisition(source),
+            **consistency.values("values", [channel.value for channel in channels], context.warn),
             "file_metadata": footer,
         },
     )

@@ -8,7 +8,11 @@ from pathlib import Path
 import isx
 import numpy as np
 
+<<<<<<< HEAD
 from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff
+=======
+from pipeline.inspect import consistency, export, figures, metadata, tables, tiff
+>>>>>>> security
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from pipeline.statistics import MovieStatistics, movie_statistics
@@ -21,6 +25,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
     layout = formats.movie_layout(recording)
     timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
+    consistency.frames(recording, layout, context.warn)
     status = sample_status(layout)
     valid = status == "valid"
     n_valid = int(valid.sum())
@@ -29,6 +34,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     unit = "counts" if layout.dtype != "<f4" else "au"
 
     found = movie_statistics(recording, layout, context.threads, context.progress) if n_valid else None
+    extremes = [found.frame_min, found.frame_max] if found else []
     time_s = metadata.sample_times(timing)
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
@@ -61,6 +67,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             **metadata.spacing(movie.spacing),
             "data_type": np.dtype(layout.dtype).name,
             "unit": unit,
+            **consistency.values("extremes of frames", extremes, context.warn),
             "saturation_level_counts": found.saturation_level if found else None,
             "acquisition": metadata.acquisition(movie),
             "file_metadata": formats.read_footer(recording),

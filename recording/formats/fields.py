@@ -9,6 +9,9 @@ from typing import Any
 from recording.formats.file import Damaged
 
 MAX_SAMPLES = 1 << 31
+# Frames that are not stored still get a row in tables, so their number must be in proportion to the file.
+MISSING_FREE = 3_000_000  # a day at 30 Hz, cropped whole
+BYTES_OF_MISSING = 16  # of file, for each further one
 
 
 def field(holder: Any, name: str) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from recording.formats.fields import MAX_SAMPLES, field, listed, to_datetime, whole
+from recording.formats.fields import BYTES_OF_MISSING, MAX_SAMPLES, MISSING_FREE, field, listed, to_datetime, whole
 from recording.formats.file import Damaged, File, opened
 from recording.formats.info import RecordingInfo
 
@@ -39,7 +39,7 @@ def check(file: File) -> RecordingInfo:
     if len(samples) != header.n_frames or not samples:
         raise Damaged(f"describes {len(samples)} frames but claims {header.n_frames}: it is damaged")
     n_samples = header.n_frames + header.n_dropped
-    if n_samples > MAX_SAMPLES:
+    if header.n_dropped > MISSING_FREE + file.size // BYTES_OF_MISSING or n_samples > MAX_SAMPLES:
         raise Damaged(f"its header is damaged: it claims {n_samples} frames")
     first, last = samples[0], samples[-1]
     ticks = whole(last, "tsc") - whole(first, "tsc")

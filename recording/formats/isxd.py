@@ -14,7 +14,19 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from recording.formats.fields import MAX_SAMPLES, field, listed, names_in, ratio, short, time, to_datetime, whole
+from recording.formats.fields import (
+    BYTES_OF_MISSING,
+    MAX_SAMPLES,
+    MISSING_FREE,
+    field,
+    listed,
+    names_in,
+    ratio,
+    short,
+    time,
+    to_datetime,
+    whole,
+)
 from recording.formats.file import Damaged, File, opened
 from recording.formats.info import RecordingInfo
 from recording.kinds import KIND_OF_TYPE
@@ -190,6 +202,11 @@ def _layout(one: _Isxd) -> MovieLayout:
     timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
     if timing.n_samples == 0:
         raise Damaged("the movie has no frames")
+    if timing.n_samples - timing.n_stored > MISSING_FREE + one.file.size // BYTES_OF_MISSING:
+        raise Damaged(
+            f"claims {timing.n_samples - timing.n_stored} frames that are dropped, cropped or blank, in a file of "
+            f"{one.file.size} bytes: it is damaged"
+        )
     data_type = whole(footer, "dataType")
     if data_type not in DTYPE_OF_TYPE:
         raise Damaged(f"its pixels are of type {data_type}, which cannot be read here")

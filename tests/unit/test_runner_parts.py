@@ -19,9 +19,15 @@ import pytest
 
 from recording.job import Options
 from recording.names import cell
+<<<<<<< HEAD
 from runner import machine, native, overview, recipe, report
+=======
+from runner import machine, native, recipe, report
+from runner.endings import UsageError
+>>>>>>> security
 from runner.events import Log, duration, printable
 from runner.report import Row
+from runner.run import refuse_too_few_processes
 from runner.settings import OPTIONS, Settings
 from runner.supervise import Stopped
 
@@ -82,6 +88,30 @@ def test_cores(tmp_path, files, cores):
 def test_memory_limit(tmp_path, files, limit):
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert machine.memory_limit(fake_root(tmp_path, files)) == (limit or physical)
+
+
+@pytest.mark.parametrize(
+    ("files", "limit"),
+    [
+        ({**V2, "sys/fs/cgroup/pids.max": "5\n"}, 5),
+        ({**V2, "sys/fs/cgroup/pids.max": "max\n"}, None),
+        ({"proc/self/cgroup": "7:pids:/docker/x\n", "sys/fs/cgroup/pids/pids.max": "12\n"}, 12),
+        ({}, None),
+    ],
+)
+def test_process_limit(tmp_path, files, limit):
+    assert machine.process_limit(fake_root(tmp_path, files)) == limit
+
+
+def test_too_few_processes_are_refused_at_once(tmp_path):
+    root = fake_root(tmp_path, {**V2, "sys/fs/cgroup/pids.max": "5\n", "sys/fs/cgroup/cpu.max": "100000 100000\n"})
+    with pytest.raises(UsageError, match="only 5 processes and threads are allowed here, and up to 12 are needed"):
+        refuse_too_few_processes(1, root)
+    (root / "sys/fs/cgroup/pids.max").write_text("15\n")
+    refuse_too_few_processes(1, root)
+    refuse_too_few_processes(2, root)
+    with pytest.raises(UsageError):
+        refuse_too_few_processes(3, root)
 
 
 def test_oom_kills_are_counted(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
@@ -14,6 +15,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/slurm"))
 import submit
 
 NEW, OLD = 2_000_000_000, 1_000_000_000
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 @pytest.fixture
@@ -99,9 +106,28 @@ def test_what_the_image_was_told_still_holds(again, places, tmp_path, capsys):
         if command[0] == "sbatch":
             assert command[-2:] == ["--recipe", f"{recipes}/mine.toml"]
             assert f'type=bind,"source={recipes}","destination={recipes}",ro' in command
-    assert said.err == f"as before: -- --recipe {recipes}/mine.toml\n"
+    assert said.err == f"as before: --bind={recipes} -- --recipe {recipes}/mine.toml\n"
     assert submit.main([*places, again, "--dry-run", "--", "--recipe", "standard"]) == 0
     assert all(command[-2:] == ["--recipe", "standard"] for command in commands(capsys))
+
+
+def test_a_colleague_who_can_write_to_the_output_decides_nothing(places, home, tmp_path, capsys):
+    """Neither what is bound nor what the image is told: both decide what runs as the user who submits."""
+    told = [*places, "--shards", "3", "--", "--recipe", "standard"]
+    submit.prepare(submit.parse(told), [1, 2, 3])
+    capsys.readouterr()
+    evil = json.dumps({"bind": [str(tmp_path)], "for_image": ["--recipe", f"{tmp_path}/evil.toml"]})
+    for path in Path(places[2]).rglob("*"):
+        if path.is_file():
+            path.write_text(evil)
+    Path(places[2], "logs/slurm/submitted.json").write_text(evil)
+    assert submit.main([*places, "--redo", "--shards", "3", "--dry-run"]) == 0
+    said = capsys.readouterr()
+    assert "evil" not in said.out + said.err
+    assert f"source={tmp_path}" + '"' not in said.out
+    assert "--recipe standard" in said.out
+    (kept,) = home.rglob("*.json")
+    assert kept.parent.stat().st_mode & 0o077 == 0
 
 
 def test_redo_where_all_is_done_only_gathers(places, capsys):

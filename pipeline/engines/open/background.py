@@ -109,7 +109,7 @@ def gain(
     movie (rows, columns, frames), in units of the noise; background (bins, bins, frames); before (rows, columns), the
     gain so far; footprints sparse (cells, pixels) and traces (cells, frames) of the cells known, which rest where
     they add less than half the noise. Frames in which a pixel exceeds what is known by 2.5 times the noise are left
-    out too: those are cells not yet known. A background that hardly changes says little about the gain, which then stays
+    out too: those are cells not yet known. A background that hardly changes says little of the gain, which stays
     near 1: the prior's standard deviation is 0.2.
     """
     h, w, n = movie.shape

@@ -14,7 +14,8 @@ from pipeline.engines.open.estimate import diameter_of
 from pipeline.engines.open.run_cnmfe import CANNOT, run_cnmfe
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
-from tests import recordings, synthetic
+from scripts import simulate as synthetic
+from tests import recordings
 
 DIAMETER = 10
 
