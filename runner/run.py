@@ -26,11 +26,8 @@ MANY = 20  # names in a message
 def run(state: RunState) -> Ending:
     """Everything between the lock and the sentinel."""
     output, shard = state.output, state.settings.shard
-<<<<<<< HEAD
     began = time.monotonic()
-=======
     refuse_too_few_processes(state.settings.workers or 1)
->>>>>>> security
     with contextlib.ExitStack() as stack:
         probe = native.start_probe(state.api)  # works while this process looks for recordings
         try:

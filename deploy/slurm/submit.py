@@ -3,18 +3,11 @@
 
     submit.py isx.sif INPUT OUTPUT --shards 50 --memory 8G --time 4:00:00 --sbatch=--partition=long -- --movie-tiff
 
-<<<<<<< HEAD
 Options after `--` go to the image (see `docker run isx --help`). The command prints the ids of the jobs. If every shard
 succeeds, the gather job runs and writes the final sentinel; if not, Slurm cancels it. `--redo` submits only the shards
 that have no sentinel. `--redo` and `--gather` reuse the earlier `--bind` and the options after `--`, unless you give
-new ones. Needs `sbatch`; standard library only.
-=======
-What follows `--` goes to the image (see `docker run isx --help`). The ids of the jobs are printed. The gather job
-runs if every shard succeeded, and then writes the final sentinel; else Slurm cancels it. `--redo` submits again only
-the shards that have no sentinel. What was bound and what followed `--` holds for `--redo` and `--gather` too, unless
-it is said anew; it is kept in the home folder of who submitted, where nobody else can change it. Needs `sbatch`;
-standard library only.
->>>>>>> security
+new ones; they are kept in the caller's home folder, where nobody else can change them. Needs `sbatch`; standard library
+only.
 """
 
 from __future__ import annotations
@@ -35,10 +28,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SENTINEL = "done.marker"
 LOGS = "logs/slurm"
-<<<<<<< HEAD
-REMEMBERED = f"{LOGS}/submitted.json"  # the image's options and bound folders
-=======
->>>>>>> security
 
 
 class SubmitError(Exception):
@@ -103,15 +92,6 @@ def positive(text: str) -> int:
 
 
 def recall(options: argparse.Namespace) -> None:
-<<<<<<< HEAD
-    """Take the earlier options: one run must not mix two recipes."""
-    with contextlib.suppress(FileNotFoundError):
-        earlier = json.loads((options.output / REMEMBERED).read_text())
-        options.bind = options.bind or list(map(Path, earlier["bind"]))
-        if not options.for_image and earlier["for_image"]:
-            options.for_image = earlier["for_image"]
-            print(f"as before: -- {shlex.join(options.for_image)}", file=sys.stderr)
-=======
     """Another recipe for some shards than for the others would be a mistake."""
     try:
         earlier = json.loads(remembered(options.output).read_text())
@@ -138,7 +118,6 @@ def remembered(output: Path) -> Path:
     """
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     return state / "isx-submit" / f"{hashlib.sha256(os.fsencode(output)).hexdigest()[:32]}.json"
->>>>>>> security
 
 
 def check(options: argparse.Namespace) -> None:

@@ -11,11 +11,7 @@ import isx
 import numpy as np
 from PIL import Image
 
-<<<<<<< HEAD
-from pipeline.inspect import figures, metadata, quality, tables, tiff
-=======
-from pipeline.inspect import consistency, figures, metadata, tables, tiff
->>>>>>> security
+from pipeline.inspect import consistency, figures, metadata, quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells

@@ -8,11 +8,7 @@ from typing import Any
 import isx
 import numpy as np
 
-<<<<<<< HEAD
-from pipeline.inspect import figures, metadata, packets, quality, tables
-=======
-from pipeline.inspect import consistency, figures, metadata, packets, tables
->>>>>>> security
+from pipeline.inspect import consistency, figures, metadata, packets, quality, tables
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -27,13 +23,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     event_set = isx.EventSet.read(str(recording))
     timing = event_set.timing
     cells = packets.channels(recording, event_set)
-<<<<<<< HEAD
-    duration_s = metadata.duration_s(timing)
-=======
     footer = formats.read_footer(recording)
     consistency.packets(recording, footer, context.warn)
-    duration_s = timing.num_samples * timing.period.secs_float
->>>>>>> security
+    duration_s = metadata.duration_s(timing)
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
     tables.write(

@@ -8,11 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-<<<<<<< HEAD
-from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff
-=======
-from pipeline.inspect import consistency, export, figures, metadata, tables, tiff
->>>>>>> security
+from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from pipeline.statistics import MovieStatistics, movie_statistics

@@ -19,12 +19,8 @@ import pytest
 
 from recording.job import Options
 from recording.names import cell
-<<<<<<< HEAD
 from runner import machine, native, overview, recipe, report
-=======
-from runner import machine, native, recipe, report
 from runner.endings import UsageError
->>>>>>> security
 from runner.events import Log, duration, printable
 from runner.report import Row
 from runner.run import refuse_too_few_processes
