@@ -19,7 +19,8 @@ def _without_times(name: str, content: bytes) -> bytes:
     if name in ("done.marker", "index.html") or name.startswith("logs/"):
         return b"written"
     if name.endswith(".html"):  # of a recording: links to its neighbours are written when all is done
-        return re.sub(rb"<!--neighbours-->.*?<!--/neighbours-->", b"", content, flags=re.DOTALL)
+        content = re.sub(rb"<!--neighbours-->.*?<!--/neighbours-->", b"", content, flags=re.DOTALL)
+        return re.sub(rb", [\d.]+ s</small>", b"", content)  # how long a step took
     if name.startswith(".records/"):
         return json.dumps({**json.loads(content), "seconds": 0}).encode()
     if name == "summary.csv":
