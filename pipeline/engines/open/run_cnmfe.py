@@ -28,7 +28,8 @@ UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
 WORKING_COPIES = 2.5  # of a patch's movie that are held while it is worked on, the movie itself included
 SMALLEST_PATCH = 4  # diameters: in less, background and cells cannot be told apart
-READ_AT_ONCE = 2**30  # bytes of patches that one pass over the movie fills, unless one alone is larger
+READ_SHARE = 0.35  # of free memory that patches fill in one pass over the movie, so that passes are few
+READ_MOST = 4 * 2**30  # bytes of it
 CANNOT: dict[str, Callable[[Any], str]] = {
     "gaussian_kernel_size": lambda value: _only_zero("gaussian_kernel_size", value),
     "closing_kernel_size": lambda value: _only_zero("closing_kernel_size", value),
@@ -122,8 +123,9 @@ def _diameter(series: Series, given: float | str, context: StepContext) -> float
 def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext) -> Found:
     """The patches are read as many at a time as memory allows; the result does not depend on how many that are."""
     size = max(tile.shape[0] * tile.shape[1] for tile in tiles) * int(series.valid.sum()) * 4
-    threads = _threads_that_fit(size, threads, _free_memory())
-    at_once = max(threads, READ_AT_ONCE // size)
+    free = _free_memory()
+    threads = _threads_that_fit(size, threads, free)
+    at_once = max(threads, int(min(READ_SHARE * free, READ_MOST) / size))
     several = []
     for first in range(0, len(tiles), at_once):
         group = tiles[first : first + at_once]
@@ -141,7 +143,7 @@ def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads
 
 def _threads_that_fit(patch_bytes: int, threads: int, free: float) -> int:
     """How many patches can be worked on at a time. Raises Unusable if not even one."""
-    fits = int((free - min(READ_AT_ONCE, free / 4)) / (WORKING_COPIES * patch_bytes))
+    fits = int((free - min(READ_SHARE * free, READ_MOST)) / (WORKING_COPIES * patch_bytes))
     if fits < 1:
         raise Unusable(
             f"run_cnmfe needs {WORKING_COPIES * patch_bytes / 2**30:.1f} GB for a patch, but {free / 2**30:.1f} GB are "
