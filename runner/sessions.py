@@ -32,6 +32,7 @@ ADDED = re.compile(
 FILES = ("nwb.yml", "nwb.yaml", "nwb.toml")
 CHECK = (sys.executable, "-m", "pipeline.nwb", "--check")
 CHECK_SECONDS = 300
+MAX_METADATA = 1 << 20  # bytes
 
 
 class BadMetadata(UsageError):
@@ -121,6 +122,9 @@ def check(files: Sequence[Path], tick: Callable[[], None], command: Sequence[str
     """Before any data is touched; PID 1 knows neither TOML nor YAML. Raises BadMetadata with every mistake."""
     if not files:
         return
+    odd = [str(path) for path in files if not path.is_file() or path.stat().st_size > MAX_METADATA]
+    if odd:  # PID 1 reads them for the fingerprint, and must not wait for a FIFO
+        raise BadMetadata("\n".join(f"{path} is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
     checker = subprocess.Popen(
         [*command, *map(str, files)],
         stdin=subprocess.DEVNULL,

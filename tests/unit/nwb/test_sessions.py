@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,11 @@ def test_metadata_from_the_general_to_the_particular(tmp_path):
         ["nwb.toml", "day1/nwb.yaml"],
         ["nwb.toml"],
     ]
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40)])
+def test_metadata_that_are_no_small_file_are_refused_without_waiting(tmp_path, plant):
+    path = tmp_path / "nwb.toml"
+    plant(path)
+    with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml is no file of at most 1 MB"):
+        sessions.check([path], lambda: None)
