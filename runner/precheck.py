@@ -36,20 +36,28 @@ class Checker:
 
     def check(self, path: Path) -> RecordingInfo:
         """Raises BadRecording, and whatever `tick`, which is called each second, raises."""
-        if not self._process:
-            self._process = self._start()
-        try:
-            line = self._ask(self._process, path)
-        except BaseException:
-            self.stop()
-            raise
-        if not line.endswith(b"\n"):
-            raise BadRecording(path, self._loss())
+        loss = ""
+        for _ in range(2):  # the first may have been killed for the memory that others took
+            line = self._line(path)
+            if line.endswith(b"\n"):
+                break
+            loss = self._loss()
+        else:
+            raise BadRecording(path, loss)
         try:
             return exchange.from_json(path, line)
         except ValueError as error:
             self.stop()
             raise BadRecording(path, f"its pre-check gave an answer that cannot be read ({error})") from None
+
+    def _line(self, path: Path) -> bytes:
+        if not self._process:
+            self._process = self._start()
+        try:
+            return self._ask(self._process, path)
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> int:
         """Idempotent. Returns how the process ended."""

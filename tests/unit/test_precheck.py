@@ -114,6 +114,13 @@ def test_a_process_that_is_lost_is_a_refusal(tmp_path):
             precheck.Checker(lambda: None, command).check(path)
 
 
+def test_a_process_that_was_killed_once_is_asked_again(checker, tmp_path):
+    path = recordings.image(tmp_path / "sound.isxd")
+    checker.check(path)
+    checker._process.kill()
+    assert checker.check(path).kind == "image"
+
+
 def test_the_rest_of_a_run_is_not_affected(samples, input, output):
     (input / "bomb.isxd").write_bytes(recordings.footer_bytes(MILLION_EMPTY))
     (input / "a.isxd").write_bytes((samples / "image.isxd").read_bytes())
