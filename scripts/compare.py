@@ -144,7 +144,7 @@ def draw(picture: Path, truth: Cells, found: Cells, pairs: list[tuple[int, int]]
         colour = "#137333" if j in matched else "#c5221f"
         axes.contour(footprint, [footprint.max() / 2], colors=[colour], linewidths=1.4)
     axes.set(xticks=[], yticks=[], title=title)
-    figure.savefig(picture, dpi=130)
+    figure.savefig(picture, dpi=100)
 
 
 def main(cell_set: Path, truth_file: Path, picture: Path) -> None:
