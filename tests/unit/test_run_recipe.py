@@ -211,7 +211,7 @@ def standard(tmp_path_factory: pytest.TempPathFactory, api: Path, movie: Path) -
 
 
 def test_every_shipped_recipe_is_run_somewhere() -> None:
-    """`cells` asks the movie for its cells, of which this one has none: tests/image/test_recipes.py runs it on another."""
+    """`cells` asks a movie for its cells, of which this one has none; tests/image/test_recipes.py runs it."""
     assert {path.stem for path in (ROOT / "recipes").glob("*.toml")} == {*SHIPPED, "cells"}
 
 
