@@ -18,8 +18,10 @@ ALGORITHMS = {  # what a step's computation was published as, by engine and func
     ("idps", "run_cnmfe"): ("zhou2018",),
     ("open", "pca_ica"): ("mukamel2009", "hyvarinen2000"),
     ("open", "estimate_num_ics"): ("lindeberg1998",),
-    ("open", "motion_correct"): ("keys1981",),
+    ("open", "motion_correct"): ("lucas1981", "keys1981"),
     ("open", "run_cnmfe"): ("zhou2018", "friedrich2017"),
+    ("open", "deconvolve_cellset"): ("friedrich2017",),
+    ("open", "estimate_rbc_velocity"): ("hebert2005",),
 }
 ENGINES = {"open": "this project's open engine, which is not IDPS,", "python": "a Python function of the laboratory"}
 QUALITY = {  # what was computed of each kind, and from where its definitions come

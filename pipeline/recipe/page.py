@@ -80,7 +80,7 @@ def shown_steps(
                 entry.function,
                 entry.engine,
                 title,
-                entry.parameters,
+                {**entry.parameters, **{name: f"{value} (from the movie)" for name, value in entry.estimated.items()}},
                 entry.software,
                 entry.seconds,
                 [*entry.products],

@@ -171,5 +171,5 @@ def test_every_key_that_can_be_cited_has_its_reference():
     entries = methods.bibliography(sorted(keys)).split("\n\n")
     assert len(entries) == len(keys) > 10
     for entry in entries:
-        assert re.fullmatch(r"@(article|book|misc)\{\w+,\n(  \w+ = \{.*\},?\n)+\}\n?", entry), entry
+        assert re.fullmatch(r"@(article|book|inproceedings|misc)\{\w+,\n(  \w+ = \{.*\},?\n)+\}\n?", entry), entry
         assert entry.count("{") == entry.count("}")
