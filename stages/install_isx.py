@@ -54,8 +54,9 @@ def install_public(target: Path) -> tuple[Product, Path]:
     version, api = os.environ["ISX_VERSION"], target / LAYOUT
     with tempfile.TemporaryDirectory() as folder:
         wheel = download_wheel(version, os.environ["ISX_SHA256"].split(), Path(folder))
-        options = ["--no-index", "--no-deps", "--no-compile", "--target", api]
-        done = with_retries([sys.executable, "-m", "pip", "install", *options, wheel])
+        # By name, not by path: pip would leave the path, which differs each time, in the installed metadata.
+        options = ["--no-index", "--find-links", wheel.parent, "--no-deps", "--no-compile", "--target", api]
+        done = with_retries([sys.executable, "-m", "pip", "install", *options, f"isx=={version}"])
         if done.returncode:
             raise BuildError(f"{wheel.name} could not be installed.\n{done.stderr.strip()}")
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
