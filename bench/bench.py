@@ -49,6 +49,7 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
         "health": lambda: images.section_health(quick),
         "movie": lambda: movies.section_movie(quick),
         "nwb": lambda: movies.section_nwb(quick),
+        "pages": lambda: movies.section_pages(quick),
         "many": lambda: movies.section_many(quick),
         "scale_out": lambda: scale_out(quick),
     }

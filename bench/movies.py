@@ -80,6 +80,11 @@ def section_nwb(quick: bool) -> dict[str, Any]:
         return json.loads(docker("run", "--rm", "--user", ME, *CODE, *place, IMAGE, *command))
 
 
+def section_pages(quick: bool) -> dict[str, Any]:
+    """What a page adds to the results of a recording: bench/pages.py in the image."""
+    return json.loads(docker("run", "--rm", "--user", ME, *CODE, IMAGE, "python", "/app/bench/pages.py", "--json"))
+
+
 def section_many(quick: bool) -> dict[str, Any]:
     """Seconds of `docker run` as small recordings grow in number, and of a second run that finds all done."""
     numbers = QUICK_MANY if quick else MANY

@@ -42,6 +42,7 @@ def page(report: dict[str, Any]) -> str:
         health(report["health"]),
         movie(report["movie"]),
         *([nwb(report["nwb"])] if "nwb" in report else []),
+        *([pages(report["pages"])] if "pages" in report else []),
         many(report["many"]),
         scale_out(report["scale_out"]),
     ]
@@ -159,6 +160,19 @@ is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} Ã
 {found["nwb_to_h5py_processor"]} Ã— by processor time.
 
 {table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
+
+
+def pages(found: dict[str, Any]) -> str:
+    rows = []
+    for name, one in found.items():
+        share = one["page_seconds"] / one["seconds"]
+        rows.append([name, short(1000 * one["seconds"]), short(100 * share), short(one["page_bytes"] / 1000)])
+    return f"""\
+## Pages
+
+The share of the page in the processor time of all results of a small recording.
+
+{table(["recording", "all results, ms", "page, %", "page, kB"], rows)}"""
 
 
 def many(found: dict[str, Any]) -> str:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time and size that a page adds to the results of a recording; needs what the image holds.
 
-    python bench/pages.py
+    python bench/pages.py [--json]
 
 Prints, for a recording of each kind that the tests make, the CPU time of all its results, the share of it that the page
 took, and the page's size. Libraries are imported and templates compiled before, as the fork server does.
@@ -9,6 +9,7 @@ took, and the page's size. Libraries are imported and templates compiled before,
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 import time
@@ -35,9 +36,15 @@ def main() -> None:
         page.warm_up()
         made = recordings.every_kind(folder)
         made["70 cells"] = recordings.cell_set(folder / "many.isxd", n_cells=70, n=4000, rows=200, columns=260)
-        for name, path in made.items():
-            whole, share, size = min(measured(path, folder / f"{name}-{i}") for i in range(ROUNDS))
-            print(f"{name}: {1000 * whole:.0f} ms, the page {share / whole:.0%} of it and {size / 1000:.0f} kB")
+        found = {
+            name: min(measured(path, folder / f"{name}-{i}") for i in range(ROUNDS)) for name, path in made.items()
+        }
+    if "--json" in sys.argv:
+        keys = ("seconds", "page_seconds", "page_bytes")
+        print(json.dumps({name: dict(zip(keys, one)) for name, one in found.items()}))
+        return
+    for name, (whole, share, size) in found.items():
+        print(f"{name}: {1000 * whole:.0f} ms, the page {share / whole:.0%} of it and {size / 1000:.0f} kB")
 
 
 def measured(path: Path, out: Path) -> tuple[float, float, int]:
