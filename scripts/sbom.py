@@ -22,7 +22,7 @@ TARGET = PROJECT / "build/sbom.cdx.json"
 
 # Runs in the image.
 READER = """
-import json, subprocess
+import json, re, subprocess
 from importlib.metadata import distributions
 query = ["dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\n"]
 release = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)
@@ -33,6 +33,7 @@ print(json.dumps({
     "python": sorted(python),
     "isx": json.load(open("/opt/inscopix/isx.json")),
     "release": {key: value.strip('"') for key, value in release.items()},
+    "charts": re.search(r"uPlot \\(v([\\d.]+)\\)", open("/app/pipeline/pages/vendor/uPlot.iife.min.js").read())[1],
 }))
 """
 
@@ -74,7 +75,8 @@ def components(found: dict) -> list[dict]:
         for name, version, text in found["python"]
     ]
     system = component("operating-system", release["ID"], release["VERSION_ID"])
-    return [vendor, system, *packages, *python]
+    charts = component("library", "uPlot", found["charts"], f"pkg:npm/uplot@{found['charts']}", **licence("MIT"))
+    return [vendor, system, *packages, *python, charts]
 
 
 def licence(text: str) -> dict:

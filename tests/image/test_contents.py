@@ -272,6 +272,7 @@ def test_bill_of_materials(public, idps, tmp_path):
         found = {(re.sub(r"[-_.]+", "-", name).lower(), each["version"]) for name, each in components.items()}
         assert set(locked) <= found
         assert {"libc6", "libglib2.0-0", "python3.11-minimal"} <= set(components)
+        assert components["uPlot"]["purl"] == f"pkg:npm/uplot@{components['uPlot']['version']}"
         references = [each["bom-ref"] for each in document["components"]]
         assert len(references) == len(set(references))
 
