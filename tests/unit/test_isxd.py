@@ -231,3 +231,9 @@ def test_behavior_movies_are_refused_only_where_the_library_refuses_them(tmp_pat
     else:
         info = formats.check(path)
         assert (info.height, info.width) == movie.spacing.num_pixels == movie.get_frame_data(0).shape
+
+
+def test_a_cell_set_without_cells_is_sound(tmp_path):
+    """isx reads it; it writes such a footer twice."""
+    info = formats.check(recordings.cell_set(tmp_path / "none.isxd", n_cells=0))
+    assert (info.kind, info.names) == ("cell_set", ())
