@@ -42,10 +42,9 @@ FAILURES = {
     "wrong layout": (
         ["wrong-layout"],
         {},
-        r"Inscopix Data Processing 1\.9\.6 has another layout than expected: no "
-        r"Inscopix Data Processing\.linux/Contents/API/Python/libisxpublicapi\.so, .* "
-        r"Found: Inscopix Data Processing\.linux/Contents, "
-        r"Inscopix Data Processing\.linux/Python\.",
+        r"Inscopix Data Processing 1\.9\.6 has another layout than expected: no package isx \(isx/__init__\.py\)\. "
+        r"Found: Inscopix Data Processing\.linux/Contents/API/Python/inscopix/.*libisxpublicapi\.so, .*"
+        r"Inscopix Data Processing\.linux/Contents\. Is it IDPS for Linux\?",
     ),
     "missing library": (
         ["missing-library"],

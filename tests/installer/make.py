@@ -59,7 +59,8 @@ def missing_library(tree: Path) -> None:
 
 
 def wrong_layout(tree: Path) -> None:
-    (tree / API).rename(tree / PRODUCT / "Python")
+    """No package isx, wherever one looks: one in another place would be found."""
+    (tree / API / "isx").rename(tree / API / "inscopix")
 
 
 def unreadable(tree: Path) -> None:
