@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 LIBRARY = "libisxpublicapi.so"
+HEADER_SIZE = 64  # bytes, of a 64-bit ELF file
 SYSTEM_FOLDERS = tuple(
     f"{top}{lib}{triplet}"
     for triplet in (f"/{os.uname().machine}-linux-gnu", "")
@@ -67,11 +68,19 @@ def system_glibc() -> str:
         return ""
 
 
+def check_header(library: Path) -> None:
+    """Raises NotElf, and OSError if it cannot be read."""
+    with library.open("rb") as file:
+        header = file.read(HEADER_SIZE)
+    if len(header) < HEADER_SIZE:
+        raise NotElf(f"{library} is too short for a shared library")
+    if header[:6] != b"\x7fELF\x02\x01":
+        raise NotElf(f"{library} is not a 64-bit little-endian ELF file")
+
+
 def closure(library: Path) -> Closure:
     """Ask the loader of this process what a library would load. Raises NotElf, and OSError if it cannot be read."""
-    with library.open("rb") as file:
-        if file.read(6) != b"\x7fELF\x02\x01":
-            raise NotElf(f"{library} is not a 64-bit little-endian ELF file")
+    check_header(library)
     traced = _trace(library)
     needs = dict(reversed(_NEEDED_BY.findall(traced.stderr)))
     listing, _, versions = traced.stdout.partition("\n\tVersion information:\n")

@@ -44,7 +44,7 @@ def in_tree(name: str, tree: Path) -> Path | None:
     """The library of this name that lies least deep in the tree."""
     for path in sorted(tree.rglob(name), key=lambda path: (len(path.parts), path)):
         try:
-            elf.read(path)
+            elf.check_header(path)
         except (elf.NotElf, OSError):
             continue
         return path
