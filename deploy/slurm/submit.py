@@ -95,7 +95,7 @@ def recall(options: argparse.Namespace) -> None:
     """Another recipe for some shards than for the others would be a mistake."""
     try:
         earlier = json.loads(remembered(options.output).read_text())
-    except FileNotFoundError:
+    except OSError:
         if not options.bind and not options.for_image:
             note = "this user has not submitted to it before: if --bind or options after -- were used, say them again"
             print(f"{options.output}: {note}", file=sys.stderr)
@@ -109,6 +109,18 @@ def recall(options: argparse.Namespace) -> None:
         again += ["--", *options.for_image]
     if again:
         print(f"as before: {shlex.join(again)}", file=sys.stderr)
+
+
+def remember(options: argparse.Namespace) -> None:
+    """For `--redo` and `--gather`. Who has no home folder says it again."""
+    memory = remembered(options.output)
+    told = {"bind": list(map(str, options.bind)), "for_image": options.for_image}
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        memory.write_text(json.dumps({"output": str(options.output), **told}))
+    except OSError as error:
+        note = f"{error.strerror}; give --redo and --gather the same --bind and options after --"
+        print(f"{memory} cannot be written: {note}", file=sys.stderr)
 
 
 def remembered(output: Path) -> Path:
@@ -243,10 +255,7 @@ def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
             except OSError as error:
                 raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
     (options.output / LOGS).mkdir(parents=True, exist_ok=True)
-    told = {"bind": list(map(str, options.bind)), "for_image": options.for_image}
-    memory = remembered(options.output)
-    memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    memory.write_text(json.dumps({"output": str(options.output), **told}))
+    remember(options)
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
         if count != options.shards or index in indices:
