@@ -215,3 +215,9 @@ def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     assert submit.main(places) == 1
     assert capsys.readouterr().err == "submit.py: sbatch refuses (1): sbatch: error: invalid partition\n"
+
+
+def test_without_a_home_folder_it_says_what_to_give_again(home, tmp_path, capsys):
+    home.touch()  # a file: nothing can be written below it
+    submit.remember(submit.argparse.Namespace(output=tmp_path / "output", bind=[], for_image=[]))
+    assert "cannot be written: " in capsys.readouterr().err
