@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
+FUSE = Path("/dev/fuse")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def fuse() -> Iterator[None]:
+    """Apptainer mounts images as whoever calls it: distributions open this device to all, bare machines may not."""
+    if not FUSE.exists():
+        yield
+        return
+    mode = stat.S_IMODE(FUSE.stat().st_mode)
+    FUSE.chmod(0o666)
+    yield
+    FUSE.chmod(mode)
+
+
 @pytest.fixture(scope="session")
 def workspace() -> Iterator[Path]:
     """A folder that plain users can reach, unlike pytest's own."""
@@ -44,8 +60,9 @@ def workspace() -> Iterator[Path]:
         pytest.skip("no Docker engine answers: 'make test-cluster' brings one, or eval \"$(make engine-env)\"")
     folder = Path(tempfile.mkdtemp(prefix="isx-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)
-    (folder / "tmp").mkdir()
-    (folder / "tmp").chmod(0o777)
+    for name in ("tmp", "state"):
+        (folder / name).mkdir()
+        (folder / name).chmod(0o777)
     shutil.copytree(PROJECT / "deploy/slurm", folder / "deploy")
     yield folder
     shutil.rmtree(folder)

@@ -172,7 +172,7 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=5
             "HOME": "/nonexistent",
             "USER": "nobody",
             "TMPDIR": str(self.folder.parent / "tmp"),
-            "XDG_STATE_HOME": str(self.folder.parent / "tmp/state"),
+            "XDG_STATE_HOME": str(self.folder.parent / "state"),
         }
 
     def as_user(self, *command: object) -> subprocess.CompletedProcess[str]:
