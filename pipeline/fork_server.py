@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import socket
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from recording import process
+from recording.job import Fork
 
-MAX_REQUEST = 65536  # bytes; paths are at most 4096
 
-
-def serve(fd: int, work: Callable[[int], int]) -> None:
+def serve(fd: int, do_job: Callable[[int], int]) -> None:
     """Fork a worker for each request until PID 1 closes the socket.
 
-    Each fork calls `work` with the file descriptor for events; `work` returns the exit code. Standard input, output and
+    Each fork calls `do_job` with the file descriptor for events; it returns the exit code. Standard input, output and
     error, the working folder and the limits are set by then.
     """
     supervisor = os.getppid()
     with socket.socket(fileno=fd) as connection:
         while True:
-            request, fds, _, _ = socket.recv_fds(connection, MAX_REQUEST, 3)
+            request, fds, _, _ = socket.recv_fds(connection, process.MAX_REQUEST, 3)
             if not request:
                 return
-            worker = functools.partial(_worker, connection, supervisor, json.loads(request), fds, work)
+            worker = functools.partial(_worker, connection, supervisor, Fork.from_json(request), fds, do_job)
             _fork_twice(worker, connection.send)
             for each in fds:
                 os.close(each)
@@ -52,7 +50,7 @@ def _fork_twice(worker: Callable[[], int], tell: Callable[[bytes], object]) -> N
             if pid == 0:
                 os.close(pid_writer)
                 os.close(go_writer)
-                _work_and_exit(worker, go_reader)
+                _run_and_exit(worker, go_reader)
             os.setpgid(pid, pid)
             os.write(pid_writer, str(pid).encode())
         os._exit(0)
@@ -74,20 +72,20 @@ def _fork_twice(worker: Callable[[], int], tell: Callable[[bytes], object]) -> N
 def _worker(
     connection: socket.socket,
     supervisor: int,
-    request: dict[str, Any],
+    request: Fork,
     fds: Sequence[int],
-    work: Callable[[int], int],
+    do_job: Callable[[int], int],
 ) -> int:
     connection.close()  # else PID 1 would not see that the fork server ends
     stdin, log, events = fds
     for given, standard in ((stdin, 0), (log, 1), (log, 2)):
         os.dup2(given, standard)
-    process.limit(request["address_space"])
-    os.chdir(request["scratch"])
-    return work(events) if os.getppid() == supervisor else 1
+    process.limit(request.address_space)
+    os.chdir(request.scratch)
+    return do_job(events) if os.getppid() == supervisor else 1
 
 
-def _work_and_exit(worker: Callable[[], int], go: int) -> NoReturn:
+def _run_and_exit(worker: Callable[[], int], go: int) -> NoReturn:
     code = 1
     try:
         if os.read(go, 1):

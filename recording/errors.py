@@ -17,3 +17,9 @@ class BadRecording(Exception):
 
 class Unusable(Exception):
     """No results can be had; the message is one sentence that names the cause and the way out."""
+
+
+def shown(value: object, most: int = 40) -> str:
+    """A value that was read, in a message; cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 3]}..."

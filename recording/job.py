@@ -1,34 +1,15 @@
-"""Messages between PID 1 and its workers: jobs, events, facts about a recipe. Only this module knows their JSON.
-
-Whoever reads refuses anything malformed and names the field. docs/architecture.md describes the protocol.
-"""
+"""Messages between PID 1 and its workers: jobs, events, facts about a recipe. See docs/architecture.md."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar, Union
+from typing import Any, ClassVar, Union
+
+from recording.message import Malformed, Message, parse, read, to_json
 
 INSPECT = "inspect"  # the recipe that is built in: results for every kind, nothing to choose
-
-T = TypeVar("T")
-
-
-class Malformed(ValueError):
-    """A message that does not follow the protocol; says which field is to blame."""
-
-
-class _Message:
-    def to_json(self) -> bytes:
-        return _to_json(asdict(self))  # type: ignore[call-overload]
-
-    @classmethod
-    def from_json(cls: type[T], text: str | bytes) -> T:
-        """Raises Malformed."""
-        return _read(cls, _parse(text))
 
 
 # ---- the job
@@ -54,7 +35,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Job(_Message):
+class Job(Message):
     """What one worker is to do. All paths are absolute."""
 
     inputs: tuple[Path, ...]  # the parts of a series by start
@@ -69,6 +50,14 @@ class Job(_Message):
     session: Session | None = None  # where this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1
+
+
+@dataclass(frozen=True)
+class Fork(Message):
+    """What the fork server is asked for; the job itself is the new worker's standard input."""
+
+    scratch: Path
+    address_space: int | None  # bytes; no limit if None
 
 
 # ---- events, from a worker to PID 1
@@ -110,23 +99,23 @@ _EVENTS = {each.event: each for each in (Progress, Caution, Failure, Result)}
 
 def event_to_json(event: Event) -> bytes:
     """One line."""
-    return _to_json({"event": event.event, **asdict(event)}) + b"\n"
+    return to_json({"event": event.event, **asdict(event)}) + b"\n"
 
 
 def event_from_json(line: str | bytes | bytearray) -> Event | None:
     """None for an event of a name that is not known. Raises Malformed."""
-    content = _parse(line)
+    content = parse(line)
     name = content.pop("event", None) if isinstance(content, dict) else None
     if not isinstance(name, str):
         raise Malformed("no event")
-    return _read(_EVENTS[name], content) if name in _EVENTS else None
+    return read(_EVENTS[name], content) if name in _EVENTS else None
 
 
 # ---- the answer of the recipe's checker
 
 
 @dataclass(frozen=True)
-class RecipeFacts(_Message):
+class RecipeFacts(Message):
     """What PID 1 needs to know of a recipe that can be used."""
 
     group: str  # "series" or "file"
@@ -135,81 +124,3 @@ class RecipeFacts(_Message):
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
     nwb: bool = False  # whether it writes an NWB file
-
-
-# ---- reading, by the types that fields are annotated with
-
-
-def _of(*types: type) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-            raise ValueError
-        return value
-
-    return read
-
-
-def _path(value: Any) -> Path:
-    path = Path(_of(str)(value))
-    if not path.is_absolute():
-        raise ValueError
-    return path
-
-
-def _each(reader: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: tuple(map(reader, _of(list)(value)))
-
-
-_READERS: dict[str, Callable[[Any], Any]] = {
-    "str": _of(str),
-    "str | None": _of(str, type(None)),
-    "bool": _of(bool),
-    "int": _of(int),
-    "float": _of(int, float),
-    "Mapping[str, Any]": _of(dict),
-    "Options": lambda value: _read(Options, value),
-    "Session | None": lambda value: None if value is None else _read(Session, value),
-    "Path": _path,
-    "Path | None": lambda value: _path(value) if value else None,
-    "tuple[Path, ...]": _each(_path),
-    "tuple[str, ...]": _each(_of(str)),
-}
-
-
-def _read(cls: type[T], content: object) -> T:
-    """An object of this class. Raises Malformed."""
-    what = cls.__name__.lower()
-    if not isinstance(content, dict):
-        raise Malformed(f"{what}: not a JSON object")
-    known = {each.name: each for each in fields(cls)}  # type: ignore[arg-type]
-    unknown = sorted(content.keys() - known.keys())
-    if unknown:
-        raise Malformed(f"{what}: unknown field {unknown[0]}")
-    values = {}
-    for name, each in known.items():
-        if name in content:
-            try:
-                values[name] = _READERS[str(each.type)](content[name])
-            except Malformed:
-                raise
-            except ValueError:
-                raise Malformed(f"{what}: {name} is {_short(content[name])}") from None
-        elif each.default is MISSING:
-            raise Malformed(f"{what}: no {name}")
-    return cls(**values)
-
-
-def _parse(text: str | bytes | bytearray) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise Malformed(f"not JSON: {error}") from None
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
-
-
-def _to_json(content: object) -> bytes:
-    return json.dumps(content, default=os.fspath).encode()

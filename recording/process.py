@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from recording import APP
 
 PR_SET_PDEATHSIG = 1
+MAX_REQUEST = 65536  # bytes, to the fork server; paths are at most 4096
 
 _libc = ctypes.CDLL(None)
 

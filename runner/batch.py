@@ -393,7 +393,7 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
         results.publish(output, staging, unit.recordings, record, old)
         for recording in unit.recordings:
             for folder in (recording.results, recording.results + SERIES):
-                results.forget_kept_steps(output, folder)
+                results.remove_tree(results.kept_steps(output, folder))
     except _BadProducts as error:
         return str(error)
     except OSError as error:

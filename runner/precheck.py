@@ -17,6 +17,7 @@ from pathlib import Path
 from recording import process
 from recording.errors import BadRecording
 from recording.formats import RecordingInfo, exchange
+from recording.message import to_json
 from runner import machine, native
 
 COMMAND = (sys.executable, "-S", "-m", "recording.formats")
@@ -86,7 +87,7 @@ class Checker:
         assert checker.stdin and checker.stdout
         deadline = time.monotonic() + self._seconds
         try:
-            checker.stdin.write(exchange.path_to_json(path) + b"\n")
+            checker.stdin.write(to_json(path) + b"\n")
         except BrokenPipeError:
             return b""
         answer = bytearray()

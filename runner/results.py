@@ -14,7 +14,6 @@ import errno
 import fcntl
 import hashlib
 import json
-import math
 import os
 import re
 import shutil
@@ -27,6 +26,7 @@ from typing import Any
 
 from recording.formats import RecordingInfo, exchange
 from recording.kinds import KINDS
+from recording.message import Malformed, Message
 from recording.names import join, set_apart, short
 from runner import inside
 from runner.discover import Recording
@@ -38,7 +38,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @dataclass
-class Record:
+class Record(Message):
     """What became of one input."""
 
     inputs: list[str]  # relative paths; several for a series
@@ -52,7 +52,7 @@ class Record:
     thumbnail: str | None = None  # base64 of a PNG
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
-    info: dict[str, Any] = field(default_factory=dict)  # what series are recognised by
+    info: dict[str, Any] = field(default_factory=dict)  # findings of the pre-check, of the first
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
 
 
@@ -76,29 +76,16 @@ def read_record(output: Path, recording: Recording) -> Record | None:
     Others may have written it: it is checked as any input is.
     """
     try:
-        record = Record(**json.loads(inside.read(inside.place(output, _record_name(recording)))))
-    except (OSError, ValueError, TypeError, RecursionError):
+        record = Record.from_json(inside.read(inside.place(output, _record_name(recording))))
+    except (OSError, Malformed):
         return None
     return record if _is_sound(record) and recording.relative in record.inputs else None
 
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("status", "kind", "reason", "fingerprint", "results", "summary"), str),
-    **dict.fromkeys(("inputs", "warnings"), list),
-    **dict.fromkeys(("products", "info", "stamps"), dict),
-    "thumbnail": (str, type(None)),
-    "seconds": (int, float),
-}
-
-
 def _is_sound(record: Record) -> bool:
-    """Whether every field is of its type, and every name that of something in the output."""
+    """Whether every name is that of something in the output, and all else what a run may have written."""
     return (
-        all(isinstance(getattr(record, name), kind) for name, kind in _TYPES.items())
-        and all(isinstance(text, str) for text in (*record.inputs, *record.warnings))
-        and all(_is_name(name) and type(size) is int for name, size in record.products.items())
-        and all(map(_is_name, record.results.split("/") if record.results else ()))
-        and math.isfinite(record.seconds)
+        all(map(_is_name, (*record.products, *(record.results.split("/") if record.results else ()))))
         and (record.status != "done" or bool(record.results and record.kind in KINDS))
         and (record.thumbnail is None or re.fullmatch(r"[A-Za-z0-9+/=]*", record.thumbnail) is not None)
     )
@@ -111,11 +98,10 @@ def _is_name(text: str) -> bool:
 
 def write_record(output: Path, recordings: Iterable[Recording], record: Record) -> None:
     """One copy for each input of a series, so that every input can be looked up by its own path."""
-    content = json.dumps(asdict(record), separators=(",", ":")).encode()
     for recording in recordings:
         path = inside.place(output, _record_name(recording))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, content)
+        write_atomically(path, record.to_json())
 
 
 def is_complete(output: Path, record: Record) -> bool:
@@ -132,10 +118,8 @@ def is_complete(output: Path, record: Record) -> bool:
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
     """The inverse of exchange.facts: a recording that is done need not be opened again."""
     try:
-        size, mtime_ns = record.stamps[record.inputs[0]]
-        content = {"kind": record.kind, "size": size, "mtime_ns": mtime_ns, **record.info}
-        return exchange.info_of(path, content)
-    except (LookupError, TypeError, ValueError):
+        return exchange.info_of(path, record.info)
+    except ValueError:
         return None
 
 
@@ -307,11 +291,6 @@ def remove_empty_staging(output: Path) -> None:
 def kept_steps(output: Path, results: str) -> Path:
     """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another."""
     return inside.reach(output, f"{STAGING}/{KEPT}/{short(results.replace('%', '%25').replace('/', '%2F'))}")
-
-
-def forget_kept_steps(output: Path, results: str) -> None:
-    """They are published, or no longer wanted."""
-    remove_tree(kept_steps(output, results))
 
 
 def remove_tree(folder: Path) -> None:

@@ -7,7 +7,6 @@ imported: it starts a thread, which a fork would not carry over.
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import socket
 import subprocess
@@ -15,10 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recording import process
+from recording.job import Fork
 
 ANSWER_SECONDS = 100  # for the imports, from a cold and slow disk; less than the heartbeat allows
 PR_SET_CHILD_SUBREAPER = 36
-MAX_REQUEST = 65536  # bytes; paths are at most 4096
 
 _libc = ctypes.CDLL(None)
 
@@ -67,10 +66,10 @@ class ForkServer:
 
     def start(self, stdin: int, log: int, events: int, scratch: str, address_space: int | None) -> int:
         """A fork with these file descriptors; its pid, for the caller to reap. 0 if there is none to be had."""
-        request = json.dumps({"scratch": scratch, "address_space": address_space})
+        request = Fork(Path(scratch), address_space).to_json()
         try:
-            socket.send_fds(self._socket, [request.encode()], [stdin, log, events])
-            return int(self._socket.recv(MAX_REQUEST) or 0)
+            socket.send_fds(self._socket, [request], [stdin, log, events])
+            return int(self._socket.recv(process.MAX_REQUEST) or 0)
         except OSError:  # it was killed, or does not answer
             self.stop()
             return 0

@@ -8,18 +8,18 @@ by one: which of them override which others is decided for each recording.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from pipeline.nwb.metadata import BadMetadata, read
+from pipeline.words import say
 
 OK, BAD = 0, 64
 
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] != ["--check"]:
-        _complain([__doc__.strip()])
+        say([__doc__.strip()])
         return BAD
     found = []
     for name in arguments[1:]:
@@ -27,13 +27,8 @@ def main(arguments: list[str]) -> int:
             read([Path(name)])
         except BadMetadata as error:
             found += error.messages
-    _complain(found)
+    say(found)
     return BAD if found else OK
-
-
-def _complain(messages: list[str]) -> None:
-    for message in messages:
-        os.write(sys.stderr.fileno(), (message + "\n").encode("utf-8", "surrogateescape"))
 
 
 if __name__ == "__main__":

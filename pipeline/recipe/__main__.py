@@ -8,12 +8,11 @@ exits with 0. The exit code is 69 if isx cannot be loaded.
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
-from typing import Any
 
 from pipeline.recipe.read import Recipe, complaints, read
+from pipeline.words import say
 from recording.job import RecipeFacts
 
 OK, BAD_RECIPE, NO_ISX = 0, 64, 69
@@ -27,23 +26,19 @@ def describe(recipe: Recipe) -> RecipeFacts:
 
 def main(arguments: list[str]) -> int:
     if len(arguments) not in (2, 3) or arguments[0] != "--check":
-        _print(sys.stderr, __doc__.strip())
+        say([__doc__.strip()])
         return BAD_RECIPE
     try:
         recipe = read(Path(arguments[1]), *arguments[2:])
         found = complaints(recipe)
     except (ImportError, OSError) as error:
-        _print(sys.stderr, f"isx cannot be loaded: {error}")
+        say([f"isx cannot be loaded: {error}"])
         return NO_ISX
-    for message in found:
-        _print(sys.stderr, message)
-    if not found:
-        _print(sys.stdout, describe(recipe).to_json().decode())
-    return BAD_RECIPE if found else OK
-
-
-def _print(stream: Any, text: str) -> None:
-    os.write(stream.fileno(), (text + "\n").encode("utf-8", "surrogateescape"))
+    if found:
+        say(found)
+        return BAD_RECIPE
+    say([describe(recipe).to_json().decode()], fd=1)
+    return OK
 
 
 if __name__ == "__main__":

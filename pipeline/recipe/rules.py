@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
+
+from pipeline.words import did_you_mean
+from recording.errors import shown
 
 AUTO = "auto"
 Check = Callable[[Mapping[str, Any]], str]  # what is wrong with all parameters together, or ""
@@ -49,8 +51,8 @@ class Rule:
         """What is wrong with a value, or ""."""
         if (self.none and value == "none") or (self.auto and value == AUTO) or self._fits(value, self.shape):
             return ""
-        close = get_close_matches(value, self.choices, 1) if isinstance(value, str) else []
-        return f"must be {self}, not {_shown(value)}" + (f"; did you mean {close[0]!r}?" if close else "")
+        hint = did_you_mean(value, self.choices) if isinstance(value, str) else ""
+        return f"must be {self}, not {_shown(value)}{hint}"
 
     def _fits(self, value: object, shape: tuple[int | None, ...]) -> bool:
         if shape:
@@ -80,8 +82,7 @@ def _alternatives(choices: tuple[str, ...]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = str(value).lower() if isinstance(value, bool) else repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    return str(value).lower() if isinstance(value, bool) else shown(value, most=60)
 
 
 class Filters:

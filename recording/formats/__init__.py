@@ -12,29 +12,8 @@ from pathlib import Path
 from recording.formats import gpio, imu, isxb, isxd
 from recording.formats.file import Damaged, opened
 from recording.formats.info import RecordingInfo
-from recording.formats.isxb import IsxbHeader, read_isxb
-from recording.formats.isxd import (
-    PACKET_SIZE,
-    MovieLayout,
-    data_size,
-    has_packets,
-    movie_layout,
-    read_footer,
-)
-
-__all__ = [
-    "PACKET_SIZE",
-    "SUFFIXES",
-    "IsxbHeader",
-    "MovieLayout",
-    "RecordingInfo",
-    "check",
-    "data_size",
-    "has_packets",
-    "movie_layout",
-    "read_footer",
-    "read_isxb",
-]
+from recording.formats.isxb import read_isxb
+from recording.formats.isxd import PACKET_SIZE, MovieLayout, data_size, has_packets, movie_layout, read_footer
 
 _CHECKS = {".isxd": isxd.check, ".isxb": isxb.check, ".gpio": gpio.check, ".imu": imu.check}
 SUFFIXES = tuple(_CHECKS)

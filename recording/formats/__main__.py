@@ -6,10 +6,13 @@ PID 1 talks to it through runner/precheck.py, so that nothing of a recording is 
 from __future__ import annotations
 
 import gc
+import json
 import sys
+from pathlib import Path
 
 from recording.errors import BadRecording
 from recording.formats import check, exchange
+from recording.message import to_json
 
 MAX_REASON = 500  # characters
 
@@ -17,14 +20,14 @@ MAX_REASON = 500  # characters
 def main() -> None:
     gc.disable()  # JSON holds no circles, and looking for them among millions of objects takes most of the time
     for line in sys.stdin.buffer:
-        path = exchange.path_from_json(line)
+        path = Path(json.loads(line))
         try:
-            answer = exchange.info_to_json(check(path))
+            answer = exchange.facts(check(path))
         except BadRecording as error:
-            answer = exchange.refusal_to_json(error.reason[:MAX_REASON])
+            answer = {"reason": error.reason[:MAX_REASON]}
         except MemoryError:
-            answer = exchange.refusal_to_json(exchange.TOO_MUCH_MEMORY)
-        sys.stdout.buffer.write(answer + b"\n")
+            answer = {"reason": exchange.TOO_MUCH_MEMORY}
+        sys.stdout.buffer.write(to_json(answer) + b"\n")
         sys.stdout.buffer.flush()
 
 

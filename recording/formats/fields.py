@@ -6,6 +6,7 @@ from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from typing import Any
 
+from recording.errors import shown
 from recording.formats.file import Damaged
 
 MAX_SAMPLES = 1 << 31
@@ -23,7 +24,7 @@ def field(holder: Any, name: str) -> Any:
 def whole(holder: Any, name: str, low: int = 0, high: int = (1 << 63) - 1) -> int:
     value = field(holder, name)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise Damaged(f"its footer is damaged: {name} is {short(value)}")
+        raise Damaged(f"its footer is damaged: {name} is {shown(value)}")
     return value
 
 
@@ -49,11 +50,6 @@ def ratio(holder: Any, name: str, low: float, high: float) -> Fraction:
     if not low <= value <= high:
         raise Damaged(f"its footer is damaged: {name} is {float(value):g}")
     return value
-
-
-def short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def time(holder: Any, name: str) -> tuple[Fraction, int]:

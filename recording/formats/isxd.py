@@ -14,6 +14,7 @@ from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
+from recording.errors import shown
 from recording.formats.fields import (
     BYTES_OF_MISSING,
     MAX_SAMPLES,
@@ -22,7 +23,6 @@ from recording.formats.fields import (
     listed,
     names_in,
     ratio,
-    short,
     time,
     to_datetime,
     whole,
@@ -89,7 +89,8 @@ def check(file: File) -> RecordingInfo:
     one = _read(file)
     if one.kind is None:
         raise Damaged(f"holds data of type {one.footer['type']}, which cannot be read here")
-    return _CHECKS.get(one.kind, _check_nothing_more)(one)
+    check_kind = _CHECKS.get(one.kind)  # the worker of a kind without a check will see, and is safe to lose
+    return check_kind(one) if check_kind else one.file.info(one.kind)
 
 
 # ---- common to all kinds
@@ -164,7 +165,7 @@ def _range(text: Any, n_samples: int) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if not first <= last < n_samples:
-        raise Damaged(f"its footer is damaged: cropped frames {short(text)}")
+        raise Damaged(f"its footer is damaged: cropped frames {shown(text)}")
     return first, last
 
 
@@ -191,11 +192,6 @@ def _spacing(footer: dict[str, Any]) -> _Spacing:
 
 
 # ---- one check for each kind
-
-
-def _check_nothing_more(one: _Isxd) -> RecordingInfo:
-    """A kind without a check of its own: its worker will see, and is safe to lose."""
-    return one.file.info(str(one.kind))
 
 
 def _layout(one: _Isxd) -> MovieLayout:

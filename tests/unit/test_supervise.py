@@ -174,7 +174,7 @@ fork_server.serve(int(sys.argv[1]), work)
     "when, started",
     [
         ("fork_server._worker = die", True),  # once PID 1 knows of it
-        ("fork_server._work_and_exit = die", True),  # before
+        ("fork_server._run_and_exit = die", True),  # before
         ("fork_server.os.setpgid = die", False),  # the process in between
         ("fork_server.os.fork = die", False),  # the fork server
     ],
