@@ -11,11 +11,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recording import APP
+from recording import APP, process
 from runner import elf
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -79,18 +79,18 @@ def start_probe(api: Api) -> subprocess.Popen[bytes] | None:
     )
 
 
-def finish_probe(process: subprocess.Popen[bytes] | None) -> Probe:
+def finish_probe(probe: subprocess.Popen[bytes] | None) -> Probe:
     """The answer of the probe."""
-    if process is None:
+    if probe is None:
         return Probe(f"{elf.LIBRARY} does not exist")
     try:
-        output, _ = finish(process, PROBE_TIMEOUT)
+        output, _ = finish(probe, PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
         return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
     try:
         return Probe(**json.loads(output))
     except (ValueError, TypeError):
-        return Probe(f"loading ended the process: {ending(process.returncode)}")
+        return Probe(f"loading ended the process: {ending(probe.returncode)}")
 
 
 def diagnosis(api: Api, error: str = "") -> str:
@@ -117,19 +117,13 @@ def diagnosis(api: Api, error: str = "") -> str:
 
 def import_error(tick: Callable[[], None] = lambda: None) -> str:
     """Empty if `import isx` works or is killed, else the error's last line. In another process; costs half a second."""
-    importer = subprocess.Popen(
-        [sys.executable, "-c", "import isx"],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
     try:
-        _, errors = finish(importer, IMPORT_TIMEOUT, tick)
+        importer = ask((sys.executable, "-c", "import isx"), IMPORT_TIMEOUT, tick)
     except subprocess.TimeoutExpired:
         return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
     if importer.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
         return ""
-    lines = errors.decode("utf-8", "replace").strip().splitlines()
+    lines = importer.stderr.strip().splitlines()
     return lines[-1] if lines else ending(importer.returncode)
 
 
@@ -175,8 +169,24 @@ def example_scripts(api: Api) -> list[str]:
     return sorted(path.relative_to(api.folder).as_posix() for path in api.folder.glob("isx/examples/**/*.py"))
 
 
+def ask(
+    command: Sequence[str], seconds: float, tick: Callable[[], None] = lambda: None
+) -> subprocess.CompletedProcess[str]:
+    """What a short-lived process says; `tick` is called as by `finish`. Raises TimeoutExpired."""
+    asked = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=process.environment(os.environ),
+        cwd=APP,  # Python looks there first: never where the caller happens to be
+    )
+    said = [text.decode("utf-8", "replace") for text in finish(asked, seconds, tick)]
+    return subprocess.CompletedProcess(command, asked.returncode, *said)
+
+
 def finish(
-    process: subprocess.Popen[bytes], seconds: float, tick: Callable[[], None] = lambda: None
+    asked: subprocess.Popen[bytes], seconds: float, tick: Callable[[], None] = lambda: None
 ) -> tuple[bytes, bytes]:
     """Standard output and error of a process that may take a while; `tick` is called each second and may raise.
 
@@ -186,14 +196,14 @@ def finish(
     try:
         while True:
             try:
-                return process.communicate(timeout=1)
+                return asked.communicate(timeout=1)
             except subprocess.TimeoutExpired:
                 tick()
                 if time.monotonic() > deadline:
                     raise
     except BaseException:
-        process.kill()
-        process.wait()
+        asked.kill()
+        asked.wait()
         raise
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recording import APP, process
+from recording import APP
 from recording.job import INSPECT, Malformed, RecipeFacts
 from runner import native
 from runner.endings import NO_API, NoApi, UsageError
@@ -72,24 +72,16 @@ def check(
 
     Raises BadRecipe, NoApi.
     """
-    checker = subprocess.Popen(
-        [*command, str(path), engine],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=process.environment(os.environ),
-        cwd=APP,  # Python looks there first: never where the caller happens to be
-    )
     try:
-        output, complaints = native.finish(checker, CHECK_SECONDS, tick)
+        checker = native.ask((*command, str(path), engine), CHECK_SECONDS, tick)
     except subprocess.TimeoutExpired:
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
-    text = complaints.decode("utf-8", "replace").strip()
+    text = checker.stderr.strip()
     if checker.returncode == NO_API:
         raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:
         raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
     try:
-        return RecipeFacts.from_json(output.strip().rpartition(b"\n")[2])
+        return RecipeFacts.from_json(checker.stdout.strip().rpartition("\n")[2])
     except Malformed as error:
         raise BadRecipe(f"the check of the recipe {path} gave an answer that cannot be read ({error})") from None

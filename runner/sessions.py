@@ -8,7 +8,6 @@ The one with the shortest name leads, and its results hold the file.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import subprocess
 import sys
@@ -16,7 +15,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recording import process
 from recording.job import Session
 from recording.names import join
 from runner import native
@@ -125,18 +123,11 @@ def check(files: Sequence[Path], tick: Callable[[], None], command: Sequence[str
     odd = [str(path) for path in files if not path.is_file() or path.stat().st_size > MAX_METADATA]
     if odd:  # PID 1 reads them for the fingerprint, and must not wait for a FIFO
         raise BadMetadata("\n".join(f"{path} is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
-    checker = subprocess.Popen(
-        [*command, *map(str, files)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=process.environment(os.environ),
-    )
     try:
-        _, complaints = native.finish(checker, CHECK_SECONDS, tick)
+        checker = native.ask((*command, *map(str, files)), CHECK_SECONDS, tick)
     except subprocess.TimeoutExpired:
         raise BadMetadata(f"the check of the NWB metadata did not end within {CHECK_SECONDS} s") from None
     if checker.returncode == USAGE:
-        raise BadMetadata(complaints.decode("utf-8", "replace").strip())
+        raise BadMetadata(checker.stderr.strip())
     if checker.returncode:
         raise BadMetadata(f"the NWB metadata cannot be checked: {native.ending(checker.returncode)}")
