@@ -23,6 +23,7 @@ FORK_SERVER_COMMAND = (*COMMAND, "--fork-server")
 MAX_LINE = 16 << 20  # bytes of one event; a thumbnail needs a few thousand
 BEAT = 1.0  # seconds
 NEARLY_FULL = 1 << 20  # bytes left on a disk that count as full
+BROKEN = "its worker broke the protocol"
 
 
 class Stopped(BaseException):
@@ -69,9 +70,7 @@ class _Worker:
     buffer: bytearray = field(default_factory=bytearray)
     fraction: float = 0.0
     result: Result | None = None
-    error: str = ""
-    timed_out: bool = False
-    protocol_error: str = ""
+    failure: str = ""  # the reason, as far as the worker has said or shown it
     warnings: list[str] = field(default_factory=list)
 
 
@@ -231,7 +230,7 @@ def _read_events(worker: _Worker) -> bool:
             for line in lines:
                 _take_event(worker, line)
         if len(worker.buffer) > MAX_LINE:
-            worker.protocol_error, worker.buffer = "it sent an event without end", bytearray()
+            worker.failure, worker.buffer = f"{BROKEN}: it sent an event without end", bytearray()
             _kill(worker)
 
 
@@ -239,14 +238,14 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
     try:
         event = event_from_json(line)
     except Malformed as error:
-        worker.protocol_error = f"it sent an event that cannot be read ({error})"
+        worker.failure = worker.failure or f"{BROKEN}: it sent an event that cannot be read ({error})"
         return
     if isinstance(event, Progress):
         worker.fraction = min(1.0, max(0.0, event.done))
     elif isinstance(event, Caution):
         worker.warnings.append(event.message)
     elif isinstance(event, Failure):
-        worker.error = event.reason
+        worker.failure = event.reason
     elif isinstance(event, Result):
         worker.result = event
 
@@ -254,8 +253,10 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
 def _enforce_time_limits(running: Sequence[_Worker]) -> None:
     for worker in running:
         limit = worker.task.time_limit
-        if limit and not worker.timed_out and time.monotonic() - worker.started > limit:
-            worker.timed_out = True
+        if limit and time.monotonic() - worker.started > limit:
+            worker.failure = (
+                f"not finished after {limit:.0f} s and stopped: raise WORKER_TIMEOUT if it only needs longer"
+            )
             _kill(worker)
 
 
@@ -277,21 +278,12 @@ def _kill(worker: _Worker) -> None:
 
 
 def _verdict(worker: _Worker) -> Verdict:
-    verdict = Verdict(False, warnings=worker.warnings, seconds=round(time.monotonic() - worker.started, 3))
-    if worker.timed_out:
-        verdict.reason = (
-            f"not finished after {worker.task.time_limit:.0f} s and stopped: "
-            "raise WORKER_TIMEOUT if it only needs longer"
-        )
-    elif worker.error:
-        verdict.reason = worker.error
-    elif worker.protocol_error:
-        verdict.reason = f"its worker broke the protocol: {worker.protocol_error}"
-    elif worker.result is None or worker.returncode != 0:
-        verdict.reason = _cause_of_death(worker)
-    else:
-        verdict.ok, verdict.result = True, worker.result
-    return verdict
+    failure = worker.failure
+    if not failure and (worker.result is None or worker.returncode != 0):
+        failure = _cause_of_death(worker)
+    seconds = round(time.monotonic() - worker.started, 3)
+    result = worker.result if worker.result and not failure else Result(())
+    return Verdict(not failure, failure, result, worker.warnings, seconds)
 
 
 def _cause_of_death(worker: _Worker) -> str:
