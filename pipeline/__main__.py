@@ -11,27 +11,20 @@ import sys
 import tempfile
 import time
 import traceback
-from base64 import b64encode
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline import fork_server
 from recording.errors import BadRecording, Unusable
 from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
-if TYPE_CHECKING:
-    from pipeline.pages.content import Part
-
 
 def main() -> int:
     if sys.argv[1:2] == ["--fork-server"]:
         _import_what_workers_need(nwb="--nwb" in sys.argv)
-        fork_server.serve(int(sys.argv[-1]), lambda events: work(replace(_job(), events_fd=events)))
+        fork_server.serve(int(sys.argv[-1]), lambda events: do_job(replace(_job(), events_fd=events)))
         return 0
-    return work(_job())
+    return do_job(_job())
 
 
 def _job() -> Job:
@@ -54,10 +47,10 @@ def _import_what_workers_need(nwb: bool) -> None:
     gc.freeze()  # a collection in a worker would copy the pages of all that is imported
 
 
-def work(job: Job) -> int:
+def do_job(job: Job) -> int:
     """Do the job and return the exit code."""
     _set_environment(job)
-    events = Events(job.events_fd)
+    events = EventStream(job.events_fd)
     try:
         events.send(_run(job, events))
     except Exception as error:
@@ -82,7 +75,7 @@ def _keep_caches_in(folder: str) -> None:
     os.environ["PYNWB_NO_CACHE_DIR"] = "1"  # and puts a pickle there, which only its next import would want
 
 
-def _run(job: Job, events: Events) -> Result:
+def _run(job: Job, events: EventStream) -> Result:
     from pipeline.inspect.adapter import adapt
     from pipeline.inspect.context import Context
 
@@ -100,28 +93,12 @@ def _run(job: Job, events: Events) -> Result:
         return run_recipe.run(job, context)
     if len(job.inputs) != 1:
         raise Unusable("the recipe inspect takes one recording at a time")
-    if job.session:
-        from pipeline.nwb.collect import write_inspected  # imported only when asked for
-
-        context.also = partial(write_inspected, job.session)
-    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, _page(job))
-    thumbnail = b64encode(done.thumbnail).decode() if done.thumbnail else None
-    return Result(done.products, done.text, thumbnail)
+    context.session = job.session
+    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, with_page=True)
+    return Result(done.products, done.text, done.picture)
 
 
-def _page(job: Job) -> Callable[[Part], None]:
-    """Writes the page of a recording that is inspected."""
-    from pipeline.inspect import metadata
-    from pipeline.pages import page
-
-    def write(part: Part) -> None:
-        shown = page.Page(part.name, job.stem, [part], metadata.software(), job.provenance, warnings=part.warnings)
-        page.write(shown, job.staging)
-
-    return write
-
-
-class Events:
+class EventStream:
     """JSON lines to the supervisor."""
 
     def __init__(self, fd: int) -> None:

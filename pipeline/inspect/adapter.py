@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.inspect import quality
@@ -20,32 +20,30 @@ class Summary:
     products: tuple[str, ...]  # file names in `out`; the JSON, by which results count as complete, is last
     part: Part  # for the page
 
+    @property
+    def picture(self) -> str | None:
+        """The thumbnail in base64."""
+        return b64encode(self.thumbnail).decode() if self.thumbnail else None
 
-def adapt(
-    recording: Path, kind: str, stem: str, out: Path, context: Context, write_page: Callable[[Part], None] | None = None
-) -> Summary:
-    """Write every result of one recording as `out/<stem>...`.
 
-    `write_page` is given what a page shows of it, before the JSON is written, by which results count as complete.
+def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, with_page: bool = False) -> Summary:
+    """Write every result of one recording as `out/<stem>...`; the JSON, by which results count as complete, is last.
 
-    Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library,
-    the machine or this program.
+    Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library, the machine or
+    this program.
     """
     from pipeline.inspect import metadata
 
-    warnings: list[str] = []
-
-    def warn(message: str) -> None:
-        warnings.append(message)
-        context.warn(message)
-
+    context, warnings = context.remembering()
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
-    outcome = module.adapt(recording, stem, out, replace(context, warn=warn))
+    outcome = module.adapt(recording, stem, out, context)
     if outcome.measures:
         quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})
-    if context.also:
-        context.also(recording, kind, stem, out, replace(context, warn=warn))
+    if context.session:
+        from pipeline.nwb.collect import write_inspected  # imported only when asked for
+
+        write_inspected(context.session, recording, kind, stem, out, context)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
         "quality": quality.to_json(outcome.measures),
@@ -64,8 +62,11 @@ def adapt(
         film=f"{stem}-movie.mp4" if (out / f"{stem}-movie.mp4").exists() else "",
         warnings=tuple(warnings),
     )
-    if write_page:
-        write_page(part)
+    if with_page:
+        from pipeline.pages import page
+
+        shown = page.Page(part.name, stem, [part], metadata.software(), context.provenance, warnings=warnings)
+        page.write(shown, out)
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     metadata.write(out / f"{stem}.json", {**record, "results": results})
     context.progress(1.0)

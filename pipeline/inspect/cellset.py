@@ -14,7 +14,7 @@ from PIL import Image
 from pipeline.inspect import consistency, figures, metadata, quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
-from pipeline.pages.cells import Cells
+from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure
 from recording import formats
 
@@ -34,6 +34,11 @@ class Cell:
     outline: np.ndarray  # the footprint around the cell, for its contour
     corner: tuple[int, int]  # row, column of that in the field of view
 
+    @property
+    def core(self) -> tuple[int, int, np.ndarray]:
+        """Row, column and values of the footprint where it reaches half its maximum, 0 around it."""
+        return (*self.corner, np.where(self.outline >= 0.5, self.outline, 0))
+
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     cell_set = isx.CellSet.read(str(recording))
@@ -45,9 +50,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
     time_s = metadata.sample_times(timing)
     valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
-    traces = np.full((n, timing.num_samples), np.nan, np.float32)
-    for i in range(n):
-        traces[i, valid] = cell_set.get_cell_trace_data(i)[valid]
+    traces = metadata.traces(timing, n, cell_set.get_cell_trace_data)
     names = [cell_set.get_cell_name(i) for i in range(n)]
     tables.write_wide(out / f"{stem}-traces.csv", time_s, names, traces)
 
@@ -83,7 +86,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     valid_s = float(valid.sum()) * period_s
     rates = np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in events])
     decays = np.array([each.half_decay_s for each in events])
-    cores = [(*cell.corner, np.where(cell.outline >= 0.5, cell.outline, 0)) for cell in cells]
+    cores = [cell.core for cell in cells]
     pairs = quality.overlaps(cores, traces)
     nearest = _nearest(n, pairs)
     tables.write(
@@ -104,7 +107,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "transient_rate_hz": rates,
             "half_decay_s": decays,
             "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
-            "overlaps_most_with": [_other(i, pair, names) for i, pair in enumerate(nearest)],
+            "overlaps_most_with": [names[pair.other(i)] if pair else "" for i, pair in enumerate(nearest)],
             "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
         },
     )
@@ -260,10 +263,6 @@ def _nearest(n: int, pairs: list[quality.Overlap]) -> list[quality.Overlap | Non
     return found
 
 
-def _other(i: int, pair: quality.Overlap | None, names: list[str]) -> str:
-    return names[pair.second if pair.first == i else pair.first] if pair else ""
-
-
 def _background(together: np.ndarray) -> bytes:
     """All footprints as a PNG, dark where there is none: for the page's map."""
     data = io.BytesIO()
@@ -323,12 +322,9 @@ def trace_unit(footer: dict) -> str:
 
 def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tuple[float, float]) -> bytes:
     across, down = pixel_um
-    rows, columns = together.shape
-    drawn, axes = figures.figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
+    drawn, axes = figures.field_of_view(together, pixel_um, cmap="gray_r", vmin=0, vmax=1.6)
     if len(cells) > MOST_NAMES:
         drawn.set_dpi(200)  # so that small names can be read
-    extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
-    axes.imshow(together, cmap="gray_r", vmin=0, vmax=1.6, extent=extent, interpolation="nearest")
     drawn_cells = [cell for cell in cells if cell.area]
     for cell in drawn_cells:
         height, width = cell.outline.shape
@@ -336,31 +332,24 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
             x, y = (np.arange(width) + cell.corner[1]) * across, (np.arange(height) + cell.corner[0]) * down
             colour = figures.STATUS_COLOUR[cell.status]
             axes.contour(x, y, cell.outline, levels=[0.5], colors=[colour], linewidths=1.0)
-    _write_names(axes, drawn_cells, len(cells), extent, pixel_um)
-    for status, colour in figures.STATUS_COLOUR.items():
-        count = sum(cell.status == status for cell in cells)
-        if count:
-            axes.plot([], [], color=colour, label=f"{status} ({count})")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    axes.set(xlabel=f"x [{figures.UM}]", ylabel=f"y [{figures.UM}]")
+    _write_names(axes, drawn_cells, len(cells), pixel_um)
+    figures.name_statuses(axes, [cell.status for cell in cells])
     return figures.save(drawn, path)
 
 
-def _write_names(
-    axes: Any, cells: list[Cell], n: int, extent: tuple[float, float, float, float], pixel_um: tuple[float, float]
-) -> None:
+def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: tuple[float, float]) -> None:
     """Inside the outline, or beside it and tied to it by a line."""
     size = 7 if n <= MOST_NAMES else 4  # points
-    left, right, bottom, top = extent
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     point = max((right - left) / MAP_POINTS, (bottom - top) / MAP_POINTS)  # in µm, about
-    boxes = np.array([_box(cell, pixel_um) for cell in cells]).reshape(-1, 4)
+    boxes = np.array([box(cell.core) for cell in cells]).reshape(-1, 4) * (*pixel_um, *pixel_um)
     names = [cell.name for cell in cells]
     places = figures.place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
-    for cell, box, (x, y) in zip(cells, boxes, places):
-        inside = box[0] <= x <= box[2] and box[1] <= y <= box[3]
+    for cell, (west, north, east, south), (x, y) in zip(cells, boxes, places):
+        inside = west <= x <= east and north <= y <= south
         axes.annotate(
             cell.name,
-            ((box[0] + box[2]) / 2, (box[1] + box[3]) / 2),
+            ((west + east) / 2, (north + south) / 2),
             (x, y),
             color="black",
             fontsize=size,
@@ -372,21 +361,6 @@ def _write_names(
             if inside
             else {"arrowstyle": "-", "color": figures.STATUS_COLOUR[cell.status], "linewidth": 0.5, "shrinkA": 0},
         )
-
-
-def _box(cell: Cell, pixel_um: tuple[float, float]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom of a footprint in µm, where it reaches half its maximum."""
-    (across, down), inside = pixel_um, cell.outline >= 0.5
-    rows, columns = (
-        np.flatnonzero(inside.any(axis=1)) + cell.corner[0],
-        np.flatnonzero(inside.any(axis=0)) + cell.corner[1],
-    )
-    return (
-        (columns[0] - 0.5) * across,
-        (rows[0] - 0.5) * down,
-        (columns[-1] + 0.5) * across,
-        (rows[-1] + 0.5) * down,
-    )
 
 
 def _draw_traces(
@@ -401,10 +375,8 @@ def _draw_traces(
         axes.set_xlim(0, time_s[-1] if len(time_s) > 1 else 1)
         axes.set_ylabel("Cell")
         figures.scale_bar(axes, unit)
-        for status, colour in figures.STATUS_COLOUR.items():
-            if any(cell.status == status for cell in cells):
-                axes.plot([], [], color=colour, label=status)
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
+        statuses = [cell.status for cell in cells]
+        figures.name_statuses(axes, statuses, counted=False, loc="lower right", bbox_to_anchor=(1, 1))
     elif n:
         in_noise = (traces - np.nanmedian(traces, axis=1, keepdims=True)) / np.where(noise > 0, noise, np.nan)[:, None]
         thinned = figures.peaks(in_noise, 2000)

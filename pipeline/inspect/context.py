@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,17 @@ class Context:
     provenance: dict[str, Any] = field(default_factory=dict)
     progress: Callable[[float], None] = lambda fraction: None
     warn: Callable[[str], None] = lambda message: None
-    also: Callable[[Path, str, str, Path, Context], None] | None = None  # writes more results; called as `adapt` is
     session: Session | None = None  # if the recording is to get an NWB file
+
+    def remembering(self) -> tuple[Context, list[str]]:
+        """The same, and the warnings that it is given from now on."""
+        warnings: list[str] = []
+
+        def warn(message: str) -> None:
+            warnings.append(message)
+            self.warn(message)
+
+        return replace(self, warn=warn), warnings
 
 
 @dataclass(frozen=True)

@@ -85,12 +85,6 @@ def thumbnail(picture: Image.Image) -> bytes:
     return data.getvalue()
 
 
-def thumbnail_of(path: Path) -> bytes:
-    """Of a figure that has been written."""
-    with Image.open(path) as picture:
-        return thumbnail(picture.convert("RGB"))
-
-
 def _zoom(size: tuple[int, int]) -> float:
     """Whole enlargement of small images, so that pixels stay square; reduction of large ones."""
     longest = max(size)
@@ -177,7 +171,8 @@ def save(drawn: Figure, path: Path) -> bytes:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     FigureCanvasAgg(drawn).print_png(path, metadata={"Software": None})
-    return thumbnail_of(path)
+    with Image.open(path) as picture:
+        return thumbnail(picture.convert("RGB"))
 
 
 def envelope(time: np.ndarray, values: np.ndarray, most: int = 4000) -> tuple[np.ndarray, np.ndarray]:
@@ -215,6 +210,25 @@ def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:
     firsts, lasts = edges[::2], edges[1::2] - 1
     step = max(1, len(firsts) // most)
     return list(zip(firsts[::step].tolist(), lasts[step - 1 :: step].tolist() + lasts[-1:].tolist()))
+
+
+def field_of_view(image: np.ndarray, pixel_um: tuple[float, float], **shown: Any) -> tuple[Figure, Any]:
+    """A map in µm over an image (rows, columns); `shown` is for Matplotlib's imshow."""
+    across, down = pixel_um
+    rows, columns = image.shape
+    drawn, axes = figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
+    extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
+    axes.imshow(image, extent=extent, interpolation="nearest", **shown)
+    axes.set(xlabel=f"x [{UM}]", ylabel=f"y [{UM}]")
+    return drawn, axes
+
+
+def name_statuses(axes: Axes, statuses: Sequence[str], counted: bool = True, **place: Any) -> None:
+    """Over the axes, the colour of each status that occurs, and how often it does."""
+    for status, colour in STATUS_COLOUR.items():
+        if n := statuses.count(status):
+            axes.plot([], [], color=colour, label=f"{status} ({n})" if counted else status)
+    axes.legend(**{"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), **place}, ncols=3, frameon=False)
 
 
 def legend_outside(axes: Axes, **options: Any) -> None:

@@ -6,13 +6,16 @@ import functools
 import json
 import math
 import platform
-from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recording.formats.fields import to_datetime
 
 SCHEMA_VERSION = 1
 READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib")
@@ -54,6 +57,15 @@ def sample_times(timing: Any) -> np.ndarray:
     return np.arange(timing.num_samples) * period.num / period.den
 
 
+def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
+    """Traces of n cells or vessels, shape (n, samples), float32; NaN where the sample is missing."""
+    found = np.full((n, timing.num_samples), np.nan, np.float32)
+    valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
+    for trace, i in zip(found, range(n)):
+        trace[valid] = read(i)[valid]
+    return found
+
+
 def duration_s(timing: Any) -> float:
     """Of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002."""
     period = timing.period._impl
@@ -63,12 +75,9 @@ def duration_s(timing: Any) -> float:
 def start(timing: Any) -> str | None:
     """When an isx.Timing starts, ISO 8601 with the recording's own offset from UTC."""
     time = timing.start._impl  # isx.Time.to_datetime adds the offset and forgets it
-    offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
-    try:
-        moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(seconds=time.secs_since_epoch._as_float())
-        return moment.astimezone(timezone(timedelta(seconds=offset))).isoformat(timespec="milliseconds")
-    except (OverflowError, ZeroDivisionError):
-        return None
+    seconds = time.secs_since_epoch
+    moment = to_datetime(Fraction(seconds.num, seconds.den), time.utc_offset) if seconds.den else None
+    return moment.isoformat(timespec="milliseconds") if moment else None
 
 
 def spacing(spacing: Any) -> dict[str, Any]:

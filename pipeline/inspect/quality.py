@@ -215,6 +215,9 @@ class Overlap:
     def is_alike(self) -> bool:
         return self.correlation > ALIKE_CORRELATION
 
+    def other(self, cell: int) -> int:
+        return self.second if cell == self.first else self.first
+
 
 def overlaps(cores: Sequence[tuple[int, int, np.ndarray]], traces: np.ndarray) -> list[Overlap]:
     """Of each pair of cells that overlap; `cores` are row, column and values, 0 outside; `traces` (cells, samples)."""

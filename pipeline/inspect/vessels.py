@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import isx
 import numpy as np
@@ -16,6 +18,7 @@ MEASURE = {  # the quantity, and its unit if the file states none (isxcore then 
     isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
     isx.VesselSet.VesselSetType.RBC_VELOCITY: ("velocity", "px_per_s"),
 }
+Reader = Callable[[int], np.ndarray]  # takes the index of a vessel, returns its trace
 UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "microns per second": "um_per_s"}
 
 
@@ -25,28 +28,15 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     n = vessel_set.num_vessels
     if n == 0:
         context.warn("the vessel set has no vessels")
-    vessel_type = vessel_set.get_vessel_set_type()
     footer = formats.read_footer(recording)
-    measure, default_unit = MEASURE[vessel_type]
-    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
-    unit = UNITS.get(str(stated), default_unit)
+    readers = measured(vessel_set, footer)
+    measure, unit = next(iter(readers))
 
     names = [vessel_set.get_vessel_name(i) for i in range(n)]
     status = [vessel_set.get_vessel_status(i) for i in range(n)]
     lines = [vessel_set.get_vessel_line_data(i) for i in range(n)]
-    time_s, valid = metadata.sample_times(timing), timing.get_valid_samples_mask()
-
-    def trace(read) -> np.ndarray:
-        values = np.full((n, timing.num_samples), np.nan, np.float32)
-        for i in range(n):
-            values[i, valid] = read(i)[valid]
-        return values
-
-    traces = {f"{measure}_{unit}": trace(vessel_set.get_vessel_trace_data)}
-    if footer.get("VesselCenterSaved"):
-        traces["center_px"] = trace(vessel_set.get_vessel_center_trace_data)
-    if footer.get("VesselDirectionSaved"):
-        traces["direction_deg"] = trace(vessel_set.get_vessel_direction_trace_data)
+    time_s = metadata.sample_times(timing)
+    traces = {"_".join(each): metadata.traces(timing, n, read) for each, read in readers.items()}
 
     columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}
     tables.write_wide(out / f"{stem}-traces.csv", time_s, list(columns), np.array(list(columns.values())))
@@ -72,6 +62,18 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
+def measured(vessel_set: isx.VesselSet, footer: Mapping[str, Any]) -> dict[tuple[str, str], Reader]:
+    """What was measured of each vessel and in which unit, the main quantity first, and how to read it."""
+    measure, default = MEASURE[vessel_set.get_vessel_set_type()]
+    stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
+    found = {(measure, UNITS.get(str(stated), default)): vessel_set.get_vessel_trace_data}
+    if footer.get("VesselCenterSaved"):
+        found["center", "px"] = vessel_set.get_vessel_center_trace_data
+    if footer.get("VesselDirectionSaved"):
+        found["direction", "deg"] = vessel_set.get_vessel_direction_trace_data
+    return found
+
+
 def _vessel_columns(names: list[str], status: list[str], lines: list[np.ndarray], traces: dict) -> dict:
     columns: dict[str, list] = {"name": names, "status": status}
     for corner in range(len(lines[0]) if lines else 2):
@@ -94,20 +96,13 @@ def _draw_map(
     pixel_um: tuple[float, float],
 ) -> bytes:
     across, down = pixel_um
-    rows, columns = image.shape
-    drawn, axes = figures.figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
     low, high = np.nanpercentile(image, (0.5, 99.5))
-    extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="nearest")
+    drawn, axes = figures.field_of_view(image, pixel_um, cmap="gray", vmin=low, vmax=high)
     for line, name, state in zip(lines, names, status):
         colour = figures.STATUS_COLOUR[state]
         corners = np.vstack([line, line[:1]]) if len(line) > 2 else line
         axes.plot(corners[:, 0] * across, corners[:, 1] * down, color=colour, linewidth=1.5, marker="o", markersize=2)
         x, y = line.mean(axis=0) * (across, down)
         axes.annotate(name, (x, y), fontsize=8, xytext=(4, 4), textcoords="offset points", path_effects=figures.halo())
-    for state, colour in figures.STATUS_COLOUR.items():
-        if state in status:
-            axes.plot([], [], color=colour, label=f"{state} ({status.count(state)})")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False)
-    axes.set(xlabel=f"x [{figures.UM}]", ylabel=f"y [{figures.UM}]")
+    figures.name_statuses(axes, status)
     return figures.save(drawn, path)

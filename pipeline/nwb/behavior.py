@@ -15,7 +15,7 @@ from pipeline.nwb.session import Opened, Session
 BOX = ("box_left_px", "box_top_px", "box_right_px", "box_bottom_px")
 
 
-def add(session: Session, recording: Opened, scratch) -> None:
+def add(session: Session, recording: Opened) -> None:
     rows, columns = recording.handle.spacing.num_pixels
     size = recording.source.path.stat().st_size
     if "BehaviorCamera" not in session.file.devices:
@@ -34,12 +34,12 @@ def add(session: Session, recording: Opened, scratch) -> None:
     )
     session.file.add_acquisition(series)
     if recording.kind == "nvision":
-        _add_tracking(session, recording, scratch)
+        _add_tracking(session, recording)
 
 
-def _add_tracking(session: Session, recording: Opened, scratch) -> None:
+def _add_tracking(session: Session, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
-    table = tracking_table(recording.source.path, scratch)
+    table = tracking_table(recording.source.path, session.scratch)
     if not table["center_x_px"].notna().any():
         return
     period, start = recording.period, session.seconds(recording.start)

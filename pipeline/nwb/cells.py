@@ -9,7 +9,7 @@ from hdmf.backends.hdf5 import H5DataIO
 from hdmf.common import VectorData
 from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
 
-from pipeline.inspect import cellset, quality
+from pipeline.inspect import cellset, metadata, quality
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session, footer
 
@@ -20,13 +20,10 @@ def add(session: Session, recording: Opened) -> None:
     cells = recording.handle
     n = cells.num_cells
     if n == 0:
-        session.warn(f"{recording.name} has no cells: it is not in the NWB file, which takes no empty table")
+        session.leave_out(recording, "cells")
         return
     names = [cells.get_cell_name(i) for i in range(n)]
-    traces = np.full((recording.timing.num_samples, n), np.nan, np.float32)
-    valid = recording.timing.get_valid_samples_mask()
-    for i in range(n):
-        traces[valid, i] = cells.get_cell_trace_data(i)[valid]
+    traces = np.ascontiguousarray(metadata.traces(recording.timing, n, cells.get_cell_trace_data).T)
     table = _same_cells(session, recording, names) or _table(session, recording, names, traces)
     unit = cellset.trace_unit(footer(recording))
     series = RoiResponseSeries(

@@ -16,6 +16,7 @@ from pipeline.nwb.write import Contents, Means, write
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Session
+from recording.kinds import KINDS
 
 PROJECTIONS = {
     "mean": "Mean of the valid frames",
@@ -40,6 +41,9 @@ class Product:
 
 def write_inspected(session: Session, recording: Path, kind: str, stem: str, out: Path, context: Context) -> None:
     """`<stem>.nwb` of a recording, its companions and its projections. Raises Unusable, BadRecording."""
+    if kind not in READERS:
+        context.warn(f"{recording.name} has no NWB file: NWB files take no {KINDS[kind].name} yet")
+        return
     sources = [Source(recording, kind, "-1"), *_companions([recording], session.companions, context.warn)]
     projections = {name: out / f"{stem}-{name}.tif" for name in PROJECTIONS}
     _write(out / f"{stem}.nwb", sources, [], projections if kind == "movie" else {}, session, context)
@@ -76,6 +80,9 @@ def _companions(inputs: Sequence[Path], paths: Sequence[Path], warn: Callable[[s
             kind = check(path).kind
         except BadRecording as error:
             warn(f"{path.name} is left out of the NWB file: {error.reason}")
+            continue
+        if kind not in READERS:
+            warn(f"{path.name} is left out of the NWB file, which takes no {KINDS[kind].name} yet")
             continue
         origin = origins[path.stem]
         label, part = path.stem[len(origin) :], parts.index(origin)

@@ -18,7 +18,7 @@ def add(session: Session, recording: Opened) -> None:
     """
     cells = packets.channels(recording.stored, recording.handle)
     if not cells:
-        session.warn(f"{recording.name} has no cells: it is not in the NWB file, which takes no empty table")
+        session.leave_out(recording, "cells")
         return
     ends = list(accumulate(len(cell.value) for cell in cells))
     times = np.concatenate([session.times(cell.offset_us, recording.start) for cell in cells])

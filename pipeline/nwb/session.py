@@ -24,16 +24,16 @@ from recording import formats
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
 NOT_STATED = float("nan")  # where it requires a number
 MICROSECOND = Fraction(1, 1_000_000)
-READERS = {
+READERS = {  # by kind, in the order in which they enter the file: cell sets before the event sets that refer to them
     "movie": isx.Movie.read,
+    "behavior_movie": isx.Movie.read,
+    "nvision": isx.Movie.read,
     "image": isx.Image.read,
     "cell_set": isx.CellSet.read,
     "event_set": isx.EventSet.read,
     "vessel_set": isx.VesselSet.read,
     "gpio": isx.GpioSet.read,
     "imu": isx.GpioSet.read,
-    "behavior_movie": isx.Movie.read,
-    "nvision": isx.Movie.read,
 }
 PLANE = re.compile(r"-(green|red|efocus_\d+)(?=-|$)", re.ASCII)  # what de-interleaving adds to a name
 
@@ -110,6 +110,7 @@ class Session:
     zero: Fraction  # session_start_time, in seconds since 1970
     metadata: Metadata
     embed: bool  # frames go into the file
+    scratch: Path
     warn: Callable[[str], None]
     planes: dict[str, ImagingPlane] = field(default_factory=dict)
     segmentations: list[tuple[list[str], PlaneSegmentation]] = field(default_factory=list)  # with cells' names
@@ -137,6 +138,9 @@ class Session:
             name = f"{wanted}-{number}"
         self.names.add(name)
         return name
+
+    def leave_out(self, recording: Opened, lacks: str) -> None:
+        self.warn(f"{recording.name} has no {lacks}: it is not in the NWB file, which takes no empty table")
 
     def module(self, name: str, description: str) -> ProcessingModule:
         if name not in self.file.processing:

@@ -7,22 +7,20 @@ from hdmf.backends.hdf5 import H5DataIO
 from hdmf.common import DynamicTable, VectorData
 from pynwb import TimeSeries
 
-from pipeline.inspect.vessels import MEASURE, UNITS
+from pipeline.inspect import metadata
+from pipeline.inspect.vessels import measured
 from pipeline.nwb.images import add_images
 from pipeline.nwb.session import Opened, Session, footer
 
-SPELT = {"px": "pixels", "um": "micrometers", "px_per_s": "pixels/s", "um_per_s": "micrometers/s"}
+SPELT = {"px": "pixels", "um": "micrometers", "deg": "degrees", "px_per_s": "pixels/s", "um_per_s": "micrometers/s"}
 
 
 def add(session: Session, recording: Opened) -> None:
     vessels = recording.handle
     n = vessels.num_vessels
     if n == 0:
-        session.warn(f"{recording.name} has no vessels: it is not in the NWB file, which takes no empty table")
+        session.leave_out(recording, "vessels")
         return
-    stated = footer(recording)
-    measure, default = MEASURE[vessels.get_vessel_set_type()]
-    unit = UNITS.get(str(stated["extraProperties"]["idps"]["vesselset"].get("units")), default)
     names = [vessels.get_vessel_name(i) for i in range(n)]
     label = recording.source.label
     lines = np.array([vessels.get_vessel_line_data(i) for i in range(n)])
@@ -38,21 +36,13 @@ def add(session: Session, recording: Opened) -> None:
         columns=[VectorData(name=name, data=data, description=what) for name, data, what in columns],
     )
     session.ophys.add(table)
-    measured = [(measure, vessels.get_vessel_trace_data, SPELT[unit])]
-    if stated.get("VesselCenterSaved"):
-        measured.append(("center", vessels.get_vessel_center_trace_data, "pixels"))
-    if stated.get("VesselDirectionSaved"):
-        measured.append(("direction", vessels.get_vessel_direction_trace_data, "degrees"))
-    valid = recording.timing.get_valid_samples_mask()
-    for what, read, spelt in measured:
-        values = np.full((recording.timing.num_samples, n), np.nan, np.float32)
-        for i in range(n):
-            values[valid, i] = read(i)[valid]
+    for (what, unit), read in measured(vessels, footer(recording)).items():
+        values = np.ascontiguousarray(metadata.traces(recording.timing, n, read).T)
         series = TimeSeries(
             name=session.name(f"Vessel{what.capitalize()}", label),
             description=f"{what.capitalize()} of {', '.join(names)}, a column each; missing samples are NaN",
             data=H5DataIO(values, compression="gzip", shuffle=True),
-            unit=spelt,
+            unit=SPELT[unit],
             starting_time=session.seconds(recording.start),
             rate=recording.rate,
         )

@@ -23,9 +23,8 @@ from pipeline.nwb import behavior, cells, events, images, metadata, motion, movi
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import MICROSECOND, Opened, Session, Source, opened, start_of
+from pipeline.nwb.session import MICROSECOND, READERS, Opened, Session, Source, opened, start_of
 
-ORDER = ("movie", "behavior_movie", "nvision", "image", "cell_set", "event_set", "vessel_set", "gpio", "imu")
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
 
 
@@ -70,8 +69,7 @@ def write(path: Path, contents: Contents, means: Means) -> None:
 
 
 def _order(recording: Opened) -> tuple[int, Fraction, str]:
-    """Cell sets before the event sets that refer to them."""
-    return ORDER.index(recording.kind), recording.start, recording.name
+    return list(READERS).index(recording.kind), recording.start, recording.name
 
 
 def _session(recordings: list[Opened], contents: Contents, means: Means) -> Session:
@@ -96,25 +94,25 @@ def _session(recordings: list[Opened], contents: Contents, means: Means) -> Sess
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
-    session = Session(file, zero, known, contents.embed, means.warn)
+    session = Session(file, zero, known, contents.embed, means.scratch, means.warn)
     for recording in _labelled(recordings):
-        _ADD[recording.kind](session, recording, means)
+        _ADD[recording.kind](session, recording)
     images.add_images(session, contents.projections)
     for translations in contents.translations:
         motion.add(session, translations, recordings)
     return session
 
 
-_ADD: dict[str, Callable[[Session, Opened, Means], object]] = {
-    "movie": lambda session, recording, means: movies.add(session, recording),
-    "behavior_movie": lambda session, recording, means: behavior.add(session, recording, means.scratch),
-    "nvision": lambda session, recording, means: behavior.add(session, recording, means.scratch),
-    "image": lambda session, recording, means: images.add(session, recording),
-    "cell_set": lambda session, recording, means: cells.add(session, recording),
-    "event_set": lambda session, recording, means: events.add(session, recording),
-    "vessel_set": lambda session, recording, means: vessels.add(session, recording),
-    "gpio": lambda session, recording, means: signals.add(session, recording),
-    "imu": lambda session, recording, means: signals.add(session, recording),
+_ADD: dict[str, Callable[[Session, Opened], object]] = {
+    "movie": movies.add,
+    "behavior_movie": behavior.add,
+    "nvision": behavior.add,
+    "image": images.add,
+    "cell_set": cells.add,
+    "event_set": events.add,
+    "vessel_set": vessels.add,
+    "gpio": signals.add,
+    "imu": signals.add,
 }
 
 

@@ -81,7 +81,7 @@ def outline(core: tuple[int, int, np.ndarray]) -> str:
 def labels(cells: Cells) -> list[tuple[int, str, float, float]]:
     """Index, name, x and y in px of each cell's name on the map: in its outline, or beside it."""
     there = [i for i, (_, _, values) in enumerate(cells.cores) if values.any()]
-    boxes = np.array([_box(cells.cores[i]) for i in there]).reshape(-1, 4)
+    boxes = np.array([box(cells.cores[i]) for i in there]).reshape(-1, 4)
     rows, columns = cells.shape
     letter = columns / 45 * 0.6  # the template's size of text
     names = [cells.names[i] for i in there]
@@ -89,8 +89,8 @@ def labels(cells: Cells) -> list[tuple[int, str, float, float]]:
     return [(i, name, round(x, 1), round(y, 1)) for i, name, (x, y) in zip(there, names, places)]
 
 
-def _box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
-    """Left, top, right, bottom in px."""
+def box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
+    """Left, top, right, bottom in px of what is not 0."""
     row, column, values = core
     rows, columns = np.flatnonzero(values.any(axis=1)) + row, np.flatnonzero(values.any(axis=0)) + column
     return columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5
