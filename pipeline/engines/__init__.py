@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pipeline.engines.isx_api import Idps, Public
+from pipeline.engines.isx_api import IsxEngine
 from pipeline.engines.open import Open
 from pipeline.engines.protocol import Engine
 
-PUBLIC = Public()
-ENGINES: tuple[Engine, ...] = (Idps(), PUBLIC, Open())  # in the order in which "auto" asks them
+IDPS = IsxEngine("idps", "IDPS", licensed=True)  # in an image that IDPS was baked into
+PUBLIC = IsxEngine("public", "isx", licensed=False)  # input and output
+ENGINES: tuple[Engine, ...] = (IDPS, PUBLIC, Open())  # in the order in which "auto" asks them
 AUTO = "auto"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from pipeline.engines.protocol import Call
@@ -41,14 +42,18 @@ def isx_versions(software: Mapping[str, str]) -> dict[str, str]:
     return {name: text for name, text in software.items() if name.startswith("isx")}
 
 
+@dataclass(frozen=True)
 class IsxEngine:
-    """What the two engines below share."""
+    """Functions of isx: those that only the library of IDPS has, or those that every isx has."""
 
     name: str
     title: str
+    licensed: bool
 
     def offers(self, step: str) -> bool:
-        raise NotImplementedError
+        if self.licensed:
+            return is_licensed(step) and has_algorithms()
+        return function(step) is not None and not is_licensed(step)
 
     def objection(self, step: str, parameter: str, value: object) -> str:
         return ""  # the contract is that of isx
@@ -63,21 +68,3 @@ class IsxEngine:
 
     def source_line(self, step: str, error: BaseException) -> str:
         return ""
-
-
-class Idps(IsxEngine):
-    """The licensed algorithms, in an image that IDPS was baked into."""
-
-    name, title = "idps", "IDPS"
-
-    def offers(self, step: str) -> bool:
-        return is_licensed(step) and has_algorithms()
-
-
-class Public(IsxEngine):
-    """Input and output: what every isx has."""
-
-    name, title = "public", "isx"
-
-    def offers(self, step: str) -> bool:
-        return function(step) is not None and not is_licensed(step)

@@ -23,16 +23,16 @@ class Files:
 
     read: Mapping[str, list[Path]]
     made: Sequence[tuple[Makes, list[str]]]
-    work: Path  # where it writes
+    folder: Path  # where it writes
 
 
-def files_of(each: PlannedStep, read: Mapping[str, list[Path]], names: Callable[..., list[str]], work: Path) -> Files:
+def files_of(each: PlannedStep, read: Mapping[str, list[Path]], names: Callable[..., list[str]], folder: Path) -> Files:
     """`names` gives the file names of a stream. Outputs that are split by a parameter alternate, part by part."""
     grouped: dict[int, tuple[Makes, list[list[str]]]] = {}
     for makes, stream in each.outputs:
         grouped.setdefault(id(makes), (makes, []))[1].append(names(stream))
     made = [(makes, [name for part in zip(*names) for name in part]) for makes, names in grouped.values()]
-    return Files(read, made, work)
+    return Files(read, made, folder)
 
 
 def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str
 
 
 def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext) -> None:
-    step, contract, work = each.step, each.step.contract, files.work
+    step, contract = each.step, each.step.contract
     inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in each.inputs}
     if contract.edits:
         inputs[contract.edits] = _copies(inputs[contract.edits], files, contract.edits, context.scratch)
@@ -66,17 +66,16 @@ def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[s
         elif makes.parameter is None:
             returned = names[part if contract.each else 0]
         elif makes.parameter != contract.edits:
-            outputs[makes.parameter] = _output(makes, [str(work / name) for name in names], part, contract.each)
+            outputs[makes.parameter] = _output(makes, [str(files.folder / name) for name in names], part, contract.each)
     found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
     if returned:
-        (work / returned).write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
+        (files.folder / returned).write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
     for prefix, folder in folders.items():
-        _collect(folder, work, prefix)
+        _collect(folder, files.folder, prefix)
 
 
 def _carry_out(step: Step, call: Call) -> object:
-    assert step.engine is not None
-    found = step.engine.call(step.function, call)
+    found = step.bound.call(step.function, call)
     complaint = step.contract.complaint(found)
     if complaint:
         call.context.warn(complaint)
@@ -103,16 +102,16 @@ def _output(makes: Makes, paths: list[str], part: int, one_by_one: bool) -> str 
 def _copies(originals: str | list[str], files: Files, parameter: str, scratch: Path) -> list[str]:
     """What a function changes in place is a copy: a product, or only for the function."""
     names = next((names for makes, names in files.made if makes.parameter == parameter), None)
-    copies = [files.work / name for name in names] if names else [scratch / Path(path).name for path in originals]
+    copies = [files.folder / name for name in names] if names else [scratch / Path(path).name for path in originals]
     for original, copy in zip(originals, copies):
         shutil.copyfile(original, copy)
     return [str(copy) for copy in copies]
 
 
-def _collect(folder: Path, work: Path, prefix: str) -> None:
+def _collect(folder: Path, target: Path, prefix: str) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = "-".join(path.relative_to(folder).parts)
-        shutil.move(str(path), work / f"{prefix}-{name}")
+        shutil.move(str(path), target / f"{prefix}-{name}")
 
 
 def _plain(value: Any) -> Any:

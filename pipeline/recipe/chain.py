@@ -132,8 +132,8 @@ def _newest(
         return [], f"{step.name} needs {wanted}, and no earlier step makes one"
     newest = max(found, key=lambda streams: streams[0].step)
     if len(newest) > 1 and not takes.several:
-        names = ", ".join(f'"{name}"' for name in _names_of(newest, by_name))
-        return [], f"{step.name} takes one of several products: choose it with from = one of {names}"
+        named = [f'"{name}.{one.label}"' for name, made in by_name.items() for one in made if one in newest]
+        return [], f"{step.name} takes one of several products: choose it with from = one of {', '.join(named)}"
     return newest, ""
 
 
@@ -161,10 +161,6 @@ def _chosen(step: Step, by_name: dict[str, list[Stream]]) -> tuple[list[Stream],
     return chosen, problems
 
 
-def _names_of(streams: Sequence[Stream], by_name: dict[str, list[Stream]]) -> list[str]:
-    return [f"{name}.{stream.label}" for name, made in by_name.items() for stream in made if stream in streams]
-
-
 def _name_outputs(current: PlannedStep, index: int, taken: set[str]) -> None:
     step = current.step
     first = current.inputs[0][1]
@@ -185,15 +181,12 @@ def _name_outputs(current: PlannedStep, index: int, taken: set[str]) -> None:
 def _free(chain: str, extension: str, taken: set[str]) -> str:
     """Two products never share a name, nor does a file have one that the inspect results of a recording have."""
     number, free = 1, chain
-    while taken & (names := _claimed(free, extension)):
+    endings = (".isxd", ".json", ".tif", ".csv") if extension == ".isxd" else (extension,)
+    while taken & (names := {free + each for each in endings}):
         number += 1
         free = f"{chain}-{number}"
     taken |= names
     return free
-
-
-def _claimed(chain: str, extension: str) -> set[str]:
-    return {chain + each for each in ([".isxd", ".json", ".tif", ".csv"] if extension == ".isxd" else [extension])}
 
 
 # ---- how much room the products need
@@ -209,14 +202,10 @@ def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], 
         shapes[index] = after = each.step.contract.shape(each.step.values, before)
         for stream in each.made:
             if stream in wanted:
-                sizes[stream] = _bytes(stream, after)
+                sizes[stream] = KINDS.get(stream.kind, KINDS["image"]).n_bytes(after)
                 needed += sizes[stream]
         peak = max(peak, needed)
         still_used = {stream for later in planned[index + 1 :] for stream in later.read}
         for stream in [stream for stream in sizes if stream not in keep and stream not in still_used]:
             needed -= sizes.pop(stream)
     return peak
-
-
-def _bytes(stream: Stream, shape: Shape) -> int:
-    return (KINDS[stream.kind] if stream.kind in KINDS else KINDS["image"]).n_bytes(shape)

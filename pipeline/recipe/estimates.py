@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.engines.open import code_digest, frames
+from pipeline.engines.open import frames
 from pipeline.engines.open.estimate import estimate_cell_diameter
 from pipeline.engines.open.frames import Series
 from pipeline.recipe.rules import AUTO
@@ -50,8 +50,3 @@ def estimate(step: str, parameters: Mapping[str, Any], movies: Sequence[str]) ->
         return {}
     with frames.open_series(movies) as series:
         return {name: ESTIMATES[step, name](series) for name in names}
-
-
-def version() -> str:
-    """Of the code that estimates."""
-    return code_digest()

@@ -41,6 +41,12 @@ class Step:
         """Every parameter's value, given or not."""
         return {**self.defaults, **self.parameters}
 
+    @property
+    def bound(self) -> Engine:
+        """The engine; a recipe that can be used has one for each step."""
+        assert self.engine is not None
+        return self.engine
+
     def line_of(self, key: str) -> int:
         return self.lines.get(key, self.line)
 

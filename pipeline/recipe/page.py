@@ -197,7 +197,3 @@ def _draw(path: Path, shifts: Sequence[np.ndarray]) -> None:
     axes.set_xlim(0, begin or 1)
     figures.legend_outside(axes)
     figures.save(drawn, path)
-
-
-def is_motion_correction(entry: Entry) -> bool:
-    return entry.function == "motion_correct"

@@ -194,7 +194,8 @@ class _Reader:
         step.engine = engines.choose(step.function, wanted)
         if step.engine is None:
             if wanted != engines.AUTO:
-                self.problem("engine" if "engine" in table else "use", _not_offered(step, wanted))
+                message = f'the engine {wanted} does not offer {step.function} in this image: choose another, or "auto"'
+                self.problem("engine" if "engine" in table else "use", message)
             return
         mistaken = {problem.line for problem in self.recipe.problems}
         for key, value in step.parameters.items():
@@ -337,10 +338,6 @@ def _why_unknown(use: str, contract: Contract | None, function: object) -> str:
 def _not_an_engine(wanted: object, key: str = "engine") -> str:
     hint = did_you_mean(wanted, engines.names()) if isinstance(wanted, str) else ""
     return f"{key} must be one of {', '.join(map(repr, engines.names()))}, not {wanted!r}{hint}"
-
-
-def _not_offered(step: Step, wanted: str) -> str:
-    return f'the engine {wanted} does not offer {step.function} in this image: choose another, or "{engines.AUTO}"'
 
 
 def _misplaced(key: str, step: Step, settable: _Settable) -> str:

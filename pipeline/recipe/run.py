@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.protocol import Engine, StepContext
+from pipeline.engines.open import code_digest
+from pipeline.engines.protocol import StepContext
 from pipeline.inspect import metadata, quality
 from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
@@ -39,7 +40,7 @@ from recording.kinds import KINDS, Shape
 from recording.names import short
 
 COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
-WORK = ".work"  # what a step writes lies here until it is whole
+UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
 RULES = 2  # counted up when the runner comes to call a function in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
 SPARE = 1.05  # for the inspect results of the products
@@ -87,14 +88,8 @@ def run(job: Job, context: Context) -> Result:
         raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
     planned, _ = plan(recipe.steps, job.kind)
     store = Store(job.staging, job.results)
-    warnings: list[str] = []
-
-    def warn(text: str) -> None:
-        warnings.append(text)
-        context.warn(text)
-
-    context_of_run = replace(context, warn=warn)
-    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, context_of_run, warnings)
+    remembering, warnings = context.remembering()
+    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, remembering, warnings)
     _check_names(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -121,7 +116,7 @@ def _fingerprints(this: Run) -> list[str]:
     for each in this.planned:
         content = {
             "rules": RULES,
-            "engine": _engine(each.step).name,
+            "engine": each.step.bound.name,
             "function": each.step.function,
             "parameters": each.step.parameters,
             "inputs": [
@@ -138,14 +133,8 @@ def _fingerprints(this: Run) -> list[str]:
 
 def _software(step: Step, context: Context) -> dict[str, Any]:
     """What a step's products depend on besides its inputs."""
-    software = _engine(step).versions(step.function, context.provenance.get("software", {}))
-    return {**software, "estimates": estimates.version()} if estimates.wanted(step.parameters) else software
-
-
-def _engine(step: Step) -> Engine:
-    """A recipe that can be used has one for each step."""
-    assert step.engine is not None
-    return step.engine
+    software = step.bound.versions(step.function, context.provenance.get("software", {}))
+    return {**software, "estimates": code_digest()} if estimates.wanted(step.parameters) else software
 
 
 def _unfinished(this: Run) -> set[int]:
@@ -210,10 +199,10 @@ def _part_of_progress(progress: Callable[[float], None], number: int, total: int
 
 def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     each = this.planned[index]
-    step, engine = each.step, _engine(each.step)
-    work, scratch = this.store.staging / WORK, this.context.scratch / f"step-{step.number}"
-    for folder in (work, scratch):
-        folder.mkdir(parents=True)
+    step, engine = each.step, each.step.bound
+    folder, scratch = this.store.staging / UNFINISHED, this.context.scratch / f"step-{step.number}"
+    for new in (folder, scratch):
+        new.mkdir(parents=True)
     label = f"step {step.number} ({step.name})"
     print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
@@ -222,9 +211,9 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     }
     context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
     try:
-        estimated = call_step(each, files_of(each, read, this.names, work), context)
-        _replace_links(work)
-        _check_products(this, each, work)
+        estimated = call_step(each, files_of(each, read, this.names, folder), context)
+        _replace_links(folder)
+        _check_products(this, each, folder)
     except BadRecording as error:
         raise Unusable(f"{label} left an unusable {error.path.name}: {error.reason}") from error
     except Unusable as error:
@@ -234,7 +223,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
     expected = {name for stream in each.made for name in this.names(stream)}
-    for path in sorted(path for path in work.iterdir() if not path.is_file()):
+    for path in sorted(path for path in folder.iterdir() if not path.is_file()):
         context.warn(f"{path.name}, which it made beside its products, is no file and was not kept")
     entry = Entry(
         step.name,
@@ -244,38 +233,38 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         step.parameters,
         {parameter: [path.name for path in paths] for parameter, paths in read.items()},
         {},
-        extras=sorted(path.name for path in work.iterdir() if path.is_file() and path.name not in expected),
+        extras=sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
         software=_software(step, this.context),
         estimated=estimated,
     )
-    this.store.add(entry, work)
-    shutil.rmtree(work)
+    this.store.add(entry, folder)
+    shutil.rmtree(folder)
     shutil.rmtree(scratch)
     for name, value in estimated.items():
         print(f"{label}: {name} was estimated as {value}")  # noqa: T201
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
 
 
-def _replace_links(work: Path) -> None:
+def _replace_links(folder: Path) -> None:
     """What a link leads to may not be there when the results are looked at."""
-    for link in [path for path in work.iterdir() if path.is_symlink() and path.is_file()]:
+    for link in [path for path in folder.iterdir() if path.is_symlink() and path.is_file()]:
         target = link.resolve()
         link.unlink()
         shutil.copyfile(target, link)
 
 
-def _check_products(this: Run, each: PlannedStep, work: Path) -> None:
+def _check_products(this: Run, each: PlannedStep, folder: Path) -> None:
     """A step that went wrong without saying so is found here, not by the next one."""
     for makes, stream in each.outputs:
         if makes.kind == FILE and not makes.required:
             continue
         for name in this.names(stream):
-            if not (work / name).is_file():
+            if not (folder / name).is_file():
                 raise Unusable(f"it ended without an error, but wrote no {name}")
             if makes.kind == FILE:
                 continue
-            kind = check(work / name).kind
+            kind = check(folder / name).kind
             if kind != makes.kind and not (makes.kind == "image" and kind == "movie"):
                 raise Unusable(f"it should write {KINDS[makes.kind].a}, but {name} is {KINDS[kind].a}")
 
@@ -287,7 +276,7 @@ def _why(error: BaseException, step: Step) -> str:
         return text.splitlines()[-1]
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    place = _engine(step).source_line(step.function, error)
+    place = step.bound.source_line(step.function, error)
     return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
 
 
@@ -312,14 +301,11 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     made: dict[str, Made] = {}
     for number, (name, kind, fingerprint) in enumerate(recordings):
         entry = this.store.entries[fingerprint]
-        provenance = {**context.provenance, "step": {**asdict(entry), "products": list(entry.products)}}
-        part = Context(
-            context.scratch,
-            context.threads,
-            context.options,
-            provenance,
-            _part_of_progress(progress, number, len(recordings)),
-            lambda text, name=name: context.warn(f"{name}: {text}"),
+        part = replace(
+            context,
+            provenance={**context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
+            progress=_part_of_progress(progress, number, len(recordings)),
+            warn=lambda text, name=name: context.warn(f"{name}: {text}"),
         )
         summary = adapt(staging / name, kind, Path(name).stem, staging, part)
         found += summary.products
@@ -357,14 +343,14 @@ def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> s
 
 
 def _made_by(step: Step) -> str:
-    return f"made by {step.function} ({_engine(step).title})"
+    return f"made by {step.function} ({step.bound.title})"
 
 
 def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
     """Everything that the page of this run shows."""
     staging, inputs = this.store.staging, {path.name: path for path in this.inputs}
     done = [
-        (each.step.number, _engine(each.step).title, this.store.entries[fingerprint])
+        (each.step.number, each.step.bound.title, this.store.entries[fingerprint])
         for each, fingerprint in zip(this.planned, this.fingerprints)
         if fingerprint in this.store.entries
     ]
@@ -373,7 +359,7 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
         path = inputs.get(name, staging / name)
         return path if path.is_file() else None
 
-    corrections = [entry for _, _, entry in done if page.is_motion_correction(entry)]
+    corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
     motions = [page.motion(entry, find, this.stem, staging) for entry in corrections[-1:]]
     return Page(
         title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
@@ -408,11 +394,8 @@ def _write_record(this: Run, job: Job, products: list[str], measures: Mapping[st
 
 def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:
     """The cells are what a lab looks for; else the last product speaks for all. Nobody may mistake who computed it."""
-    from base64 import b64encode
-
     spoken = [summary for kind, summary in summaries if kind == "cell_set"] or [summary for _, summary in summaries]
     said = [f"recipe {recipe.path.stem}", *(summary.text for summary in spoken[-1:])]
-    computed_by = dict.fromkeys(_engine(step).title for step in recipe.steps if _engine(step).name in COMPUTING)
+    computed_by = dict.fromkeys(step.bound.title for step in recipe.steps if step.bound.name in COMPUTING)
     text = "; ".join([": ".join(said), *computed_by])
-    thumbnail = b64encode(spoken[-1].thumbnail).decode() if spoken and spoken[-1].thumbnail else None
-    return Result(tuple(products), text, thumbnail)
+    return Result(tuple(products), text, spoken[-1].picture if spoken else None)

@@ -36,11 +36,8 @@ class Store:
 
     def __init__(self, staging: Path, published: Path | None) -> None:
         self.staging, self.published = staging, published
-        self.entries = {entry.fingerprint: entry for entry in [*self._earlier(), *_entries(staging / INDEX)]}
-
-    def _earlier(self) -> Iterator[Entry]:
-        if self.published:
-            yield from _entries(self.published / f"{self.published.name}.json")
+        earlier = _entries(published / f"{published.name}.json") if published else ()
+        self.entries = {entry.fingerprint: entry for entry in [*earlier, *_entries(staging / INDEX)]}
 
     def tidy(self, wanted: set[str]) -> None:
         """Remove from staging what no step of the present recipe vouches for."""
@@ -58,9 +55,9 @@ class Store:
                 return folder / name
         return None
 
-    def add(self, entry: Entry, work: Path) -> None:
-        """Take over what a step has written to `work`, whole or not at all."""
-        files = sorted(path for path in work.iterdir() if path.is_file())
+    def add(self, entry: Entry, folder: Path) -> None:
+        """Take over what a step has written to `folder`, whole or not at all."""
+        files = sorted(path for path in folder.iterdir() if path.is_file())
         for path in files:
             with path.open("rb") as file:
                 os.fsync(file.fileno())

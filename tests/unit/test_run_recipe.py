@@ -661,8 +661,8 @@ def test_killed_while_publishing(bench: Bench, steps: Path, movie: Path) -> None
 
 def test_what_nothing_vouches_for_is_removed(bench: Bench, steps: Path, movie: Path) -> None:
     (bench.staging / "mouse-BR.isxd").write_bytes(b"half")
-    (bench.staging / ".work").mkdir()
-    (bench.staging / ".work" / "x.isxd").write_bytes(b"half")
+    (bench.staging / ".unfinished").mkdir()
+    (bench.staging / ".unfinished" / "x.isxd").write_bytes(b"half")
     (bench.staging / ".steps.json").write_text("[{")
     done = bench.run(BRIGHTEN.format(2), movie)
     assert done.steps_run == ["brighten"]
