@@ -65,15 +65,8 @@ def estimate_rbc_velocity(
                     context.warn(f"{movie.path.name}: {name} has no clear motion in {lost} of {len(speed)} windows")
                 traces = [each.astype(np.float32) for each in (speed, direction)]
                 vessels.append((image, roi, *traces, maps if save_correlation_heatmaps else None, name))
-            noted = {
-                "units": f"{output_units} per second",
-                "projectionType": "mean",
-                "timeWindow": float(time_window),
-                "timeIncrement": float(time_increment),
-                "inputMovieFps": movie.timing.rate_hz,
-            }
-            statuses = ["undecided"] * len(vessels)
-            vesselsets.write(target, "rbc velocity", movie, windows.timing, vessels, statuses, noted)
+            noted = {"units": f"{output_units} per second", "inputMovieFps": movie.timing.rate_hz}
+            vesselsets.write(target, "rbc velocity", movie, windows, vessels, ["undecided"] * len(vessels), **noted)
 
 
 def _in_turn(movie: Movie, corners: np.ndarray) -> np.ndarray:
@@ -115,7 +108,7 @@ def _measured(
         (low, middle),
     ):
         total += part
-    image = (total / max(1, np.count_nonzero(movie.valid))).astype(np.float32)
+    image = vesselsets.mean_image(total, movie)
     one_by_one = [(i, i + 1) for i in range(len(windows.starts))]
     found = [each for (each,) in frames.each_block(one_by_one, work, context, (middle, high))]
     return image, [

@@ -74,14 +74,8 @@ def estimate_vessel_diameter(
                 statuses.append(("rejected" if bad else "accepted") if auto_accept_reject else "undecided")
                 trace = length * (_um_per_px(movie, line) if output_units == "microns" else 1)
                 vessels.append((image, line, trace.astype(np.float32), centre.astype(np.float32), name))
-            noted = {
-                "units": output_units,
-                "projectionType": "mean",
-                "timeWindow": float(time_window),
-                "timeIncrement": float(time_increment),
-                "estimationMethod": estimation_method,
-            }
-            vesselsets.write(target, "vessel diameter", movie, windows.timing, vessels, statuses, noted)
+            noted = {"units": output_units, "estimationMethod": estimation_method}
+            vesselsets.write(target, "vessel diameter", movie, windows, vessels, statuses, **noted)
 
 
 def drawn_line(start: Sequence[int], end: Sequence[int]) -> np.ndarray:
@@ -120,10 +114,9 @@ def _along(
 
     total, values = np.zeros(movie.shape), []
     for part, seen in frames.each_block(frames.chunks(movie, frames.BLOCK_MB), work, context, span):
-        total += part  # frames that were not recorded are zero
+        total += part
         values.append(seen)
-    mean = (total / max(1, np.count_nonzero(movie.valid))).astype(np.float32)
-    return mean, [np.concatenate(each) for each in zip(*values)]
+    return vesselsets.mean_image(total, movie), [np.concatenate(each) for each in zip(*values)]
 
 
 def _window_mean(seen: np.ndarray, valid: np.ndarray, start: int, length: int) -> np.ndarray:

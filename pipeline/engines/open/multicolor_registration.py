@@ -7,14 +7,12 @@ footprint at half its maximum. IDPS's threshold for that is not public.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.engines.open.cellsets import CellSet, idps_of, read_cell_set, write_like
-from pipeline.engines.open.overlap import overlaps
-from pipeline.engines.open.register_cellsets import decisions, write_maps, write_matches, write_overlap
+from pipeline.engines.open.cellsets import idps_of, read_cell_set, write_like
+from pipeline.engines.open.register_cellsets import read_pair, write_maps, write_tables
 from pipeline.engines.open.transform_cell_set import transform_cell_set
 from pipeline.engines.protocol import StepContext
 
@@ -53,14 +51,10 @@ def multicolor_registration(
     kinds = [read_cell_set(path).kind for path in paths]
     if kinds[0] != kinds[1]:
         paths = [path if kind == "binary" else _binarized(path, folder) for path, kind in zip(paths, kinds)]
-    first, second = (read_cell_set(path) for path in paths)
-    first, second = (cells.chosen(cells.usable(accepted_cells_only)) for cells in (first, second))
-    measure, scores = overlaps(first, second)
-    found = decisions(scores, lower_threshold, upper_threshold)
-    write_overlap(output_spatial_overlap_csv_file, first, second, scores)
-    names = ("primary", "secondary")
-    write_matches(output_registration_matrix_csv_file, first, second, names, measure, scores, found)
-    write_maps(folder, (first, second), [path.stem for path in paths], COLOURS, image_format)
+    pair = read_pair(paths, accepted_cells_only)
+    tables = (output_spatial_overlap_csv_file, output_registration_matrix_csv_file)
+    found = write_tables(tables, pair, ("primary", "secondary"), (lower_threshold, upper_threshold))
+    write_maps(folder, pair, [path.stem for path in paths], COLOURS, image_format)
     wanted = {
         "matched": ("yes", save_matched_cellset),
         "non-matched": ("no", save_unmatched_cellset),
@@ -69,7 +63,7 @@ def multicolor_registration(
     for name, (decision, save) in wanted.items():
         cells = [i for i, (_, match) in enumerate(found) if match == decision]
         if save and cells:
-            _write_chosen(folder / f"{paths[0].stem}-cellset-{name}.isxd", first, cells)
+            write_like(folder / f"{paths[0].stem}-cellset-{name}.isxd", pair[0].chosen(cells))
 
 
 def _was_cropped(path: Path) -> bool:
@@ -91,7 +85,3 @@ def _binarized(path: Path, folder: Path) -> Path:
     target = folder / f"{path.stem}-BIN.isxd"
     write_like(target, cells, images=binary, noted={"type": "binary"})
     return target
-
-
-def _write_chosen(target: Path, cells: CellSet, indices: Sequence[int]) -> None:
-    write_like(target, cells.chosen(indices))

@@ -13,6 +13,7 @@ from pipeline.engines.open.cellsets import CellSet, read_cell_set
 from pipeline.engines.open.overlap import overlaps, write_table
 from pipeline.engines.protocol import StepContext
 
+Pair = tuple[CellSet, CellSet]
 MAP_CUT = 0.3  # of a footprint's maximum, from which a pixel belongs to the cell on a map
 
 
@@ -40,16 +41,30 @@ def register_cellsets(
 
     Raises Unusable if there are no cells, the fields differ in size, or one set is binary and the other analog.
     """
-    both = [read_cell_set(path) for path in (input_cellset_file1, input_cellset_file2)]
-    first, second = (cells.chosen(cells.usable(accepted_cells_only)) for cells in both)
+    paths = [Path(input_cellset_file1), Path(input_cellset_file2)]
+    pair = read_pair(paths, accepted_cells_only)
+    tables = (output_spatial_overlap_csv_file, output_registration_matrix_csv_file)
+    write_tables(tables, pair, (primary_cellset_name, secondary_cellset_name), (lower_threshold, upper_threshold))
+    write_maps(Path(output_directory), pair, [path.stem for path in paths], (primary_color, secondary_color), "tiff")
+
+
+def read_pair(paths: Sequence[Path], accepted_only: bool) -> Pair:
+    """Two cell sets, without cells that are rejected or, with `accepted_only`, undecided."""
+    first, second = (cells.chosen(cells.usable(accepted_only)) for cells in map(read_cell_set, paths))
+    return first, second
+
+
+def write_tables(
+    paths: tuple[str, str], pair: Pair, names: tuple[str, str], thresholds: tuple[float, float]
+) -> list[tuple[int, str]]:
+    """Write the overlap of each pair of cells and the matches; returns the decisions. Raises Unusable."""
+    first, second = pair
     measure, scores = overlaps(first, second)
-    write_overlap(output_spatial_overlap_csv_file, first, second, scores)
-    found = decisions(scores, lower_threshold, upper_threshold)
-    names = (primary_cellset_name, secondary_cellset_name)
-    write_matches(output_registration_matrix_csv_file, first, second, names, measure, scores, found)
-    colours = (primary_color, secondary_color)
-    stems = [Path(path).stem for path in (input_cellset_file1, input_cellset_file2)]
-    write_maps(Path(output_directory), (first, second), stems, colours, "tiff")
+    found = decisions(scores, *thresholds)
+    write_table(paths[0], [["", *second.names], *([name, *map(float, row)] for name, row in zip(first.names, scores))])
+    rows = [(i, first.names[i], float(scores[i, j]), second.names[j], match) for i, (j, match) in enumerate(found)]
+    write_table(paths[1], [("", names[0], f"max_{measure}", names[1], "match"), *rows])
+    return found
 
 
 def decisions(scores: np.ndarray, lower: float, upper: float) -> list[tuple[int, str]]:
@@ -67,31 +82,10 @@ def decisions(scores: np.ndarray, lower: float, upper: float) -> list[tuple[int,
     return found
 
 
-def write_overlap(path: str, first: CellSet, second: CellSet, scores: np.ndarray) -> None:
-    """A row for each cell of the first set, a column for each of the second."""
-    write_table(path, [["", *second.names], *([name, *map(float, row)] for name, row in zip(first.names, scores))])
-
-
-def write_matches(
-    path: str,
-    first: CellSet,
-    second: CellSet,
-    names: tuple[str, str],
-    measure: str,
-    scores: np.ndarray,
-    found: Sequence[tuple[int, str]],
-) -> None:
-    """One row a cell of the first set: its name, the greatest score, the other's name, the decision."""
-    rows = [(i, first.names[i], float(scores[i, j]), second.names[j], match) for i, (j, match) in enumerate(found)]
-    write_table(path, [("", names[0], f"max_{measure}", names[1], "match"), *rows])
-
-
-def write_maps(
-    folder: Path, cell_sets: tuple[CellSet, CellSet], stems: Sequence[str], colours: tuple[int, int], extension: str
-) -> None:
+def write_maps(folder: Path, pair: Pair, stems: Sequence[str], colours: tuple[int, int], extension: str) -> None:
     """Where the cells lie: white on black for each set, and both in their colours, which add up where they overlap."""
     folder.mkdir(parents=True, exist_ok=True)
-    masks = [(cut_footprints(cells.images) >= MAP_CUT).any(axis=0) for cells in cell_sets]
+    masks = [(cut_footprints(cells.images) >= MAP_CUT).any(axis=0) for cells in pair]
     for mask, stem in zip(masks, stems):
         Image.fromarray((255 * mask).astype(np.uint8)).save(folder / f"{stem}-cellmap.{extension}")
     shades = [np.array([colour >> 16 & 255, colour >> 8 & 255, colour & 255]) for colour in colours]

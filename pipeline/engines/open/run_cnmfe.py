@@ -17,7 +17,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from pipeline.engines.open import cellsets, patches
-from pipeline.engines.open.estimate import estimate_cell_diameter
 from pipeline.engines.open.extraction import Found, Settings, extract
 from pipeline.engines.open.frames import Series, in_order, open_series
 from pipeline.engines.open.patches import Tile
@@ -45,7 +44,7 @@ def run_cnmfe(
     input_movie_files: str | list[str],
     output_cell_set_files: str | list[str],
     output_dir: str = ".",
-    cell_diameter: float | str = 7,
+    cell_diameter: float = 7,
     min_corr: float = 0.8,
     min_pnr: float = 10,
     bg_spatial_subsampling: int = 2,
@@ -63,7 +62,7 @@ def run_cnmfe(
 ) -> None:
     """Write one cell set over all movies of a series, a file a movie. Parameters as in isx.algo.run_cnmfe:
 
-    cell_diameter : px, or "auto" to estimate it from the movie (estimate.py).
+    cell_diameter : px.
     min_corr : least mean correlation of a seed with the pixels beside it, in the filtered movie.
     min_pnr : least ratio of a cell's highest peak to its noise, in its trace filtered by the decay of calcium.
     bg_spatial_subsampling : size of the background's bins, px; at most a quarter of the diameter is used.
@@ -85,7 +84,7 @@ def run_cnmfe(
         n_frames = int(series.valid.sum())
         if n_frames < FEWEST_FRAMES:
             raise Unusable(f"{name} has {n_frames} recorded frames: run_cnmfe needs {FEWEST_FRAMES} or more")
-        diameter = _diameter(series, cell_diameter, context)
+        diameter = float(cell_diameter)
         if min(series.shape) < 2 * diameter:
             size = f"{series.shape[1]} x {series.shape[0]} px"
             raise Unusable(f"{name} is too small, {size}, for cells of {diameter:g} px: lower cell_diameter")
@@ -110,14 +109,6 @@ def run_cnmfe(
         if not len(found.cells):
             raise Unusable(f"no cells found in {name}: check cell_diameter (now {diameter:g} px), or lower min_pnr")
         _write(output_cell_set_files, series, found, output_unit_type)
-
-
-def _diameter(series: Series, given: float | str, context: StepContext) -> float:
-    if given not in ("auto", 0):
-        return float(given)
-    diameter = estimate_cell_diameter(series)
-    context.warn(f"cell_diameter was estimated from the movie: {diameter:.1f} px")
-    return diameter
 
 
 def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext) -> Found:

@@ -28,6 +28,7 @@ class Windows:
     starts: np.ndarray  # (n,) int
     length: int
     timing: Timing  # of the vessel set
+    stated: dict[str, float]  # as IDPS keeps window and increment, in s
 
 
 def windows(movie: Movie, time_window: float, time_increment: float) -> Windows:
@@ -43,7 +44,13 @@ def windows(movie: Movie, time_window: float, time_increment: float) -> Windows:
     lost = [i for i, start in enumerate(starts) if not movie.valid[start : start + length].any()]
     period = Fraction(step) * movie.timing.period
     timing = replace(movie.timing, n_samples=len(starts), period=period, dropped=tuple(lost), cropped=(), blank=())
-    return Windows(starts, length, timing)
+    stated = {"timeWindow": float(time_window), "timeIncrement": float(time_increment)}
+    return Windows(starts, length, timing, stated)
+
+
+def mean_image(total: np.ndarray, movie: Movie) -> np.ndarray:
+    """From the sum of all frames, of which those that were not recorded are zero; float32."""
+    return (total / max(1, np.count_nonzero(movie.valid))).astype(np.float32)
 
 
 def names_of(given: Sequence[str], n: int) -> list[str]:
@@ -65,17 +72,17 @@ def write(
     target: str,
     kind: str,
     movie: Movie,
-    timing: Timing,
+    windows: Windows,
     vessels: Sequence[tuple[Any, ...]],
     statuses: Sequence[str],
-    noted: dict[str, Any],
+    **noted: Any,
 ) -> None:
     """A vessel set of `kind` "vessel diameter" or "rbc velocity"; `vessels` hold what isx takes for each but the index.
 
     isx writes the data; timing, spacing and extra properties are put into the footer afterwards, as isx has no way to
     pass them. `noted` is what IDPS keeps in `idps.vesselset`.
     """
-    path = Path(target)
+    path, timing = Path(target), windows.timing
     temporary = path.with_name(f".{path.stem}-unfinished.isxd")
     temporary.unlink(missing_ok=True)
     try:
@@ -85,7 +92,8 @@ def write(
             put(i, *vessel)
         made.flush()
         del made, put
-        noted = {"type": "red blood cell velocity" if kind == "rbc velocity" else kind, **noted}
+        what = "red blood cell velocity" if kind == "rbc velocity" else kind
+        noted = {"type": what, "projectionType": "mean", **windows.stated, **noted}
         edit_footer(
             temporary,
             timingInfo=timing.as_json(),

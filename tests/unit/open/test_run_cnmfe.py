@@ -10,7 +10,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from pipeline.engines.open import patches
-from pipeline.engines.open.estimate import diameter_of
+from pipeline.engines.open.estimate import diameter_of, estimate_cell_diameter
+from pipeline.engines.open.frames import open_series
 from pipeline.engines.open.run_cnmfe import CANNOT, run_cnmfe
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
@@ -138,7 +139,6 @@ def noisy(n: int = 60, shape: tuple[int, int] = (40, 44), seed: int = 0) -> np.n
         (noisy() * 0 + 7, {}, "no cells found"),
         (noisy() * 0 + 65535, {}, "no cells found"),
         (noisy() * np.nan, {}, "no cells found"),
-        (noisy(), {"cell_diameter": "auto"}, "nothing stands out from the noise, so give cell_diameter"),
         (noisy(n=12), {}, "12 recorded frames: run_cnmfe needs 30"),
         (noisy(shape=(12, 12)), {}, "too small, 12 x 12 px, for cells of 10 px"),
         (noisy(), {"gaussian_kernel_size": 3}, "does not offer run_cnmfe's gaussian_kernel_size = 3"),
@@ -152,6 +152,13 @@ def test_says_why_there_are_no_cells(
     with pytest.raises(Unusable, match=message):
         run(path, tmp_path / "out.isxd", context, **given)
     assert not (tmp_path / "out.isxd").exists()
+
+
+def test_says_why_no_diameter_can_be_estimated(tmp_path: Path) -> None:
+    path = recordings.movie_from(tmp_path / "movie.isxd", noisy())
+    message = "nothing stands out from the noise, so give cell_diameter"
+    with open_series([str(path)]) as series, pytest.raises(Unusable, match=message):
+        estimate_cell_diameter(series)
 
 
 def test_all_frames_dropped(tmp_path: Path, context: StepContext) -> None:
