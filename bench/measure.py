@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import platform
@@ -63,6 +64,19 @@ def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dic
         for name, measure in contenders.items():
             measured[name].append(measure())
     return measured
+
+
+def movie_options(about: str, frames: int, rounds: int, workers: str) -> argparse.Namespace:
+    """The command line of a benchmark on one movie; `workers` is what it calls those that share the work."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--frames", type=int, default=frames)
+    parser.add_argument("--size", default="800x1280", help="rows x columns")
+    parser.add_argument("--dtype", default="uint16", choices=("uint16", "float32", "uint8"))
+    parser.add_argument(f"--{workers}", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=rounds)
+    parser.add_argument("--dir", help="where files are written; by default the system's temporary folder")
+    parser.add_argument("--json", action="store_true")
+    return parser.parse_args()
 
 
 def spread(values: list[float]) -> dict[str, float]:

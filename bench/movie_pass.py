@@ -17,17 +17,18 @@ import os
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
-import argparse
 import json
 import statistics as medians
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+
+from measure import interleaved, movie_options, seconds_of
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -37,7 +38,7 @@ from recording.formats import MovieLayout  # noqa: E402
 
 
 def main() -> None:
-    options = _options()
+    options = movie_options(__doc__, frames=1000, rounds=5, workers="processes")
     rows, columns = (int(side) for side in options.size.split("x"))
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         path = Path(folder) / "movie.raw"
@@ -46,18 +47,6 @@ def main() -> None:
     report = _report(wall, processor, n_bytes=options.frames * layout.stride)
     report |= {"frames": options.frames, "size": options.size, "dtype": options.dtype, "processes": options.processes}
     print(json.dumps(report) if options.json else _table(report))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--size", default="800x1280", help="rows x columns")
-    parser.add_argument("--dtype", default="uint16", choices=("uint16", "float32", "uint8"))
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--dir", help="where the movie is written; by default the system's temporary folder")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
 
 
 def _write_movie(path: Path, n: int, rows: int, columns: int, dtype: str) -> MovieLayout:
@@ -82,20 +71,15 @@ def _measure(path: Path, layout: MovieLayout, processes: int, rounds: int) -> tu
         "pass": lambda: movie_statistics(path, layout, processes),
         "naive": lambda: _in_processes("naive", path, layout, processes),
     }
-    wall: Seconds = {name: [] for name in contenders}
-    processor: Seconds = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, run in contenders.items():
-            started, worked = time.perf_counter(), _processor_seconds()
-            run()
-            wall[name].append(time.perf_counter() - started)
-            processor[name].append(_processor_seconds() - worked)
+    measured = interleaved({name: partial(_timed, run) for name, run in contenders.items()}, rounds)
+    wall, processor = ({name: [one[i] for one in each] for name, each in measured.items()} for i in (0, 1))
     return wall, processor
 
 
-def _processor_seconds() -> float:
-    """Of this process and of those that it waited for."""
-    return sum(os.times()[:4])
+def _timed(run: Callable[[], object]) -> tuple[float, float]:
+    """Seconds by the clock, and of this process's and its children's processors."""
+    worked = sum(os.times()[:4])
+    return seconds_of(run), sum(os.times()[:4]) - worked
 
 
 def _in_processes(name: str, path: Path, layout: MovieLayout, processes: int) -> None:

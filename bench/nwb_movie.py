@@ -12,7 +12,6 @@ end the frames of both are compared.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import statistics
@@ -20,38 +19,27 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
+
+from measure import interleaved, movie_options
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 
 def main() -> None:
-    options = _options()
+    options = movie_options(__doc__, frames=500, rounds=3, workers="threads")
     rows, columns = (int(side) for side in options.size.split("x"))
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         movie = _make_movie(Path(folder) / "movie.isxd", options.frames, rows, columns, options.dtype)
-        found: dict[str, list] = {name: [] for name in WAYS}
-        for _ in range(options.rounds):
-            for name, measured in found.items():
-                measured.append(_in_process(name, movie, options.threads))
+        ways = {name: partial(_in_process, name, movie, options.threads) for name in WAYS}
+        found = interleaved(ways, options.rounds)
         _compare(movie)
         sizes = {name: movie.with_suffix(f".{name}.nwb").stat().st_size for name in WAYS}
         n_bytes = movie.stat().st_size
     report = _report(found, sizes, n_bytes) | {"threads": options.threads, "size": options.size, "dtype": options.dtype}
     print(json.dumps(report) if options.json else _table(report))
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--frames", type=int, default=500)
-    parser.add_argument("--size", default="800x1280", help="rows x columns")
-    parser.add_argument("--dtype", default="uint16", choices=("uint16", "float32", "uint8"))
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--dir", help="where files are written; by default the system's temporary folder")
-    parser.add_argument("--json", action="store_true")
-    return parser.parse_args()
 
 
 def _make_movie(path: Path, n: int, rows: int, columns: int, dtype: str) -> Path:

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from debian import Apt, HostApt, Unavailable, reasons_against, run, say
+from debian import Apt, HostApt, Unavailable, empty, refuse_elsewhere, run, say
 
 HOME = Path(os.environ.get("ISX_CLUSTER_HOME", "/var/lib/isx-cluster"))
 ROOT = HOME / "root"  # from the host's own release
@@ -49,18 +49,12 @@ def apptainer() -> str | None:
     return own_apptainer() or (str(APPTAINER) if APPTAINER.exists() else None)
 
 
-def refuse_where_it_cannot_run() -> None:
-    reasons = reasons_against()
-    if reasons:
-        raise Unavailable(
-            "There is no Apptainer, and a private one cannot be had: " + "; ".join(reasons) + ".\n"
-            "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html)."
-        )
-
-
 def install() -> None:
     """Unpack Slurm, Charliecloud and, if it runs, Apptainer, once. A folder gets its final name when it works."""
-    refuse_where_it_cannot_run()
+    refuse_elsewhere(
+        "There is no Apptainer, and a private one cannot be had",
+        "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html).",
+    )
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -98,13 +92,6 @@ def install_apptainer() -> None:
     except Unavailable:
         shutil.rmtree(NEWER)
         raise
-
-
-def empty(final: Path) -> Path:
-    partial = final.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    return partial
 
 
 def own_libraries(root: Path) -> list[Path]:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -51,21 +52,25 @@ def quiet(*command: str) -> bool:
     return False
 
 
-def reasons_against() -> list[str]:
-    """Why a daemon from packages cannot run on this machine; empty if it can."""
+def refuse_elsewhere(what: str, way_out: str) -> None:
+    """Raise Unavailable, with every reason, where a daemon from packages cannot run."""
     release = platform.freedesktop_os_release() if hasattr(platform, "freedesktop_os_release") else {}
-    return [
-        reason
-        for reason, holds in (
-            ("this is not root", os.geteuid() != 0),
-            (
-                f"this is {release.get('PRETTY_NAME', platform.system())}, not Debian",
-                release.get("ID") != "debian",
-            ),
-            (f"this is {platform.machine()}, not x86-64", platform.machine() != "x86_64"),
-        )
-        if holds
-    ]
+    system = release.get("PRETTY_NAME", platform.system())
+    reasons = {
+        "this is not root": os.geteuid() != 0,
+        f"this is {system}, not Debian": release.get("ID") != "debian",
+        f"this is {platform.machine()}, not x86-64": platform.machine() != "x86_64",
+    }
+    if any(reasons.values()):
+        raise Unavailable(f"{what}: {'; '.join(reason for reason, holds in reasons.items() if holds)}.\n{way_out}")
+
+
+def empty(final: Path) -> Path:
+    """A new folder, to be renamed to the final one when all in it works."""
+    partial = final.with_suffix(".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
 
 
 def host_sources() -> dict[str, str]:

@@ -27,7 +27,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from debian import Apt, Unavailable, host_release, host_sources, mirror, quiet, reasons_against, run, say
+from debian import Apt, Unavailable, empty, host_release, host_sources, mirror, quiet, refuse_elsewhere, run, say
 
 HOME = Path(os.environ.get("ISX_ENGINE_HOME", "/var/lib/isx-engine"))
 RUN = Path(os.environ.get("ISX_ENGINE_RUN", "/run/isx-engine"))
@@ -103,12 +103,10 @@ def exports() -> dict[str, str]:
 
 
 def refuse_where_it_cannot_run() -> None:
-    reasons = reasons_against()
-    if reasons:
-        raise Unavailable(
-            "No Docker engine answers, and a private one cannot be started: " + "; ".join(reasons) + ".\n"
-            "Install Docker (https://docs.docker.com/engine/install/), or start it, and check with 'docker info'."
-        )
+    refuse_elsewhere(
+        "No Docker engine answers, and a private one cannot be started",
+        "Install Docker (https://docs.docker.com/engine/install/), or start it, and check with 'docker info'.",
+    )
 
 
 # --- install ----------------------------------------------------------------------------------------------------
@@ -120,9 +118,7 @@ def install() -> None:
         return
     problems = []
     for suite in DOCKER_SUITES:
-        target = HOME / "root.partial"
-        shutil.rmtree(target, ignore_errors=True)
-        target.mkdir(parents=True)
+        target = empty(ROOT)
         try:
             Apt(suite, HOME).unpack(DOCKER_PACKAGES, target)
             Apt(PLUGIN_SUITE, HOME).unpack(PLUGIN_PACKAGES, target)

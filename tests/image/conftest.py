@@ -68,14 +68,18 @@ def web(installers) -> Iterator[str]:
         server.shutdown()
 
 
+def made_by(script: Path, folder: Path) -> Path:
+    """The folder, with the recordings that a script makes in the image."""
+    folder.chmod(0o777)
+    options = ["-v", f"{folder}:/made", "-v", f"{script}:/make.py:ro"]
+    container("python", "/make.py", "/made", options=options, check=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def recordings(public, tmp_path_factory) -> Path:
     """A movie, the same again under awkward names, a cell set and an event set."""
-    folder = tmp_path_factory.mktemp("recordings")
-    folder.chmod(0o777)
-    options = ["-v", f"{folder}:/made", "-v", f"{MAKE_RECORDINGS}:/make.py:ro"]
-    container("python", "/make.py", "/made", options=options, check=True)
-    return folder
+    return made_by(MAKE_RECORDINGS, tmp_path_factory.mktemp("recordings"))
 
 
 @pytest.fixture(scope="session")
@@ -90,11 +94,7 @@ def movie(recordings, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def simulated(public, tmp_path_factory) -> Path:
     """A folder with one simulated recording that has cells in it."""
-    folder = tmp_path_factory.mktemp("simulated")
-    folder.chmod(0o777)
-    options = ["-v", f"{folder}:/made", "-v", f"{SIMULATE}:/simulate.py:ro"]
-    container("python", "/simulate.py", "/made", options=options, check=True)
-    return folder
+    return made_by(SIMULATE, tmp_path_factory.mktemp("simulated"))
 
 
 @pytest.fixture
