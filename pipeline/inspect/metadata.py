@@ -112,9 +112,9 @@ def software() -> Mapping[str, Any]:
     return found
 
 
-def write(path: Path, record: dict[str, Any]) -> None:
-    """Write strict JSON: numbers that are not finite become null."""
-    text = json.dumps(_strict(record), indent=2, ensure_ascii=False, allow_nan=False)
+def write(path: Path, content: Any) -> None:
+    """Write strict JSON: numbers that are not finite become null, arrays become lists."""
+    text = json.dumps(_strict(content), indent=2, ensure_ascii=False, allow_nan=False)
     path.write_text(text + "\n", encoding="utf-8")
 
 
@@ -123,8 +123,8 @@ def _strict(value: Any) -> Any:
         return {str(key): _strict(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
         return [_strict(each) for each in value]
-    if hasattr(value, "item"):  # a NumPy number
-        value = value.item()
+    if hasattr(value, "tolist"):  # NumPy's
+        return _strict(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.protocol import Call, StepContext
+from pipeline.inspect import metadata
 from pipeline.recipe import estimates
 from pipeline.recipe.chain import PlannedStep
 from pipeline.recipe.model import Step
@@ -69,7 +68,7 @@ def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[s
             outputs[makes.parameter] = _output(makes, [str(files.folder / name) for name in names], part, contract.each)
     found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
     if returned:
-        (files.folder / returned).write_text(json.dumps(_plain(found), indent=2) + "\n", encoding="utf-8")
+        metadata.write(files.folder / returned, found)
     for prefix, folder in folders.items():
         _collect(folder, files.folder, prefix)
 
@@ -112,16 +111,3 @@ def _collect(folder: Path, target: Path, prefix: str) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = "-".join(path.relative_to(folder).parts)
         shutil.move(str(path), target / f"{prefix}-{name}")
-
-
-def _plain(value: Any) -> Any:
-    """What a function returned, as JSON can hold it."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if hasattr(value, "tolist"):  # NumPy's
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
