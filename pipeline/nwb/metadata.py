@@ -6,20 +6,14 @@ Several files may hold for one recording; a later one overrides single fields of
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.lines import find_lines
+from pipeline.recipe.lines import Unreadable, decoded, find_lines, parsed, read_bytes
 from pipeline.words import did_you_mean
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 
 @dataclass(frozen=True)
@@ -249,24 +243,13 @@ def _problem(section: str, name: str, value: Any) -> str:
 
 
 def _load(path: Path) -> Document:
-    def refuse(line: int, message: str) -> BadMetadata:
-        return BadMetadata([f"{path}:{line}: {message}"])
-
     try:
-        text = path.read_bytes().decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
-    except OSError as error:
-        raise refuse(1, f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise refuse(line, "is not UTF-8 text: save it as such") from None
-    if path.suffix.lower() == ".toml":
-        try:
-            content = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            line = re.search(r"at line (\d+)", str(error))
-            raise refuse(int(line[1]) if line else len(text.splitlines()) or 1, f"is not valid TOML: {error}") from None
-        return Document(path, content, _toml_lines(text))
-    return _load_yaml(path, text, refuse)
+        text = decoded(read_bytes(path))
+        if path.suffix.lower() == ".toml":
+            return Document(path, parsed(text), _toml_lines(text))
+        return _load_yaml(path, text)
+    except Unreadable as error:
+        raise BadMetadata([f"{path}:{error.line}: {error}"]) from None
 
 
 def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
@@ -275,7 +258,8 @@ def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
     return {**{(key,): line for key, line in lines.top.items()}, **fields}
 
 
-def _load_yaml(path: Path, text: str, refuse: Callable[[int, str], BadMetadata]) -> Document:
+def _load_yaml(path: Path, text: str) -> Document:
+    """Raises Unreadable."""
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
@@ -283,13 +267,13 @@ def _load_yaml(path: Path, text: str, refuse: Callable[[int, str], BadMetadata])
         content = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise refuse(mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem or error.context}") from None
+        raise Unreadable(mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem or error.context}") from None
     except (YAMLError, ValueError, RecursionError) as error:
-        raise refuse(1, f"is not valid YAML: {error}") from None
+        raise Unreadable(1, f"is not valid YAML: {error}") from None
     if content is None:
         return Document(path, {}, {})
     if not isinstance(content, dict):
-        raise refuse(1, "must hold sections such as Subject, each with its fields")
+        raise Unreadable(1, "must hold sections such as Subject, each with its fields")
     lines: dict[tuple[str, ...], int] = {}
     for section, table in content.items():
         lines[(str(section),)] = content.lc.key(section)[0] + 1

@@ -1,9 +1,51 @@
-"""Where the keys of a recipe, or of another TOML file, stand."""
+"""Recipes and other TOML files: their text, their content, and the lines on which their keys stand."""
 
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class Unreadable(Exception):
+    """A file that cannot be read; says on which line, and why."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises Unreadable."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(1, f"cannot be read: {error.strerror}") from None
+
+
+def decoded(content: bytes) -> str:
+    """Raises Unreadable."""
+    try:
+        return content.decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
+    except UnicodeDecodeError as error:
+        raise Unreadable(content[: error.start].count(b"\n") + 1, "is not UTF-8 text: save it as such") from None
+
+
+def parsed(text: str) -> dict[str, Any]:
+    """Raises Unreadable."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        line = re.search(r"at line (\d+)", str(error))
+        last = len(text.splitlines()) or 1
+        raise Unreadable(int(line[1]) if line else last, f"is not valid TOML: {error}") from None
 
 
 @dataclass

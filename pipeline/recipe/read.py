@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import json
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +16,12 @@ from pipeline import engines
 from pipeline.engines import isx_api
 from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
-from pipeline.recipe.lines import Lines, find_lines
+from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from pipeline.words import did_you_mean
 from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 FORMAT_VERSION = 1
 TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "step")
@@ -56,19 +50,11 @@ def read(path: Path, engine: str = engines.AUTO) -> Recipe:
     """
     recipe = Recipe(path, engine=engine)
     try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")  # Windows' Notepad puts a mark before the text
-        document = tomllib.loads(text)
-    except OSError as error:
-        recipe.problems.append(Problem(1, f"cannot be read: {error.strerror}"))
-        return recipe
-    except UnicodeDecodeError as error:
-        recipe.problems.append(Problem(content[: error.start].count(b"\n") + 1, "is not UTF-8 text: save it as such"))
-        return recipe
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        line = re.search(r"at line (\d+)", str(error))
-        last = len(text.splitlines()) or 1
-        recipe.problems.append(Problem(int(line[1]) if line else last, f"is not valid TOML: {error}"))
+        content = read_bytes(path)
+        text = decoded(content)
+        document = parsed(text)
+    except Unreadable as error:
+        recipe.problems.append(Problem(error.line, str(error)))
         return recipe
     lines = find_lines(text)
     _read_top(document, lines, recipe)

@@ -16,8 +16,8 @@ import pytest
 
 from pipeline.engines import isx_api
 from pipeline.recipe.chain import kept, plan, room
-from pipeline.recipe.lines import find_lines
-from pipeline.recipe.read import read, tomllib
+from pipeline.recipe.lines import find_lines, tomllib
+from pipeline.recipe.read import read
 from pipeline.recipe.steps import STEPS
 from recording.kinds import KINDS, Shape
 from tests.step_table import markdown
