@@ -40,47 +40,39 @@ YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-# ---- parsers: the text of an option to its value, or ValueError
+# ---- parsers: the text of an option to its value; ValueError says what it must be
 
 
-def _text(name: str, text: str) -> str:
-    return text
-
-
-def _path(name: str, text: str) -> Path:
-    return Path(text)
-
-
-def _count(name: str, text: str) -> int | None:
+def _count(text: str) -> int | None:
     if text and (not text.isascii() or not text.isdigit() or int(text) < 1):
-        raise ValueError(f"{name} must be a whole number from 1, not {text!r}")
+        raise ValueError("a whole number from 1")
     return int(text) if text else None
 
 
-def _switch(name: str, text: str) -> bool:
+def _switch(text: str) -> bool:
     if text.lower() not in YES + NO:
-        raise ValueError(f"{name} must be 1 or 0, not {text!r}")
+        raise ValueError("1 or 0")
     return text.lower() in YES
 
 
-def _size(name: str, text: str) -> int | None:
+def _size(text: str) -> int | None:
     if not text:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
     if not match:
-        raise ValueError(f"{name} must be a size such as 512M or 2G, not {text!r}")
+        raise ValueError("a size such as 512M or 2G")
     return int(float(match[1]) * UNITS[match[2].upper()])
 
 
-def _seconds(name: str, text: str) -> float | None:
+def _seconds(text: str) -> float | None:
     if text and not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        raise ValueError(f"{name} must be a number of seconds, not {text!r}")
+        raise ValueError("a number of seconds")
     return float(text) if text else None
 
 
-def _format(name: str, text: str) -> str:
+def _format(text: str) -> str:
     if text not in ("", *FORMATS):
-        raise ValueError(f"{name} must be one of {', '.join(FORMATS)}, not {text!r}")
+        raise ValueError(f"one of {', '.join(FORMATS)}")
     return text
 
 
@@ -97,7 +89,7 @@ class Option:
     variable: str
     value: str  # what --help calls its value; "" for a switch
     default: str
-    parse: Callable[[str, str], Any]
+    parse: Callable[[str], Any]
     help: str
     changes_results: bool = False
 
@@ -111,28 +103,28 @@ class Option:
 
 
 OPTIONS = (
-    Option("INPUT_DIR", "DIR", "/data", _path, "where the recordings are"),
-    Option("OUTPUT_DIR", "DIR", "/output", _path, "where the results go"),
+    Option("INPUT_DIR", "DIR", "/data", Path, "where the recordings are"),
+    Option("OUTPUT_DIR", "DIR", "/output", Path, "where the results go"),
     Option(
         "EXPECTED_OUTPUT_FILE",
         "FILE",
         "",
-        _text,
+        str,
         "the sentinel: written last, and only if every recording succeeded (default: done.marker in the output folder)",
     ),
-    Option("RECIPE", "NAME|FILE", "inspect", _text, "what to do with each recording: a shipped recipe or a TOML file"),
+    Option("RECIPE", "NAME|FILE", "inspect", str, "what to do with each recording: a shipped recipe or a TOML file"),
     Option(
         "ENGINE",
         "NAME",
         "auto",
-        _text,
+        str,
         "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
         changes_results=True,
     ),
     Option(
         "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
     ),
-    Option("SHARD", "I/N", "", _text, "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),
+    Option("SHARD", "I/N", "", str, "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),
     Option("FORCE", "", "0", _switch, "do again what is already done"),
     Option("MOVIE_TIFF", "", "0", _switch, "also write each movie as TIFF", changes_results=True),
     Option("MOVIE_MP4", "", "0", _switch, "also write each movie as MP4", changes_results=True),
@@ -243,17 +235,18 @@ def log_format(request: Request) -> str | None:
 
 def understand(request: Request, environment: Mapping[str, str]) -> Settings:
     """Raises UsageError that names every problem at once."""
-    problems = list(request.problems)
-
-    def attempt(parse: Callable[..., Any], *arguments: Any) -> Any:
+    problems, values, shard = list(request.problems), {}, None
+    for option in OPTIONS:
+        text = request.texts[option.variable]
         try:
-            return parse(*arguments)
+            values[option] = option.parse(text)
+        except ValueError as error:
+            problems.append(f"{option.variable} must be {error}, not {text!r}")
+    if request.action != "--gather":
+        try:
+            shard = shard_from(request.texts["SHARD"], environment)
         except ValueError as error:
             problems.append(str(error))
-            return None
-
-    values = {option: attempt(option.parse, option.variable, request.texts[option.variable]) for option in OPTIONS}
-    shard = None if request.action == "--gather" else attempt(shard_from, request.texts["SHARD"], environment)
     if problems:
         raise UsageError("; ".join(problems) + " (--help lists what there is)")
     known = {each.name for each in fields(Settings)} - {"shard"}
