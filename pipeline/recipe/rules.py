@@ -114,27 +114,6 @@ class Filters:
         )
 
 
-SWITCH = Rule(bool)
-COUNT = Rule(int, at_least=1)
-COUNT_OR_AUTO = Rule(int, at_least=1, auto=True)
-INDEX = Rule(int, at_least=0)
-NUMBER = Rule(float)
-POSITIVE = Rule(float, above=0)
-NOT_NEGATIVE = Rule(float, at_least=0)
-FRACTION = Rule(float, at_least=0, at_most=1)
-CUT_OFF = Rule(float, above=0, none=True)
-TEXT = Rule(str)
-NAMES = Rule(str, shape=(None,))
-UNITS = Rule(str, choices=("pixels", "microns"))
-COLOUR = Rule(int, at_least=0, at_most=0xFFFFFF)
-TIME_REF = Rule(str, choices=("start", "unix"))
-TIME_REF_TSC = Rule(str, choices=("start", "unix", "tsc"))
-
-
-def one_of(*choices: str) -> Rule:
-    return Rule(str, choices=choices)
-
-
 def ordered(low: str, high: str, strictly: bool = False) -> Check:
     """`low` must not exceed `high`, where both are numbers."""
 

@@ -12,21 +12,6 @@ from typing import Any
 
 from pipeline.recipe.rules import (
     AUTO,
-    COLOUR,
-    COUNT,
-    COUNT_OR_AUTO,
-    CUT_OFF,
-    FRACTION,
-    INDEX,
-    NAMES,
-    NOT_NEGATIVE,
-    NUMBER,
-    POSITIVE,
-    SWITCH,
-    TEXT,
-    TIME_REF,
-    TIME_REF_TSC,
-    UNITS,
     Check,
     Filters,
     Rule,
@@ -34,7 +19,6 @@ from pipeline.recipe.rules import (
     as_many,
     corners_in_order,
     enough_components,
-    one_of,
     ordered,
     percentile,
     rising_range,
@@ -95,6 +79,32 @@ class Contract:
         return frozenset([*filter(None, files), *self.fills])
 
 
+# ---- rules of parameters that several steps have
+
+SWITCH = Rule(bool)
+COUNT = Rule(int, at_least=1)
+COUNT_OR_AUTO = Rule(int, at_least=1, auto=True)
+INDEX = Rule(int, at_least=0)
+NUMBER = Rule(float)
+POSITIVE = Rule(float, above=0)
+NOT_NEGATIVE = Rule(float, at_least=0)
+FRACTION = Rule(float, at_least=0, at_most=1)
+CUT_OFF = Rule(float, above=0, none=True)
+TEXT = Rule(str)
+NAMES = Rule(str, shape=(None,))
+UNITS = Rule(str, choices=("pixels", "microns"))
+COLOUR = Rule(int, at_least=0, at_most=0xFFFFFF)
+TIME_REF = Rule(str, choices=("start", "unix"))
+TIME_REF_TSC = Rule(str, choices=("start", "unix", "tsc"))
+
+
+def one_of(*choices: str) -> Rule:
+    return Rule(str, choices=choices)
+
+
+# ---- contracts that are alike
+
+
 def _binned(values: Mapping[str, Any], before: Shape) -> Shape:
     """A factor that is still to be estimated counts as 1: that takes the most room."""
     factors = values["temporal_downsample_factor"], values["spatial_downsample_factor"]
@@ -125,6 +135,10 @@ def _events(parameter: str = "input_event_set_files", **more: Any) -> Takes:
 
 def _movie_filter(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ...] = (), **more: Any) -> Contract:
     return Contract((_movies(),), (Makes("output_movie_files", "movie", suffix),), rules, checks, **more)
+
+
+def _cell_finder(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ...] = (), **more: Any) -> Contract:
+    return Contract((_movies(),), (Makes("output_cell_set_files", "cell_set", suffix),), rules, checks, **more)
 
 
 def _cell_set_editor(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ...] = ()) -> Contract:
@@ -232,9 +246,8 @@ STEPS: dict[str, Contract] = {
         (ordered("low_bandpass_cutoff", "high_bandpass_cutoff", strictly=True),),
     ),
     "dff": _movie_filter("DFF", {"f0_type": one_of("mean", "min")}),
-    "pca_ica": Contract(
-        (_movies(),),
-        (Makes("output_cell_set_files", "cell_set", "PCA-ICA"),),
+    "pca_ica": _cell_finder(
+        "PCA-ICA",
         {
             "num_pcs": COUNT,
             "num_ics": COUNT,
@@ -250,9 +263,8 @@ STEPS: dict[str, Contract] = {
         shape=lambda values, before: replace(before, cells=values["num_ics"]),
         complaint=_converged,
     ),
-    "run_cnmfe": Contract(
-        (_movies(),),
-        (Makes("output_cell_set_files", "cell_set", "CNMFE"),),
+    "run_cnmfe": _cell_finder(
+        "CNMFE",
         {
             "cell_diameter": COUNT_OR_AUTO,
             "min_corr": FRACTION,
@@ -286,9 +298,8 @@ STEPS: dict[str, Contract] = {
         (Makes("output_cell_set_files", "cell_set", "AC"),),
         {"threshold": FRACTION},
     ),
-    "apply_rois": Contract(
-        (_movies(),),
-        (Makes("output_cell_set_files", "cell_set", "ROI"),),
+    "apply_rois": _cell_finder(
+        "ROI",
         {"rois": Rule(int, shape=(None, None, 2)), "cell_names": NAMES},
         (as_many("cell_names", "rois"),),
         shape=lambda values, before: replace(before, cells=len(values["rois"])),
