@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recording import APP, process
+from recording import APP
 from runner import elf
 
 PROBE = Path(__file__).with_name("probe.py")
@@ -173,6 +173,8 @@ def ask(
     command: Sequence[str], seconds: float, tick: Callable[[], None] = lambda: None
 ) -> subprocess.CompletedProcess[str]:
     """What a short-lived process says; `tick` is called as by `finish`. Raises TimeoutExpired."""
+    from recording import process  # the health check does without
+
     asked = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
