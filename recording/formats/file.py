@@ -47,14 +47,24 @@ class File:
         for offset in range(start, end, n_bytes):
             yield self.read(offset, min(n_bytes, end - offset))
 
-    def json(self, offset: int, length: int, what: str) -> dict[str, Any]:
+    def shallow(self, offset: int, length: int, what: str) -> bytes:
+        """JSON, or what may be, that no parser comes to harm by."""
         if length > MAX_JSON:
             raise Damaged(f"its {what} claims {length} bytes, more than any recording needs")
-        text = self.read(offset, length).rstrip(b"\0")
+        text = self.read(offset, length)
         if _depth(text) > MAX_DEPTH:
             raise Damaged(f"its {what} is nested more than {MAX_DEPTH} deep, which no recording is")
+        return text
+
+    def json(self, offset: int, length: int, what: str, alone: bool = True) -> dict[str, Any]:
+        """The object that these bytes are; unless it is `alone` there, the one that they begin with."""
+        text = self.shallow(offset, length, what).rstrip(b"\0")
         try:
-            content = json.loads(text.decode("utf-8"), parse_constant=_no_constant)
+            if alone:
+                content = json.loads(text.decode(), parse_constant=_no_constant)
+            else:
+                decoder = json.JSONDecoder(parse_constant=_no_constant)
+                content, _ = decoder.raw_decode(text.decode(errors="replace").lstrip())
         except ValueError as error:
             raise Damaged(f"its {what} is damaged: {error}") from None
         if not isinstance(content, dict):

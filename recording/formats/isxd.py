@@ -10,11 +10,9 @@ import re
 import struct
 from array import array
 from dataclasses import dataclass
-from datetime import datetime
 from fractions import Fraction
 from typing import Any
 
-from recording.errors import shown
 from recording.formats.fields import (
     BYTES_OF_MISSING,
     MAX_SAMPLES,
@@ -29,6 +27,7 @@ from recording.formats.fields import (
 )
 from recording.formats.file import Damaged, File, opened
 from recording.formats.info import RecordingInfo
+from recording.formats.timing import Timing, read_timing
 from recording.kinds import KIND_OF_TYPE
 
 DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
@@ -106,7 +105,7 @@ class _Isxd:
     def kind(self) -> str | None:
         return KIND_OF_TYPE.get(whole(self.footer, "type"))
 
-    def info(self, timing: _Timing, spacing: _Spacing | None = None, **more: Any) -> RecordingInfo:
+    def info(self, timing: Timing, spacing: _Spacing | None = None, **more: Any) -> RecordingInfo:
         more |= {"n_samples": timing.n_samples, "start": timing.start, "period_s": timing.period_s}
         if spacing:
             more |= {"width": spacing.width, "height": spacing.height, "pixel_um": spacing.pixel_um}
@@ -121,52 +120,6 @@ def _read(file: File) -> _Isxd:
         raise Damaged("no footer at its end: the recording was cut short, or this is not an Inscopix file")
     data_size = file.size - 9 - length
     return _Isxd(file, file.json(data_size, length, "footer"), data_size)
-
-
-@dataclass(frozen=True)
-class _Timing:
-    n_samples: int
-    period_s: float
-    start: datetime | None
-    dropped: tuple[int, ...]
-    cropped: tuple[tuple[int, int], ...]
-    blank: tuple[int, ...]
-
-    @property
-    def n_stored(self) -> int:
-        """How many samples are neither dropped, cropped nor blank."""
-        ranges = sorted([*self.cropped, *((i, i) for i in {*self.dropped, *self.blank})])
-        invalid, covered = 0, -1
-        for first, last in ranges:
-            invalid += max(0, last - max(first - 1, covered))
-            covered = max(covered, last)
-        return self.n_samples - invalid
-
-
-def _timing(footer: dict[str, Any]) -> _Timing:
-    timing = field(footer, "timingInfo")
-    n_samples = whole(timing, "numTimes", high=MAX_SAMPLES)
-    period = ratio(timing, "period", 1e-9, 1e9)
-    start = to_datetime(*time(timing, "start"))
-
-    def indices(name: str) -> tuple[int, ...]:
-        found = listed(timing, name) if name in timing else []
-        if not all(isinstance(i, int) and 0 <= i < n_samples for i in found):
-            raise Damaged(f"its footer is damaged: {name} frames that the recording does not have")
-        return tuple(found)
-
-    cropped = listed(timing, "cropped") if "cropped" in timing else []
-    ranges = tuple(_range(each, n_samples) for each in cropped)
-    return _Timing(n_samples, float(period), start, indices("dropped"), ranges, indices("blank"))
-
-
-def _range(text: Any, n_samples: int) -> tuple[int, int]:
-    """Of "4 - 5" or "4"; old files hold single numbers."""
-    found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
-    if not first <= last < n_samples:
-        raise Damaged(f"its footer is damaged: cropped frames {shown(text)}")
-    return first, last
 
 
 @dataclass(frozen=True)
@@ -195,7 +148,7 @@ def _spacing(footer: dict[str, Any]) -> _Spacing:
 
 
 def _layout(one: _Isxd) -> MovieLayout:
-    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    timing, spacing, footer = read_timing(one.footer), _spacing(one.footer), one.footer
     if timing.n_samples == 0:
         raise Damaged("the movie has no frames")
     if timing.n_samples - timing.n_stored > MISSING_FREE + one.file.size // BYTES_OF_MISSING:
@@ -242,13 +195,13 @@ def _writes_timestamps(footer: dict[str, Any]) -> bool:
 
 def _check_movie(one: _Isxd) -> RecordingInfo:
     _layout(one)
-    return one.info(_timing(one.footer), _spacing(one.footer))
+    return one.info(read_timing(one.footer), _spacing(one.footer))
 
 
 def _check_cell_set(one: _Isxd) -> RecordingInfo:
-    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    timing, spacing, footer = read_timing(one.footer), _spacing(one.footer), one.footer
     names = names_in(footer, "CellNames")
-    _same_length(footer, names, "CellStatuses", "CellActivity", "CellColors")
+    _same_length(footer, names, "CellStatuses")
     _statuses(footer, "CellStatuses")
     expected = len(names) * 4 * (spacing.n_pixels + timing.n_samples)
     if names and expected != one.data_size:  # without cells, isx writes the footer twice
@@ -257,9 +210,9 @@ def _check_cell_set(one: _Isxd) -> RecordingInfo:
 
 
 def _check_vessel_set(one: _Isxd) -> RecordingInfo:
-    timing, spacing, footer = _timing(one.footer), _spacing(one.footer), one.footer
+    timing, spacing, footer = read_timing(one.footer), _spacing(one.footer), one.footer
     names = names_in(footer, "VesselNames")
-    _same_length(footer, names, "VesselStatuses", "VesselActivity", "VesselColors", "VesselCorrelationSizes")
+    _same_length(footer, names, "VesselStatuses", "VesselCorrelationSizes")
     _statuses(footer, "VesselStatuses")
     try:
         is_velocity = footer["extraProperties"]["idps"]["vesselset"]["type"] == "red blood cell velocity"
@@ -267,7 +220,7 @@ def _check_vessel_set(one: _Isxd) -> RecordingInfo:
         raise Damaged("its footer is damaged: it does not say which kind of vessels it holds") from None
     maps = footer.get("VesselCorrelationSizes") or [[0, 0]] * len(names)
     sizes = [whole({"size": size}, "size", high=1 << 16) for pair in maps for size in (pair[0], pair[1])]
-    traces = 1 + bool(footer.get("VesselCenterSaved")) + bool(footer.get("VesselDirectionSaved"))
+    traces = 1 + ("VesselCenterSaved" in footer) + ("VesselDirectionSaved" in footer)  # whatever they say
     floats = sum(timing.n_samples * (traces + 3 * w * h) for w, h in zip(sizes[::2], sizes[1::2]))
     points = len(names) * (4 if is_velocity else 2)
     if names and 4 * (spacing.n_pixels + floats) + 16 * points > one.data_size:
@@ -294,20 +247,21 @@ def _check_events(one: _Isxd) -> RecordingInfo:
     whole(footer, "fileType", low=1, high=1)
     whole(footer, "fileVersion", low=1)
     names = names_in(footer, "channel list")
-    _same_length(footer, names, "signalSteps", "signalTypes", "startOffsets", "numSamples")
-    for key in ("signalSteps", "signalTypes", "startOffsets", "numSamples"):
-        listed(footer, key)
+    for key in ("signalSteps", "signalTypes", "numSamples"):
+        if len(listed(footer, key)) < len(names):  # the library reads on, beyond its end
+            raise Damaged(f"its footer is damaged: {len(names)} names but {len(footer[key])} {key}")
+    listed(footer, "startOffsets")
     steps = [ratio({"step": step}, "step", 0, 1e9) for step in footer["signalSteps"]]
     if one.data_size % PACKET_SIZE:
         raise Damaged("its data end in the middle of an event: it is damaged")
     n_packets = one.data_size // PACKET_SIZE
-    for i, count in enumerate(footer["numSamples"]):
-        whole({"numSamples": count}, "numSamples", high=max(n_packets, 0))
-        whole({"signalTypes": footer["signalTypes"][i]}, "signalTypes", high=255)
+    for name, high in (("numSamples", n_packets), ("signalTypes", 255)):
+        for each in footer[name]:
+            whole({name: each}, name, high=high)
     times = listed(footer, "global times")
-    if len(times) != 2:
+    if len(times) < 2:
         raise Damaged("its footer is damaged: no start and end")
-    (start, offset), (end, _) = (time({"time": each}, "time") for each in times)
+    (start, offset), (end, _) = (time({"time": each}, "time") for each in times[:2])
     if end < start:
         raise Damaged("its footer is damaged: it ends before it starts")
     _check_channels(one, len(names))
@@ -316,7 +270,7 @@ def _check_events(one: _Isxd) -> RecordingInfo:
     n_samples = round((end - start) / period)
     if n_samples > MAX_SAMPLES:
         raise Damaged(f"its footer is damaged: it claims {n_samples} samples")
-    timing = _Timing(n_samples, float(period), to_datetime(start, offset), (), (), ())
+    timing = Timing(n_samples, float(period), to_datetime(start, offset), (), (), ())
     return one.info(timing, names=names)
 
 

@@ -14,6 +14,7 @@ from recording.errors import BadRecording
 from tests import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = 260  # make fuzz has more
 SECONDS = 30  # for one recording, of which each takes well under one
 
 
@@ -23,15 +24,15 @@ def test_damaged_recordings_do_no_harm(tmp_path):
     variants.mkdir()
     kinds = recordings.every_kind(sound)
     accepted, n_refused = [], 0
-    for path in damage.corpus(kinds, variants):
+    for path in damage.corpus(kinds, variants, 0, VARIANTS):
         try:
             formats.check(path)
             accepted.append(path)
         except BadRecording as error:
             assert error.reason.strip(), path
             n_refused += 1
-    assert n_refused + len(accepted) >= 300
-    assert n_refused > 2 * len(accepted)  # the rest are bits of data, or fields that nothing depends on
+    assert n_refused + len(accepted) > VARIANTS
+    assert min(n_refused, len(accepted)) > VARIANTS / 4  # the rest are data, or fields that nothing depends on
 
     ends = _adapt_all(accepted, tmp_path / "out")
     assert set(ends) == {path.name for path in accepted}

@@ -107,10 +107,10 @@ REFUSALS = [
     ("list.isxd", recordings.footer_bytes([1]), "its footer is damaged: not a JSON object"),
     ("nan.isxd", recordings.footer_bytes(b'{"type": NaN}'), "its footer is damaged: NaN is not JSON"),
     ("deep.isxd", recordings.footer_bytes(b"[" * 1_000_000), "its footer is nested more than 100 deep"),
-    ("deep.isxb", bytes(96), "its video should lie at bytes 0 to 0 of 96: it was cut short"),
+    ("zero.isxb", bytes(96), "its session should lie at bytes 0 to 0 of 96: it was cut short"),
     ("none.gpio", struct.pack("<QQiIQ", 1, 1000, 0, 0, 0), "holds no GPIO packet"),
     ("zero.gpio", bytes(64), "not a GPIO recording: its header holds no start time"),
-    ("zero.imu", bytes(200), "not an IMU recording: its header holds no start time"),
+    ("zero.imu", bytes(200), "not an IMU recording: its header states no samples"),
     ("notes.txt", b"x", "not a recording: its name ends in none of .isxd, .isxb, .gpio, .imu"),
 ]
 
