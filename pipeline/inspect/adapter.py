@@ -32,7 +32,7 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, wi
     Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library, the machine or
     this program.
     """
-    from pipeline.inspect import metadata
+    from pipeline.inspect import consistency, metadata
 
     context, warnings = context.remembering()
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
@@ -44,6 +44,7 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, wi
         from pipeline.nwb.collect import write_inspected  # imported only when asked for
 
         write_inspected(context.session, recording, kind, stem, out, context)
+    consistency.stated(outcome.metadata, context.warn)
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
         "quality": quality.to_json(outcome.measures),

@@ -11,7 +11,7 @@ import isx
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import figures, metadata, quality, tables
+from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -36,6 +36,7 @@ TRACKING_COLUMNS = {  # names in the library's export: names here
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
     header, frame_metadata, session = formats.read_isxb(recording)
+    consistency.video(recording, header, frame_metadata, session, context.warn)
     timing = movie.timing
     valid = timing.get_valid_samples_mask()
     time_s = metadata.sample_times(timing)
@@ -44,13 +45,14 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         {
             "index": np.arange(timing.num_samples),
             "time_s": time_s,
-            "hardware_time_us": _hardware_times(frame_metadata["samples"], valid),
+            "hardware_time_us": _hardware_times(frame_metadata.get("samples", []), valid),
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    tracking = tracking_table(recording, context.scratch)
-    is_tracked = bool(tracking["center_x_px"].notna().any())
-    if is_tracked:
+    described = bool(frame_metadata.get("samples"))  # else the library ends the process when asked for tracking
+    tracking = tracking_table(recording, context.scratch) if described else None
+    is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
+    if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
         tables.write(out / f"{stem}-tracking.csv", tracking)
     thumbnail = _preview(out / f"{stem}-preview.png", movie, valid, time_s, tracking if is_tracked else None)

@@ -54,12 +54,15 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     names = [cell_set.get_cell_name(i) for i in range(n)]
     tables.write_wide(out / f"{stem}-traces.csv", time_s, names, traces)
 
+    count = consistency.Count()
+    count.add(traces[:, valid])
     cells: list[Cell] = []
     together = np.zeros(cell_set.spacing.num_pixels, np.float32)  # each cell's footprint up to 1, the largest on top
 
     def footprints():
         for i in range(n):
             footprint = cell_set.get_cell_image_data(i)
+            count.add(footprint)
             cells.append(describe(names[i], cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
@@ -78,6 +81,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             axes="ZYX",
             Labels=names,
         )
+    empty = [cell.name for cell in cells if not cell.area]
+    if empty:
+        context.warn(f"{len(empty)} of {n} cells have no footprint: {', '.join(empty[:8])}")
     noise = np.array([noise_of(trace) for trace in traces])
     snr = np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)])
     unit = trace_unit(footer)
@@ -163,7 +169,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
                 for pair in alike
             ],
             "acquisition": metadata.acquisition(cell_set),
-            **consistency.values("values of traces", traces[:, valid], context.warn),
+            **count.report("values of traces and footprints", context.warn),
             "file_metadata": footer,
         },
     )

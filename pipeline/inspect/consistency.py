@@ -5,7 +5,9 @@ The pre-check refuses what cannot be read. What remains can be read and may stil
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,23 +15,45 @@ import numpy as np
 
 from pipeline.inspect.packets import PACKET
 from recording import formats
+from recording.errors import BadRecording
 
+EVENTS = 5  # type of an `.isxd` file
+DENSE = 1  # type of a channel that has a value for each sample
+CHUNK = 16 << 20  # bytes of a video
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
 
 Warn = Callable[[str], None]
 
 
+@dataclass
+class Count:
+    """Values that no sensor gives, counted array by array."""
+
+    total: int = 0
+    non_finite: int = 0
+    implausible: int = 0
+
+    def add(self, values: np.ndarray) -> None:
+        finite = np.isfinite(values)
+        self.total += values.size
+        self.non_finite += values.size - int(finite.sum())
+        self.implausible += int((finite & (np.abs(values) > IMPLAUSIBLE)).sum())
+
+    def report(self, what: str, warn: Warn) -> dict[str, int]:
+        """Warns of them; for the JSON."""
+        if self.non_finite:
+            warn(f"{self.non_finite} of {self.total} {what} are no finite numbers: the file may be damaged")
+        if self.implausible:
+            warn(f"{self.implausible} of {self.total} {what} are beyond {IMPLAUSIBLE:g}: the file may be damaged")
+        return {"n_non_finite_values": self.non_finite, "n_implausible_values": self.implausible}
+
+
 def values(what: str, found: np.ndarray | list[np.ndarray], warn: Warn) -> dict[str, int]:
     """Count, for the JSON, the stored values that are no finite numbers, and those that no sensor gives."""
-    arrays = found if isinstance(found, list) else [found]
-    non_finite = sum(int(each.size - np.isfinite(each).sum()) for each in arrays)
-    implausible = sum(int((np.isfinite(each) & (np.abs(each) > IMPLAUSIBLE)).sum()) for each in arrays)
-    total = sum(each.size for each in arrays)
-    if non_finite:
-        warn(f"{non_finite} of {total} {what} are no finite numbers: the file may be damaged")
-    if implausible:
-        warn(f"{implausible} of {total} {what} are beyond {IMPLAUSIBLE:g}: the file may be damaged")
-    return {"n_non_finite_values": non_finite, "n_implausible_values": implausible}
+    count = Count()
+    for each in found if isinstance(found, list) else [found]:
+        count.add(each)
+    return count.report(what, warn)
 
 
 def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
@@ -44,21 +68,167 @@ def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
 
 
 def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
-    """Whether each channel of an `.isxd` file has as many values as it claims, and all of them in its time."""
+    """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when."""
     if not formats.has_packets(footer):
         return
     stored = np.fromfile(recording, PACKET, count=formats.data_size(recording) // PACKET.itemsize)
     names = footer["channel list"]
-    counts = np.bincount(stored["channel"].astype(np.int64), minlength=len(names))
-    wrong = [
-        f"{name} has {count} of {claimed}"
-        for name, count, claimed in zip(names, counts, footer["numSamples"])
-        if count != claimed
-    ]
-    if wrong:
-        some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
-        warn(f"{len(wrong)} of {len(names)} channels do not hold as many values as they claim: {some}")
-    start, end = (each["secsSinceEpoch"]["num"] / each["secsSinceEpoch"]["den"] for each in footer["global times"])
+    ordered = stored[np.argsort(stored["channel"], kind="stable")]
+    channels = np.split(ordered, np.searchsorted(ordered["channel"], np.arange(1, len(names))))
+    start, end = (each["secsSinceEpoch"]["num"] / each["secsSinceEpoch"]["den"] for each in footer["global times"][:2])
     late = int((stored["offset_us"] > (end - start) * 1e6 + 1e6).sum())  # a second, for clocks that are rounded
     if late:
         warn(f"{late} of {len(stored)} values lie after the end that the file states: it may be damaged")
+    for what, wrong in _wrong_channels(channels, footer, end - start):
+        some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
+        if wrong:
+            warn(f"{len(wrong)} of {len(names)} channels {what}: {some}")
+    lists = ("signalSteps", "signalTypes", "startOffsets", "numSamples")
+    lengths = [f"{len(footer[name])} {name}" for name in lists if len(footer[name]) != len(names)]
+    if lengths:
+        warn(f"it names {len(names)} channels but states {', '.join(lengths)}: it may be damaged")
+    if footer.get("type") == EVENTS and len({json.dumps(step) for step in footer["signalSteps"]}) > 1:
+        warn("its cells have different sampling rates, although they are of one movie: it may be damaged")
+
+
+def _wrong_channels(
+    channels: list[np.ndarray], footer: Mapping[str, Any], seconds: float
+) -> Iterator[tuple[str, list[str]]]:
+    """What the file says of its channels and does not keep, and of which."""
+    named = list(zip(footer["channel list"], channels))
+    claims = zip(named, footer["numSamples"])
+    yield (
+        "do not hold as many values as they claim",
+        [f"{name} has {len(each)} of {claimed}" for (name, each), claimed in claims if len(each) != claimed],
+    )
+    firsts = [
+        (name, int(each["offset_us"][0]), claimed)
+        for (name, each), claimed in zip(named, footer["startOffsets"])
+        if len(each)
+    ]
+    yield (
+        "do not begin when they claim to",
+        [f"{name} at {first} µs, not {claimed}" for name, first, claimed in firsts if first != claimed],
+    )
+    back = [(name, int((each["offset_us"][1:] < each["offset_us"][:-1]).sum())) for name, each in named]
+    yield "have values that are earlier than the one before", [f"{name} {count}" for name, count in back if count]
+    regular = [
+        (name, _off_grid(each["offset_us"], step), len(each) * step["num"] / step["den"] - seconds)
+        for (name, each), step, kind in zip(named, footer["signalSteps"], footer["signalTypes"])
+        if kind == DENSE and step["num"]
+    ]
+    yield (
+        "have values that are not at the times of samples, or share one",
+        [f"{name} {count}" for name, count, _ in regular if count],
+    )
+    yield (
+        "do not last as long as the recording",
+        [f"{name} {difference:+.3g} s" for name, _, difference in regular if abs(difference) > max(1, 0.01 * seconds)],
+    )
+
+
+def _off_grid(times_us: np.ndarray, step: Mapping[str, int]) -> int:
+    """How many times are no multiple of the step (within 2 µs, as times are rounded), or there before."""
+    step_us = 1e6 * step["num"] / step["den"]
+    samples = np.rint(times_us / step_us)
+    off = np.abs(times_us - samples * step_us) > 2
+    return int(off.sum()) + len(samples) - len(np.unique(samples))
+
+
+def stated(properties: Mapping[str, Any], warn: Warn) -> None:
+    """What any recording says of its time, its pixels and its names, against what can be."""
+    start = properties.get("start")
+    if start is None or not "1970" <= start[:4] < "2100":
+        warn(f"it starts at {start or 'a time that is no date'}, which cannot be: its time may be damaged")
+    period = properties.get("period_s") or 0
+    if not 1e-6 <= period <= 86400:
+        warn(f"its samples are {period:g} s apart, which cannot be: its timing may be damaged")
+    sizes = [properties[name] for name in ("pixel_width_um", "pixel_height_um") if name in properties]
+    if not all(0.01 <= size <= 1000 for size in sizes):
+        warn(f"its pixels measure {' × '.join(f'{size:g}' for size in sizes)} µm, which cannot be")
+    footer = properties.get("file_metadata") or {}
+    names = next((footer[key] for key in ("CellNames", "VesselNames", "channel list") if key in footer), [])
+    twice = len(names) - len(set(names))
+    if twice or not all(names):
+        warn(f"{twice} of its {len(names)} names are there more than once, and {names.count('')} are empty")
+    timing = footer.get("timingInfo") or {}
+    missing = [*(timing.get("dropped") or []), *(timing.get("blank") or [])]
+    if len(missing) != len(set(missing)):
+        warn(f"it lists {len(missing) - len(set(missing))} of its missing samples more than once: it may be damaged")
+
+
+def video(
+    recording: Path, header: formats.IsxbHeader, meta: Mapping[str, Any], session: Mapping[str, Any], warn: Warn
+) -> None:
+    """Whether an `.isxb` file holds the frames that it claims, and describes them without contradiction.
+
+    Raises BadRecording if there are fewer: the library would look for the others for ever.
+    """
+    n_images = _count_images(recording, header)
+    if n_images < header.n_frames:
+        raise BadRecording(
+            recording,
+            f"its video holds {n_images} of the {header.n_frames} frames that it should: it was cut short or damaged",
+        )
+    if n_images > header.n_frames:
+        warn(f"its video holds {n_images} frames, but it claims {header.n_frames}: it may be damaged")
+    ends = (header.video_offset + header.video_size, header.meta_offset + header.meta_size)
+    if ends != (header.meta_offset, header.session_offset):
+        warn("its parts do not follow each other as they should: its header may be damaged")
+    samples = meta.get("samples", [])
+    for name in ("fc", "tsc"):
+        counted = [sample.get(name) if isinstance(sample, dict) else None for sample in samples]
+        counts = [each for each in counted if isinstance(each, int)]
+        back = sum(after <= before for before, after in zip(counts, counts[1:]))
+        if back or len(counts) != len(samples):
+            warn(f"{back + len(samples) - len(counts)} of {len(samples)} frames have no {name} after the one before")
+        elif name == "fc" and counts:
+            _dropped(counts, set(meta.get("droppedFrames") or []), warn)
+    _tracked(samples, session, warn)
+
+
+def _count_images(recording: Path, header: formats.IsxbHeader) -> int:
+    """JPEGs begin with FFD8, and another marker follows: no compressed data holds that."""
+    count, last = 0, b""
+    with recording.open("rb") as file:
+        file.seek(header.video_offset)
+        left = header.meta_offset - header.video_offset
+        while left > 0 and (chunk := file.read(min(left, CHUNK))):
+            count += (last + chunk).count(b"\xff\xd8\xff")
+            last, left = chunk[-2:], left - len(chunk)
+    return count
+
+
+def _dropped(counts: list[int], dropped: set[int], warn: Warn) -> None:
+    missing = counts[-1] - counts[0] + 1 - len(counts)
+    if missing != len(dropped):
+        warn(
+            f"{missing} frames are missing by the counter of its frames, {len(dropped)} by its list: it may be damaged"
+        )
+
+
+def _tracked(samples: list[Any], session: Mapping[str, Any], warn: Warn) -> None:
+    """Boxes, confidence and zones that nVision's tracking cannot have found."""
+    trackers = [sample["tracker"] for sample in samples if isinstance(sample, dict) and "tracker" in sample]
+    interfaces = session.get("trackingInterface")
+    cameras = interfaces.values() if isinstance(interfaces, dict) else ()
+    zones = {
+        (zone.get("id"), zone.get("name"))
+        for camera in cameras
+        if isinstance(camera, dict)
+        for zone in camera.get("zones") or ()
+        if isinstance(zone, dict)
+    }
+    odd = sum(not _can_be(tracker, zones) for tracker in trackers)
+    if odd:
+        warn(f"{odd} of {len(trackers)} positions cannot be: box, confidence or zone; it may be damaged")
+
+
+def _can_be(tracker: Any, zones: set[Any]) -> bool:
+    try:
+        left, top, right, bottom = tracker["box"]
+        zone = tracker.get("zones") or {}
+        named = not zone or (zone.get("id"), zone.get("name")) in zones
+        return 0 <= left <= right and 0 <= top <= bottom and 0 <= tracker["conf"] <= 100 and named
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False

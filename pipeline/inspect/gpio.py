@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import consistency, figures, metadata, packets, tables
+from pipeline.inspect import boxes, consistency, figures, metadata, packets, tables
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -27,6 +27,7 @@ GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
+    boxes.check(recording, context.warn)
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
     channels = packets.channels(stored, source)

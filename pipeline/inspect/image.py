@@ -7,7 +7,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, tiff
+from pipeline.inspect import consistency, figures, metadata, tiff
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -16,6 +16,7 @@ from recording import formats
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     image = isx.Image.read(str(recording))
     data, pixel_um = image.get_data(), metadata.pixel_um(image.spacing)
+    consistency.frames(recording, formats.movie_layout(recording), context.warn)
     unit = "counts" if data.dtype != np.float32 else "au"
     tiff.write(out / f"{stem}.tif", data, pixel_um)
     thumbnail = figures.preview(out / f"{stem}-preview.png", data, pixel_um, f"Image [{unit}]")
@@ -29,6 +30,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             **metadata.spacing(image.spacing),
             "data_type": data.dtype.name,
             "unit": unit,
+            **consistency.values("pixels", data, context.warn),
             "acquisition": metadata.acquisition(image._impl),
             "file_metadata": formats.read_footer(recording),
         },
