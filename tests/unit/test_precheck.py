@@ -6,6 +6,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from recording.formats import exchange
 from runner import precheck
 from runner.supervise import Stopped
 from tests import recordings
-from tests.launch import run, start
+from tests.launch import ROOT, environment, run, start
 
 MILLION_EMPTY = b'{"type":0,"x":[' + b"{}," * 1_000_000 + b"0]}"
 
@@ -108,7 +110,7 @@ def test_a_process_that_is_lost_is_a_refusal(tmp_path):
     for command, reason in (
         (("sh", "-c", "read x; kill -9 $$"), exchange.TOO_MUCH_MEMORY),
         (("sh", "-c", "read x; exit 3"), "checking it ended the process that did: exit code 3"),
-        (("sh", "-c", "read x; echo '{}'; sleep 60"), "its pre-check gave an answer that cannot be read"),
+        (("sh", "-c", "read x; echo '{}'; exec sleep 60"), "its pre-check gave an answer that cannot be read"),
     ):
         with pytest.raises(BadRecording, match=re.escape(reason)):
             precheck.Checker(lambda: None, command).check(path)
@@ -147,3 +149,32 @@ def test_a_run_can_be_stopped_during_a_check(input, output):
     process.communicate(timeout=60)
     assert process.returncode == 143
     assert time.monotonic() - began < 5
+
+
+WATCHED = """
+import json, runpy, sys
+program, seen, opened = sys.argv.pop(1), sys.argv.pop(), []
+sys.addaudithook(lambda event, given: opened.append(str(given[0])) if event == "open" else None)
+try:
+    runpy.run_path(program, run_name="__main__")
+finally:
+    with open(seen, "w") as file:
+        json.dump(opened, file)
+"""
+
+
+def test_pid_1_opens_no_recording(input, output, tmp_path):
+    """What is not opened is not parsed. An audit hook in PID 1 sees what it opens; its children have none."""
+    names = {path.name for path in recordings.every_kind(input).values()}
+    seen = tmp_path / "opened"
+    options = ("--input-dir", input, "--output-dir", output, f"--expected-output-file={output / 'done'}")
+    subprocess.run(
+        [sys.executable, "-c", WATCHED, ROOT / "bootstrap.py", *options, seen],
+        check=True,
+        env=environment(),
+        timeout=120,
+    )
+    opened = {path.rpartition("/")[2] for path in json.loads(seen.read_text())}
+    assert {"movie.isxd.log", "oom_score_adj"} & opened
+    assert (output / "done").is_file()
+    assert not names & opened
