@@ -57,6 +57,10 @@ bench: ## Measure the image against what people do today, and write docs/benchma
 chaos: ## Kill, starve and confuse runs; fails if one lies or the next does not complete; SEED=N
 	@$(ENGINE) $(PYTHON) bench/chaos.py $(if $(SEED),--seed $(SEED))
 
+.PHONY: fuzz
+fuzz: ## Damage recordings of every kind, and see that none stops, misleads or harms a run; SEED=N VARIANTS=N
+	@$(ENGINE) $(PYTHON) bench/fuzz.py $(if $(SEED),--seed $(SEED)) $(if $(VARIANTS),--variants $(VARIANTS))
+
 .PHONY: lock
 lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releases
 	@$(BAKE) lock

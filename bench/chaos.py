@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fuzz
 from images import build, forget_all
 from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
 
@@ -34,7 +35,6 @@ import engine  # noqa: E402  neither is installed
 from tests.trees import tree  # noqa: E402
 
 REPORTS = {"index.html", "summary.csv", "dataset_description.json"}
-DAMAGED = 1000
 SECONDS = 300  # for one run
 
 KILL_A_WORKER = """
@@ -374,37 +374,12 @@ def clocks(chaos: Chaos) -> None:
 
 
 def damaged_files(chaos: Chaos) -> None:
-    """1,000 damaged files among 100 sound ones"""
-    inputs, output = new_folder(chaos.folder / "input-damaged"), chaos.new_output()
-    seed = chaos.rng.randrange(1 << 20)
-    inside("damaged", "/made", DAMAGED, seed, options=("-v", f"{inputs}:/made"))
-    sound = {path.relative_to(inputs).as_posix() for path in (inputs / "sound").iterdir()}
-    ended = chaos.run(output, inputs=inputs)
-    chaos.judge(output, ended, {1}, of_copies(chaos.reference, tree(output), sound))
-    failed = ended.reasons
-    chaos.tally.expect(not sound & failed.keys(), f"sound recordings failed: {sorted(sound & failed.keys())[:3]}")
-    chaos.tally.expect(all(failed.values()), "a failure without reason")
-    n_done = sum((output / "sound" / path.stem / f"{path.stem}.json").exists() for path in map(Path, sound))
-    chaos.tally.expect(n_done == len(sound), f"{n_done} of {len(sound)} sound recordings are done")
-    say(f"  {len(failed)} of {DAMAGED} damaged ones refused or failed, the rest could be read")
-    shutil.rmtree(inputs / "damaged")
-    again = chaos.run(output, inputs=inputs)
-    unchanged = again.last.get("unchanged")
-    chaos.tally.expect((again.code, unchanged) == (0, len(sound)), f"without them: {again.code} {again.last}")
-    chaos.tally.completed += again.code == 0
-
-
-def of_copies(reference: dict[str, bytes], found: dict[str, bytes], sound: set[str]) -> dict[str, bytes]:
-    """What sound/movie-17.isxd gives, from what movie.isxd gave; files that hold their own name are taken as found."""
-    expected = {}
-    for path in map(Path, sound):
-        original = path.stem.rpartition("-")[0] or path.stem
-        for name, content in reference.items():
-            folder, _, file = name.partition("/")
-            if folder == original:
-                copy = f"sound/{path.stem}/{path.stem}{file[len(original) :]}"
-                expected[copy] = found.get(copy, b"") if file.endswith((".json", ".png")) else content
-    return expected
+    """2,000 damaged files beside sound ones (fuzz.py)"""
+    found = fuzz.fuzz(new_folder(chaos.folder / "fuzz"), chaos.rng.randrange(1 << 32), fuzz.VARIANTS, IMAGE)
+    fuzz.print_tables(found)
+    chaos.tally.codes += found.codes
+    chaos.tally.failures += found.failures
+    chaos.tally.completed += not found.failures
 
 
 def two_at_once(chaos: Chaos) -> None:

@@ -2,7 +2,7 @@
 
 inside.py small FOLDER N               N small movies
 inside.py kinds FOLDER                 one recording of each of some kinds
-inside.py damaged FOLDER N SEED        N damaged variants of them in damaged/, 100 sound ones in sound/
+inside.py variants FOLDER N SEED       sound recordings of every kind in sound/, N damaged variants in 0/, 1/, ...: JSON
 inside.py movie FILE GIGABYTES DTYPE   a movie of 800 x 1280 px
 inside.py measure WAY FILE             go through a movie: JSON with wall and CPU seconds and peak memory in MB
 inside.py commands ROUNDS              the health check and `import isx`, in turns: JSON
@@ -13,14 +13,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from itertools import count, cycle, islice
 from pathlib import Path
 
 from measure import interleaved
@@ -31,7 +29,6 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; tests.recordings
 
 ROWS, COLUMNS = 800, 1280
 KINDS = ("movie", "movie_float", "image", "cell_set", "event_set", "vessel_set", "gpio", "behavior_movie")
-SOUND = 100
 DIFFERENT = 20  # frames, over and over
 SAMPLE_SECONDS = 0.02
 
@@ -85,23 +82,20 @@ def make_kinds(folder: Path) -> dict[str, Path]:
     return {kind: made[kind] for kind in KINDS}
 
 
-def make_damaged(folder: Path, n: int, seed: int) -> None:
-    from tests import damage
+def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
+    """What each variant is; it has the name of the sound recording, so that results can be compared byte by byte."""
+    from tests import damage, recordings
 
     sound = folder / "sound"
     sound.mkdir()
-    kinds = make_kinds(sound)
-    for i, path in islice(enumerate(cycle(list(kinds.values())), len(kinds)), SOUND - len(kinds)):
-        shutil.copy(path, path.with_stem(f"{path.stem}-{i}"))
-
-    def variants() -> Iterator[Path]:
-        for number in count(seed):
-            into = folder / "damaged" / str(number)
-            into.mkdir(parents=True)
-            yield from damage.corpus(kinds, into, number)
-
-    for _ in islice(variants(), n):
-        pass
+    kinds = recordings.every_kind(sound)
+    made = []
+    for number, each in enumerate(damage.variants(kinds, seed, n)):
+        path = folder / str(number) / kinds[each.name].name
+        path.parent.mkdir()
+        path.write_bytes(each.data)
+        made.append({"of": each.name, "file": path.name, "damage": each.label, "where": each.where})
+    return made
 
 
 # --- ways through a movie ---------------------------------------------------------------------------------------
@@ -217,8 +211,8 @@ def main(arguments: list[str]) -> None:
         make_small(Path(rest[0]), int(rest[1]))
     elif verb == "kinds":
         make_kinds(Path(rest[0]))
-    elif verb == "damaged":
-        make_damaged(Path(rest[0]), int(rest[1]), int(rest[2]))
+    elif verb == "variants":
+        print(json.dumps(make_variants(Path(rest[0]), int(rest[1]), int(rest[2]))))
     elif verb == "movie":
         make_movie(Path(rest[0]), float(rest[1]), rest[2])
     elif verb == "measure":

@@ -1,0 +1,263 @@
+#!/usr/bin/env python3
+"""Damage recordings of every kind, run the image on them, and see that none stops, misleads or harms the run.
+
+    fuzz.py [--seed N] [--variants N] [--image IMAGE] [--keep FOLDER]
+
+Sound recordings and variants of them (tests/damage.py) lie in one input folder. The sound ones are run by themselves
+first. Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row,
+and each failure a reason that names what is wrong; nothing outside the output changes; nothing is half-written; the
+results of the sound ones are byte for byte what they were. A variant that gives results gives the sound file's, or a
+warning, or it differs in what no program can know (UNKNOWABLE). The seed decides everything; it is printed. Exits with
+1 if any of this does not hold. Standard library only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import re
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import measure
+from measure import ME, PROJECT, docker, inside, new_folder, say
+
+sys.path.insert(0, str(PROJECT))
+
+from tests.trees import tree
+
+VARIANTS = 2000
+MEMORY = "1500m"  # of the container: a variant of a file of 50 KB must not need more
+WORKER_SECONDS = 60
+LARGEST = 64 << 20  # bytes of one variant's results
+CANARY = "nobody writes here"
+
+# A reason that names no fault of the file.
+NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
+
+# What nothing in a file contradicts: each is a class of changes, and why nobody can know.
+UNKNOWABLE: dict[str, str] = {}
+
+
+@dataclass
+class Fuzzed:
+    """What came of the variants."""
+
+    failures: list[str] = field(default_factory=list)
+    ends: Counter[tuple[str, str]] = field(default_factory=Counter)  # by what the variant is of, and how it ended
+    silent: Counter[str] = field(default_factory=Counter)  # differ without a warning, by what was changed
+    codes: Counter[int] = field(default_factory=Counter)  # exit codes of the runs
+    seconds: float = 0.0
+
+    def expect(self, holds: bool, what: str) -> None:
+        if not holds:
+            self.failures.append(what)
+            say(f"  FAILED: {what}")
+
+
+def fuzz(folder: Path, seed: int, n: int, image: str) -> Fuzzed:
+    """One run on n variants; `folder` is an empty one that any user may write to."""
+    found = Fuzzed()
+    inputs, canary = new_folder(folder / "input"), new_folder(folder / "canary")
+    (canary / "canary").write_text(CANARY)
+    made = json.loads(inside("variants", "/made", n, seed, options=("-v", f"{inputs}:/made")))
+    before = contents(folder)
+
+    alone = new_folder(folder / "alone")
+    for number in range(n):  # out of sight, so that the paths of the sound ones are the same in both runs
+        (inputs / str(number)).rename(inputs / f".{number}")
+    code, end = run(folder, "alone", image)
+    found.codes[code] += 1
+    found.expect(code == 0, f"the sound recordings alone end with {code}: {end}")
+    for number in range(n):
+        (inputs / f".{number}").rename(inputs / str(number))
+
+    output = new_folder(folder / "output")
+    started = time.monotonic()
+    code, end = run(folder, "output", image)
+    found.seconds = time.monotonic() - started
+    found.codes[code] += 1
+    found.expect(code == 1, f"the run ends with {code}: {end}")
+    after = contents(folder, but=("alone", "output"))
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    found.expect(not changed, f"files outside the output changed: {changed[:5]}")
+
+    judge_sound(tree(alone), tree(output), found)
+    for problem in half_written(output):
+        found.expect(False, problem)
+    judge_variants(made, output, found)
+    return found
+
+
+def run(folder: Path, output: str, image: str) -> tuple[int, str]:
+    """Exit code and last message. What is beside the output can be written to, and must not be."""
+    name = f"isx-fuzz-{os.getpid()}-{output}"
+    limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "200", "--network", "none")
+    where = ("-v", f"{folder}:/w", "-e", "INPUT_DIR=/w/input", "-e", f"OUTPUT_DIR=/w/{output}")
+    options = ("--user", ME, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "-e", "LOG_FORMAT=json")
+    docker("run", "--detach", "--name", name, *options, *limits, *where, image, f"--worker-timeout={WORKER_SECONDS}")
+    try:
+        code = int(docker("wait", name))
+        killed = docker("inspect", "--format", "{{.State.OOMKilled}}", name) == "true"
+        last = docker("logs", "--tail", "1", name)
+    finally:
+        docker("rm", "--force", name)
+    return code, "out of memory" if killed else last
+
+
+def contents(folder: Path, but: tuple[str, ...] = ()) -> dict[str, tuple[int, bytes | int]]:
+    """Of each file below: its size, and its content unless it is large."""
+    found: dict[str, tuple[int, bytes | int]] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name.partition("/")[0] not in but:
+            found[name] = path.stat().st_size, path.read_bytes() if path.stat().st_size < 1 << 20 else 0
+    return found
+
+
+def judge_sound(alone: dict[str, bytes], output: dict[str, bytes], found: Fuzzed) -> None:
+    for name, content in alone.items():
+        if name.startswith("sound/"):
+            found.expect(output.get(name) == content, f"{name} is not what it is without damaged files beside it")
+
+
+def half_written(output: Path) -> Iterator[str]:
+    """Nothing temporary; JSON, CSV and HTML that is whole; all that a JSON lists, and nothing else."""
+    if (output / ".staging").exists():
+        yield ".staging is left behind"
+    if (output / "done.marker").exists():
+        yield "a sentinel, although recordings failed"
+    for path in output.rglob("*"):
+        name = path.relative_to(output).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            yield f"{name} is no file"
+        elif path.is_file() and (problem := fault(path)):
+            yield f"{name}: {problem}"
+
+
+def fault(path: Path) -> str:
+    """ "" if the file is whole."""
+    content = path.read_bytes()
+    if path.suffix == ".json" and path.stem == path.parent.name:
+        listed = {*json.loads(content)["results"], path.name}
+        there = {each.name for each in path.parent.iterdir()}
+        return "" if listed == there else f"lists {sorted(listed ^ there)} that are not there, or not those"
+    if path.suffix == ".csv":
+        widths = {len(row) for row in csv.reader(content.decode().splitlines())}
+        return "" if len(widths) == 1 and content.endswith(b"\n") else f"rows of {sorted(widths)} columns"
+    endings = {".html": b"</html>", ".png": b"IEND\xaeB`\x82"}
+    if path.suffix in endings and not content.rstrip(b"\n").endswith(endings[path.suffix]):
+        return "has no end"
+    return "is temporary" if path.suffix == ".tmp" else ""
+
+
+# --- variants -------------------------------------------------------------------------------------------------------
+
+
+def judge_variants(made: list[dict[str, str]], output: Path, found: Fuzzed) -> None:
+    with (output / "summary.csv").open(newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    for number, variant in enumerate(made):
+        label = f"variant {number} ({variant['of']}, {variant['damage']}: {variant['where']})"
+        row = rows.get(f"{number}/{variant['file']}")
+        if row is None:
+            found.expect(False, f"{label} has no row")
+            continue
+        end = judge(label, row, variant, output, found)
+        found.ends[variant["of"], end] += 1
+
+
+def judge(label: str, row: dict[str, str], variant: dict[str, str], output: Path, found: Fuzzed) -> str:
+    """How it ended."""
+    folder = output / row["results"] if row["results"] else None
+    if row["status"] == "failed":
+        found.expect(not NO_REASON.search(row["reason"]), f"{label} fails and names no fault: {row['reason']!r}")
+        left = output / Path(row["path"]).with_suffix("")
+        found.expect(not left.exists(), f"{label} failed and left {left}")
+        return "refused"
+    assert folder, row
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    found.expect(size < LARGEST, f"{label} gives {size} bytes of results")
+    reference = output / "sound" / Path(variant["file"]).stem
+    other = different(reference, folder)
+    if row["warnings"]:
+        return "warned"
+    if not other:
+        return "same"
+    what = f"{variant['of']}: {variant['where']}"
+    found.silent[what] += 1
+    known = any(re.fullmatch(pattern, what) for pattern in UNKNOWABLE)
+    found.expect(known, f"{label} gives other results without a warning: {', '.join(other[:4])}")
+    return "differs"
+
+
+def different(reference: Path, folder: Path) -> list[str]:
+    """Results that are not as the sound recording's: files, or keys of the JSON. Pages and pictures show the same."""
+    names = {path.name for each in (reference, folder) for path in each.iterdir() if path.suffix in (".csv", ".tif")}
+    other = [
+        name
+        for name in sorted(names)
+        if not (reference / name).exists()
+        or not (folder / name).exists()
+        or (reference / name).read_bytes() != (folder / name).read_bytes()
+    ]
+    mine, theirs = (properties(each / f"{folder.name}.json") for each in (folder, reference))
+    return other + [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) != theirs.get(key)]
+
+
+def properties(path: Path) -> dict[str, Any]:
+    """Less what says which file it was, and the file's own metadata, which are passed on as they are."""
+    content = json.loads(path.read_text())
+    return {key: value for key, value in content.items() if key not in ("input", "provenance", "file_metadata")}
+
+
+# --- all of it ------------------------------------------------------------------------------------------------------
+
+
+def print_tables(found: Fuzzed) -> None:
+    ends = ("refused", "same", "warned", "differs")
+    print(f"\n{'variants of':16} " + " ".join(f"{end:>8}" for end in ends))
+    for name in dict.fromkeys(name for name, _ in found.ends):
+        print(f"{name:16} " + " ".join(f"{found.ends[name, end]:>8}" for end in ends))
+    totals = [sum(count for (_, other), count in found.ends.items() if other == end) for end in ends]
+    print(f"{'all':16} " + " ".join(f"{total:>8}" for total in totals))
+    if found.silent:
+        print("\nother results, no warning: what was changed")
+    for what, count in sorted(found.silent.items()):
+        print(f"{count:>4} × {what}")
+    print(f"\n{sum(found.ends.values())} variants in {found.seconds:.0f} s, {len(found.failures)} failures")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--variants", type=int, default=VARIANTS)
+    parser.add_argument("--image", help="an image that is there; built anew otherwise")
+    parser.add_argument("--keep", type=Path, help="a new folder in which input and output stay")
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    if options.image:
+        measure.IMAGE = options.image
+    else:
+        from images import build
+
+        build("image")
+    with measure.workspace() as folder:
+        found = fuzz(folder, options.seed, options.variants, measure.IMAGE)
+        if options.keep:
+            shutil.copytree(folder, options.keep, symlinks=True)
+    print_tables(found)
+    return 1 if found.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
