@@ -38,6 +38,10 @@ class Recording:
         return self.relative.rpartition("/")[0]
 
     @property
+    def file(self) -> str:
+        return self.relative.rpartition("/")[2]
+
+    @property
     def stem(self) -> str:
         return PurePosixPath(self.relative).stem
 
@@ -53,7 +57,11 @@ class Recording:
     @property
     def log(self) -> str:
         """Its worker's log, relative to the output folder."""
-        return join(join(LOGS, set_apart(self.folder, ".log")), short(self.relative.rpartition("/")[2]) + ".log")
+        return self.noted_in(LOGS, ".log")
+
+    def noted_in(self, top: str, ending: str) -> str:
+        """A file about it in one of the run's own folders, relative to the output: `logs/day1/a.isxd.log`."""
+        return join(top, join(set_apart(self.folder, ending), short(self.file) + ending))
 
 
 @dataclass
@@ -209,4 +217,4 @@ def _possible_names(recording: Recording) -> Iterator[str]:
 
 
 def _first_names(recording: Recording) -> tuple[str, str]:
-    return short(recording.stem), short(recording.relative.rpartition("/")[2])
+    return short(recording.stem), short(recording.file)

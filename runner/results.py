@@ -27,7 +27,7 @@ from typing import Any
 from recording.formats import RecordingInfo, exchange
 from recording.kinds import KINDS
 from recording.message import Malformed, Message
-from recording.names import join, set_apart, short
+from recording.names import short
 from runner import inside
 from runner.discover import Recording
 from runner.endings import OutputInUse
@@ -76,7 +76,7 @@ def read_record(output: Path, recording: Recording) -> Record | None:
     Others may have written it: it is checked as any input is.
     """
     try:
-        record = Record.from_json(inside.read(inside.place(output, _record_name(recording))))
+        record = Record.from_json(inside.read(inside.place(output, recording.noted_in(RECORDS, ".json"))))
     except (OSError, Malformed):
         return None
     return record if _is_sound(record) and recording.relative in record.inputs else None
@@ -99,7 +99,7 @@ def _is_name(text: str) -> bool:
 def write_record(output: Path, recordings: Iterable[Recording], record: Record) -> None:
     """One copy for each input of a series, so that every input can be looked up by its own path."""
     for recording in recordings:
-        path = inside.place(output, _record_name(recording))
+        path = inside.place(output, recording.noted_in(RECORDS, ".json"))
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, record.to_json())
 
@@ -121,12 +121,6 @@ def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
         return exchange.info_of(path, record.info)
     except ValueError:
         return None
-
-
-def _record_name(recording: Recording) -> str:
-    return join(
-        RECORDS, join(set_apart(recording.folder, ".json"), short(recording.relative.rpartition("/")[2]) + ".json")
-    )
 
 
 # ---- writing

@@ -174,7 +174,7 @@ COLLISIONS = [  # inputs that once shared a place with each other, or with a fil
 @pytest.mark.parametrize("paths", COLLISIONS)
 def test_every_input_has_its_own_place(paths):
     """Nothing that the run writes is where another thing is, or on the way to one, whatever the letters' case."""
-    from runner.results import _record_name
+    from runner.results import RECORDS
 
     given = name_results([Recording(path) for path in paths], OWN)
     assert not any(recording.problem for recording in given)
@@ -183,7 +183,7 @@ def test_every_input_has_its_own_place(paths):
         products = (".json", "-gpio.csv", "-frames.csv", ".png", ".tif")
         for folder in (recording.results, recording.results + module.SERIES):
             files += [f"{folder}/{folder.rpartition('/')[2]}{product}" for product in products]
-        files += [recording.log, _record_name(recording)]
+        files += [recording.log, recording.noted_in(RECORDS, ".json")]
     files = [file.casefold() for file in files]
     assert len(set(files)) == len(files)
     folders = {file[:at] for file in files for at, letter in enumerate(file) if letter == "/"}
