@@ -87,6 +87,7 @@ _ROWS = (
     ),
 )
 
+SUFFIXES = (".isxd", ".isxb", ".gpio", ".imu")  # of recordings, each with a module in recording.formats
 ALL_RESULTS = (".html", "-quality.csv", "-methods.md", "-citations.bib")  # of every kind
 
 KINDS = {kind.code: kind for kind in _ROWS}

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from recording.errors import BadRecording
-from recording.formats import RecordingInfo, exchange
+from recording.findings import RecordingInfo
 from recording.job import Job
 from runner import inside, machine, native, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
@@ -439,7 +439,7 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
         thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
         seconds=verdict.seconds,
-        info=exchange.facts(info),
+        info=info.facts,
         stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from recording.formats import SUFFIXES
+from recording.kinds import SUFFIXES
 from recording.names import join, set_apart, short
 
 LOGS = "logs"

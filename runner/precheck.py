@@ -16,7 +16,7 @@ from pathlib import Path
 
 from recording import process
 from recording.errors import BadRecording
-from recording.formats import RecordingInfo, exchange
+from recording.findings import TOO_MUCH_MEMORY, RecordingInfo, from_json
 from recording.message import to_json
 from runner import machine, native
 
@@ -46,7 +46,7 @@ class Checker:
         else:
             raise BadRecording(path, loss)
         try:
-            return exchange.from_json(path, line)
+            return from_json(path, line)
         except ValueError as error:
             self.stop()
             raise BadRecording(path, f"its pre-check gave an answer that cannot be read ({error})") from None
@@ -115,5 +115,5 @@ class Checker:
             returncode = -9
         self.stop()
         if returncode == -9:
-            return exchange.TOO_MUCH_MEMORY
+            return TOO_MUCH_MEMORY
         return f"checking it ended the process that did: {native.ending(returncode)}"

@@ -24,7 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recording.formats import RecordingInfo, exchange
+from recording.findings import RecordingInfo, info_of
 from recording.kinds import KINDS
 from recording.message import Malformed, Message
 from recording.names import short
@@ -116,9 +116,9 @@ def is_complete(output: Path, record: Record) -> bool:
 
 
 def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
-    """The inverse of exchange.facts: a recording that is done need not be opened again."""
+    """A recording that is done need not be opened again."""
     try:
-        return exchange.info_of(path, record.info)
+        return info_of(path, record.info)
     except ValueError:
         return None
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from recording.formats import SUFFIXES
+from recording.kinds import SUFFIXES
 from runner import elf, machine, native, report, results, sessions, shards
 from runner.batch import Batch, handle
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover

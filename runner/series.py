@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from recording.formats import RecordingInfo
+from recording.findings import RecordingInfo
 from runner.discover import Recording
 
 CLOCK_ERROR = 0.002  # 0.0008 was seen in a recording of 10 Hz

@@ -1,22 +1,23 @@
 """The file formats of Inscopix, checked without native code.
 
 The native library trusts what it reads: a damaged file can end the process that opens it, take all its memory or
-block it for ever. `check` reads the few bytes that decide and names the fault in one sentence. One module a format.
+block it for ever. `check` reads the few bytes that decide and names the fault in one sentence. One module a format,
+called by its suffix.
 """
 
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
 
-from recording.formats import gpio, imu, isxb, isxd
+from recording.findings import RecordingInfo
 from recording.formats.file import Damaged, opened
-from recording.formats.info import RecordingInfo
 from recording.formats.isxb import read_isxb
 from recording.formats.isxd import PACKET_SIZE, MovieLayout, data_size, has_packets, movie_layout, read_footer
+from recording.kinds import SUFFIXES
 
-_CHECKS = {".isxd": isxd.check, ".isxb": isxb.check, ".gpio": gpio.check, ".imu": imu.check}
-SUFFIXES = tuple(_CHECKS)
+_CHECKS = {suffix: import_module(f"{__name__}.{suffix[1:]}").check for suffix in SUFFIXES}
 
 
 def check(path: str | os.PathLike[str]) -> RecordingInfo:

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from recording.errors import BadRecording
-from recording.formats import check, exchange
+from recording.findings import TOO_MUCH_MEMORY
+from recording.formats import check
 from recording.message import to_json
 
 MAX_REASON = 500  # characters
@@ -22,11 +23,11 @@ def main() -> None:
     for line in sys.stdin.buffer:
         path = Path(json.loads(line))
         try:
-            answer = exchange.facts(check(path))
+            answer = check(path).facts
         except BadRecording as error:
             answer = {"reason": error.reason[:MAX_REASON]}
         except MemoryError:
-            answer = {"reason": exchange.TOO_MUCH_MEMORY}
+            answer = {"reason": TOO_MUCH_MEMORY}
         sys.stdout.buffer.write(to_json(answer) + b"\n")
         sys.stdout.buffer.flush()
 

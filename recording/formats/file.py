@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from recording.errors import BadRecording
-from recording.formats.info import RecordingInfo
+from recording.findings import RecordingInfo
 
 MAX_JSON = 64 << 20
 MAX_DEPTH = 100  # the native parser recurses; real footers stay below 20

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from fractions import Fraction
 
+from recording.findings import RecordingInfo
 from recording.formats.fields import to_datetime
 from recording.formats.file import MAX_JSON, Damaged, File
-from recording.formats.info import RecordingInfo
 
 SYNC = struct.pack("<I", 0x0000AA55)
 SEARCHED = 64 << 20  # bytes; whether a larger file holds a packet is for its worker to find out

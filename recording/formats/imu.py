@@ -10,9 +10,9 @@ import struct
 from fractions import Fraction
 from typing import Any
 
+from recording.findings import RecordingInfo
 from recording.formats.fields import MAX_SAMPLES, field, listed, ratio, time, to_datetime, whole
 from recording.formats.file import MAX_JSON, Damaged, File, opened
-from recording.formats.info import RecordingInfo
 
 HEADER = struct.Struct("<QQiHH" + "QQQ" * 3 + "QQ")  # start, then count, offset, size of each, then the session
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from recording.findings import RecordingInfo
 from recording.formats.fields import BYTES_OF_MISSING, MAX_SAMPLES, MISSING_FREE, field, listed, to_datetime, whole
 from recording.formats.file import Damaged, File, opened
-from recording.formats.info import RecordingInfo
 from recording.formats.timing import Timing, read_timing
 
 HEADER = struct.Struct("<QQQq" + "Q" * 8)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from recording.findings import RecordingInfo
 from recording.formats.fields import (
     BYTES_OF_MISSING,
     MAX_SAMPLES,
@@ -26,7 +27,6 @@ from recording.formats.fields import (
     whole,
 )
 from recording.formats.file import Damaged, File, opened
-from recording.formats.info import RecordingInfo
 from recording.formats.timing import Timing, read_timing
 from recording.kinds import KIND_OF_TYPE
 

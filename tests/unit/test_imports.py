@@ -74,6 +74,15 @@ def test_imports_go_downwards(module):
     assert wrong(module, GRAPH[module]) == []
 
 
+def test_pid_1_loads_no_format():
+    """It asks a process of its own about recordings: `recording.formats`."""
+    assert not [
+        module
+        for module in GRAPH
+        if within(module, "runner") and any(within(name, "recording.formats") for name in GRAPH[module])
+    ]
+
+
 def test_there_is_no_circle():
     try:
         TopologicalSorter(GRAPH).prepare()

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from recording import formats
+from recording import findings, formats
 from recording.errors import BadRecording
-from recording.formats import exchange
 from runner import precheck
 from runner.supervise import Stopped
 from tests import recordings
@@ -47,7 +46,7 @@ def test_a_footer_of_twenty_million_objects_costs_this_process_nothing(checker, 
     before = _peak_kb()
     with pytest.raises(BadRecording) as refused:
         checker.check(path)
-    assert refused.value.reason == exchange.TOO_MUCH_MEMORY
+    assert refused.value.reason == findings.TOO_MUCH_MEMORY
     assert _peak_kb() - before < 8 << 10
     assert checker.check(recordings.image(tmp_path / "sound.isxd")).kind == "image"
 
@@ -108,7 +107,7 @@ def test_a_check_that_hangs_can_be_stopped(tmp_path):
 def test_a_process_that_is_lost_is_a_refusal(tmp_path):
     path = recordings.image(tmp_path / "sound.isxd")
     for command, reason in (
-        (("sh", "-c", "read x; kill -9 $$"), exchange.TOO_MUCH_MEMORY),
+        (("sh", "-c", "read x; kill -9 $$"), findings.TOO_MUCH_MEMORY),
         (("sh", "-c", "read x; exit 3"), "checking it ended the process that did: exit code 3"),
         (("sh", "-c", "read x; echo '{}'; exec sleep 60"), "its pre-check gave an answer that cannot be read"),
     ):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from recording.formats import RecordingInfo
+from recording.findings import RecordingInfo
 from runner.discover import Recording
 from runner.series import find_series, name_groups
 

@@ -1,0 +1,69 @@
+"""The findings of the pre-check, and their JSON: its process says them to PID 1, and records keep them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from recording import message
+from recording.errors import BadRecording
+from recording.kinds import KINDS
+
+TOO_MUCH_MEMORY = "its metadata need more memory to check than there is: they are damaged, or the run needs more memory"
+
+
+@dataclass(frozen=True)
+class RecordingInfo:
+    """A recording, as far as it can be told without the library."""
+
+    path: Path
+    kind: str
+    size: int  # bytes
+    mtime_ns: int
+    n_samples: int = 0  # frames, or samples of a trace; invalid ones included
+    start: datetime | None = None  # with the recording's own offset from UTC
+    period_s: float = 0.0
+    width: int = 0  # px
+    height: int = 0  # px
+    pixel_um: tuple[float, float] = (0.0, 0.0)  # width, height
+    names: tuple[str, ...] = ()  # of cells, channels or vessels
+
+    @property
+    def end(self) -> datetime | None:
+        """When the last sample ends."""
+        if self.start is None:
+            return None
+        try:
+            return self.start + timedelta(seconds=self.n_samples * self.period_s)
+        except OverflowError:
+            return None
+
+    @property
+    def series_key(self) -> tuple[object, ...]:
+        """Equal for recordings that may be parts of one series, if their times do not overlap."""
+        cells = self.names if self.kind in ("cell_set", "event_set", "vessel_set") else ()
+        return (self.kind, self.width, self.height, self.pixel_um, round(self.period_s, 6), cells)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """All but the path, which whoever asks knows."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}
+
+
+def info_of(path: Path, facts: object) -> RecordingInfo:
+    """Raises ValueError if anything is not as findings are."""
+    info = message.read(RecordingInfo, facts, path=path)
+    counts = (info.size, info.n_samples, info.width, info.height)
+    if info.kind not in KINDS or not all(0 <= count < 1 << 63 for count in counts):
+        raise ValueError("no finding of the pre-check")
+    return info
+
+
+def from_json(path: Path, line: bytes) -> RecordingInfo:
+    """Raises BadRecording for a refusal, ValueError for what is neither."""
+    content = message.parse(line)
+    if isinstance(content, dict) and isinstance(content.get("reason"), str):
+        raise BadRecording(path, content["reason"])
+    return info_of(path, content)
