@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -94,13 +95,14 @@ def software(api: native.Api) -> dict[str, str]:
 
 def code_digest(folder: Path) -> str:
     """Of every source that workers run: a change of code is a change of software."""
-    sources = sorted(
-        path
-        for part in WORKERS_CODE
-        for path in (folder / part).rglob("*")
-        if path.is_file() and path.suffix in SOURCE_SUFFIXES
-    )
-    return results.digest({path.relative_to(folder).as_posix(): path.read_text("utf-8") for path in sources})
+    digest = hashlib.sha256()
+    for part in WORKERS_CODE:
+        for parent, folders, files in os.walk(folder / part):  # Path.rglob takes several times as long
+            folders.sort()
+            for name in sorted(name for name in files if name.endswith(SOURCE_SUFFIXES)):
+                path = Path(parent, name)
+                digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 def container_facts() -> dict[str, str]:
