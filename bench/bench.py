@@ -28,7 +28,7 @@ REPORT = PROJECT / "bench/report.json"
 
 
 def scale_out(quick: bool) -> dict[str, Any]:
-    """What bench/scaleout.py reports; the reason why there is nothing, where no cluster can be started."""
+    """The report of bench/scaleout.py, or the reason why no cluster can be started."""
     if quick:
         return {"left_out": "it takes minutes"}
     command = [sys.executable, str(PROJECT / "bench/scaleout.py"), "--json"]

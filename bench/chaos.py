@@ -94,7 +94,7 @@ class Running:
 
 @dataclass
 class Tally:
-    """What a scenario saw."""
+    """The outcome of a scenario."""
 
     codes: Counter = field(default_factory=Counter)
     completed: int = 0
@@ -113,7 +113,7 @@ class Tally:
 
 @dataclass
 class Chaos:
-    """What all scenarios share."""
+    """The means of all scenarios."""
 
     rng: random.Random
     folder: Path
@@ -190,7 +190,7 @@ class Chaos:
 
 
 def half_written(output: Path, reference: dict[str, bytes]) -> Iterator[str]:
-    """What an undisturbed run would not have left under this name; records, logs and hidden files aside."""
+    """Files that an undisturbed run would not have left under this name; records, logs and hidden files aside."""
     found = tree(output)
     for name, content in found.items():
         if name.startswith((".", "logs/", "damaged/", "done.marker")):
@@ -503,7 +503,7 @@ SCENARIOS = {
 
 
 def undisturbed(chaos: Chaos) -> None:
-    """What a run leaves that nothing disturbs, and how long it takes."""
+    """The tree that an undisturbed run leaves, and how long it takes."""
     output = chaos.new_output()
     running = chaos.start(output)
     running.wait_for("start")

@@ -91,7 +91,7 @@ def rebuilt(rawjson: str) -> dict[str, int]:
 
 
 def forget_all() -> None:
-    """What was built under the name of the benchmarks; the build cache stays."""
+    """Remove the images that the benchmarks built; the build cache stays."""
     with contextlib.suppress(RuntimeError):
         mine = docker("images", "--format", "{{.Repository}}:{{.Tag}}", "--filter", f"reference={NAME}").split()
         if mine:
@@ -182,7 +182,7 @@ def section_start(quick: bool) -> dict[str, Any]:
 
 
 def proxy() -> tuple[str, ...]:
-    """What pip needs in a container behind a proxy that breaks TLS open, or with an index of one's own."""
+    """Options that pip needs in a container behind a proxy that breaks TLS open, or with an index of one's own."""
     options = []
     for variable, name in (("SSL_CERT_FILE", "PIP_CERT"), ("PIP_CONFIG_FILE", "PIP_CONFIG_FILE")):
         if os.environ.get(variable):

@@ -1,4 +1,4 @@
-"""What runs inside the image: makes recordings, goes through a movie in one way, measures commands.
+"""Runs inside the image: makes recordings, goes through a movie in one way, measures commands.
 
 inside.py small FOLDER N               N small movies
 inside.py kinds FOLDER                 one recording of each of some kinds

@@ -1,4 +1,4 @@
-"""What the benchmarks share: commands, repeated and interleaved measurements, the machine."""
+"""Shared by the benchmarks: commands, repeated and interleaved measurements, the machine."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def seconds_of(action: Callable[[], object]) -> float:
 
 
 def interleaved(contenders: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[Any]]:
-    """What each returns, in turns, so that a busy moment slows all alike."""
+    """The values that each returns, in turns, so that a busy moment slows all alike."""
     measured: dict[str, list[Any]] = {name: [] for name in contenders}
     for _ in range(rounds):
         for name, measure in contenders.items():
@@ -109,7 +109,7 @@ def new_folder(folder: Path) -> Path:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The machine that the figures depend on."""
     cpu = next((line.partition(":")[2].strip() for line in lines("/proc/cpuinfo") if line.startswith("model name")), "")
     kilobytes = next(int(line.split()[1]) for line in lines("/proc/meminfo") if line.startswith("MemTotal"))
     engine = docker("version", "--format", "{{.Server.Version}}")

@@ -81,7 +81,7 @@ def section_nwb(quick: bool) -> dict[str, Any]:
 
 
 def section_pages(quick: bool) -> dict[str, Any]:
-    """What a page adds to the results of a recording: bench/pages.py in the image."""
+    """The cost of a page on top of a recording's results: bench/pages.py in the image."""
     return json.loads(docker("run", "--rm", "--user", ME, *CODE, IMAGE, "python", "/app/bench/pages.py", "--json"))
 
 

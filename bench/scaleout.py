@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What Slurm and Apptainer cost, and what a second node brings, against one container on the same cores.
+"""The cost of Slurm and Apptainer, and the gain of a second node, against one container on the same cores.
 
 A Slurm of two nodes with one core each is started on this host, as the cluster tests do it (root on Debian). Rounds are
 interleaved, and the ratios are of the medians. Every contender starts with an empty output and ends with the final

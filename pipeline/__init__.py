@@ -1,1 +1,1 @@
-"""What happens to one recording; runs only in worker processes."""
+"""The work on one recording; runs only in worker processes."""

@@ -1,4 +1,4 @@
-"""What checkers say, and help for whoever mistyped a word."""
+"""Messages of checkers, and help for mistyped words."""
 
 from __future__ import annotations
 

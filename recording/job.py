@@ -28,7 +28,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Session:
-    """What goes into the NWB file of a job, besides its inputs and what is made of them. All paths are absolute."""
+    """More contents for the NWB file of a job, besides its inputs and products. All paths are absolute."""
 
     companions: tuple[Path, ...] = ()  # recordings of the same session
     metadata: tuple[Path, ...] = ()  # nwb.toml and the like; later ones override earlier ones
@@ -36,7 +36,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Job(Message):
-    """What one worker is to do. All paths are absolute."""
+    """The task of one worker. All paths are absolute."""
 
     inputs: tuple[Path, ...]  # the parts of a series by start
     kind: str
@@ -47,14 +47,14 @@ class Job(Message):
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
-    session: Session | None = None  # where this job is to write an NWB file
+    session: Session | None = None  # if this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1
 
 
 @dataclass(frozen=True)
 class Fork(Message):
-    """What the fork server is asked for; the job itself is the new worker's standard input."""
+    """A request to the fork server; the job itself is the new worker's standard input."""
 
     scratch: Path
     address_space: int | None  # bytes; no limit if None
@@ -116,7 +116,7 @@ def event_from_json(line: str | bytes | bytearray) -> Event | None:
 
 @dataclass(frozen=True)
 class RecipeFacts(Message):
-    """What PID 1 needs to know of a recipe that can be used."""
+    """A recipe that can be used, as far as PID 1 needs to know it."""
 
     group: str  # "series" or "file"
     kinds: tuple[str, ...]  # that it takes

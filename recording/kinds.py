@@ -37,7 +37,7 @@ class Kind:
     code: str  # in JSON, recipes, events and records
     name: str  # for people
     module: str  # of pipeline.inspect: makes its results
-    results: tuple[str, ...]  # what the names of its results add to the stem: "-mean.tif"
+    results: tuple[str, ...]  # endings of its results' names, after the stem: "-mean.tif"
     isxd_type: int | None = None  # of `.isxd` files
     is_made: bool = False  # whether a step of a recipe can make it
     n_bytes: Callable[[Shape], int] = _image_bytes  # that one takes on disk

@@ -1,6 +1,6 @@
 """Dataclasses as JSON. Whoever reads refuses what is not exactly as the class declares it, and names the field.
 
-That holds for messages between processes, and for records, which lie where others may write.
+Messages between processes are read so, and records of earlier runs, which lie where others may write.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What PID 1 does, in detail. Standard library only: a worker may import everything, PID 1 nothing that can fail."""
+"""The work of PID 1. Standard library only: a worker may import everything, PID 1 nothing that can fail."""
 
 from __future__ import annotations
 

@@ -38,14 +38,14 @@ class _BadProducts(Exception):
 
 @dataclass(frozen=True)
 class Unit:
-    """What one worker handles: a recording, or the parts of a series."""
+    """The inputs of one worker: a recording, or the parts of a series."""
 
     recordings: tuple[Recording, ...]
     kind: str
     fingerprint: str
     results: str  # folder, relative to the output
     warnings: tuple[str, ...] = ()
-    session: Members | None = None  # where it is to have an NWB file
+    session: Members | None = None  # if it is to have an NWB file
 
     @property
     def size(self) -> int:
@@ -70,7 +70,7 @@ class Batch:
     conditions: Conditions
     staging: Path
     owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
-    sessions: Sessions | None = None  # where they are to have NWB files
+    sessions: Sessions | None = None  # if they are to have NWB files
     fork_server: workers.ForkServer | None = None
     records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
     infos: dict[str, RecordingInfo] = field(default_factory=dict)

@@ -66,7 +66,7 @@ class Recording:
 
 @dataclass
 class Discovery:
-    """What lies in the input folder."""
+    """The contents of the input folder."""
 
     recordings: list[Recording] = field(default_factory=list)  # in order of their paths
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders, and why

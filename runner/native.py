@@ -172,7 +172,7 @@ def example_scripts(api: Api) -> list[str]:
 def ask(
     command: Sequence[str], seconds: float, tick: Callable[[], None] = lambda: None
 ) -> subprocess.CompletedProcess[str]:
-    """What a short-lived process says; `tick` is called as by `finish`. Raises TimeoutExpired."""
+    """The answer of a short-lived process; `tick` is called as by `finish`. Raises TimeoutExpired."""
     from recording import process  # the health check does without
 
     asked = subprocess.Popen(

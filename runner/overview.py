@@ -48,7 +48,7 @@ class Row:
     warnings: list[str] = field(default_factory=list)
     results: str = ""  # folder, relative to the output
     products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" where there is none
+    log: str = ""  # relative to the output; "" if there is none
     series: str = ""  # path of the first part
     part: int = 0  # from 1
     parts: int = 0
@@ -73,7 +73,7 @@ class Entry:
 
 
 def entries(rows: Iterable[Row]) -> list[Entry]:
-    """What is done, in natural order, a folder before its subfolders and a series as one."""
+    """Finished recordings in natural order, a folder before its subfolders and a series as one."""
     found: dict[str, Entry] = {}
     for row in sorted((row for row in rows if row.status != "failed"), key=_natural):
         found.setdefault(row.series or row.path, Entry([])).rows.append(row)
@@ -108,7 +108,7 @@ def read_measures(output: Path, entry: Entry) -> None:
 
 
 def page_of(row: Row) -> str:
-    """The recording's own page, relative to the output; "" where there is none."""
+    """The recording's own page, relative to the output; "" if there is none."""
     name = f"{row.results.rpartition('/')[2]}.html"
     return f"{row.results}/{name}" if name in row.products else ""
 

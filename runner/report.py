@@ -25,7 +25,7 @@ def write_report(
 ) -> None:
     """Write the three files, and tell the recordings' pages their neighbours.
 
-    `seconds` is how long the run took, where one process knows it. Raises OSError.
+    `seconds` is the duration of the run, if one process knows it. Raises OSError.
     """
     write_atomically(output / "summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
     write_atomically(output / "dataset_description.json", dataset_description(generated_by).encode())

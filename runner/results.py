@@ -39,7 +39,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 @dataclass
 class Record(Message):
-    """What became of one input."""
+    """The fate of one input."""
 
     inputs: list[str]  # relative paths; several for a series
     status: str  # "done", "failed" or "publishing"

@@ -21,7 +21,7 @@ from runner import native
 from runner.discover import Recording
 from runner.endings import USAGE, UsageError
 
-# What steps of recipes add to names, with a number if one is repeated, and what acquisition calls a movie's companions.
+# Suffixes that steps of recipes add, numbered if repeated, and that acquisition gives to a movie's companions.
 ADDED = re.compile(
     r"([-_](PP|BP|MC|DFF|TPC|INT|NAM|LR_movie|PCA-ICA|CNMFE|ED|SPK|DEN|AR|AC|ROI|BIN|CROP|TF|LR|MPR|VD|RBCV"
     r"|green|red|efocus_\d+|cell_map|\w+_image|gpio|imu|GPIO|IMU)(-\d+)?)+",
@@ -41,7 +41,7 @@ class BadMetadata(UsageError):
 
 @dataclass(frozen=True)
 class Members:
-    """What goes into an NWB file besides the recordings that a worker handles."""
+    """The rest of an NWB file's contents, besides the recordings that a worker handles."""
 
     companions: tuple[Recording, ...]
     metadata: tuple[Path, ...]  # later ones override earlier ones
@@ -111,7 +111,7 @@ def _stems(stem: str) -> list[str]:
 
 
 def facts(members: Members) -> list[object]:
-    """What of them decides the file: names, sizes and times of recordings, contents of metadata."""
+    """The properties that decide the file: names, sizes and times of recordings, contents of metadata."""
     stamps = [[one.relative, one.size, one.mtime_ns] for one in members.companions]
     return [stamps, [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in members.metadata]]
 

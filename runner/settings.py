@@ -147,7 +147,7 @@ OPTIONS = (
     Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
 )
 
-ACTIONS = {  # what to do instead of a run: the name of a value it takes, and help
+ACTIONS = {  # instead of a run: the name of the value that each takes, and its help
     "--check": ("", "only the preflight: can isx be loaded, what is in the image"),
     "--check-recipe": ("FILE", "only check a recipe"),
     "--gather": ("", "after all shards: check that each is done, write the report and the sentinel"),
@@ -178,7 +178,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """What to do, in full."""
+    """A request that was understood."""
 
     sentinel: Path
     shard: Shard | None

@@ -22,5 +22,5 @@ def choose(step: str, wanted: str = AUTO) -> Engine | None:
 
 
 def names() -> tuple[str, ...]:
-    """What a recipe may choose from."""
+    """The names that a recipe may choose from."""
     return (AUTO, *(engine.name for engine in ENGINES))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True)
 class StepContext:
-    """What a step is given besides its files."""
+    """Everything that a step gets besides its files."""
 
     scratch: Path  # a folder for temporary files, emptied afterwards
     threads: int  # how many cores it may use
@@ -44,7 +44,7 @@ class Engine(Protocol):
         """Carry the step out; returns what the function returns. Raises Unusable with a reason for the user."""
 
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
-        """What the step's products depend on besides inputs and parameters; `software` is all that the run knows of."""
+        """The software that the step's products depend on; `software` is all that the run knows of."""
 
     def source_line(self, step: str, error: BaseException) -> str:
         """Where in a file of the user's own an error arose, or ""."""

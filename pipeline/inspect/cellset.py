@@ -25,7 +25,7 @@ MAP_POINTS = 6 * 72  # length of a map's longer side, about
 
 @dataclass(frozen=True)
 class Cell:
-    """What is known of one cell; its footprint is only kept where it is not zero."""
+    """One cell; of its footprint, only the part that is not zero."""
 
     name: str
     status: str

@@ -1,4 +1,4 @@
-"""Pictures: previews drawn with Pillow, which starts at once, and plots with Matplotlib, where a kind needs them.
+"""Pictures: previews drawn with Pillow, which starts at once, and plots with Matplotlib, if a kind needs them.
 
 Colours: Okabe and Ito's palette and the maps viridis and cividis, which colour-blind readers can tell apart.
 """
@@ -131,9 +131,9 @@ def nice_length(largest: float) -> float:
 
 
 def start_matplotlib(scratch: Path) -> None:
-    """Point Matplotlib at a private, writable folder, with the font list of the image where it has one.
+    """Point Matplotlib at a private, writable folder, with the font list of the image if it has one.
 
-    Without it each worker would look for fonts again, and complain where there is no home. Matplotlib looks but once:
+    Without it each worker would look for fonts again, and complain if there is no home. Matplotlib looks but once:
     in a worker that was forked, that is done.
     """
     if "matplotlib.font_manager" in sys.modules:
@@ -205,7 +205,7 @@ def mark_invalid(axes: Axes, status: np.ndarray, period_s: float) -> None:
 
 
 def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:
-    """First and last index of each run of true values; near runs are joined where there are too many to draw."""
+    """First and last index of each run of true values; near runs are joined if there are too many to draw."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
     firsts, lasts = edges[::2], edges[1::2] - 1
     step = max(1, len(firsts) // most)
@@ -237,7 +237,7 @@ def legend_outside(axes: Axes, **options: Any) -> None:
 
 
 def halo() -> list[Any]:
-    """What makes text readable on any ground."""
+    """An outline that makes text readable on any ground."""
     from matplotlib.patheffects import withStroke
 
     return [withStroke(linewidth=2, foreground="white")]

@@ -58,7 +58,7 @@ def sample_times(timing: Any) -> np.ndarray:
 
 
 def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
-    """Traces of n cells or vessels, shape (n, samples), float32; NaN where the sample is missing."""
+    """Traces of n cells or vessels, shape (n, samples), float32; NaN if the sample is missing."""
     found = np.full((n, timing.num_samples), np.nan, np.float32)
     valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
     for trace, i in zip(found, range(n)):

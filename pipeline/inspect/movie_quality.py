@@ -194,7 +194,7 @@ def _stored(
 
 @dataclass(frozen=True)
 class Glance:
-    """What some frames of a movie show."""
+    """Numbers from some frames of a movie."""
 
     n: int
     mean: np.ndarray  # (rows, columns), of these frames

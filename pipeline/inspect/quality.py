@@ -27,7 +27,7 @@ class Measure:
 
     name: str
     label: str  # for people
-    value: float | int | None  # None where it cannot be told
+    value: float | int | None  # None if it cannot be told
     unit: str  # "" for counts and ratios
     meaning: str
     mark: str = ""  # why to look at this again; only where a threshold has a source
@@ -75,7 +75,7 @@ def brightness_change(means: np.ndarray) -> float | None:
 def bleaching(time_s: np.ndarray, means: np.ndarray) -> float | None:
     """Loss of brightness in percent a minute: the least-squares line through the logarithm of the frames' means.
 
-    None for less than a minute, or where a mean is not positive. The sensor's dark level is not subtracted, for
+    None for less than a minute, or if a mean is not positive. The sensor's dark level is not subtracted, for
     recordings do not state it: the true loss is larger.
     """
     if len(means) < 10 or time_s[-1] - time_s[0] < 60 or means.min() <= 0:
@@ -107,7 +107,7 @@ def crispness(image: np.ndarray) -> float | None:
 
 @dataclass(frozen=True)
 class FrameChecks:
-    """What was measured in some of a movie's frames; one value for each of them."""
+    """Measurements in some of a movie's frames; one value for each of them."""
 
     sharpness: np.ndarray
     shift_px: np.ndarray
@@ -172,7 +172,7 @@ class Events:
     """Transients of one trace."""
 
     peaks: np.ndarray  # samples at which they peak
-    half_decay_s: float  # median time from the peak to half of it; NaN where there are none
+    half_decay_s: float  # median time from the peak to half of it; NaN if there are none
 
 
 def transients(trace: np.ndarray, noise: float, period_s: float) -> Events:

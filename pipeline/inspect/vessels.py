@@ -63,7 +63,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def measured(vessel_set: isx.VesselSet, footer: Mapping[str, Any]) -> dict[tuple[str, str], Reader]:
-    """What was measured of each vessel and in which unit, the main quantity first, and how to read it."""
+    """The quantities of each vessel with their units, the main one first, and how to read them."""
     measure, default = MEASURE[vessel_set.get_vessel_set_type()]
     stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
     found = {(measure, UNITS.get(str(stated), default)): vessel_set.get_vessel_trace_data}

@@ -1,4 +1,4 @@
-"""What belongs into the NWB file of one job: of a recording with its companions, or of a recipe's run."""
+"""Collects the contents of one job's NWB file: of a recording with its companions, or of a recipe's run."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ DEFLATE = 1  # higher levels gain little on sensors' noise, and cost much
 
 @dataclass(frozen=True)
 class Fill:
-    """What a dataset is to hold."""
+    """The data for one dataset."""
 
     dataset: str  # its path in the file
     slabs: Callable[[], Iterator[np.ndarray]]  # along the first axis, each as long as a chunk; the last may be shorter

@@ -1,4 +1,4 @@
-"""What recordings do not say: `nwb.toml` or `nwb.yaml`, in NWB's own names. docs/nwb.md describes the format.
+"""Metadata that recordings lack: `nwb.toml` or `nwb.yaml`, in NWB's own names. docs/nwb.md describes the format.
 
 Several files may hold for one recording; a later one overrides single fields of an earlier one.
 """
@@ -18,7 +18,7 @@ from pipeline.words import did_you_mean
 
 @dataclass(frozen=True)
 class Field:
-    """What one field may hold."""
+    """The values that one field may hold."""
 
     fits: Callable[[Any], bool]
     expected: str

@@ -90,7 +90,7 @@ def _description(recording: Opened, layout: formats.MovieLayout) -> str:
 
 
 def _light(acquired: dict[str, Any]) -> dict[str, float]:
-    """What the microscope was set to, in NWB's units: s, mW/mm^2."""
+    """The microscope's settings in NWB's units: s, mW/mm^2."""
     found = {}
     if acquired.get("Exposure Time (ms)"):
         found["exposure_time"] = acquired["Exposure Time (ms)"] / 1000

@@ -30,7 +30,7 @@ OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's
 
 @dataclass(frozen=True)
 class Contents:
-    """What goes into a file."""
+    """The contents of a file."""
 
     sources: Sequence[Source]
     identifier: str
@@ -42,7 +42,7 @@ class Contents:
 
 @dataclass(frozen=True)
 class Means:
-    """What it is made with."""
+    """The means to make it."""
 
     scratch: Path
     threads: int = 1
@@ -130,9 +130,9 @@ def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
 
 
 def stated(recordings: Sequence[Opened]) -> Metadata:
-    """What the files say of subject and session, where whoever recorded filled it in.
+    """Subject and session as the files state them, if somebody filled them in.
 
-    The acquisition software presets the animal's sex, so it counts only where the animal has an ID.
+    The acquisition software presets the animal's sex, so it counts only if the animal has an ID.
     """
     session: dict[str, Any] = {}
     subject: dict[str, Any] = {}

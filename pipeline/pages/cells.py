@@ -97,7 +97,7 @@ def box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
 
 
 def for_script(cells: Cells, n_sets: int = 1) -> dict[str, Any]:
-    """What the explorer's script reads."""
+    """The data that the explorer's script reads."""
     values, stretch = thinned(cells.traces, n_sets)
     traces, lows, highs = zip(*map(encoded, values)) if len(values) else ((), (), ())
     return {

@@ -1,4 +1,4 @@
-"""What a page shows. The kinds' modules say it where they compute it; `pipeline.pages.page` lays it out."""
+"""The content of a page. The kinds' modules state it where they compute it; `pipeline.pages.page` lays it out."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Methods:
 
 
 def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[str, Any]) -> Methods:
-    """What was done, in sentences."""
+    """The work in sentences."""
     cited: list[str] = []
 
     def cite(key: str) -> str:

@@ -78,7 +78,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
 
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is known of a recording's size and time, as labels and texts."""
+    """Size and time of a recording, as labels and texts."""
     found = [
         ("Start", _moment(record.get("start"))),
         ("Duration", _time(record.get("duration_s"))),
@@ -96,7 +96,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def acquisition(record: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What the recording says of device, animal and session; what it leaves empty is left out."""
+    """Device, animal and session as the recording states them, without empty fields."""
     return [
         (label.replace("mw/mm^2", "mW/mm²"), number(value) if isinstance(value, float) else str(value))
         for label, value in (record.get("acquisition") or {}).items()
@@ -182,7 +182,7 @@ def png(data: bytes) -> str:
 
 
 def _explorer(shown: cells.Cells, n_sets: int) -> dict[str, Any]:
-    """What the template of the explorer needs besides the cells themselves."""
+    """Everything that the explorer's template needs besides the cells themselves."""
     rows, columns = shown.shape
     across, down = shown.pixel_um
     stretch = down / across if across > 0 and down > 0 else 1.0

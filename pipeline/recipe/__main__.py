@@ -19,7 +19,7 @@ OK, BAD_RECIPE, NO_ISX = 0, 64, 69
 
 
 def describe(recipe: Recipe) -> RecipeFacts:
-    """What PID 1 needs to know of a recipe."""
+    """A recipe, as far as PID 1 needs to know it."""
     steps = tuple(step.name for step in recipe.steps)
     return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed), recipe.nwb)
 

@@ -18,7 +18,7 @@ from pipeline.recipe.steps import Makes, Takes
 
 @dataclass(frozen=True)
 class Files:
-    """What a step reads, by parameter, and what its outputs are called."""
+    """The files that a step reads, by parameter, and the names of its outputs."""
 
     read: Mapping[str, list[Path]]
     made: Sequence[tuple[Makes, list[str]]]
@@ -99,7 +99,7 @@ def _output(makes: Makes, paths: list[str], part: int, one_by_one: bool) -> str 
 
 
 def _copies(originals: str | list[str], files: Files, parameter: str, scratch: Path) -> list[str]:
-    """What a function changes in place is a copy: a product, or only for the function."""
+    """A function that changes its input in place gets copies: products, or files for the function alone."""
     names = next((names for makes, names in files.made if makes.parameter == parameter), None)
     copies = [files.folder / name for name in names] if names else [scratch / Path(path).name for path in originals]
     for original, copy in zip(originals, copies):

@@ -16,7 +16,7 @@ class Stream:
 
     step: int  # index of the step that makes it; -1 for the recording itself
     kind: str
-    chain: str = ""  # what its files' names end in: "-PP-BP"
+    chain: str = ""  # the ending of its files' names: "-PP-BP"
     extension: str = ".isxd"
     label: str = ""
     once: bool = False
@@ -68,7 +68,7 @@ def plan(steps: Sequence[Step], kind: str) -> tuple[list[PlannedStep], list[Prob
 
 
 def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
-    """What stays: all, or (`keep = "last"`) what no later step used, and the latest of each kind."""
+    """The products that stay: all, or (`keep = "last"`) those that no later step used, and the latest of each kind."""
     used = {stream for each in planned for stream in each.read}
     latest = {stream.kind: (stream.step, stream.kind) for each in planned for stream in each.made}
     return {

@@ -102,9 +102,9 @@ def pictures(recordings: Sequence[Path], kind: str) -> dict[str, bytes]:
 
 
 def motion(entry: Entry, find: Callable[[str], Path | None], stem: str, out: Path) -> Part | None:
-    """What motion correction did: translations over time, and the movie before and after. None without a table of them.
+    """The effect of motion correction, over time and on the movie; None without a table of translations.
 
-    `find` takes a file name and returns its path, or None where the file is gone. Writes `<stem>-motion.png`.
+    `find` takes a file name and returns its path, or None if the file is gone. Writes `<stem>-motion.png`.
     """
     tables = [find(name) for name in entry.products if name.endswith("-translations.csv")]
     shifts = [read for read in map(_translations, filter(None, tables)) if read is not None]

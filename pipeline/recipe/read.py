@@ -28,7 +28,7 @@ TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "step")
 STEP_KEYS = ("use", "python", "name", "from", "engine")
 PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
-# What the inspect results of a product are called: a suffix of a step's own must differ.
+# Suffixes of a product's inspect results: a suffix of a step's own must differ.
 TAKEN_SUFFIXES = {"series"} | {
     result.partition(".")[0].strip("-")
     for results in (ALL_RESULTS, *(kind.results for kind in KINDS.values()))
@@ -105,7 +105,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
 
 @dataclass(frozen=True)
 class _Settable:
-    """What a step's function can be given."""
+    """The parameters that a step's function takes."""
 
     defaults: Mapping[str, tuple[Any, ...] | None]  # in a tuple; None for a parameter that is required
     rules: Mapping[str, Rule | Filters]
@@ -346,7 +346,7 @@ def _rule_like(default: object) -> Rule | None:
 
 
 def _not_plain(value: object) -> str:
-    """What a step is given is kept beside its products, as JSON."""
+    """Parameters are kept beside the products, as JSON."""
     try:
         json.dumps(value)
     except TypeError:

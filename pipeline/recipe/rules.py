@@ -1,4 +1,4 @@
-"""What the parameters of a step may be, alone and together."""
+"""Rules for the parameters of a step, alone and together."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.words import did_you_mean
 from recording.errors import shown
 
 AUTO = "auto"
-Check = Callable[[Mapping[str, Any]], str]  # what is wrong with all parameters together, or ""
+Check = Callable[[Mapping[str, Any]], str]  # the mistake in all parameters together, or ""
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a parameter may be: a value, or (with `shape`) nested lists of them; None in `shape` is any length."""
+    """The values that a parameter may have; with `shape`, nested lists of them. None in `shape` is any length."""
 
     type: type  # bool, int, float or str
     at_least: float = -math.inf
@@ -48,7 +48,7 @@ class Rule:
         return ", ".join([" ".join([text, " and ".join(limits)]).rstrip(), *words])
 
     def problem(self, value: object) -> str:
-        """What is wrong with a value, or ""."""
+        """The mistake in a value, or ""."""
         if (self.none and value == "none") or (self.auto and value == AUTO) or self._fits(value, self.shape):
             return ""
         hint = did_you_mean(value, self.choices) if isinstance(value, str) else ""
@@ -86,7 +86,7 @@ def _shown(value: object) -> str:
 
 
 class Filters:
-    """What auto_accept_reject goes by: [[statistic, operator, value], ...]."""
+    """The rule for the filters of auto_accept_reject: [[statistic, operator, value], ...]."""
 
     none = auto = False
     statistics = ("# Comps", "Cell Size", "SNR", "Event Rate")
@@ -100,7 +100,7 @@ class Filters:
         )
 
     def problem(self, value: object) -> str:
-        """What is wrong with a value, or ""."""
+        """The mistake in a value, or ""."""
         good = isinstance(value, list) and bool(value) and all(map(self._is_filter, value))
         return "" if good else f"must be {self}, not {_shown(value)}"
 
@@ -115,7 +115,7 @@ class Filters:
 
 
 def ordered(low: str, high: str, strictly: bool = False) -> Check:
-    """`low` must not exceed `high`, where both are numbers."""
+    """`low` must not exceed `high`, if both are numbers."""
 
     def check(values: Mapping[str, Any]) -> str:
         a, b = values.get(low), values.get(high)

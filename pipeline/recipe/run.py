@@ -132,7 +132,7 @@ def _fingerprints(this: Run) -> list[str]:
 
 
 def _software(step: Step, context: Context) -> dict[str, Any]:
-    """What a step's products depend on besides its inputs."""
+    """The versions that a step's products depend on, besides its inputs."""
     software = step.bound.versions(step.function, context.provenance.get("software", {}))
     return {**software, "estimates": code_digest()} if estimates.wanted(step.parameters) else software
 
@@ -247,7 +247,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
 
 
 def _replace_links(folder: Path) -> None:
-    """What a link leads to may not be there when the results are looked at."""
+    """Files take the place of links, whose targets may be gone when somebody looks at the results."""
     for link in [path for path in folder.iterdir() if path.is_symlink() and path.is_file()]:
         target = link.resolve()
         link.unlink()

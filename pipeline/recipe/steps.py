@@ -37,7 +37,7 @@ class Takes:
     parameter: str
     kinds: tuple[str, ...]
     files: str = "list"  # "list": of all parts; "first": the first part; "each": one part a call
-    optional: bool = False  # set only where `from` names something of its kind
+    optional: bool = False  # set only if `from` names something of its kind
     several: bool = False  # takes the products of several steps at once
 
 
@@ -47,12 +47,12 @@ class Makes:
 
     parameter: str | None  # None: the function's return value, kept as JSON
     kind: str
-    suffix: str  # what the names of its files end in; {x} is the parameter x
+    suffix: str  # the ending of its files' names; {x} is the parameter x
     extension: str = ".isxd"
     label: str = ""  # tells several products of one kind apart: `from = "step.label"`
     once: bool = False  # one file for all parts
     split_by: str = ""  # one product for each value of this parameter
-    needs: str = ""  # made only where this optional input is given
+    needs: str = ""  # made only if this optional input is given
     folder: bool = False  # the parameter is a folder; whatever appears in it is a product
     required: bool = False  # whether a file must be written; a recording always must
 
@@ -69,7 +69,7 @@ class Contract:
     edits: str = ""  # the input that it changes in place, and so gets a copy of
     fills: Mapping[str, str] = field(default_factory=dict)  # parameter: "scratch" or "threads"
     shape: Callable[[Mapping[str, Any], Shape], Shape] = lambda values, before: before  # of the products
-    complaint: Callable[[Any], str] = lambda returned: ""  # what its return value says that the user should know
+    complaint: Callable[[Any], str] = lambda returned: ""  # a warning for the user, from the return value
     unusable: str = ""  # why it cannot be a step
 
     @property
@@ -447,7 +447,7 @@ STEPS: dict[str, Contract] = {
         (ordered("time_increment", "time_window"),),
     ),
     "decompress": Contract(unusable="it takes compressed .isxc files, which are no recordings yet: decompress before"),
-    # What the public isx has as well.
+    # Steps that the public isx has as well.
     "create_cell_map": Contract(
         (_cells("isxd_cellset_file", files="each"),),
         (
