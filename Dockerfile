@@ -6,10 +6,14 @@ ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889ef
 ARG ISX_VERSION=2.1.0
 ARG ISX_SHA256="a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60 38eb83561f1391fb6d1ba8b61423278b8bf53aabe9e05bf61765bae14a7e2555 ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd 2151150cdd30cc3093fb56f94bd91661a49130f60170f1e727070f91c91cb427"
 # Who accepts the vendor's licence asks for IDPS. The stage `choice` refuses if no installer is there for it, or if one
-# is there and its licence is not accepted.
+# is there and its licence is not accepted, or if ISX_SOURCE is neither: it then stands for public so that the build
+# gets as far as that message.
 ARG ISX_SOURCE=""
 ARG ACCEPT_EULA=""
-ARG CHOSEN=${ISX_SOURCE:-${ACCEPT_EULA:+idps}}
+ARG UNKNOWN=${ISX_SOURCE#public}
+ARG UNKNOWN=${UNKNOWN#idps}
+ARG CHOSEN=${UNKNOWN:+public}
+ARG CHOSEN=${CHOSEN:-${ISX_SOURCE:-${ACCEPT_EULA:+idps}}}
 ARG CHOSEN=${CHOSEN:-public}
 
 # The slot for the IDPS installer: a named context fills it, the root of the project unless told otherwise. It is
@@ -64,6 +68,22 @@ RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
+# The lock for the Python of the base, with NumPy of before 2 if NUMPY=1.
+FROM base AS lock
+COPY requirements /locks
+COPY requirements.txt /locks/python3.11.txt
+ARG NUMPY=""
+RUN <<EOF
+set -eu
+case "$NUMPY" in
+  "" | 1) cp "/locks/python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')${NUMPY:+-numpy1}.txt" /requirements.txt ;;
+  *)
+    echo >&2 "ERROR: NUMPY=$NUMPY: there is only 1, for a product that needs NumPy before 2. For a current NumPy, leave it out."
+    exit 1
+    ;;
+esac
+EOF
+
 # What the runtime needs of the distribution, and nothing of what it does not.
 FROM base AS rootfs
 RUN <<EOF
@@ -93,14 +113,7 @@ python3 -m pip --version || apt-get install -y --no-install-recommends python3-p
 python3 -m pip --version
 EOF
 
-# Runs a command with the CA bundle and the pip configuration of the secrets, where they were passed.
-COPY --chmod=755 <<'EOF' /usr/local/bin/with-secrets
-#!/bin/sh
-if [ -s /run/secrets/ca ]; then export SSL_CERT_FILE=/run/secrets/ca PIP_CERT=/run/secrets/ca REQUESTS_CA_BUNDLE=/run/secrets/ca; fi
-if [ -s /run/secrets/pip ]; then export PIP_CONFIG_FILE=/run/secrets/pip; fi
-export PIP_RETRIES=10 PIP_TIMEOUT=30 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PIP_NO_INPUT=1
-exec "$@"
-EOF
+COPY --chmod=755 stages/with_secrets.py /usr/local/bin/with-secrets
 
 # pip gives up on a download that stalls half-way, whatever its own retries.
 COPY --chmod=755 <<'EOF' /usr/local/bin/retry
@@ -113,15 +126,24 @@ done
 exit 1
 EOF
 
-# The locked Python dependencies, in a virtual environment without pip.
-FROM builder AS deps
-RUN --mount=type=bind,source=requirements.txt,target=/build/requirements.txt \
+# uv installs several times as fast as pip, which brings it.
+RUN --mount=type=bind,source=requirements/builder.txt,target=/build/builder.txt \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
+retry with-secrets python3 -m pip install --target /usr/local/lib/uv --no-deps --require-hashes --only-binary :all: -r /build/builder.txt
+ln -s ../lib/uv/bin/uv /usr/local/bin/uv
+uv --version
+EOF
+
+# The locked Python dependencies, in a virtual environment without pip.
+FROM builder AS deps
+RUN --mount=type=bind,from=lock,source=/requirements.txt,target=/build/requirements.txt \
+    --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
+set -eux
 python3 -m venv --without-pip /opt/venv
-pip=$(python3 -c 'import pip; print(*pip.__path__)') # run by the environment's Python: --python is newer than Ubuntu 22.04
-retry with-secrets /opt/venv/bin/python "$pip" install --ignore-installed --no-deps --no-compile --require-hashes --only-binary :all: -r /build/requirements.txt
+retry with-secrets uv pip install --python /opt/venv/bin/python --no-deps --require-hashes --only-binary :all: -r /build/requirements.txt
 /opt/venv/bin/python -c 'import numpy'
 EOF
 
@@ -212,15 +234,13 @@ LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
       isx.sha256="${INSTALLER_SHA256}" \
       isx.redistributable="false"
 
-# No image comes out of a build in which the API and every dependency do not load in the runtime's own root.
-FROM labelled-${CHOSEN} AS proof
-ARG PROOF=algorithms
+# No image comes out of a build in which the API and every dependency do not load in the runtime's own root,
+FROM labelled-${CHOSEN} AS loads
 RUN --network=none \
     --mount=type=secret,id=licence,mode=0444 \
     --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
-    --mount=type=bind,source=recipes/standard.toml,target=/build/standard.toml \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
-    --mount=type=bind,source=requirements.txt,target=/app/requirements.txt \
+    --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=VERSION,target=/app/VERSION \
     --mount=type=bind,source=recording,target=/app/recording \
     --mount=type=bind,source=runner,target=/app/runner <<EOF
@@ -231,27 +251,49 @@ PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
   exit 1
 }
 if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
-python /build/prove.py /build/standard.toml
+python /build/prove.py load
 touch /proved
 EOF
 
 # The code of this project; it waits for the proof.
 FROM builder AS app
-COPY --chmod=755 VERSION bootstrap.py healthcheck.py requirements.txt /app/
+COPY --chmod=755 VERSION bootstrap.py healthcheck.py /app/
+COPY --from=lock /requirements.txt /app/
 COPY recording /app/recording
 COPY runner /app/runner
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes
 RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
     --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt \
-    --mount=type=bind,from=proof,source=/proved,target=/proved <<EOF
+    --mount=type=bind,from=loads,source=/proved,target=/proved <<EOF
 set -eux
 chmod -R a=rX,u+w /app
 python3 /build/slim.py app /app
 EOF
 
+FROM app AS proven-public
+
+# nor one in which this project's code does not run the algorithms of IDPS.
+FROM labelled-idps AS algorithms
+ARG PROOF=algorithms
+RUN --network=none \
+    --mount=type=secret,id=licence,mode=0444 \
+    --mount=type=tmpfs,target=/tmp \
+    --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
+    --mount=type=bind,from=app,source=/app,target=/app <<EOF
+set -eu
+if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
+python /build/prove.py algorithms
+touch /proved
+EOF
+
+FROM app AS proven-idps
+RUN --mount=type=bind,from=algorithms,source=/proved,target=/proved test -f /proved
+
+FROM proven-${CHOSEN} AS proven
+
 FROM labelled-${CHOSEN} AS runtime
-COPY --link --from=app /app /app
+COPY --link --from=proven /app /app
 USER 1000:1000
 WORKDIR /tmp
 ENTRYPOINT ["python", "/app/bootstrap.py"]

@@ -62,16 +62,16 @@ fuzz: ## Damage recordings of every kind, and see that none stops, misleads or h
 	@$(ENGINE) $(PYTHON) bench/fuzz.py $(if $(SEED),--seed $(SEED)) $(if $(VARIANTS),--variants $(VARIANTS))
 
 .PHONY: lock
-lock: ## Write the locks anew from requirements.in; UPGRADE=1 takes newer releases
+lock: ## Write the locks anew from the .in files; UPGRADE=1 takes newer releases
 	@$(BAKE) lock
 
 .PHONY: lock-check
-lock-check: ## Fail if a lock does not follow from its requirements.in
+lock-check: ## Fail if a lock does not follow from its .in file
 	@$(BAKE) lock-check
 
 .PHONY: lock-audit
-lock-audit: ## Report known vulnerabilities of the lock, where the network allows
-	@$(BAKE) lock-audit
+lock-audit: ## Report known vulnerabilities of the locks; OSV=path/to/all.zip is its database without network
+	@$(PYTHON) scripts/audit.py $(OSV)
 
 .PHONY: sif
 sif: image ## Build build/isx.sif, the image for clusters that run Apptainer or Singularity

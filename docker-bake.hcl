@@ -17,6 +17,10 @@ variable "DEBIAN_SNAPSHOT" {
   default     = null
   description = "Address of a dated snapshot of the distribution's archive (.../debian/<time>): pins every package of the base."
 }
+variable "NUMPY" {
+  default     = ""
+  description = "1: NumPy of before 2, for a product that needs it."
+}
 variable "ISX_SOURCE" {
   default     = ""
   description = "public: the public isx, although an installer is there; idps: IDPS or nothing. Unless set, an accepted licence decides."
@@ -36,6 +40,11 @@ variable "INSTALLER" {
 variable "INSTALLER_DIR" {
   default     = ""
   description = "Folder that holds the IDPS installer, if not the root of the project; bind-mounted into the build."
+  # Said here because a context that is a file ends the client in words of its own, before any stage runs.
+  validation {
+    condition     = length(regexall("\\.sh(\\.[^/]*)?$", INSTALLER_DIR)) == 0
+    error_message = "INSTALLER_DIR=${INSTALLER_DIR} is a file: name its folder, or use 'make image INSTALLER=path'."
+  }
 }
 variable "INSTALLER_SECRET" {
   default     = ""
@@ -96,7 +105,7 @@ variable "SOURCE_URL" {
 
 variable "UPGRADE" {
   default     = ""
-  description = "Not empty: 'lock' takes newer releases within the bounds of requirements.in."
+  description = "Not empty: 'lock' takes newer releases."
 }
 
 # Which isx the image holds, as the Dockerfile decides it, and the tag that says so.
@@ -117,6 +126,7 @@ target "_common" {
     BASE_IMAGE        = BASE_IMAGE
     BASE_DIGEST       = BASE_DIGEST
     DEBIAN_SNAPSHOT   = DEBIAN_SNAPSHOT
+    NUMPY             = NUMPY
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
     REVISION          = REVISION
     SOURCE_URL        = SOURCE_URL
@@ -173,6 +183,12 @@ target "_tests" {
 target "builder" {
   inherits = ["_common"]
   target   = "builder"
+}
+
+target "deps" {
+  inherits = ["_common"]
+  target   = "deps"
+  output   = ["type=cacheonly"]
 }
 
 target "runtime" {
@@ -260,24 +276,16 @@ target "check" {
 
 target "lock" {
   inherits        = ["_tests"]
-  description     = "Write the hashed locks from requirements.in."
+  description     = "Write the hashed locks from each .in file."
   target          = "lock"
   args            = { UPGRADE = UPGRADE }
   no-cache-filter = ["compiled"]
   output          = ["type=local,dest=."]
 }
 
-target "lock-audit" {
-  inherits        = ["_tests"]
-  description     = "Known vulnerabilities of the lock, as the package index reports them."
-  target          = "lock-audit"
-  no-cache-filter = ["lock-audit"]
-  output          = ["type=cacheonly"]
-}
-
 target "lock-check" {
   inherits        = ["_tests"]
-  description     = "Fail if a lock does not follow from its requirements.in."
+  description     = "Fail if a lock does not follow from its .in file."
   target          = "lock-check"
   no-cache-filter = ["compiled"]
   output          = ["type=cacheonly"]

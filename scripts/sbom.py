@@ -22,14 +22,16 @@ TARGET = PROJECT / "build/sbom.cdx.json"
 
 # Runs in the image.
 READER = """
-import json, re, subprocess
+import json, re
 from importlib.metadata import distributions
-query = ["dpkg-query", "-W", "-f", "${Package}\\t${Version}\\t${Architecture}\\t${source:Package}\\n"]
+records = [dict(re.findall(r"^([A-Z][\\w-]*): (.*)$", record, re.MULTILINE))
+           for record in open("/var/lib/dpkg/status", encoding="utf-8").read().split("\\n\\n")]
 release = dict(line.split("=", 1) for line in open("/etc/os-release").read().splitlines() if "=" in line)
 python = [(d.name, d.version, d.metadata.get("License-Expression") or d.metadata.get("License") or "")
           for d in distributions() if d.name != "isx"]
 print(json.dumps({
-    "packages": [line.split("\\t") for line in subprocess.check_output(query, text=True).splitlines()],
+    "packages": [[record[key] for key in ("Package", "Version", "Architecture")]
+                 for record in records if record.get("Status") == "install ok installed"],
     "python": sorted(python),
     "isx": json.load(open("/opt/inscopix/isx.json")),
     "release": {key: value.strip('"') for key, value in release.items()},
@@ -68,7 +70,7 @@ def components(found: dict) -> list[dict]:
             version,
             f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version)}?arch={architecture}&distro={distribution}",
         )
-        for name, version, architecture, _ in found["packages"]
+        for name, version, architecture in found["packages"]
     ]
     python = [
         component("library", name, version, f"pkg:pypi/{name.lower().replace('_', '-')}@{version}", **licence(text))

@@ -11,15 +11,19 @@ message: what was found, and what to do. Standard library and `runner.elf` only.
 
 from __future__ import annotations
 
-import contextlib
+import base64
 import hashlib
+import http.client
 import json
 import os
 import re
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import asdict, dataclass
@@ -34,6 +38,11 @@ from runner import elf  # the project is not installed where this runs
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path("/installer")
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
+ADDRESS = "It must be an address such as https://..., as a browser takes it."
+LOOPBACK = (
+    "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder reaches, or pass "
+    "the file itself with INSTALLER=path."
+)
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
 
@@ -138,37 +147,96 @@ def secret(name: str) -> Path:
 
 
 def download(address: str) -> Path:
-    """Fetch the installer from a signed address; the address itself never appears in a message."""
+    """Fetch the installer from a signed address, of which no part appears in any message."""
     if not os.environ.get("INSTALLER_SHA256"):
         raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")
+    try:
+        request = request_for(address)
+    except ValueError as error:
+        raise BuildError(f"INSTALLER_URL is no address that can be fetched: {error}. {ADDRESS}") from None
     for attempt in (1, 2, 3):
         try:
-            with urllib.request.urlopen(address, timeout=60) as response, DOWNLOAD.open("wb") as out:
+            with opener().open(request, timeout=60) as response, DOWNLOAD.open("wb") as out:
                 shutil.copyfileobj(response, out, BLOCK)
             return DOWNLOAD
-        except (OSError, ValueError) as error:
-            print(f"download of the installer, attempt {attempt} of 3: {type(error).__name__}", file=sys.stderr)
-            failure = error
-            if isinstance(error, ValueError) or getattr(error, "code", 500) < 500:
-                break  # another attempt changes nothing
-    reason = str(getattr(failure, "reason", "") or type(failure).__name__).replace(address, "(address)")
-    raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out(address, failure)}")
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            reason, way_out, again = explain(error, urllib.parse.urlsplit(request.full_url).hostname or "")
+            print(f"download of the installer, attempt {attempt} of 3: {reason}", file=sys.stderr)
+            if not again:
+                break
+    raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out}")
 
 
-def way_out(address: str, failure: Exception) -> str:
-    with contextlib.suppress(ValueError):
-        host = urllib.parse.urlsplit(address).hostname or ""
-        if host in ("localhost", "::1") or host.startswith("127."):
-            return (
-                "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder "
-                "reaches, or pass the file itself with INSTALLER=path."
-            )
-    if isinstance(failure, ValueError):
-        return "It must be an address such as https://..."
-    code = getattr(failure, "code", None)
-    if code in (401, 403, 404, 410):
-        return f"The server answered {code}: the address has expired or is wrong. Ask for a new one."
-    return "Does the builder reach that server?"
+def request_for(address: str) -> urllib.request.Request:
+    """Raises ValueError, whose message repeats nothing of the address."""
+    if not address:
+        raise ValueError("it is empty")
+    if not re.fullmatch(r"[!-~]+", address):
+        raise ValueError("it has a space or another character that must be written as %20 or the like")
+    try:
+        parts = urllib.parse.urlsplit(address)
+        host, port = parts.hostname, parts.port
+    except ValueError:  # its own message quotes the address
+        raise ValueError("its host or port is malformed") from None
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("it is neither http nor https")
+    if not host:
+        raise ValueError("it names no host")
+    place = f"[{host}]" if ":" in host else host
+    request = urllib.request.Request(parts._replace(netloc=f"{place}:{port}" if port else place, fragment="").geturl())
+    if parts.username is not None:
+        user = ":".join(map(urllib.parse.unquote, (parts.username, parts.password or "")))
+        # A redirect must not take the password elsewhere.
+        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
+    return request
+
+
+def opener() -> urllib.request.OpenerDirector:
+    """Knows http and https and nothing else, wherever a redirect leads to."""
+    director = urllib.request.OpenerDirector()
+    director.addheaders = [("User-Agent", "isx-build")]
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        director.add_handler(handler())
+    return director
+
+
+def explain(error: Exception, host: str) -> tuple[str, str, bool]:
+    """What went wrong, in words that are never the server's or the library's (both may quote the address), the way out,
+    and whether another attempt may help."""
+    if isinstance(error, urllib.error.HTTPError):
+        if error.code in (401, 403, 404, 410):
+            return f"the server answered {error.code}", "The address has expired or is wrong: ask for a new one.", False
+        if error.code // 100 == 3:
+            return "the server redirects in a circle, or to what cannot be fetched", ADDRESS, False
+        return f"the server answered {error.code}", "Try again later, or ask who runs the server.", error.code >= 500
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, ssl.SSLError):
+        return (
+            f"the connection is not secure ({cause.reason or type(cause).__name__})",
+            "Behind a proxy that breaks TLS open, set SSL_CERT_FILE to its CA bundle.",
+            False,
+        )
+    if isinstance(cause, str):  # urllib's own: an unknown scheme, no host
+        return "the server redirects to what cannot be fetched", ADDRESS, False
+    if isinstance(cause, TimeoutError):
+        reason = "no answer in time"
+    elif isinstance(cause, socket.gaierror):
+        reason = "the name of the server is not known"
+    elif isinstance(cause, OSError) and cause.errno:
+        reason = os.strerror(cause.errno)
+    else:
+        reason = type(cause).__name__
+    if host in ("localhost", "::1") or host.startswith("127."):
+        return reason, LOOPBACK, True
+    return reason, "Does the builder reach that server?", True
 
 
 def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, run
+from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, gateway, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
 SIMULATE = PROJECT / "scripts/simulate.py"
@@ -60,11 +60,10 @@ def idps(installers) -> str:
 @pytest.fixture(scope="session")
 def web(installers) -> Iterator[str]:
     """The address of a server of stand-ins that builds can reach: it listens where the bridge network ends."""
-    gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").stdout.strip()
     handler = functools.partial(SimpleHTTPRequestHandler, directory=INSTALLERS)
-    with ThreadingHTTPServer((gateway, 0), handler) as server:
+    with ThreadingHTTPServer((gateway(), 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{gateway}:{server.server_port}"
+        yield f"http://{gateway()}:{server.server_port}"
         server.shutdown()
 
 

@@ -52,6 +52,11 @@ def container(*arguments: object, image: str = PUBLIC, options: Sequence[object]
     return docker("run", "--rm", *options, image, *arguments, check=check)
 
 
+def gateway() -> str:
+    """The address of this machine that builds and containers reach."""
+    return docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").stdout.strip()
+
+
 def mounts(recordings: Path, output: Path) -> list[str]:
     return ["-v", f"{recordings}:/data:ro", "-v", f"{output}:/output"]
 

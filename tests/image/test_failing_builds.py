@@ -141,6 +141,6 @@ def test_an_address_that_has_expired(web, installers):
     address, sha256 = f"{web}/expired.sh?{SIGNATURE}", hashlib.sha256(b"").hexdigest()
     done = bake("image", INSTALLER_URL=address, INSTALLER_SHA256=sha256, **SOUND, IMAGE=FAILING, check=False)
     assert done.returncode != 0
-    message = "could not be fetched from INSTALLER_URL: File not found. The server answered 404: the address"
+    message = "could not be fetched from INSTALLER_URL: the server answered 404. The address has expired or is wrong"
     assert message in done.stderr
     assert SIGNATURE not in done.stderr

@@ -121,6 +121,22 @@ def test_an_answer_that_is_none_is_named(way, project):
     assert "ERROR: ACCEPT_EULA=true is no answer: Y accepts the vendor's licence." in done.stdout + done.stderr
 
 
+UNKNOWN = {
+    "ISX_SOURCE": ("pubic", "ISX_SOURCE=pubic: there are only public and idps."),
+    "NUMPY": ("2", "NUMPY=2: there is only 1, for a product that needs NumPy before 2."),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("variable", UNKNOWN)
+def test_a_value_that_there_is_not_is_named(variable, way, project):
+    value, message = UNKNOWN[variable]
+    done = build(project, way, **{variable: value})
+    assert done.returncode != 0
+    assert f"ERROR: {message}" in done.stdout + done.stderr
+    assert not exists(LATEST)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_the_public_isx_all_the_same(way, project):
     drop(project, DROPPED["installer"])
@@ -148,6 +164,33 @@ def test_a_folder_that_is_named(way, project, tmp_path):
     done = build(project, way, INSTALLER_DIR=tmp_path, ACCEPT_EULA="Y")
     assert done.returncode == 0, done.stderr
     assert_holds("idps")
+
+
+# A context that is no folder ends the client before any stage runs; the words of bake and compose are in docs/build.md.
+NO_FOLDER = {
+    "make": (
+        r"ERROR: INSTALLER_DIR=\S+nowhere: there is no such folder\.",
+        r"ERROR: INSTALLER_DIR=\S+setup\.sh is a file: name its folder, or use INSTALLER=path\.",
+    ),
+    "bake": (
+        r"failed to get build context installer: stat \S+nowhere: no such file or directory",
+        r"INSTALLER_DIR=\S+setup\.sh is a file: name its folder, or use 'make image INSTALLER=path'\.",
+    ),
+    "compose": (
+        r"failed to get build context installer: stat \S+nowhere: no such file or directory",
+        r"failed to get build context path \{\S+setup\.sh <nil>\}: not a directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_folder_that_is_none(way, project, tmp_path):
+    (tmp_path / "setup.sh").touch()
+    for name, message in zip(("nowhere", "setup.sh"), NO_FOLDER[way]):
+        done = build(project, way, INSTALLER_DIR=tmp_path / name, ACCEPT_EULA="Y")
+        assert done.returncode != 0
+        assert re.search(message, done.stdout + done.stderr), done.stderr[-3000:]
+    assert not exists(LATEST)
 
 
 @pytest.mark.parametrize("way", ["bake", "compose"])

@@ -1,0 +1,121 @@
+#!/usr/bin/env python3
+"""Report known vulnerabilities of what the image's locks name, as the OSV database has them (https://osv.dev).
+
+    audit.py [export]    OSV's export for PyPI, all.zip; without one it is fetched
+
+Exit code: 0 if none is known, 1 if some are, 2 if the database cannot be read: then nothing is known. The distribution's
+packages are not looked at. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import tempfile
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
+Locked = dict[tuple[str, str], list[str]]  # (package, version): the locks that name it
+
+
+class Unreadable(Exception):
+    """The database cannot be read; the message says why."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One advisory that holds for one locked package, or may hold if it lists no versions."""
+
+    package: str
+    version: str
+    advisory: str
+    summary: str
+    certain: bool
+
+
+def locks() -> list[Path]:
+    return [PROJECT / "requirements.txt", *sorted((PROJECT / "requirements").glob("python*.txt"))]
+
+
+def locked(files: list[Path]) -> Locked:
+    found: Locked = {}
+    for file in files:
+        for name, version in re.findall(r"^([\w.-]+)==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE):
+            found.setdefault((normalised(name), version), []).append(file.name)
+    return found
+
+
+def normalised(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def advisories(export: Path) -> Iterator[dict]:
+    """The records of the export that were not withdrawn. Raises Unreadable."""
+    try:
+        with zipfile.ZipFile(export) as archive:
+            for name in archive.namelist():
+                record = json.loads(archive.read(name))
+                if not record.get("withdrawn"):
+                    yield record
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise Unreadable(f"{export.name} is no export of OSV: {error}") from None
+
+
+def findings(records: Iterator[dict], packages: Locked) -> tuple[list[Finding], int, str]:
+    """What holds for these packages, of how many advisories, and when the newest of those was changed."""
+    names = {name for name, _ in packages}
+    found, count, newest = set(), 0, ""
+    for record in records:
+        count, newest = count + 1, max(newest, record.get("modified", ""))
+        said = ", ".join([record["id"], *record.get("aliases", ())])
+        for affected in record.get("affected", ()):
+            name = normalised(affected.get("package", {}).get("name", ""))
+            versions = affected.get("versions", ())
+            for package, version in packages if name in names else ():
+                if package == name and (version in versions or not versions):
+                    found.add(Finding(name, version, said, record.get("summary", ""), bool(versions)))
+    return sorted(found, key=lambda each: (each.package, each.version, each.advisory)), count, newest
+
+
+def fetch(folder: Path) -> Path:
+    target = folder / "all.zip"
+    try:
+        with urllib.request.urlopen(EXPORT, timeout=60) as answer, target.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+    except OSError as error:
+        reason = getattr(error, "reason", None) or error
+        raise Unreadable(f"{EXPORT} cannot be fetched ({reason}). Fetch it where you can, and pass OSV=path") from None
+    return target
+
+
+def report(export: Path) -> int:
+    packages = locked(locks())
+    found, count, newest = findings(advisories(export), packages)
+    if not count:
+        raise Unreadable(f"{export.name} holds no advisory")
+    for each in found:
+        where = ", ".join(packages[each.package, each.version])
+        doubt = "" if each.certain else " (lists no versions: look whether this one is meant)"
+        print(f"{each.package} {each.version} ({where}): {each.advisory}: {each.summary}{doubt}")
+    print(f"{len(packages)} releases in {len(locks())} locks, {count} advisories up to {newest}: {len(found)} hold.")
+    return 1 if found else 0
+
+
+def main(export: str = "") -> int:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            return report(Path(export) if export else fetch(Path(folder)))
+    except Unreadable as error:
+        print(f"\nERROR: nothing is known about the locks: {error}.\n", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,76 @@
+"""stages/with_secrets.py: what pip and uv are told of the secrets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT / "stages"))
+
+import with_secrets
+
+CONFIGURATIONS = {
+    "nothing": ("", {}),
+    "an index": (
+        "[global]\nindex-url = https://user:word@pypi.lab/simple\n",
+        {"UV_DEFAULT_INDEX": "https://user:word@pypi.lab/simple"},
+    ),
+    "underscores": ("[global]\nindex_url = https://pypi.lab/simple\n", {"UV_DEFAULT_INDEX": "https://pypi.lab/simple"}),
+    "of install alone": (
+        "[global]\nindex-url = https://a/\n[install]\nindex-url = https://b/\n",
+        {"UV_DEFAULT_INDEX": "https://b/"},
+    ),
+    "more indexes": (
+        "[global]\nextra-index-url =\n    https://a/simple\n    https://b/simple\n",
+        {"UV_INDEX": "https://a/simple https://b/simple", "UV_INDEX_STRATEGY": "unsafe-best-match"},
+    ),
+    "folders": (
+        "[install]\nfind-links = /wheels\n  https://a/wheels\nno-index = true\n",
+        {"UV_FIND_LINKS": "/wheels,https://a/wheels", "UV_NO_INDEX": "true"},
+    ),
+    "trust": (
+        "[global]\ntrusted-host = pypi.lab\n  files.lab\ncert = /etc/ca.pem\nproxy = http://proxy.lab:3128\n",
+        {
+            "UV_INSECURE_HOST": "pypi.lab files.lab",
+            "SSL_CERT_FILE": "/etc/ca.pem",
+            "ALL_PROXY": "http://proxy.lab:3128",
+        },
+    ),
+    "what uv does not know": ("[global]\nindex-url =\nprogress-bar = off\n[list]\nformat = json\n", {}),
+    "a percent sign": ("[global]\nindex-url = https://a:b%2Fc@d/\n", {"UV_DEFAULT_INDEX": "https://a:b%2Fc@d/"}),
+}
+
+
+@pytest.mark.parametrize("text, expected", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_a_pip_configuration_as_uv_says_it(text, expected):
+    assert with_secrets.for_uv(text) == expected
+
+
+def test_the_bundle_that_was_passed_comes_before_that_of_the_configuration(tmp_path):
+    (tmp_path / "pip").write_text("[global]\ncert = /etc/ca.pem\n")
+    assert with_secrets.variables(tmp_path)["SSL_CERT_FILE"] == "/etc/ca.pem"
+    (tmp_path / "ca").write_text("a bundle")
+    found = with_secrets.variables(tmp_path)
+    assert {found[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")} == {str(tmp_path / "ca")}
+    assert found["PIP_CONFIG_FILE"] == str(tmp_path / "pip")
+
+
+def test_an_empty_secret_is_none(tmp_path):
+    """compose passes an empty file for what is not given."""
+    (tmp_path / "pip").touch()
+    (tmp_path / "ca").touch()
+    assert with_secrets.variables(tmp_path) == with_secrets.SETTINGS
+
+
+def test_the_command_runs_in_that_environment():
+    command = [sys.executable, PROJECT / "stages/with_secrets.py", sys.executable, "-c"]
+    code = "import os, sys; print(os.environ['UV_LINK_MODE'], os.environ['KEPT']); sys.exit(3)"
+    done = subprocess.run(
+        [*command, code], check=False, capture_output=True, text=True, env={**os.environ, "KEPT": "yes"}
+    )
+    assert (done.returncode, done.stdout) == (3, "copy yes\n")
