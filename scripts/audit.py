@@ -3,8 +3,8 @@
 
     audit.py [export]    OSV's export for PyPI, all.zip; without one it is fetched
 
-Exit code: 0 if none is known, 1 if some are, 2 if the database cannot be read: then nothing is known. The distribution's
-packages are not looked at. Standard library only.
+Exit code: 0 if none is known, 1 if some are, 2 if the database cannot be read: then nothing is known. It does not look
+at the distribution's packages. Standard library only.
 """
 
 from __future__ import annotations

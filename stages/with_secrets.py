@@ -56,7 +56,7 @@ def has_content(path: Path) -> bool:
 
 
 def for_uv(configuration: str) -> dict[str, str]:
-    """What a pip configuration says, as uv's variables. Of several indexes pip takes the best release; uv is told to."""
+    """What a pip configuration says, as uv's variables. pip takes the best release of all indexes; uv is told to."""
     parser = configparser.RawConfigParser()
     parser.read_string(configuration)
     given: dict[str, str] = {}

@@ -10,6 +10,7 @@ from pynwb.device import Device
 from pynwb.image import ImageSeries
 
 from pipeline.inspect.behavior import tracking_table
+from pipeline.nwb.movies import elsewhere
 from pipeline.nwb.session import Opened, Session
 
 BOX = ("box_left_px", "box_top_px", "box_right_px", "box_bottom_px")
@@ -23,14 +24,11 @@ def add(session: Session, recording: Opened) -> None:
     series = ImageSeries(
         name=session.name("BehaviorMovie", recording.source.label),
         description=f"Movie {recording.name} ({size} bytes): {recording.timing.num_samples} frames, Motion JPEG",
-        external_file=[recording.name],
-        format="external",
-        starting_frame=[0],
-        dimension=[columns, rows],
         unit="counts",
         device=session.file.devices["BehaviorCamera"],
         starting_time=session.seconds(recording.start),
         rate=recording.rate,
+        **elsewhere(recording, columns, rows, recording.timing.num_samples),
     )
     session.file.add_acquisition(series)
     if recording.kind == "nvision":

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from hdmf.utils import get_docval
+from pynwb.image import ImageSeries
 from pynwb.ophys import OnePhotonSeries
 
 from pipeline.inspect.movie import sample_status
@@ -16,6 +18,8 @@ from pipeline.nwb.session import Opened, Session
 from recording import formats
 from recording.errors import BadRecording
 
+# pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
+ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval(ImageSeries.__init__)}
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
 
 
@@ -47,16 +51,22 @@ def add(session: Session, recording: Opened) -> OnePhotonSeries:
 
 def _content(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
     if not session.embed or recording.source.is_product:
-        return {
-            "external_file": [recording.name],
-            "format": "external",
-            "starting_frame": [0],
-            "dimension": [layout.columns, layout.rows],
-        }
+        return elsewhere(recording, layout.columns, layout.rows, layout.n_samples)
     shape = (layout.n_samples, layout.columns, layout.rows)
     chunks = chunks_of(shape)
     session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, layout, chunks[0])))
     return {"data": empty(shape, layout.dtype, chunks)}
+
+
+def elsewhere(recording: Opened, columns: int, rows: int, n_samples: int) -> dict[str, Any]:
+    """Frames that stay in the recording's own file."""
+    found = {
+        "external_file": [recording.name],
+        "format": "external",
+        "starting_frame": [0],
+        "dimension": [columns, rows],
+    }
+    return {**found, "num_samples": n_samples} if ASKS_FOR_SAMPLES else found
 
 
 def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:

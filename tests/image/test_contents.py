@@ -283,7 +283,8 @@ LICENCES = """
 import json, re
 from importlib.metadata import distributions
 from pathlib import Path
-packages = re.findall(r"^Package: (.*)\\nStatus: install ok installed$", open("/var/lib/dpkg/status").read(), re.MULTILINE)
+installed = r"^Package: (.*)\\nStatus: install ok installed$"
+packages = re.findall(installed, open("/var/lib/dpkg/status").read(), re.MULTILINE)
 print(json.dumps({
     "packages": {name: Path("/usr/share/doc", name, "copyright").exists() for name in packages},
     "python": {d.name: [d.locate_file(file).exists() for file in d.files

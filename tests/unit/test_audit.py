@@ -16,7 +16,13 @@ import audit
 
 def advisory(name: str, versions: list[str], **more: object) -> dict:
     affected = [{"package": {"ecosystem": "PyPI", "name": name}, "versions": versions}]
-    return {"id": "PYSEC-1", "modified": "2026-01-02T00:00:00Z", "summary": "reads too far", "affected": affected, **more}
+    return {
+        "id": "PYSEC-1",
+        "modified": "2026-01-02T00:00:00Z",
+        "summary": "reads too far",
+        "affected": affected,
+        **more,
+    }
 
 
 @pytest.fixture
@@ -39,7 +45,11 @@ def export(folder: Path, *records: dict) -> str:
 
 RECORDS = {
     "another package": (advisory("pillow", ["2.4.6"]), 0, ": 0 hold."),
-    "another release": (advisory("numpy", ["1.0"]), 0, "3 releases in 2 locks, 1 advisories up to 2026-01-02T00:00:00Z: 0"),
+    "another release": (
+        advisory("numpy", ["1.0"]),
+        0,
+        "3 releases in 2 locks, 1 advisories up to 2026-01-02T00:00:00Z: 0",
+    ),
     "withdrawn": (advisory("numpy", ["2.0.2"], withdrawn="2026"), 2, "holds no advisory"),
     "one lock": (
         advisory("NumPy", ["2.0.2"], aliases=["CVE-7"]),

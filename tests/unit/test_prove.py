@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "stages"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 import prove
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def test_the_recipe_of_the_proof_differs_in_the_number_of_components_alone(tmp_path, monkeypatch):

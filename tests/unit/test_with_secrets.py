@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT / "stages"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 import with_secrets
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 CONFIGURATIONS = {
     "nothing": ("", {}),
