@@ -26,7 +26,7 @@ def write_wide(path: Path, time_s: np.ndarray, names: Sequence[str], traces: np.
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:
-    texts = [i for i, dtype in enumerate(table.dtypes) if pd.api.types.is_object_dtype(dtype)]
+    texts = [i for i, dtype in enumerate(table.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
     for i in texts:
         safe = {text: cell(text) for text in table.iloc[:, i].unique() if isinstance(text, str)}
         if any(text != safe[text] for text in safe):

@@ -36,7 +36,7 @@ def check(image: Path, *arguments: str, python: str = sys.executable, **options:
         env=environment({"PYTHONPATH": f"{image / 'api'}{os.pathsep}{API}"}),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
         **options,
     )
