@@ -45,7 +45,19 @@ CANARY = "nobody writes here"
 NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
 
 # What nothing in a file contradicts: each is a class of changes, and why nobody can know.
-UNKNOWABLE: dict[str, str] = {}
+# A pattern for "kind: what was changed"; docs/results.md says the same in words.
+UNKNOWABLE = {
+    r".*: (data|values|value of a packet|values of a sample)": "a value that is plausible",
+    r".*: (time|event) of a packet": "the time or the channel of one value, if the order stays",
+    r".*: content of a frame of the video": "a picture that is not that of the page",
+    r".*: footer/(CellNames|VesselNames|channel list)(/\*)?": "a name",
+    r".*: (footer|session)/(timingInfo|global times)(/\*)?/.*(start|period|secsSinceEpoch|utcOffset)\b.*": "when it was",
+    r".*: (footer|session)/spacingInfo/(pixelSize|topLeft)/.*": "the size of a pixel, the place of the field of view",
+    r".*: header (epoch_ms|utc_offset|utc_offset_min|start_num|start_den)": "when it began",
+    r".*: (footer|session)/timingInfo/(dropped|cropped|blank)(/\*)?": "which samples are missing, if their number fits",
+    r".*: footer/(Cell|Vessel)Statuses(/\*)?": "the status of a cell",
+    r".*: (footer|session|meta)/.*(extraProperties|producer|microscope|cameraName|cameraAlias)\b.*": "passed on as it is",
+}
 
 
 @dataclass

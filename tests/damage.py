@@ -185,7 +185,10 @@ def _isxb_part(first: int) -> Callable[[bytes], bytes]:
     return part
 
 
-def _with_isxb(data: bytes, **parts: bytes) -> bytes:
+video_of = _isxb_part(6)
+
+
+def with_isxb(data: bytes, **parts: bytes) -> bytes:
     """With other parts, where they belong."""
     header = list(ISXB.unpack_from(data))
     at, content = ISXB.size, b""
@@ -209,8 +212,8 @@ def _with_imu_session(data: bytes, text: bytes) -> bytes:
 PARTS: dict[str, dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes, bytes], bytes]]]] = {
     ".isxd": {"footer": (_footer, _with_footer)},
     ".isxb": {
-        "meta": (_isxb_part(8), lambda data, text: _with_isxb(data, meta=text)),
-        "session": (_isxb_part(10), lambda data, text: _with_isxb(data, session=text)),
+        "meta": (_isxb_part(8), lambda data, text: with_isxb(data, meta=text)),
+        "session": (_isxb_part(10), lambda data, text: with_isxb(data, session=text)),
     },
     ".imu": {"session": (_imu_session, _with_imu_session)},
     ".gpio": {},
@@ -412,15 +415,15 @@ _ARRAYS: dict[str, Damage] = {"values": _values, "frames": _frames}
 
 
 def _jpegs(data: bytes, rng: random.Random) -> Damaged:
-    video = _isxb_part(6)(data)
+    video = video_of(data)
     images = [b"\xff\xd8" + each for each in video.split(b"\xff\xd8")[1:]]
     if rng.random() < 0.5:
-        return _with_isxb(data, video=b"".join(_changed_items(images, rng))), "frames of the video"
+        return with_isxb(data, video=b"".join(_changed_items(images, rng))), "frames of the video"
     i = rng.randrange(len(images))
     at = rng.randrange(2, len(images[i]))
     cut, noise = images[i][:at], images[i][:at] + rng.randbytes(8) + images[i][at + 8 :]
     images[i] = rng.choice((cut, noise, images[i][:2] + rng.randbytes(20)))
-    return _with_isxb(data, video=b"".join(images)), "content of a frame of the video"
+    return with_isxb(data, video=b"".join(images)), "content of a frame of the video"
 
 
 def _gpio_packets(data: bytes, rng: random.Random) -> Damaged:

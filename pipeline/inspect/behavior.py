@@ -93,7 +93,8 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
     """Microseconds of the acquisition hardware's clock, one for each frame, None if it was dropped."""
     times = np.full(len(valid), None, dtype=object)
     places = np.flatnonzero(valid)[: len(samples)]
-    times[places] = [sample.get("tsc") for sample in samples[: len(places)]]
+    ticks = [sample.get("tsc") if isinstance(sample, dict) else None for sample in samples[: len(places)]]
+    times[places] = [tick if isinstance(tick, int) else None for tick in ticks]
     return times.tolist()
 
 

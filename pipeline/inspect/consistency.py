@@ -19,6 +19,7 @@ from recording.errors import BadRecording
 
 EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
+FARTHEST = 14 * 3600  # seconds from UTC, of any place
 CHUNK = 16 << 20  # bytes of a video
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
 
@@ -140,18 +141,23 @@ def stated(properties: Mapping[str, Any], warn: Warn) -> None:
     start = properties.get("start")
     if start is None or not "1970" <= start[:4] < "2100":
         warn(f"it starts at {start or 'a time that is no date'}, which cannot be: its time may be damaged")
+    footer = properties.get("file_metadata") or {}
+    timing = footer.get("timingInfo") or {}
+    stated = [timing["start"]] if timing else footer.get("global times", [])[:1]
+    offsets = [each["utcOffset"] for each in stated] + [60 * footer.get("header", {}).get("utc_offset_min", 0)]
+    for offset in offsets:
+        if abs(offset) > FARTHEST:
+            warn(f"its offset from UTC is {offset / 3600:.3g} h, which no place has: its time may be damaged")
     period = properties.get("period_s") or 0
     if not 1e-6 <= period <= 86400:
         warn(f"its samples are {period:g} s apart, which cannot be: its timing may be damaged")
     sizes = [properties[name] for name in ("pixel_width_um", "pixel_height_um") if name in properties]
     if not all(0.01 <= size <= 1000 for size in sizes):
         warn(f"its pixels measure {' × '.join(f'{size:g}' for size in sizes)} µm, which cannot be")
-    footer = properties.get("file_metadata") or {}
     names = next((footer[key] for key in ("CellNames", "VesselNames", "channel list") if key in footer), [])
     twice = len(names) - len(set(names))
     if twice or not all(names):
         warn(f"{twice} of its {len(names)} names are there more than once, and {names.count('')} are empty")
-    timing = footer.get("timingInfo") or {}
     missing = [*(timing.get("dropped") or []), *(timing.get("blank") or [])]
     if len(missing) != len(set(missing)):
         warn(f"it lists {len(missing) - len(set(missing))} of its missing samples more than once: it may be damaged")

@@ -20,6 +20,13 @@ IMU_SCALE = {  # the unit of a column, and the divisor that turns stored values 
     "Ori": ("rad", 1),  # fixed-point with 4 bits before the point (isxcore, isxIMUFile.cpp), too few for degrees
     "Mag": ("raw", 1),  # as isx exports it; nothing public from Inscopix says in which unit
 }
+IMU_CHANNELS = [
+    *(f"Acc {axis}" for axis in "xyz"),
+    "Ori yaw",
+    "Ori pitch",
+    "Ori roll",
+    *(f"Mag {axis}" for axis in "xyz"),
+]
 
 IMU_CAPTION = "Acceleration, orientation and magnetic field over time."
 GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which is at its right."
@@ -35,6 +42,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
+        names = [channel.name for channel in channels]
+        if names != IMU_CHANNELS:
+            context.warn(f"its channels are not those that an IMU has: {', '.join(names)}")
         columns = _imu_columns(channels)
         tables.write(out / f"{stem}-imu.csv", columns)
         thumbnail = _draw_imu(out / f"{stem}.png", columns)
@@ -86,7 +96,7 @@ def _imu_columns(channels: list[packets.Channel]) -> dict[str, np.ndarray]:
     times = np.unique(np.concatenate([channel.offset_us for channel in channels] or [np.empty(0, np.uint64)]))
     columns = {"time_s": times / 1e6}
     for channel in channels:
-        unit, divisor = IMU_SCALE.get(channel.name.split()[0], ("au", 1))
+        unit, divisor = IMU_SCALE.get(channel.name[:3], ("au", 1))
         column = np.full(len(times), np.nan)
         column[np.searchsorted(times, channel.offset_us)] = channel.value / divisor
         columns[f"{channel.name.lower().replace(' ', '_')}_{unit}"] = column

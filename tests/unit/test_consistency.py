@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from recording import formats
 from recording.errors import BadRecording
-from tests import recordings
+from tests import damage, recordings
 
 
 def adapted(path: Path) -> tuple[list[str], dict[str, Any]]:
@@ -109,4 +110,217 @@ def test_missing_frames_are_in_proportion_to_the_file(tmp_path):
     assert formats.check(path).n_samples == day + 12
     changed(path, timingInfo={"numTimes": 30_000_012, "cropped": ["12 - 30000011"]})
     with pytest.raises(BadRecording, match="claims 30000000 frames that are dropped, cropped or blank, in a file of"):
+        formats.check(path)
+
+
+# ---- each of these was found by make fuzz, or is a sibling of what it found
+
+
+def in_json(part: str, change: Callable[[dict[str, Any]], Any]) -> Callable[[bytes, str], bytes]:
+    """Something else in the JSON of a part."""
+
+    def changed(data: bytes, suffix: str) -> bytes:
+        read, with_ = damage.PARTS[suffix][part]
+        content = json.loads(read(data))
+        change(content)
+        return with_(data, json.dumps(content).encode())
+
+    return changed
+
+
+def footer(**fields: Any) -> Callable[[bytes, str], bytes]:
+    return in_json("footer", lambda content: content.update(fields))
+
+
+def timing(**fields: Any) -> Callable[[bytes, str], bytes]:
+    return in_json("footer", lambda content: content["timingInfo"].update(fields))
+
+
+def packet(number: int, **fields: float) -> Callable[[bytes, str], bytes]:
+    def changed(data: bytes, suffix: str) -> bytes:
+        at = damage.PACKET.size * number
+        values = dict(zip(("time", "channel", "value"), damage.PACKET.unpack_from(data, at)))
+        return data[:at] + damage.PACKET.pack(*(values | fields).values()) + data[at + damage.PACKET.size :]
+
+    return changed
+
+
+def appended(data: bytes, suffix: str) -> bytes:
+    if suffix != ".isxd":
+        return data + bytes(16)
+    stored, text = recordings.split_footer(data)
+    return stored + bytes(7) + recordings.footer_bytes(text)
+
+
+def sample(i: int, **fields: Any) -> Callable[[bytes, str], bytes]:
+    return in_json("meta", lambda meta: meta["samples"][i].update(fields))
+
+
+def image_again(data: bytes, suffix: str) -> bytes:
+    video = damage.video_of(data)
+    return damage.with_isxb(data, video=video + video[: video.index(b"\xff\xd8", 2)])
+
+
+def one_gpio_packet_less(data: bytes, suffix: str) -> bytes:
+    first = data.index(damage.SYNC)
+    return data[:first] + data[data.index(damage.SYNC, first + 4) :]
+
+
+def swapped_gpio_packets(data: bytes, suffix: str) -> bytes:
+    head, first, second, *rest = data.split(damage.SYNC)
+    return damage.SYNC.join((head, second, first, *rest))
+
+
+def imu_time(data: bytes, suffix: str) -> bytes:
+    return data[:112] + struct.pack("<Q", 1 << 40) + data[120:]
+
+
+def imu_header(i: int, value: int) -> Callable[[bytes, str], bytes]:
+    def changed(data: bytes, suffix: str) -> bytes:
+        fields = list(damage.IMU.unpack_from(data))
+        fields[i] = value
+        return damage.IMU.pack(*fields) + data[damage.IMU.size :]
+
+    return changed
+
+
+def session_of_imu(**fields: Any) -> Callable[[bytes, str], bytes]:
+    return in_json("session", lambda session: session["timingInfo"]["accelerometer"].update(fields))
+
+
+OTHER_STEP = {"num": 60, "den": 1000}
+START = {"secsSinceEpoch": {"num": 1 << 33, "den": 1}, "utcOffset": 0}
+CONTRADICTIONS = {
+    "another start of a channel": ("event_set", footer(startOffsets=[0] * 4), "channels do not begin when they claim"),
+    "more of a list": ("event_set", footer(startOffsets=[100_000, 50_000, 1_000_000, 0, 0]), "states 5 startOffsets"),
+    "another rate of a cell": (
+        "event_set",
+        in_json("footer", lambda content: content["signalSteps"].__setitem__(0, OTHER_STEP)),
+        "its cells have different sampling rates",
+    ),
+    "back in time": ("event_set", packet(3, time=1), "1 of 4 channels have values that are earlier"),
+    "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of samples, or share one: Acc x 1"),
+    "a sample twice": ("imu_isxd", packet(3, time=40_000), "not at the times of samples, or share one: Acc x 1"),
+    "too short for its end": (
+        "imu_isxd",
+        in_json("footer", lambda content: content["signalSteps"].__setitem__(0, OTHER_STEP)),
+        "do not last as long as the recording: Acc x +4 s",
+    ),
+    "a name twice": (
+        "cell_set",
+        footer(CellNames=["a", "b", "a", ""]),
+        "1 of its 4 names are there more than once, and 1",
+    ),
+    "a missing sample twice": ("cell_set", timing(dropped=[10, 10]), "lists 1 of its missing samples more than once"),
+    "no date": ("movie_float", timing(start=START), "it starts at 2242-"),
+    "an absurd rate": (
+        "movie_float",
+        timing(period={"num": 1 << 30, "den": 1000}),
+        "its samples are 1.07374e+06 s apart",
+    ),
+    "an absurd pixel": (
+        "image",
+        in_json("footer", lambda content: content["spacingInfo"]["pixelSize"]["x"].update(num=1 << 20)),
+        "its pixels measure 1.04858e+06 × 3 µm, which cannot be",
+    ),
+    "bytes after an image": ("image", appended, "it holds 7 bytes more than the 1 frames that it claims"),
+    "names of channels that no IMU has": (
+        "imu_isxd",
+        in_json("footer", lambda content: content["channel list"].reverse()),
+        "its channels are not those that an IMU has: Mag z, Mag y, Mag x, Ori roll",
+    ),
+    "a channel without name": (
+        "imu_isxd",
+        in_json("footer", lambda content: content["channel list"].__setitem__(3, "")),
+        "its channels are not those that an IMU has",
+    ),
+    "no clock": ("nvision", sample(4, tsc=[]), "1 of 10 frames have no tsc after the one before"),
+    "an offset from UTC that no place has": (
+        "movie_float",
+        in_json("footer", lambda content: content["timingInfo"]["start"].update(utcOffset=65535)),
+        "its offset from UTC is 18.2 h, which no place has",
+    ),
+    "a packet less": ("gpio", one_gpio_packet_less, "it holds 99 of the 100 packets that its header counts"),
+    "packets changed about": ("gpio", swapped_gpio_packets, "packets are missing in 2 places, by their own count"),
+    "bytes after packets": ("gpio", appended, "16 bytes are of no packet, or missing from the last"),
+    "fewer samples claimed": (
+        "imu",
+        session_of_imu(numTimes=99),
+        "100 samples of its accelerometer, but its session counts 99",
+    ),
+    "samples that were dropped": ("imu", session_of_imu(dropped=[3]), "but its session counts 99"),
+    "a sample of another time": ("imu", imu_time, "1 of 100 samples of its accelerometer are not later than"),
+    "two starts": ("imu", imu_header(0, 1), "its header and its session state different starts"),
+    "samples of one sensor for another's": ("imu", imu_header(6, 1712), "do not lie one after another"),
+    "a picture too many": ("behavior_movie", image_again, "its video holds 11 frames, but it claims 10"),
+    "a counter that goes back": ("behavior_movie", sample(4, fc=1), "1 of 10 frames have no fc after the one before"),
+    "a clock that goes back": ("behavior_movie", sample(4, tsc=1), "1 of 10 frames have no tsc after the one before"),
+    "another frame dropped": (
+        "behavior_movie",
+        in_json("meta", lambda meta: [each.update(fc=each["fc"] + 1) for each in meta["samples"][5:]]),
+        "2 frames are missing by the counter of its frames, 1 by its list",
+    ),
+    "a box that cannot be": (
+        "nvision",
+        in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(box=[30, 5, 20, 25])),
+        "1 of 9 positions cannot be: box, confidence or zone",
+    ),
+    "a zone that is not there": (
+        "nvision",
+        in_json("meta", lambda meta: meta["samples"][3]["tracker"]["zones"].update(name="edge")),
+        "1 of 9 positions cannot be",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return recordings.every_kind(tmp_path_factory.mktemp("every-kind"))
+
+
+@pytest.mark.parametrize("name, change, warning", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_contradictions(name, change, warning, kinds, tmp_path):
+    path = tmp_path / kinds[name].name
+    path.write_bytes(change(kinds[name].read_bytes(), path.suffix))
+    warnings, _ = adapted(path)
+    assert any(warning in each for each in warnings), warnings
+
+
+def test_sound_files_contradict_nothing(tmp_path):
+    folders = {}
+    for name, path in recordings.every_version(tmp_path).items():
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        warnings, _ = adapted(path.rename(folders[name] / path.name))
+        assert warnings == (["the cell set has no cells"] if name == "cell_set_empty" else []), name
+
+
+def test_footprints_of_absurd_values(tmp_path):
+    path = recordings.cell_set(tmp_path / "c.isxd")
+    warnings, record = adapted(changed(path, floats(path, 400, float("nan"), 1e30)))
+    assert (record["n_non_finite_values"], record["n_implausible_values"]) == (1, 1)
+    assert "1 of 13084 values of traces and footprints are no finite numbers: the file may be damaged" in warnings
+
+
+def test_a_cell_without_footprint(tmp_path):
+    path = recordings.cell_set(tmp_path / "c.isxd")
+    data = recordings.split_footer(path.read_bytes())[0]
+    size = 4 * 48 * 64
+    assert "1 of 4 cells have no footprint: C0" in adapted(changed(path, bytes(size) + data[size:]))[0]
+
+
+def test_a_video_with_too_few_frames_is_refused(tmp_path):
+    """The library looks for the missing one for ever."""
+    path = recordings.behavior_movie(tmp_path / "b.isxb")
+    video = damage.video_of(path.read_bytes())
+    path.write_bytes(damage.with_isxb(path.read_bytes(), video=video[: video.rindex(b"\xff\xd8")]))
+    with pytest.raises(BadRecording, match="its video holds 9 of the 10 frames that it should"):
+        adapted(path)
+
+
+def test_samples_that_an_imu_recording_does_not_hold(tmp_path):
+    """The library gave what lay behind its array in memory for the 101st, and crashed at the 100,000th."""
+    path = recordings.imu(tmp_path / "i.imu")
+    path.write_bytes(session_of_imu(numTimes=101)(path.read_bytes(), ".imu"))
+    with pytest.raises(BadRecording, match="claims 101 accelerometer samples but holds 100"):
         formats.check(path)
