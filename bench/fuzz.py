@@ -51,12 +51,12 @@ UNKNOWABLE = {
     r".*: (time|event) of a packet": "the time or the channel of one value, if the order stays",
     r".*: content of a frame of the video": "a picture that is not that of the page",
     r".*: footer/(CellNames|VesselNames|channel list)(/\*)?": "a name",
-    r".*: (footer|session)/(timingInfo|global times)(/\*)?/.*(start|period|secsSinceEpoch|utcOffset)\b.*": "when it was",
+    r".*: (footer|session)/(timingInfo|global times).*/(start|period|secsSinceEpoch|utcOffset)\b.*": "when it was",
     r".*: (footer|session)/spacingInfo/(pixelSize|topLeft)/.*": "the size of a pixel, the place of the field of view",
     r".*: header (epoch_ms|utc_offset|utc_offset_min|start_num|start_den)": "when it began",
     r".*: (footer|session)/timingInfo/(dropped|cropped|blank)(/\*)?": "which samples are missing, if their number fits",
     r".*: footer/(Cell|Vessel)Statuses(/\*)?": "the status of a cell",
-    r".*: (footer|session|meta)/.*(extraProperties|producer|microscope|cameraName|cameraAlias)\b.*": "passed on as it is",
+    r".*: (footer|session|meta)/.*(extraProperties|producer|cameraName|cameraAlias)\b.*": "passed on as it is",
 }
 
 

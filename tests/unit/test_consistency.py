@@ -234,7 +234,6 @@ CONTRADICTIONS = {
         in_json("footer", lambda content: content["channel list"].__setitem__(3, "")),
         "its channels are not those that an IMU has",
     ),
-    "no clock": ("nvision", sample(4, tsc=[]), "1 of 10 frames have no tsc after the one before"),
     "an offset from UTC that no place has": (
         "movie_float",
         in_json("footer", lambda content: content["timingInfo"]["start"].update(utcOffset=65535)),
