@@ -88,7 +88,7 @@ def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
 
     sound = folder / "sound"
     sound.mkdir()
-    kinds = recordings.every_kind(sound)
+    kinds = recordings.every_version(sound)
     made = []
     for number, each in enumerate(damage.variants(kinds, seed, n)):
         path = folder / str(number) / kinds[each.name].name

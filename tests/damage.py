@@ -239,7 +239,7 @@ def _leaf(suffix: str, part: str, wanted: Any, change: Callable[[Any, random.Ran
 
     def damage(data: bytes, rng: random.Random) -> Damaged:
         content = json.loads(read(data))
-        places = [each for each in leaves(content) if isinstance(each[0][each[1]], wanted)]
+        places = [each for each in leaves(content or {}) if isinstance(each[0][each[1]], wanted)]
         if not places:
             return _bit(data, rng)
         holder, key, path = rng.choice(places)
@@ -280,7 +280,10 @@ def _field_dropped(suffix: str, part: str) -> Damage:
 
     def damage(data: bytes, rng: random.Random) -> Damaged:
         content = json.loads(read(data))
-        holder, path = rng.choice(list(_holders(content)))
+        holders = list(_holders(content))
+        if not holders:
+            return _bit(data, rng)
+        holder, path = rng.choice(holders)
         name = rng.choice(list(holder))
         del holder[name]
         return with_(data, _json(content)), f"{part}{path}/{name}"
@@ -323,8 +326,8 @@ def _not_json(suffix: str, part: str) -> Damage:
             *(b'{"x":[' + b"{}," * 300_000 + b"0]," + text.lstrip()[1:], text + b" " * 10_000),
             *(text.replace(b"0", b"1e999", 1), text.replace(b":", b":0", 1), b'{"x": ' + b"9" * 10_000 + b"}"),
         )
-        i = rng.randrange(len(bad))
-        return with_(data, bad[i]), f"{part} as a whole, {i}"
+        text = rng.choice(bad)
+        return with_(data, text), "" if text in bad[-3:-1] else f"{part} as a whole"
 
     return damage
 
@@ -396,6 +399,8 @@ _PACKETS: dict[str, Damage] = {
 def _values(data: bytes, rng: random.Random) -> Damaged:
     """As float32, whatever it is."""
     size = len(recordings.split_footer(data)[0]) // 4 * 4
+    if not size:
+        return _bit(data, rng)
     changed = bytearray(data)
     for _ in range(rng.choice((1, 1, 5))):
         struct.pack_into("<f", changed, 4 * rng.randrange(size // 4), rng.choice(FLOATS))
@@ -427,7 +432,8 @@ def _jpegs(data: bytes, rng: random.Random) -> Damaged:
 
 
 def _gpio_packets(data: bytes, rng: random.Random) -> Damaged:
-    header, packets = data[: GPIO.size], [SYNC + each for each in data[GPIO.size :].split(SYNC)[1:]]
+    header, *parts = data.split(SYNC)
+    packets = [SYNC + part for part in parts]
     if rng.random() < 0.4:
         return header + b"".join(_changed_items(packets, rng)), "packets"
     i = rng.randrange(len(packets))

@@ -199,8 +199,13 @@ CONTRADICTIONS = {
         "its cells have different sampling rates",
     ),
     "back in time": ("event_set", packet(3, time=1), "1 of 4 channels have values that are earlier"),
-    "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of samples, or share one: Acc x 1"),
-    "a sample twice": ("imu_isxd", packet(3, time=40_000), "not at the times of samples, or share one: Acc x 1"),
+    "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of their samples: Acc x 1"),
+    "a sample twice": ("imu_isxd", packet(3, time=40_000), "not at the times of their samples: Acc x 1"),
+    "twice as fast": (
+        "imu_isxd",
+        in_json("footer", lambda content: content["signalSteps"][4].update(den=2000)),
+        "not at the times of their samples: Ori pitch 99",
+    ),
     "too short for its end": (
         "imu_isxd",
         in_json("footer", lambda content: content["signalSteps"].__setitem__(0, OTHER_STEP)),
