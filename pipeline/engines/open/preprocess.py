@@ -13,7 +13,8 @@ In this order, for each frame:
    frames count; where none of the n is, the result is not recorded either, and for the first one's reason.
 
 Early frames, taken while the light comes on, are those at the start of a recording (at most its first 2 s) whose mean
-is below 80% of the median of the means in the 5 s that follow. They are removed, and the movie starts after them.
+is below 80% of the least of the means in the 5 s that follow; activity makes the whole field vary too, but not to such
+a step. They are removed, and the movie starts after them.
 
 Steps 2 to 4 are defined in public (Inscopix, IDPS guide, "Preprocessing"). The rules for defective pixels and early
 frames are this project's own. Integer movies stay integer: means are rounded to the nearest, halves to even.
@@ -140,7 +141,7 @@ def _early_frames(movie: Movie) -> int:
     settled = means[n_early:]
     if not np.isfinite(settled).any():
         return 0
-    bright = ~(means[:n_early] < DIM * np.median(settled[np.isfinite(settled)]))  # also where not recorded
+    bright = ~(means[:n_early] < DIM * np.nanmin(settled))  # also where not recorded
     return int(np.argmax(bright)) if bright.any() else n_early
 
 

@@ -106,6 +106,16 @@ def test_without_dim_frames_nothing_is_removed(tmp_path: Path, context: StepCont
     assert not warnings
 
 
+def test_activity_of_the_whole_field_is_not_taken_for_dim_frames(
+    tmp_path: Path, context: StepContext, warnings: list[str]
+) -> None:
+    wave = 1 + 0.2 * np.sin(2 * np.pi * (np.arange(140) / 80 - 0.25))
+    data = (600 * wave[:, None, None] * np.ones((140, 24, 32))).astype(np.uint16)
+    _, made = run(recordings.movie_from(tmp_path / "a.isxd", data), context)
+    np.testing.assert_array_equal(made, data)
+    assert not warnings
+
+
 def test_defective_pixels_are_repaired_and_nothing_else(tmp_path: Path, context: StepContext) -> None:
     sound = seen(40)
     data = sound.copy()
