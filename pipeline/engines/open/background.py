@@ -7,8 +7,12 @@ the cells are taken away, and with a gain for each pixel, because vessels and un
 
 down averages bins of pixels, up interpolates between their centres. L is a flat-top low-pass, 2 G - G G, with G a
 Gaussian: it keeps smooth light to fourth order but not what is as small as a cell. CNMF-E's L is a regression on a ring
-of pixels instead. As all of it is linear, its part in a cell's trace is one weight for each bin, and the background
-movie is never formed.
+of pixels instead.
+
+Of the low-passed movie only the strongest spatial components are kept, those with at least twice the power that the
+pixels' noise alone would give them: with fewer, background is left in the traces; with more, noise is added to them.
+As all of it is linear, the background's part in a cell's trace is one weight for each bin, and the background movie is
+never formed.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+TWICE = 2.0  # the power of noise: where what is gained by taking a component away equals the noise that comes with it
 PRIOR = 1 / 0.2**2  # weight of a gain of 1, in frames whose background differs from its mean by the noise
 
 
@@ -31,6 +36,8 @@ class Grid:
     up_columns: np.ndarray
     smooth_rows: np.ndarray  # (bins, bins): Gaussian, normalised at the edges of the field
     smooth_columns: np.ndarray
+    range_rows: np.ndarray  # (bins, r): orthonormal, spans all that the Gaussian leaves
+    range_columns: np.ndarray
 
 
 def grid(shape: tuple[int, int], size: int, sigma: float) -> Grid:
@@ -38,7 +45,12 @@ def grid(shape: tuple[int, int], size: int, sigma: float) -> Grid:
     down = [_averages(length, size) for length in shape]
     up = [_interpolation(each) for each in down]
     smooth = [gaussian(len(each), sigma / size) for each in down]
-    return Grid(size, *down, *up, *smooth)
+    return Grid(size, *down, *up, *smooth, *(_range(each) for each in smooth))
+
+
+def _range(smooth: np.ndarray) -> np.ndarray:
+    vectors, values, _ = np.linalg.svd(smooth)
+    return vectors[:, values > 1e-3 * values[0]]
 
 
 def _averages(length: int, size: int) -> np.ndarray:
@@ -94,9 +106,32 @@ def low_pass(bins: Grid, movie: np.ndarray) -> np.ndarray:
     return 2 * once - both_ways(bins.smooth_rows, bins.smooth_columns, once)
 
 
-def weights_of(bins: Grid, images: np.ndarray) -> np.ndarray:
-    """What each bin of down(Y) adds to the sum of image * up(L(down(Y))), (cells, bins, bins): images times up L."""
+def components(bins: Grid, low: np.ndarray) -> np.ndarray:
+    """Spatial components of a low-passed movie (bins, bins, frames), in units of a pixel's noise: (bins x bins, k).
+
+    They are orthonormal. White noise of 1 a pixel has a power of 1 / size^2 a frame in each.
+    """
+    h, w, n = low.shape
+    small = both_ways(bins.range_rows.T, bins.range_columns.T, low)
+    flat = small.reshape(-1, n)
+    power, vectors = np.linalg.eigh(flat @ flat.T)
+    chosen = vectors[:, power > TWICE * n / bins.size**2]
+    return both_ways(bins.range_rows, bins.range_columns, chosen.reshape(*small.shape[:2], -1)).reshape(h * w, -1)
+
+
+def within(basis: np.ndarray, movie: np.ndarray) -> np.ndarray:
+    """The part of a movie of bins (bins, bins, frames) that the spatial components make up."""
+    return (basis @ (basis.T @ movie.reshape(len(basis), -1))).reshape(movie.shape)
+
+
+def weights_of(bins: Grid, images: np.ndarray, basis: np.ndarray) -> np.ndarray:
+    """What each bin of down(Y) adds to the sum of image * up(P L(down(Y))), (cells, bins, bins): images times up P L.
+
+    P is the projection on the components.
+    """
     at_bins = bins.up_rows.T @ images @ bins.up_columns
+    at_bins = within(basis, np.moveaxis(at_bins, 0, 2))
+    at_bins = np.moveaxis(at_bins, 2, 0)
     once = bins.smooth_rows.T @ at_bins @ bins.smooth_columns
     return 2 * once - bins.smooth_rows.T @ once @ bins.smooth_columns
 

@@ -4,7 +4,7 @@ Constrained non-negative matrix factorisation for microendoscopic data (Zhou et 
 movie as Y = A C + B + noise: footprints A, calcium traces C that follow an autoregressive model, and a background B
 that is smooth in space. Three rounds look for cells in what is not explained yet (seeds.py); in each, traces and
 footprints are updated in turn (updates.py, oasis.py), cells found twice are merged and those that are not believed
-dropped (gate.py), and the background's gain is estimated anew (background.py).
+dropped (gate.py), and the background is estimated anew (background.py).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             cells = gate.merged(alive(cells), settings.merge_threshold)
         if number == 0:
             patch = replace(patch, decay=measured_decay(estimate, settings))
-        patch = updates.with_gain(patch, cells)
+        patch = updates.with_background(patch, cells)
         estimate = updates.update_traces(patch, cells)
     believed = gate.believed(estimate, patch.decay, settings.min_pnr, settings.diameter)
     return in_movie_units(estimate.take(believed), pixel_noise)
@@ -84,8 +84,10 @@ def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.n
     size = max(1, min(settings.bin_size, int(settings.diameter / BINS_PER_DIAMETER)))
     bins = background.grid(movie.shape[:2], size, settings.ring_radius / 1.4 * settings.diameter)
     even = np.ones(movie.shape[:2], np.float32)
-    patch = updates.Patch(movie, bins, background.down(bins, movie), even, settings.decay)
-    return updates.with_gain(patch, none(patch.shape, 1, movie.shape[2])), noise
+    binned = background.down(bins, movie)
+    nothing = np.zeros((binned.shape[0] * binned.shape[1], 0), np.float32)
+    patch = updates.Patch(movie, bins, binned, even, nothing, settings.decay)
+    return updates.with_background(patch, none(patch.shape, 1, movie.shape[2])), noise
 
 
 def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:

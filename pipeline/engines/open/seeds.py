@@ -143,7 +143,7 @@ def _first_footprints(patch: updates.Patch, cells: Cells, fresh: Cells, diameter
     if len(cells):
         left -= updates.binned_footprints(patch, cells).T @ known
         taken = cells.matrix()
-    low = background.low_pass(patch.bins, left.reshape(*patch.binned.shape[:2], n).astype(np.float32))
+    low = updates.smooth_part(patch, left.reshape(*patch.binned.shape[:2], n))
     power = (centred**2).sum(axis=1)
     at = np.arange(fresh.side) - fresh.side // 2
     window = np.hypot(at[:, None], at) <= 0.75 * diameter

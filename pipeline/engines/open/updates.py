@@ -1,7 +1,7 @@
 """Alternating updates of traces and footprints, as in CNMF-E (Zhou et al. 2018, eLife 7, e28728).
 
 The movie Y is in units of each pixel's noise, so that plain least squares are weighted by it. With the background
-B = gain * up(L(down(Y - A C))) of background.py, least squares for the traces of given footprints A are
+B = gain * up(P L(down(Y - A C))) of background.py, least squares for the traces of given footprints A are
 
     M C = F,   F = A Y - K down(Y),   M = A A' - K down(A)',
 
@@ -34,6 +34,7 @@ class Patch:
     bins: background.Grid
     binned: np.ndarray  # (bins, bins, frames): down(movie)
     gain: np.ndarray  # (rows, columns)
+    basis: np.ndarray  # (bins x bins, k): spatial components of the background
     decay: float  # of calcium from one frame to the next
 
     @property
@@ -70,17 +71,25 @@ def residual(patch: Patch, cells: Cells) -> np.ndarray:
     return patch.binned - taken.reshape(patch.binned.shape)
 
 
-def with_gain(patch: Patch, cells: Cells) -> Patch:
-    """The patch with its gain estimated anew."""
+def with_background(patch: Patch, cells: Cells) -> Patch:
+    """The patch with the background's components and gain estimated anew."""
     low = background.low_pass(patch.bins, residual(patch, cells))
-    return replace(patch, gain=background.gain(patch.bins, patch.movie, low, patch.gain, cells.matrix(), cells.traces))
+    basis = background.components(patch.bins, low)
+    low = background.within(basis, low)
+    gain = background.gain(patch.bins, patch.movie, low, patch.gain, cells.matrix(), cells.traces)
+    return replace(patch, gain=gain, basis=basis)
+
+
+def smooth_part(patch: Patch, movie: np.ndarray) -> np.ndarray:
+    """P L of a movie of bins (bins, bins, frames): the background but for its gain."""
+    return background.within(patch.basis, background.low_pass(patch.bins, movie.astype(np.float32)))
 
 
 def update_traces(patch: Patch, cells: Cells) -> Estimate:
     """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
     footprints = cells.matrix()
     n_frames, n_bins = patch.movie.shape[2], patch.binned.shape[0] * patch.binned.shape[1]
-    weights = background.weights_of(patch.bins, cells.images() * patch.gain).reshape(len(cells), n_bins)
+    weights = background.weights_of(patch.bins, cells.images() * patch.gain, patch.basis).reshape(len(cells), n_bins)
     weights = weights.astype(np.float32)
     f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
     gram = (footprints @ footprints.T).toarray()
@@ -145,7 +154,7 @@ def _projections(patch: Patch, cells: Cells, centred: np.ndarray, gram: np.ndarr
     """(Y - B) C' on each cell's own square, (cells, side, side)."""
     n, n_frames = centred.shape
     left = patch.binned.reshape(-1, n_frames) @ centred.T - binned_footprints(patch, cells).T @ gram
-    low = background.low_pass(patch.bins, left.reshape(*patch.binned.shape[:2], n).astype(np.float32))
+    low = smooth_part(patch, left.reshape(*patch.binned.shape[:2], n))
     out = np.zeros_like(cells.crops)
     for i, corner in enumerate(cells.corners):
         field, square = in_field(corner, cells.side, patch.shape)
