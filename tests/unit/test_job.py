@@ -86,6 +86,8 @@ def test_a_missing_field_is_named():
         (b"[]", "no event"),
         (b"{}", "no event"),
         (b'{"event": "progress", "done": "x"}', "progress: done is 'x'"),
+        (b'{"event": "progress", "done": NaN}', "progress: done is nan"),
+        (b'{"event": "progress", "done": 1' + b"0" * 400 + b"}", "progress: done is 1000"),
         (b'{"event": "error"}', "failure: no reason"),
         (b'{"event": "result", "products": [1]}', r"result: products is \[1\]"),
         (b"[" * 100_000, "not JSON"),

@@ -13,10 +13,12 @@ import json
 import os
 import re
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+from recording import APP
 from recording.job import Options
 from recording.names import cell
 from runner import machine, native, overview, recipe, report
@@ -351,6 +353,15 @@ def test_a_slow_import_is_no_hang(tmp_path, monkeypatch):
     ticks = []
     assert native.import_error(lambda: ticks.append(1)) == ""
     assert len(ticks) >= 2, "the heart beats meanwhile"
+
+
+def test_questions_are_asked_where_the_code_lies(tmp_path, monkeypatch):
+    """Python looks for modules in its working folder first: a `pipeline` that lies there is somebody else's."""
+    (tmp_path / "pipeline").mkdir()
+    (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit(3)\n")
+    monkeypatch.chdir(tmp_path)
+    asked = native.ask((sys.executable, "-c", "import pipeline; print(pipeline.__file__)"), 60)
+    assert (asked.returncode, asked.stdout.strip()) == (0, str(APP / "pipeline/__init__.py"))
 
 
 # ---- the recipe's checker
