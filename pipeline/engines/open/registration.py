@@ -20,23 +20,23 @@ Noise and transients move the estimate too. See `has_moved`.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
 from scipy import ndimage
-from scipy.fft import dctn, fftfreq, idctn, irfft2, rfft2, rfftfreq
+from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 
 from pipeline.engines.open.frames import in_order
+from pipeline.engines.open.gaussian import BandPass, low_passed
 from pipeline.engines.open.preprocess import binned
-from pipeline.engines.open.spatial_filter import band_passed, transfer_function
 
 CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
 STEPS = 2
 ROUNDS = 3  # of averaging and registering the frames that make the template
 BORDER = 2  # samples at the edges that are not compared
-LEAST_SIDE = 32  # samples
+LEAST_SIDE, SIDE = 32, 100  # samples
 AGREEMENT = 0.2  # correlation of what both halves of the field say
 
 
@@ -44,28 +44,39 @@ AGREEMENT = 0.2  # correlation of what both halves of the field say
 class Filter:
     """What a frame goes through before it is compared.
 
-    Pixels are averaged in bins, as far as the band allows: four samples to the shortest period at half amplitude. The
-    frame is divided by the smooth part of the mean frame, as light and vignette belong to the microscope and do not
-    move, and band-passed as in spatial_filter.
+    Pixels are averaged in bins. The frame is divided by the smooth part of the mean frame, as light and vignette belong
+    to the microscope and do not move, and band-passed as in spatial_filter.
     """
 
     pitch: int  # pixels from one sample to the next
     even: np.ndarray  # (rows, columns) of the small copy, float32: one over the smooth light
-    transfer: np.ndarray  # the same shape
+    band: BandPass  # of small copies
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The small copy, float32. Values that are not finite count as the mean of the others."""
-        return band_passed(binned_frame(frame, self.pitch) * self.even, self.transfer)
+        return self.band_passed(binned_frame(frame, self.pitch))
+
+    def band_passed(self, binned: np.ndarray) -> np.ndarray:
+        """The same of a frame whose pixels are averaged already."""
+        return self.band(binned * self.even)
 
 
-def make_filter(mean: np.ndarray, low: float | None, high: float | None) -> Filter:
-    """For frames with this mean, (rows, columns); cut-offs are in cycles per pixel."""
-    pitch = max(1, min(int(0.25 / high) if high else 1, min(mean.shape) // LEAST_SIDE))
-    mean = binned_frame(np.nan_to_num(mean), pitch)
-    transfer = transfer_function(mean.shape, *(each * pitch if each else each for each in (low, high)))
-    smooth = idctn(dctn(mean) * transfer_function(mean.shape, None, 1.2 / min(mean.shape), keep_mean=True))
+def pitch_of(shape: tuple[int, int], high: float | None) -> int:
+    """How many pixels, across and down, go into one bin.
+
+    As many as the band allows: four samples to the shortest period at half amplitude. Without an upper limit to the
+    band, as many as leave 100 samples to the shorter side, which is what the engine's own band does.
+    """
+    wanted = int(0.25 / high) if high else min(shape) // SIDE
+    return max(1, min(wanted, min(shape) // LEAST_SIDE))
+
+
+def make_filter(mean: np.ndarray, pitch: int, low: float | None, high: float | None) -> Filter:
+    """For frames whose mean, averaged in bins, is (rows, columns); cut-offs are in cycles per pixel."""
+    smooth = low_passed(mean, 1.2 / min(mean.shape))
     even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
-    return Filter(pitch, even.astype(np.float32), transfer)
+    band = BandPass(mean.shape, *(each * pitch if each else each for each in (low, high)))
+    return Filter(pitch, even.astype(np.float32), band)
 
 
 def binned_frame(frame: np.ndarray, factor: int) -> np.ndarray:
@@ -84,9 +95,16 @@ class Template:
     spectrum: np.ndarray | None = None
     ready: np.ndarray | None = None  # (SUBPIXEL, SUBPIXEL, 3, rows, columns): d/dy, d/dx and the template, at fractions
     residual_clip: float = np.inf
+    squares: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)  # see `_squares`
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """That spectra are computed at: zeros around the field make Fourier transforms of any field quick."""
+        rows, columns = (next_fast_len(n, real=True) for n in self.weight.shape)
+        return rows, columns
 
     def spectrum_of(self, small: np.ndarray) -> np.ndarray:
-        return rfft2(np.clip(small, -self.clip, self.clip) * self.weight)
+        return rfft2(np.clip(small, -self.clip, self.clip) * self.weight, self.size)
 
 
 @dataclass(frozen=True)
@@ -117,9 +135,8 @@ def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = No
     Between samples the peak is that of the quadratic through the 3 x 3 values around the greatest.
     """
     against = template.spectrum if other is None else other
-    surface = irfft2(spectrum * np.conj(against), template.weight.shape)
-    near = [np.arange(-reach - 1, reach + 2) for reach in template.reach]
-    surface = surface[np.ix_(*near)]
+    rows, columns = (np.arange(-reach - 1, reach + 2) for reach in template.reach)
+    surface = irfft2(spectrum * np.conj(against), template.size)[rows[:, np.newaxis], columns]
     row, column = np.unravel_index(surface[1:-1, 1:-1].argmax(), [n - 2 for n in surface.shape])
     (a, b, c), (d, e, f), (g, h, i) = surface[row : row + 3, column : column + 3].astype(float)
     dy, dx = (h - b) / 2, (f - d) / 2
@@ -143,15 +160,17 @@ def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
         ]  # seen(p + whole) is template(p + fraction)
         inside = _shared(small.shape, whole)
         seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole))]
-        basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
         if min(seen.shape) < 4:
             return NOTHING
-        gain = gain or _gain(seen, basis[2])
+        basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
+        squares = _squares(template, (*fraction, *(edge for each in inside for edge in (each.start, each.stop))), basis)
+        energy = squares[0, 2, 2]
+        gain = gain or (float(np.einsum("ij,ij", seen, basis[2])) / energy if energy else 0)
         if not gain > 0:
             return NOTHING
-        clip = gain * template.residual_clip
-        difference = np.clip(seen - gain * basis[2], -clip, clip)
-        unknowns = _least_squares(basis, difference, halves=step == STEPS - 1)
+        difference = np.subtract(seen, np.multiply(basis[2], np.float32(gain)))
+        np.clip(difference, -gain * template.residual_clip, gain * template.residual_clip, out=difference)
+        unknowns = _least_squares(squares, basis, difference, halves=step == STEPS - 1)
         shifts = np.array(quantised) / SUBPIXEL - unknowns[:, :2] / gain
         gain += unknowns[0, 2]
         if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
@@ -163,26 +182,31 @@ def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Fo
     return _refined(*pair, template)
 
 
-def _gain(seen: np.ndarray, template: np.ndarray) -> float:
-    """How bright what is seen is, in terms of the template."""
-    energy = float(np.vdot(template, template))
-    return float(np.vdot(seen, template)) / energy if energy else 0
+def _squares(template: Template, place: tuple[int, ...], basis: np.ndarray) -> np.ndarray:
+    """The products of three images, (3, rows, columns), over the whole, its left and its right half: (3, 3, 3).
+
+    They depend on the place in the template alone, and few places come up again and again.
+    """
+    if place not in template.squares:
+        middle = basis.shape[2] // 2
+        parts = [part.reshape(3, -1) for part in (basis[:, :, :middle], basis[:, :, middle:])]
+        left, right = (np.array(part @ part.T, float) for part in parts)
+        template.squares[place] = np.array([left + right, left, right])
+    return template.squares[place]
 
 
-def _least_squares(basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndarray:
+def _least_squares(squares: np.ndarray, basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndarray:
     """The weights of three images, (3, rows, columns), that explain best what is seen.
 
     Shape (1, 3), for the whole field, or (3, 3), for the whole, its left and its right half.
     """
-    images = np.concatenate([basis, seen[np.newaxis]])
     middle = seen.shape[1] // 2
-    parts = (images[:, :, :middle], images[:, :, middle:]) if halves else (images,)
-    products = np.array([flat @ flat.T for flat in (part.reshape(4, -1) for part in parts)], float)
-    if halves:
-        products = np.concatenate([products.sum(axis=0, keepdims=True), products])
-    squares = products[:, :3, :3]
+    left = np.einsum("kij,ij->k", basis[:, :, :middle], seen[:, :middle])
+    right = np.einsum("kij,ij->k", basis[:, :, middle:], seen[:, middle:])
+    products = np.array([left + right, left, right] if halves else [left + right], float)
+    squares = squares[: len(products)].copy()
     squares[:, _DIAGONAL, _DIAGONAL] += 1e-6 * squares.max(axis=(1, 2))[:, np.newaxis] + 1e-30
-    return np.linalg.solve(squares, products[:, :3, 3:])[:, :, 0]
+    return np.linalg.solve(squares, products[:, :, np.newaxis])[:, :, 0]
 
 
 _DIAGONAL = np.arange(3)
@@ -203,7 +227,7 @@ def make_template(
     reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
     template = Template(weight, CLIP * _robust_sd(smalls), reach)
     spectra = [template.spectrum_of(small) for small in smalls]
-    spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(weight.shape)
+    spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
     for _ in range(ROUNDS):
         shifts = list(in_order(partial(peak, template=template, other=spectrum), spectra, threads))
         spectrum = np.mean([each * _moving(-shift, y, x) for each, shift in zip(spectra, shifts)], axis=0)
@@ -230,7 +254,9 @@ def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Tem
         down, right = at[fy + 1, fx] - at[fy - 1, fx], at[fy, fx + 1] - at[fy, fx - 1]
         ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
     ready *= template.weight > 0.5
-    return replace(template, spectrum=rfft2(mean * template.weight), ready=ready, residual_clip=CLIP * spread)
+    return replace(
+        template, spectrum=rfft2(mean * template.weight, template.size), ready=ready, residual_clip=CLIP * spread
+    )
 
 
 def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
