@@ -24,15 +24,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
+from pipeline.movies import Movie, StoredFrames, cuts, in_order, open_frames
 from recording import APP, process
 from recording.errors import BadRecording
-from recording.formats import MovieLayout
 
 BAND = 8192  # px of a frame in one piece of work
 BLOCK = 20  # frames in one piece of work; BAND * BLOCK float32 fit a second-level cache
@@ -62,21 +61,24 @@ class MovieStatistics:
 
 
 def movie_statistics(
-    path: Path, layout: MovieLayout, threads: int = 1, progress: Callable[[float], None] = lambda fraction: None
+    movie: StoredFrames | Movie, threads: int = 1, progress: Callable[[float], None] = lambda fraction: None
 ) -> MovieStatistics:
-    """Read the movie once, on up to `threads` processes of about 40 MB each.
+    """Go through the recorded frames once, of a file on up to `threads` processes of about 40 MB each.
 
     Raises BadRecording if the file becomes shorter on the way.
     """
-    n_pixels = layout.rows * layout.columns
-    n_bytes = layout.n_stored * n_pixels * int(layout.dtype[-1])
+    frames = movie.frames if isinstance(movie, Movie) else movie
+    if not isinstance(frames, StoredFrames):
+        return _merged([_part(_Computed(movie, threads), progress)], movie.shape)
+    layout, n_pixels = frames.layout, frames.layout.rows * frames.layout.columns
+    n_bytes = layout.n_stored * n_pixels * frames.dtype.itemsize
     n_parts = max(1, min(threads, n_bytes // PROCESS_BYTES, n_pixels // BAND))
-    cuts = [BAND * (-(-n_pixels // BAND) * i // n_parts) for i in range(n_parts)] + [n_pixels]
-    ranges = list(zip(cuts, cuts[1:]))
+    edges = [BAND * (-(-n_pixels // BAND) * i // n_parts) for i in range(n_parts)] + [n_pixels]
+    ranges = list(zip(edges, edges[1:]))
     with ThreadPoolExecutor(n_parts) as pool:  # these threads only wait
-        others = [pool.submit(_part_elsewhere, path, layout, first, last) for first, last in ranges[1:]]
-        parts = [_part(path, layout, *ranges[0], progress)] + [other.result() for other in others]
-    return _merged(parts, layout)
+        others = [pool.submit(_part_elsewhere, frames.path, first, last) for first, last in ranges[1:]]
+        parts = [_part(_Stored(frames, *ranges[0]), progress)] + [other.result() for other in others]
+    return _merged(parts, (layout.rows, layout.columns))
 
 
 @dataclass
@@ -95,58 +97,74 @@ class _Part:
     max: np.ndarray
 
 
-def _part(
-    path: Path, layout: MovieLayout, first: int, last: int, progress: Callable[[float], None] = lambda fraction: None
-) -> _Part:
-    """The pass over the pixels `first` to `last` of every frame."""
-    with path.open("rb", buffering=0) as file:
-        frames = _Frames(file, path, layout, first, last)
-        sums = _Sums(frames)
-        for start in range(0, layout.n_stored, sums.n_slab):
-            stop = min(start + sums.n_slab, layout.n_stored)
-            frames.prefetch(stop, sums.n_slab)
-            sums.add(start, stop)
-            progress(stop / layout.n_stored)
+def _part(frames: _Stored | _Computed, progress: Callable[[float], None] = lambda fraction: None) -> _Part:
+    """The pass over some pixels of every frame."""
+    sums = _Sums(frames)
+    for start in range(0, frames.n_stored, frames.n_slab):
+        stop = min(start + frames.n_slab, frames.n_stored)
+        frames.prepare(start, stop)
+        sums.add(start, stop)
+        progress(stop / frames.n_stored)
     return sums.part()
 
 
-class _Frames:
-    """Reads some of the pixels, `first` to `last`, of each stored frame of a movie into buffers.
+class _Stored:
+    """Reads some of the pixels, `first` to `last`, of each frame of a file into buffers that stay in the cache."""
 
-    The file is not mapped into memory: a mapped file that becomes shorter ends the process, and a large one exceeds the
-    process's limit of address space. Reading into a buffer that stays in the cache is nearly as quick.
-    """
-
-    def __init__(self, file: BinaryIO, path: Path, layout: MovieLayout, first: int, last: int) -> None:
-        self.fd, self.path, self.layout = file.fileno(), path, layout
-        self.first, self.n_pixels = first, last - first
-        self.dtype = np.dtype(layout.dtype)
+    def __init__(self, frames: StoredFrames, first: int, last: int) -> None:
+        self.frames, self.first, self.n_pixels = frames, first, last - first
+        self.n_stored, self.dtype = frames.layout.n_stored, frames.dtype
+        # That many differences of 16 bits add up to less than 2^24.
+        self.n_slab = min(120, max(BLOCK, SLAB_BYTES // frames.layout.stride))
 
     def read(self, frame: int, pixel: int, into: np.ndarray) -> np.ndarray:
         """Fill `into`, shape (frames, pixels), from the given frame and pixel on."""
-        stride = self.layout.stride
-        offset = self.layout.offset + frame * stride + (self.first + pixel) * self.dtype.itemsize
-        for rows in [into] if into[0].nbytes == stride else into:
-            if os.preadv(self.fd, (rows,), offset) != rows.nbytes:
-                raise BadRecording(self.path, "the file became shorter while it was read")
-            offset += stride
+        return self.frames.read_into(into, frame, self.first + pixel)
+
+    def prepare(self, start: int, stop: int) -> None:
+        """Have the system read ahead: it cannot see that the reads of all processes form one sequence."""
+        if self.first == 0 and stop < self.n_stored:
+            stride = self.frames.layout.stride
+            os.posix_fadvise(self.frames.fd, stop * stride, self.n_slab * stride, os.POSIX_FADV_WILLNEED)
+
+
+class _Computed:
+    """The same for a movie that is computed as it is read: some whole frames at a time, on several threads."""
+
+    def __init__(self, movie: Movie, threads: int) -> None:
+        self.movie, self.threads, self.n_pixels = movie, threads, movie.shape[0] * movie.shape[1]
+        self.samples = np.flatnonzero(movie.valid)
+        self.n_stored, self.dtype, self.n_slab = len(self.samples), movie.dtype, BLOCK
+        self.slab = np.empty((BLOCK, self.n_pixels), movie.dtype)
+        self.start = self.stop = 0  # of the frames that it holds
+
+    def read(self, frame: int, pixel: int, into: np.ndarray) -> np.ndarray:
+        k, n = into.shape
+        if frame < self.start or frame + k > self.stop:
+            self.prepare(frame, frame + k)
+        into[...] = self.slab[frame - self.start : frame - self.start + k, pixel : pixel + n]
         return into
 
-    def prefetch(self, frame: int, n_frames: int) -> None:
-        """Have the system read ahead: it cannot see that the reads of all processes form one sequence."""
-        if self.first == 0 and frame < self.layout.n_stored:
-            stride = self.layout.stride
-            os.posix_fadvise(self.fd, frame * stride, n_frames * stride, os.POSIX_FADV_WILLNEED)
+    def prepare(self, start: int, stop: int) -> None:
+        self.start, self.stop = start, stop
+        pieces = cuts(stop - start, self.movie.shape)
+        for (low, high), frames in zip(pieces, in_order(self._recorded, pieces, self.threads)):
+            self.slab[low:high] = frames.reshape(high - low, -1)
 
-    def reference(self) -> np.ndarray:
-        """A finite value near each pixel's median: Tukey's ninther, the median of three medians of three frames."""
-        n = self.layout.n_stored
-        nine = np.empty((9, self.n_pixels), self.dtype)
-        for i in range(9):
-            self.read((2 * i + 1) * n // 18, 0, nine[i : i + 1])
-        thirds = [_median_of_three(*nine[i::3]) for i in range(3)]
-        middle = _median_of_three(*thirds)
-        return np.nan_to_num(middle, copy=False, posinf=0, neginf=0) if self.dtype.kind == "f" else middle
+    def _recorded(self, piece: tuple[int, int]) -> np.ndarray:
+        first, last = self.samples[self.start + piece[0]], self.samples[self.start + piece[1] - 1]
+        return self.movie.stored(int(first), int(last) + 1)
+
+
+def _reference(frames: _Stored | _Computed) -> np.ndarray:
+    """A finite value near each pixel's median: Tukey's ninther, the median of three medians of three frames."""
+    n = frames.n_stored
+    nine = np.empty((9, frames.n_pixels), frames.dtype)
+    for i in range(9):
+        frames.read((2 * i + 1) * n // 18, 0, nine[i : i + 1])
+    thirds = [_median_of_three(*nine[i::3]) for i in range(3)]
+    middle = _median_of_three(*thirds)
+    return np.nan_to_num(middle, copy=False, posinf=0, neginf=0) if frames.dtype.kind == "f" else middle
 
 
 def _median_of_three(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
@@ -159,19 +177,17 @@ class _Sums:
     d = x - r, relative to the reference; c is the mean of r.
     """
 
-    def __init__(self, frames: _Frames) -> None:
-        n, n_frames, dtype = frames.n_pixels, frames.layout.n_stored, frames.dtype
+    def __init__(self, frames: _Stored | _Computed) -> None:
+        n, n_frames, dtype = frames.n_pixels, frames.n_stored, frames.dtype
         self.frames = frames
-        self.reference = frames.reference()
+        self.reference = _reference(frames)
         self.centre = float(np.rint(self.reference.mean(dtype=np.float64)))
         self.centred = self.reference.astype(np.float32) - np.float32(self.centre)  # r - c
         exact = self.centred.astype(np.float64)
         self.centred_sum, self.centred_squared = exact.sum(), exact @ exact
         self.is_float = dtype.kind == "f"
-        self.levels = SATURATION[frames.layout.dtype]
+        self.levels = SATURATION[dtype.str]
         self.bands = [slice(pixel, min(pixel + BAND, n)) for pixel in range(0, n, BAND)]
-        # That many differences of 16 bits add up to less than 2^24.
-        self.n_slab = min(120, max(BLOCK, SLAB_BYTES // frames.layout.stride))
 
         low, high = (-np.inf, np.inf) if self.is_float else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         self.min, self.max = np.full(n, high, dtype), np.full(n, low, dtype)
@@ -181,9 +197,9 @@ class _Sums:
         self.frame_saturated = np.zeros((len(self.levels), n_frames))
 
         # Each band's part of each frame of a slab, added up once for each slab: many small operations would be slow.
-        self.low, self.high = np.empty((2, len(self.bands), self.n_slab), dtype)
-        self.d_sum = np.empty((len(self.bands), self.n_slab))
-        self.d_centred, self.d_squared = np.empty((2, len(self.bands), self.n_slab), np.float32)
+        self.low, self.high = np.empty((2, len(self.bands), frames.n_slab), dtype)
+        self.d_sum = np.empty((len(self.bands), frames.n_slab))
+        self.d_centred, self.d_squared = np.empty((2, len(self.bands), frames.n_slab), np.float32)
 
         self.x, self.d = np.empty(BLOCK * BAND, dtype), np.empty(BLOCK * BAND, np.float32)
         self.ones = np.ones(max(BLOCK, BAND), np.float32)
@@ -271,7 +287,7 @@ def _difference(x: np.ndarray, reference: np.ndarray, highest: float, out: np.nd
         np.subtract(out, reference.astype(np.float32), out=out)
 
 
-def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
+def _merged(parts: list[_Part], shape: tuple[int, int]) -> MovieStatistics:
     """Merge frames' variances after Chan, Golub and LeVeque; pixels only need concatenation."""
     n_pixels = np.array([part.n_pixels for part in parts], dtype=np.float64)  # (parts, 1)
     sums = np.array([part.frame_sum for part in parts])
@@ -279,14 +295,14 @@ def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
     m2 = sum(part.frame_m2 for part in parts) + (n_pixels * (sums / n_pixels - mean) ** 2).sum(axis=0)
     highest = np.max([part.frame_max for part in parts], axis=0)
 
-    levels = SATURATION[layout.dtype]
+    levels = SATURATION[highest.dtype.str]
     chosen = next((i for i, level in enumerate(levels) if highest.max() <= level), None)
-    saturated = np.full(layout.n_stored, np.nan)
+    saturated = np.full(len(mean), np.nan)
     if chosen is not None:
         saturated = sum(part.frame_saturated[chosen] for part in parts) / n_pixels.sum()
 
     def image(name: str) -> np.ndarray:
-        return np.concatenate([getattr(part, name) for part in parts]).reshape(layout.rows, layout.columns)
+        return np.concatenate([getattr(part, name) for part in parts]).reshape(shape)
 
     return MovieStatistics(
         frame_mean=mean,
@@ -305,9 +321,9 @@ def _merged(parts: list[_Part], layout: MovieLayout) -> MovieStatistics:
 # ---- other processes
 
 
-def _part_elsewhere(path: Path, layout: MovieLayout, first: int, last: int) -> _Part:
+def _part_elsewhere(path: Path, first: int, last: int) -> _Part:
     """Call _part in a process of its own. It is not a fork: with the native library loaded, a fork would hang."""
-    job = json.dumps({"path": str(path), "layout": asdict(layout), "first": first, "last": last})
+    job = json.dumps({"path": str(path), "first": first, "last": last})
     root = str(APP)
     done = subprocess.run(
         [sys.executable, "-c", "from pipeline.statistics import _serve; _serve()"],
@@ -329,7 +345,8 @@ def _serve() -> None:
     process.die_with_parent()
     job = json.load(sys.stdin)
     try:
-        part = _part(Path(job["path"]), MovieLayout(**job["layout"]), job["first"], job["last"])
+        with open_frames(job["path"]) as frames:
+            part = _part(_Stored(frames, job["first"], job["last"]))
     except BadRecording:
         sys.exit(GREW_SHORTER)
     arrays = io.BytesIO()  # NumPy asks a file for its position; a pipe may have none

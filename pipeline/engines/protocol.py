@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class StepContext:
 class Call:
     """One call of a step's function: the paths of its files, by parameter, and the values that the recipe gives."""
 
-    inputs: Mapping[str, str | list[str]]
-    outputs: Mapping[str, str | list[str]]
+    inputs: Mapping[str, Any]  # a path or a list of them; what `defer` returned may stand in a path's place
+    outputs: Mapping[str, Any]
     parameters: Mapping[str, Any]
     context: StepContext
 
@@ -48,3 +48,14 @@ class Engine(Protocol):
 
     def source_line(self, step: str, error: BaseException) -> str:
         """Where in a file of the user's own an error arose, or ""."""
+
+
+@runtime_checkable
+class Defers(Protocol):
+    """An engine that can compute a movie whenever a later step reads it, so that no file is written."""
+
+    def defer(self, name: str, step: str, readers: Sequence[str]) -> Any:
+        """What stands for a movie of this name, in place of its path, if `step` makes it and only `readers` read it.
+
+        It has the attribute `name`. None if the movie has to be a file.
+        """

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.inspect import tiff
-from recording.errors import BadRecording
+from pipeline.movies import StoredFrames
 from recording.formats import MovieLayout
 
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
@@ -22,26 +22,23 @@ FRAME_UNITS = 1000  # of the MP4's clock, a frame
 class Source:
     """A movie to export."""
 
-    path: Path
-    layout: MovieLayout
-    valid: np.ndarray  # (n_samples,) bool: neither dropped, cropped nor blank
+    frames: StoredFrames
     period_s: float
+
+    @property
+    def layout(self) -> MovieLayout:
+        return self.frames.layout
 
 
 def frames(source: Source) -> Iterator[np.ndarray]:
     """Yield the frame (rows, columns) of every sample; an invalid one is all zeros."""
-    path, layout = source.path, source.layout
-    shape, dtype = (layout.rows, layout.columns), np.dtype(layout.dtype)
-    offset = layout.offset
-    with path.open("rb") as file:
-        for is_valid in source.valid:
-            frame = np.zeros(shape, dtype)
-            if is_valid:
-                file.seek(offset)
-                if file.readinto(frame) != frame.nbytes:
-                    raise BadRecording(path, "the file became shorter while it was read")
-                offset += layout.stride
-            yield frame
+    shape, number = (1, source.layout.rows, source.layout.columns), 0
+    for is_valid in source.frames.valid:
+        frame = np.zeros(shape, source.frames.dtype)
+        if is_valid:
+            source.frames.read_into(frame, number)
+            number += 1
+        yield frame[0]
 
 
 def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: Callable[[float], None]) -> None:

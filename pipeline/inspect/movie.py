@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import isx
@@ -10,16 +9,20 @@ import numpy as np
 
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
+from pipeline.movies import StoredFrames, open_frames
 from pipeline.pages.content import Figure
 from pipeline.statistics import MovieStatistics, movie_statistics
 from recording import formats
 
-TIMESTAMP_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
-
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    with open_frames(recording) as frames:
+        return _adapt(frames, stem, out, context)
+
+
+def _adapt(frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
+    recording, layout = frames.path, frames.layout
     movie = isx.Movie.read(str(recording))
-    layout = formats.movie_layout(recording)
     timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
     consistency.frames(recording, layout, context.warn)
     status = sample_status(layout)
@@ -29,12 +32,12 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         context.warn("no frame is valid: all were dropped, cropped or blank; there are no projections")
     unit = "counts" if layout.dtype != "<f4" else "au"
 
-    found = movie_statistics(recording, layout, context.threads, context.progress) if n_valid else None
+    found = movie_statistics(frames, context.threads, context.progress) if n_valid else None
     extremes = [found.frame_min, found.frame_max] if found else []
     time_s = metadata.sample_times(timing)
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
-        columns["hardware_time_us"] = _spread_integers(hardware_times(recording, layout), valid)
+        columns["hardware_time_us"] = _spread_integers(frames.clock_us(range(layout.n_stored)), valid)
     columns["status"] = status
     columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
     tables.write(out / f"{stem}-frames.csv", columns)
@@ -48,8 +51,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
-    measures = movie_quality.measures(recording, layout, status, time_s, found, unit)
-    source = export.Source(recording, layout, valid, timing.period.secs_float)
+    measures = movie_quality.measures(frames, status, time_s, found, unit)
+    source = export.Source(frames, timing.period.secs_float)
     _export(source, found, out / f"{stem}-movie", pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
@@ -108,20 +111,6 @@ def sample_status(layout: formats.MovieLayout) -> np.ndarray:
         status[first : last + 1] = "cropped"
     status[list(layout.dropped)] = "dropped"
     return status
-
-
-def hardware_times(path: Path, layout: formats.MovieLayout) -> np.ndarray:
-    """Microseconds of the acquisition hardware's clock for each stored frame, shape (n_stored,), uint64.
-
-    The frame header holds the four 16-bit words of the time, each spread over two 12-bit pixels
-    (isxcore, isxMosaicMovieFile.cpp, readFrameTimestamp).
-    """
-    pixels = np.empty((layout.n_stored, 8), np.uint16)
-    with path.open("rb", buffering=0) as file:
-        for i, row in enumerate(pixels):
-            os.preadv(file.fileno(), (row,), i * layout.stride + TIMESTAMP_OFFSET)
-    words = ((pixels[:, 1::2].astype(np.uint64) << 4) | (pixels[:, ::2] >> 4)) & 0xFFFF
-    return (words << np.array([0, 16, 32, 48], np.uint64)).sum(axis=1, dtype=np.uint64)
 
 
 def _frame_columns(found: MovieStatistics | None, unit: str) -> dict[str, np.ndarray]:

@@ -10,14 +10,12 @@ import numpy as np
 
 from pipeline.inspect import quality
 from pipeline.inspect.quality import Measure
+from pipeline.movies import StoredFrames, open_frames
 from pipeline.statistics import MovieStatistics
-from recording import formats
-from recording.errors import BadRecording
 
 
 def measures(
-    recording: Path,
-    layout: formats.MovieLayout,
+    frames: StoredFrames,
     status: np.ndarray,
     time_s: np.ndarray,
     found: MovieStatistics | None,
@@ -27,6 +25,7 @@ def measures(
 
     Raises BadRecording where the file became shorter.
     """
+    layout = frames.layout
     dropped = int((status == "dropped").sum())
     found_measures = [
         Measure(
@@ -75,7 +74,7 @@ def measures(
             "loss of brightness by a line through the logarithm of the frames' means; from a minute on; "
             "the dark level is not subtracted",
         ),
-        *_frame_measures(recording, layout, valid, found, unit),
+        *_frame_measures(frames, valid, found, unit),
     ]
     return tuple(found_measures)
 
@@ -85,14 +84,13 @@ def is_flat(found: MovieStatistics) -> bool:
     return bool(np.median(np.abs(found.mean)) < 0.1 * np.median(found.std))
 
 
-def _frame_measures(
-    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, found: MovieStatistics, unit: str
-) -> tuple[Measure, ...]:
+def _frame_measures(source: StoredFrames, valid: np.ndarray, found: MovieStatistics, unit: str) -> tuple[Measure, ...]:
     """Of some frames: sharpness, shift and noise, in the middle of the field of view."""
+    layout = source.layout
     rows, columns = _middle(layout.rows), _middle(layout.columns)
     if min(rows.stop - rows.start, columns.stop - columns.start) < 8:
         return ()
-    frames = _some_frames(recording, layout, valid, rows, columns)
+    frames = _some_frames(source, valid, rows, columns)
     checks = quality.check_frames(frames, found.mean[rows, columns])
     n = len(frames)
     which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
@@ -162,14 +160,14 @@ def _middle(size: int) -> slice:
 
 
 def _some_frames(
-    recording: Path, layout: formats.MovieLayout, valid: np.ndarray, rows: slice, columns: slice
+    source: StoredFrames, valid: np.ndarray, rows: slice, columns: slice
 ) -> list[tuple[np.ndarray, np.ndarray | None]]:
     """The middle of some frames, evenly spread, each with that of the next sample where that is valid too."""
     samples = np.flatnonzero(valid)
     chosen = _spread(len(samples))
     follows = [i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 for i in chosen]
     wanted = [number for i, both in zip(chosen, follows) for number in ((i, i + 1) if both else (i,))]
-    frames = dict(zip(wanted, _stored(recording, layout, wanted, rows, columns)))
+    frames = dict(zip(wanted, _stored(source, wanted, rows, columns)))
     return [(frames[i], frames.get(i + 1) if both else None) for i, both in zip(chosen, follows)]
 
 
@@ -178,18 +176,11 @@ def _spread(n: int) -> list[int]:
     return np.unique(np.linspace(0, n - 1, min(quality.CHECKED_FRAMES, n)).astype(int)).tolist()
 
 
-def _stored(
-    recording: Path, layout: formats.MovieLayout, wanted: list[int], rows: slice, columns: slice
-) -> Iterator[np.ndarray]:
-    """A part of each of these stored frames. Raises BadRecording."""
-    dtype = np.dtype(layout.dtype)
-    with recording.open("rb") as file:
-        for number in wanted:
-            band = np.empty((rows.stop - rows.start, layout.columns), dtype)
-            file.seek(layout.offset + number * layout.stride + rows.start * layout.columns * dtype.itemsize)
-            if file.readinto(band) != band.nbytes:
-                raise BadRecording(recording, "the file became shorter while it was read")
-            yield band[:, columns]
+def _stored(source: StoredFrames, wanted: list[int], rows: slice, columns: slice) -> Iterator[np.ndarray]:
+    """A part of each of these recorded frames. Raises BadRecording."""
+    for number in wanted:
+        band = np.empty((1, rows.stop - rows.start, source.layout.columns), source.dtype)
+        yield source.read_into(band, number, rows.start * source.layout.columns)[0, :, columns]
 
 
 @dataclass(frozen=True)
@@ -203,10 +194,11 @@ class Glance:
 
 def glance(recording: Path) -> Glance:
     """Look at some frames, evenly spread, without reading the whole movie. Raises BadRecording."""
-    layout = formats.movie_layout(recording)
-    wanted = _spread(layout.n_stored) if layout.n_stored else []
-    whole = slice(0, layout.rows), slice(0, layout.columns)
-    frames = [frame.astype(np.float32) for frame in _stored(recording, layout, wanted, *whole)]
+    with open_frames(recording) as source:
+        layout = source.layout
+        wanted = _spread(layout.n_stored) if layout.n_stored else []
+        whole = slice(0, layout.rows), slice(0, layout.columns)
+        frames = [frame.astype(np.float32) for frame in _stored(source, wanted, *whole)]
     if not frames:
         return Glance(0, np.zeros((layout.rows, layout.columns), np.float32), None)
     mean = np.mean(frames, axis=0, dtype=np.float64)

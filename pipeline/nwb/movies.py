@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from pynwb.image import ImageSeries
 from pynwb.ophys import OnePhotonSeries
 
 from pipeline.inspect.movie import sample_status
+from pipeline.movies import open_frames
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session
 from recording import formats
-from recording.errors import BadRecording
 
 # pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
 ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval(ImageSeries.__init__)}
@@ -54,7 +53,7 @@ def _content(session: Session, recording: Opened, layout: formats.MovieLayout, n
         return elsewhere(recording, layout.columns, layout.rows, layout.n_samples)
     shape = (layout.n_samples, layout.columns, layout.rows)
     chunks = chunks_of(shape)
-    session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, layout, chunks[0])))
+    session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, chunks[0])))
     return {"data": empty(shape, layout.dtype, chunks)}
 
 
@@ -73,21 +72,18 @@ def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(min(size, limit) for size, limit in zip(shape, (CHUNK_FRAMES, CHUNK_SIDE, CHUNK_SIDE)))
 
 
-def slabs(path: Path, layout: formats.MovieLayout, n_frames: int) -> Iterator[np.ndarray]:
+def slabs(path: Path, n_frames: int) -> Iterator[np.ndarray]:
     """Frames as isx reads them, some at a time, shape (frames, columns, rows). Raises BadRecording."""
-    valid = sample_status(layout) == "valid"
-    slab = np.empty((n_frames, layout.rows, layout.columns), layout.dtype)
-    offset = layout.offset
-    with path.open("rb", buffering=0) as file:
-        for first in range(0, len(valid), n_frames):
-            places = valid[first : first + n_frames]
-            for frame, is_valid in zip(slab, places):
-                if not is_valid:
-                    frame[:] = 0
-                elif os.preadv(file.fileno(), (frame,), offset) != frame.nbytes:
-                    raise BadRecording(path, "the file became shorter while it was read")
+    with open_frames(path) as frames:
+        number, slab = 0, np.empty((n_frames, frames.layout.rows, frames.layout.columns), frames.dtype)
+        for first in range(0, len(frames.valid), n_frames):
+            places = frames.valid[first : first + n_frames]
+            for i, is_valid in enumerate(places):
+                if is_valid:
+                    frames.read_into(slab[i : i + 1], number)
+                    number += 1
                 else:
-                    offset += layout.stride
+                    slab[i] = 0
             yield slab[: len(places)].transpose(0, 2, 1)
 
 

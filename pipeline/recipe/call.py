@@ -20,18 +20,29 @@ from pipeline.recipe.steps import Makes, Takes
 class Files:
     """The files that a step reads, by parameter, and the names of its outputs."""
 
-    read: Mapping[str, list[Path]]
+    read: Mapping[str, list[Any]]  # paths, or what stands for movies that are no files
     made: Sequence[tuple[Makes, list[str]]]
     folder: Path  # where it writes
+    deferred: Mapping[str, Any]  # by name: what stands for movies that it need not write
+
+    def target(self, name: str) -> Any:
+        """What the step is given to write to."""
+        return self.deferred.get(name) or str(self.folder / name)
 
 
-def files_of(each: PlannedStep, read: Mapping[str, list[Path]], names: Callable[..., list[str]], folder: Path) -> Files:
+def files_of(
+    each: PlannedStep,
+    read: Mapping[str, list[Any]],
+    names: Callable[..., list[str]],
+    folder: Path,
+    deferred: Mapping[str, Any],
+) -> Files:
     """`names` gives the file names of a stream. Outputs that are split by a parameter alternate, part by part."""
     grouped: dict[int, tuple[Makes, list[list[str]]]] = {}
     for makes, stream in each.outputs:
         grouped.setdefault(id(makes), (makes, []))[1].append(names(stream))
     made = [(makes, [name for part in zip(*names) for name in part]) for makes, names in grouped.values()]
-    return Files(read, made, folder)
+    return Files(read, made, folder, deferred)
 
 
 def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str, Any]:
@@ -54,7 +65,7 @@ def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[s
     inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in each.inputs}
     if contract.edits:
         inputs[contract.edits] = _copies(inputs[contract.edits], files, contract.edits, context.scratch)
-    outputs: dict[str, str | list[str]] = {}
+    outputs: dict[str, Any] = {}
     folders: dict[str, Path] = {}
     returned = ""
     for makes, names in files.made:
@@ -65,7 +76,7 @@ def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[s
         elif makes.parameter is None:
             returned = names[part if contract.each else 0]
         elif makes.parameter != contract.edits:
-            outputs[makes.parameter] = _output(makes, [str(files.folder / name) for name in names], part, contract.each)
+            outputs[makes.parameter] = _output(makes, [files.target(name) for name in names], part, contract.each)
     found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
     if returned:
         metadata.write(files.folder / returned, found)
@@ -86,13 +97,12 @@ def _fills(step: Step, context: StepContext) -> dict[str, Any]:
     return {parameter: values[what] for parameter, what in step.contract.fills.items()}
 
 
-def _input(takes: Takes, paths: list[Path], part: int) -> str | list[str]:
-    if takes.files == "list":
-        return [str(path) for path in paths]
-    return str(paths[part if takes.files == "each" else 0])
+def _input(takes: Takes, files: list[Any], part: int) -> Any:
+    given = [str(each) if isinstance(each, Path) else each for each in files]
+    return given if takes.files == "list" else given[part if takes.files == "each" else 0]
 
 
-def _output(makes: Makes, paths: list[str], part: int, one_by_one: bool) -> str | list[str]:
+def _output(makes: Makes, paths: list[Any], part: int, one_by_one: bool) -> Any:
     if one_by_one:
         return paths[part]
     return paths[0] if makes.once else paths

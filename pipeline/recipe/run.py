@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.open import code_digest
-from pipeline.engines.protocol import StepContext
+from pipeline.engines.protocol import Defers, StepContext
 from pipeline.inspect import metadata, quality
 from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
@@ -62,16 +62,19 @@ class Run:
     context: Context
     warnings: list[str]  # all that the context was given
     fingerprints: list[str] = field(default_factory=list)
+    deferred: dict[str, Any] = field(default_factory=dict)  # by name: what stands for movies that are no files
 
     def names(self, stream: Stream) -> list[str]:
         return stream.names(self.stem, [short(path.stem) for path in self.inputs])
 
-    def paths(self, stream: Stream) -> list[Path]:
-        """Where a product lies; its step must be finished."""
+    def files(self, stream: Stream) -> list[Any]:
+        """The paths of a product, or what stands for them; its step must be finished."""
         if stream.step < 0:
             return self.inputs
-        entry = self.store.entries[self.fingerprints[stream.step]]
-        return [self.store.find(entry, name) or self.store.staging / name for name in self.names(stream)]
+        entry, staging = self.store.entries[self.fingerprints[stream.step]], self.store.staging
+        return [
+            self.deferred.get(name) or self.store.find(entry, name) or staging / name for name in self.names(stream)
+        ]
 
     def entries_done(self) -> list[Entry]:
         """In order of the steps; with `keep = "last"` some may not have been needed."""
@@ -94,6 +97,7 @@ def run(job: Job, context: Context) -> Result:
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)
+    this.deferred = _deferred(this, todo, this.keep)
     _check_room(this, todo)
     for number, index in enumerate(sorted(todo)):
         _run_step(this, index, _part_of_progress(context.progress, number, len(todo) + 1))
@@ -151,6 +155,21 @@ def _unfinished(this: Run) -> set[int]:
     return todo
 
 
+def _deferred(this: Run, todo: set[int], keep: set[Stream]) -> dict[str, Any]:
+    """Movies that no file is made of: nobody keeps them, and their engine can compute them as later steps read them."""
+    found: dict[str, Any] = {}
+    for index in todo:
+        step = this.planned[index].step
+        engine = step.engine
+        for stream in this.planned[index].made:
+            readers = [later.step for later in this.planned if stream in later.read]
+            theirs = all(reader.engine is engine for reader in readers)
+            if stream.kind == "movie" and stream not in keep and theirs and isinstance(engine, Defers):
+                functions = [reader.function for reader in readers]
+                found |= {name: engine.defer(name, step.function, functions) for name in this.names(stream)}
+    return {name: each for name, each in found.items() if each is not None}
+
+
 def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
     """Whether the store has all of a finished step that is wanted. Files count only if the step wrote them."""
     if entry is None:
@@ -164,15 +183,21 @@ def _check_room(this: Run, todo: set[int]) -> None:
     infos = [check(path) for path in this.inputs]
     cells = max(len(info.names) for info in infos)
     shape = Shape(sum(info.n_samples for info in infos), infos[0].width * infos[0].height, *([cells] if cells else []))
-    wanted = {stream for index in todo for stream in this.planned[index].made}
+    made = {stream for index in todo for stream in this.planned[index].made}
+
+    def takes(keep: set[Stream]) -> int:
+        deferred = _deferred(this, todo, keep).keys()
+        files = {stream for stream in made if not deferred & this.names(stream)}
+        return round(SPARE * room(this.planned, shape, files, keep))
+
     disk = os.statvfs(this.store.staging)
     free = disk.f_bavail * disk.f_frsize
-    needed = round(SPARE * room(this.planned, shape, wanted, this.keep))
+    needed = takes(this.keep)
     if needed <= free:
         return
     advice = "free some"
     if this.recipe.keep == "all":
-        less = round(SPARE * room(this.planned, shape, wanted, kept(this.planned, "last")))
+        less = takes(kept(this.planned, "last"))
         advice += f', or write keep = "last" in the recipe, which takes {_gigabytes(less)}'
     raise Unusable(
         f"the products of the recipe take about {_gigabytes(needed)} and {_gigabytes(free)} are free on the output's "
@@ -207,11 +232,11 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
     read = {
-        takes.parameter: [path for stream in streams for path in this.paths(stream)] for takes, streams in each.inputs
+        takes.parameter: [file for stream in streams for file in this.files(stream)] for takes, streams in each.inputs
     }
     context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
     try:
-        estimated = call_step(each, files_of(each, read, this.names, folder), context)
+        estimated = call_step(each, files_of(each, read, this.names, folder, this.deferred), context)
         _replace_links(folder)
         _check_products(this, each, folder)
     except BadRecording as error:
@@ -231,7 +256,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         engine.name,
         step.function,
         step.parameters,
-        {parameter: [path.name for path in paths] for parameter, paths in read.items()},
+        {parameter: [file.name for file in files] for parameter, files in read.items()},
         {},
         extras=sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
@@ -260,6 +285,8 @@ def _check_products(this: Run, each: PlannedStep, folder: Path) -> None:
         if makes.kind == FILE and not makes.required:
             continue
         for name in this.names(stream):
+            if name in this.deferred:
+                continue
             if not (folder / name).is_file():
                 raise Unusable(f"it ended without an error, but wrote no {name}")
             if makes.kind == FILE:

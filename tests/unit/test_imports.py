@@ -16,8 +16,9 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "recording": (),
     "runner": ("recording",),
     "pipeline": ("recording",),
-    "pipeline.statistics": ("recording",),
-    "pipeline.engines": ("recording", "pipeline.statistics"),
+    "pipeline.movies": ("recording",),
+    "pipeline.statistics": ("recording", "pipeline.movies"),
+    "pipeline.engines": ("recording", "pipeline.movies", "pipeline.statistics"),
     "bootstrap": ("recording", "runner"),
     "healthcheck": ("recording", "runner"),
 }

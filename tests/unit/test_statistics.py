@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline import statistics
+from pipeline.movies import open_frames
 from recording import formats
 from recording.errors import BadRecording
 from tests import recordings
@@ -33,8 +35,13 @@ def naive(data: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
+def of(path: Path, *options: Any, **more: Any) -> statistics.MovieStatistics:
+    with open_frames(path) as frames:
+        return statistics.movie_statistics(frames, *options, **more)
+
+
 def compare(path: Path, data: np.ndarray, threads: int = 1) -> statistics.MovieStatistics:
-    found, expected = statistics.movie_statistics(path, formats.movie_layout(path), threads), naive(data)
+    found, expected = of(path, threads), naive(data)
     mean = MEAN_OF_FLOATS if data.dtype == np.float32 else MEAN
     for name in ("frame_min", "frame_max", "min", "max"):
         np.testing.assert_array_equal(getattr(found, name), expected[name], err_msg=name)
@@ -105,7 +112,7 @@ def test_what_is_not_finite_stays_where_it_is(tmp_path):
     data = random("float32", (12, 10, 10), 0, 1)
     data[4, 2, 3] = np.nan
     path = recordings.movie_from(tmp_path / "m.isxd", data)
-    found = statistics.movie_statistics(path, formats.movie_layout(path))
+    found = of(path)
     assert np.isnan(found.mean[2, 3]) and np.isnan(found.frame_mean[4])
     assert np.isfinite(np.delete(found.mean.ravel(), 23)).all() and np.isfinite(np.delete(found.frame_std, 4)).all()
 
@@ -138,11 +145,11 @@ def test_a_file_that_becomes_shorter(tmp_path, monkeypatch, threads):
     monkeypatch.setattr(statistics, "PROCESS_BYTES", 1)
     data = random("uint16", (30, 150, 170), 100, 4000)
     path = recordings.movie_from(tmp_path / "m.isxd", data)
-    layout = formats.movie_layout(path)
-    with path.open("r+b") as file:
-        file.truncate(path.stat().st_size // 2)
-    with pytest.raises(BadRecording, match="became shorter"):
-        statistics.movie_statistics(path, layout, threads)
+    with open_frames(path) as frames:
+        with path.open("r+b") as file:
+            file.truncate(frames.layout.n_stored // 2 * frames.layout.stride)
+        with pytest.raises(BadRecording, match="became shorter"):
+            statistics.movie_statistics(frames, threads)
 
 
 def test_progress_reaches_the_end(tmp_path, monkeypatch):
@@ -150,5 +157,5 @@ def test_progress_reaches_the_end(tmp_path, monkeypatch):
     data = random("uint16", (50, 20, 20), 100, 4000)
     path = recordings.movie_from(tmp_path / "m.isxd", data)
     told: list[float] = []
-    statistics.movie_statistics(path, formats.movie_layout(path), progress=told.append)
+    of(path, progress=told.append)
     assert told == sorted(told) and told[-1] == 1 and len(told) == 3

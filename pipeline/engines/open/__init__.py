@@ -10,15 +10,27 @@ from __future__ import annotations
 import functools
 import hashlib
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from pipeline.engines.protocol import Call
+from pipeline.movies import Deferred
 
 FOLDER = Path(__file__).parent
+PIPELINE = FOLDER.parent.parent
+SHARED = ("movies.py", "statistics.py")
+FRAME_BY_FRAME = (  # steps whose movies can be computed as they are read
+    "preprocess",
+    "spatial_filter",
+    "motion_correct",
+    "dff",
+    "trim_movie",
+    "interpolate_movie",
+    "de_interleave",
+)
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
 
@@ -33,6 +45,9 @@ class Open:
     def objection(self, step: str, parameter: str, value: object) -> str:
         cannot: Mapping[str, Callable[[Any], str]] = getattr(_module(step), "CANNOT", {})
         return cannot[parameter](value) if parameter in cannot else ""
+
+    def defer(self, name: str, step: str, readers: Sequence[str]) -> Deferred | None:
+        return Deferred(name) if step in FRAME_BY_FRAME and set(readers) <= {*FRAME_BY_FRAME, "project_movie"} else None
 
     def call(self, step: str, call: Call) -> object:
         function = getattr(_module(step), step)
@@ -51,8 +66,8 @@ def _module(step: str) -> ModuleType:
 
 @functools.lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Of the engine's source: its products depend on it. Twelve hexadecimal digits."""
+    """Of the engine's source, and what reads movies for it: its products depend on it. Twelve hexadecimal digits."""
     digest = hashlib.sha256()
-    for source in sorted(FOLDER.rglob("*.py")):
-        digest.update(source.relative_to(FOLDER).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
+    for source in [*sorted(FOLDER.rglob("*.py")), *(PIPELINE / name for name in SHARED)]:
+        digest.update(source.relative_to(PIPELINE).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     return digest.hexdigest()[:12]

@@ -11,20 +11,20 @@ open engine goes by the order of the frames alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie, Timing
+from pipeline.engines.open.frames import Movie, Source, Timing
 from pipeline.engines.open.preprocess import runs
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
 
 
 def de_interleave(
-    input_movie_files: Sequence[str],
-    output_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_movie_files: Sequence[Source],
     in_efocus_values: Sequence[int],
     *,
     context: StepContext,
@@ -38,26 +38,25 @@ def de_interleave(
             for k, focus in enumerate(in_efocus_values):
                 target = output_movie_files[i * n_planes + k]
                 span = frames.share(i * n_planes + k, len(output_movie_files))
-                _write_plane(movie, target, (k, n_planes, int(focus)), context, span)
+                timing, extra = (
+                    plane_timing(movie.timing, k, n_planes),
+                    frames.with_idps(movie.extra, efocus=int(focus)),
+                )
+                plane = _Plane(k, n_planes)
+                frames.produce(target, movie, plane, context, span, timing=timing, extra=extra)
 
 
-def _write_plane(
-    movie: Movie, target: str, plane: tuple[int, int, int], context: StepContext, span: tuple[float, float]
-) -> None:
-    k, n_planes, focus = plane
-    timing = plane_timing(movie.timing, k, n_planes)
+@dataclass(frozen=True)
+class _Plane:
+    """Every n-th sample of a movie from the k-th on."""
 
-    def work(start: int, stop: int) -> np.ndarray:
-        block = np.zeros((stop - start, *movie.shape), movie.dtype)
-        for i in range(start, stop):
-            at = k + i * n_planes
-            block[i - start : i - start + int(movie.valid[at])] = movie.stored(at, at + 1)
-        return block
+    k: int
+    n: int
 
-    blocks = frames.cuts(timing.n_samples, movie.shape)
-    extra = frames.with_idps(movie.extra, efocus=focus)
-    made = frames.each_block(blocks, work, context, span)
-    frames.write_movie(target, movie, made, movie.dtype, timing, extra=extra)
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        return np.concatenate(
+            [movie.samples(at, at + 1) for at in range(self.k + start * self.n, self.k + stop * self.n, self.n)]
+        )
 
 
 def plane_timing(timing: Timing, k: int, n_planes: int) -> Timing:

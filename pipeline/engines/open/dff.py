@@ -7,18 +7,19 @@ Exact by the public definition (IDPS guide, "DF/F"); what IDPS does where F0 is 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie
+from pipeline.engines.open.frames import Movie, Source
 from pipeline.engines.open.project_movie import projected
 from pipeline.engines.protocol import StepContext
 
 
 def dff(
-    input_movie_files: Sequence[str],
-    output_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_movie_files: Sequence[Source],
     f0_type: str = "mean",
     *,
     context: StepContext,
@@ -27,16 +28,22 @@ def dff(
     with frames.open_series(input_movie_files) as series:
         f0 = projected(series, f0_type, context, (0, 0.4)).astype(np.float64)
         dark = f0 == 0
-        inverse = np.where(dark, 0, 1 / np.where(dark, 1, f0)).astype(np.float32)
-        f0 = f0.astype(np.float32)
+        inverse = np.where(dark, 0, 1 / np.where(dark, 1, f0))
+        change = _Change(f0.astype(np.float32), inverse.astype(np.float32))
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
-
-            def work(start: int, stop: int, part: Movie = part) -> np.ndarray:
-                block = part.read(start, stop)
-                block -= f0
-                block *= inverse
-                return block
-
             span = frames.share(i, len(series.parts), (0.4, 1))
-            made = frames.each_block(frames.chunks(part, frames.BLOCK_MB), work, context, span)
-            frames.write_movie(target, part, made)
+            frames.produce(target, part, change, context, span, dtype=np.dtype(np.float32))
+
+
+@dataclass(frozen=True)
+class _Change:
+    f0: np.ndarray  # (rows, columns) float32
+    inverse: np.ndarray  # 1 / F0
+
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        made = np.empty((stop - start, *movie.shape), np.float32)
+        for out, frame in zip(made, movie.samples(start, stop)):
+            out[...] = frame
+            out -= self.f0
+            out *= self.inverse
+        return made

@@ -11,19 +11,19 @@ The parameters are public; that the interpolation is linear is this project's ch
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie
+from pipeline.engines.open.frames import Movie, Source
 from pipeline.engines.open.preprocess import runs
 from pipeline.engines.protocol import StepContext
 
 
 def interpolate_movie(
-    input_movie_files: Sequence[str],
-    output_interpolated_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_interpolated_movie_files: Sequence[Source],
     interpolate_dropped: bool = True,
     interpolate_blank: bool = True,
     max_consecutive_invalid_frames: int = 1,
@@ -44,18 +44,23 @@ def interpolate_movie(
                 dropped=tuple(each for each in movie.timing.dropped if each not in filled),
                 blank=tuple(each for each in movie.timing.blank if each not in filled),
             )
+            extra = frames.with_idps(movie.extra, interpolatedFrames=sorted(filled)) if filled else movie.extra
+            span = frames.share(i, len(input_movie_files))
+            frames.produce(target, movie, _Filled(filled), context, span, timing=timing, extra=extra)
 
-            def work(start: int, stop: int, movie: Movie = movie, filled: dict = filled) -> np.ndarray:
-                block = movie.read(start, stop)
-                for at in range(start, stop):
-                    if at in filled:
-                        block[at - start] = _between(movie, filled[at], at)
-                return frames.converted(block, movie.dtype)
 
-            extra = frames.with_idps(movie.extra, interpolatedFrames=sorted(filled)) if filled else None
-            blocks = frames.chunks(movie, frames.BLOCK_MB)
-            made = frames.each_block(blocks, work, context, frames.share(i, len(input_movie_files)))
-            frames.write_movie(target, movie, made, movie.dtype, timing, extra=extra)
+@dataclass(frozen=True)
+class _Filled:
+    """The samples of a movie with its gaps filled."""
+
+    gaps: dict[int, tuple[int, int]]  # of each sample that is filled in: the first and the last of its gap
+
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        block = movie.samples(start, stop)
+        for at in range(start, stop):
+            if at in self.gaps:
+                block[at - start] = frames.converted(_between(movie, self.gaps[at], at), movie.dtype)
+        return block
 
 
 def _gaps(valid: np.ndarray, wanted: set[int], longest: int) -> list[tuple[int, int]]:

@@ -31,7 +31,7 @@ from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter
 
 from pipeline.engines.open import frames, registration
-from pipeline.engines.open.frames import Movie, Series
+from pipeline.engines.open.frames import Movie, Series, Source
 from pipeline.engines.open.registration import Filter, Template
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
@@ -40,12 +40,12 @@ VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 400 px
 LEAST_FIELD = 16  # px
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
-BAND_PIXELS = 1 << 15  # of a frame that are resampled at a time, which stay in the processor's cache
+STRIP_PIXELS = 1 << 17  # of a frame that are resampled at a time, which stay in the processor's cache
 
 
 def motion_correct(
-    input_movie_files: Sequence[str],
-    output_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_movie_files: Sequence[Source],
     max_translation: int = 20,
     low_bandpass_cutoff: float | None = 0.004,
     high_bandpass_cutoff: float | None = 0.016,
@@ -88,10 +88,8 @@ def motion_correct(
         fill = _padding(series) if preserve_input_dimensions else None
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
             first, end = series.bounds[i]
-            span = frames.share(i, len(series.parts), (0.5, 1))
-            _write(part, target, shifts[first:end], (area, fill), context, span)
-            if output_translation_files:
-                frames.write_text(output_translation_files[i], _translations(part, shifts[first:end]))
+            span, table = frames.share(i, len(series.parts), (0.5, 1)), (output_translation_files or {i: None})[i]
+            _produce(target, part, _MovedBack(shifts[first:end], area, fill), context, span, table)
     if output_crop_rect_file:
         frames.write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
 
@@ -152,14 +150,22 @@ def estimate(
     series: Series, reference: np.ndarray, search: _Search, context: StepContext, span: tuple[float, float]
 ) -> np.ndarray:
     """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded."""
-    even = _evenly(np.flatnonzero(series.valid), SAMPLE)
-    prepare = registration.make_filter(_mean(series, even), *search.band)
-    even = _evenly(even, max(2, SAMPLE_BYTES // (prepare.transfer.size * 4)))
-    weight = _weight(prepare, series.shape, search.roi)
+    pitch = registration.pitch_of(series.shape, search.band[1])
+    n = max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1]))
+    even = _evenly(np.flatnonzero(series.valid), min(n, SAMPLE))
     with frames.one_blas_thread():
-        smalls = np.array([prepare(series.read(i, i + 1)[0]) for i in even])
-        greatest = search.greatest / prepare.pitch
-        template = registration.make_template(smalls, prepare(reference), weight, greatest, context.threads)
+
+        def small(i: int) -> np.ndarray:
+            return registration.binned_frame(series.read(i, i + 1)[0], pitch)
+
+        binned = np.array(list(frames.in_order(small, even, context.threads)))
+        mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
+        prepare = registration.make_filter(mean, pitch, *search.band)
+        weight = _weight(prepare, series.shape, search.roi)
+        smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
+        template = registration.make_template(
+            smalls, prepare(reference), weight, search.greatest / prepare.pitch, context.threads
+        )
 
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)
@@ -182,17 +188,10 @@ def _evenly(values: np.ndarray, n: int) -> np.ndarray:
     return values if len(values) <= n else values[np.linspace(0, len(values) - 1, n).astype(int)]
 
 
-def _mean(series: Series, samples: np.ndarray) -> np.ndarray:
-    total = np.zeros(series.shape)
-    for i in samples:
-        total += np.nan_to_num(series.read(i, i + 1)[0], posinf=0, neginf=0)
-    return total / len(samples)
-
-
 def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]] | None) -> np.ndarray:
     """What takes part in the estimate, 0 to 1: the region of interest, falling off towards the edges of the field."""
     tapers = []
-    for n in prepare.transfer.shape:
+    for n in prepare.even.shape:
         from_edge = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
         tapers.append(np.sin(np.pi / 2 * np.clip(from_edge / (0.08 * n), 0, 1)) ** 2)
     weight = np.outer(*tapers)
@@ -280,32 +279,36 @@ def _padding(series: Series) -> float:
     return float(np.nanpercentile(np.concatenate([series.stored(i, i + 1) for i in chosen]), 5))
 
 
-def _write(
-    part: Movie,
-    target: str,
-    shifts: np.ndarray,
-    out: tuple[tuple[int, int, int, int], float | None],
-    context: StepContext,
-    span: tuple[float, float],
+def _produce(
+    target: Source, part: Movie, moved: _MovedBack, context: StepContext, span: tuple[float, float], table: str | None
 ) -> None:
-    area, fill = out
-    x, y, width, height = area
-
-    def work(start: int, stop: int) -> np.ndarray:
-        shape = (height, width) if fill is None else part.shape
-        made = np.full((stop - start, *shape), fill or 0, np.float32)
-        inner = made if fill is None else made[:, y : y + height, x : x + width]
-        for i, frame in enumerate(part.read(start, stop)):
-            if part.valid[start + i]:
-                move_back(frame, shifts[start + i], area, inner[i])
-        return frames.converted(made, part.dtype)
-
     (left, top), (rows, columns) = part.spacing.top_left, part.shape
     before = {"topLeft": {"x": int(left), "y": int(top)}, "width": columns, "height": rows}  # isxcore keeps whole µm
-    extra = frames.with_idps(part.extra, pre_mc=before, mc_padding=fill is not None)
-    spacing = part.spacing.cropped(*area) if fill is None else part.spacing
-    made = frames.each_block(frames.chunks(part, frames.BLOCK_MB), work, context, span)
-    frames.write_movie(target, part, made, part.dtype, spacing=spacing, extra=extra)
+    extra = frames.with_idps(part.extra, pre_mc=before, mc_padding=moved.fill is not None)
+    spacing = part.spacing.cropped(*moved.area) if moved.fill is None else part.spacing
+    frames.produce(target, part, moved, context, span, spacing=spacing, extra=extra)
+    if table:
+        frames.write_text(table, _translations(part, moved.shifts))
+
+
+@dataclass(frozen=True)
+class _MovedBack:
+    """The samples of a movie whose tissue stands still."""
+
+    shifts: np.ndarray  # (n_frames, 2), (y, x) in px
+    area: tuple[int, int, int, int]  # x, y, width, height of what all frames have
+    fill: float | None  # around that; None: the product has no more than that
+
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        x, y, width, height = self.area
+        shape = (height, width) if self.fill is None else movie.shape
+        fill = frames.converted(np.array([self.fill or 0], np.float32), movie.dtype)[0]
+        made = np.full((stop - start, *shape), fill, movie.dtype)
+        inner = made if self.fill is None else made[:, y : y + height, x : x + width]
+        recorded = np.flatnonzero(movie.valid[start:stop])
+        for i, frame in zip(recorded, movie.stored(start, stop)):
+            move_back(frame, self.shifts[start + i], self.area, inner[i])
+        return made
 
 
 def move_back(frame: np.ndarray, shift: np.ndarray, area: tuple[int, int, int, int], out: np.ndarray) -> None:
@@ -316,14 +319,26 @@ def move_back(frame: np.ndarray, shift: np.ndarray, area: tuple[int, int, int, i
         return
     whole = np.floor(shift).astype(int)
     down, right = (_keys(float(t)) for t in shift - whole)
-    padded = np.pad(frame, 2, mode="edge")
+    padded = _padded(frame)
     top, left = y + int(whole[0]) + 1, x + int(whole[1]) + 1  # of the first of four taps
-    n_rows = max(1, BAND_PIXELS // (width + 3))
-    for first in range(0, height, n_rows):
+    across = padded.shape[1]
+    n_rows = max(1, STRIP_PIXELS // across)
+    for first in range(0, height, n_rows):  # rows end to end, which is several times as fast
         last = min(first + n_rows, height)
-        taps = [padded[top + first + k : top + last + k, left : left + width + 3] for k in range(4)]
-        between_rows = _weighted(taps, down)
-        out[first:last] = _weighted([between_rows[:, k : k + width] for k in range(4)], right)
+        taps = padded[top + first : top + last + 3].ravel()
+        moved = _weighted(_weighted(taps, down, across), right, 1)[: (last - first) * across]
+        out[first:last] = frames.converted(moved, out.dtype).reshape(-1, across)[:, left : left + width]
+
+
+def _padded(frame: np.ndarray) -> np.ndarray:
+    """As float32, with the pixels at the edges repeated twice on each side."""
+    rows, columns = frame.shape
+    padded = np.empty((rows + 4, columns + 4), np.float32)
+    inner = padded[2:-2]
+    inner[:, 2:-2] = frame
+    inner[:, :2], inner[:, -2:] = inner[:, 2:3], inner[:, -3:-2]
+    padded[:2], padded[-2:] = padded[2], padded[-3]
+    return padded
 
 
 def _keys(t: float) -> tuple[float, float, float, float]:
@@ -336,12 +351,16 @@ def _keys(t: float) -> tuple[float, float, float, float]:
     )
 
 
-def _weighted(taps: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    total = taps[1] * weights[1]
+def _weighted(flat: np.ndarray, weights: Sequence[float], step: int) -> np.ndarray:
+    """sum over k of weights[k] flat[i + k step], for each i; of the same length, whose end means nothing."""
+    n = len(flat) - 3 * step
+    made, part = np.empty_like(flat), np.empty(n, np.float32)
+    made[n:] = 0
+    total = np.multiply(flat[step : step + n], weights[1], out=made[:n])
     for k in (0, 2, 3):
         if weights[k]:
-            total += taps[k] * weights[k]
-    return total
+            total += np.multiply(flat[k * step : k * step + n], weights[k], out=part)
+    return made
 
 
 def _translations(part: Movie, shifts: np.ndarray) -> str:

@@ -29,7 +29,7 @@ import numpy as np
 from scipy.ndimage import median_filter, rank_filter
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie, Spacing, Timing
+from pipeline.engines.open.frames import Movie, Source, Spacing, Timing
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
 
@@ -41,8 +41,8 @@ DIM = 0.8
 
 
 def preprocess(
-    input_movie_files: Sequence[str],
-    output_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_movie_files: Sequence[Source],
     temporal_downsample_factor: int = 1,
     spatial_downsample_factor: int = 1,
     crop_rect: Sequence[int] | None = None,
@@ -60,7 +60,7 @@ def preprocess(
             first = _early_frames(movie) if trim_early_frames else 0
             if first:
                 context.warn(f"{movie.path.name}: the first {first} frames are dim and were left out")
-            plan = _Plan(
+            reduced = _Reduced(
                 first=first,
                 spacing=movie.spacing.cropped(x, y, width, height).binned(spatial_downsample_factor),
                 corner=(x, y),
@@ -68,12 +68,25 @@ def preprocess(
                 in_space=spatial_downsample_factor,
                 repair=_Repair(_defective_pixels(movie, context) if fix_defective_pixels else (), movie.shape),
             )
-            _write(movie, target, plan, context, frames.share(i, n_movies))
+            _produce(target, movie, reduced, context, frames.share(i, n_movies))
+
+
+def _produce(target: Source, movie: Movie, reduced: _Reduced, context: StepContext, span: tuple[float, float]) -> None:
+    timing = binned_timing(_later(movie.timing, reduced.first), reduced.in_time)
+    if timing.n_samples == 0:
+        raise Unusable(
+            f"{movie.path.name} has {movie.n_frames - reduced.first} frames, too few for a mean of {reduced.in_time}: "
+            "lower temporal_downsample_factor"
+        )
+    known = movie.extra.get("idps") or {}
+    factors = {"spatialDownsampling": reduced.in_space, "temporalDownsampling": reduced.in_time}
+    extra = frames.with_idps(movie.extra, **{name: known.get(name, 1) * each for name, each in factors.items()})
+    frames.produce(target, movie, reduced, context, span, timing=timing, spacing=reduced.spacing, extra=extra)
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What is to be done to a movie."""
+class _Reduced:
+    """The samples of a movie that is cropped, repaired and binned."""
 
     first: int  # sample that is kept
     spacing: Spacing  # of the product
@@ -82,31 +95,20 @@ class _Plan:
     in_space: int
     repair: _Repair
 
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        made = np.empty((stop - start, self.spacing.rows, self.spacing.columns), movie.dtype)
+        for low, high in frames.cuts(stop - start, movie.shape, frames.BLOCK_MB / self.in_time):
+            made[low:high] = self._block(movie, start + low, start + high)
+        return made
 
-def _write(movie: Movie, target: str, plan: _Plan, context: StepContext, span: tuple[float, float]) -> None:
-    timing = binned_timing(_later(movie.timing, plan.first), plan.in_time)
-    if timing.n_samples == 0:
-        raise Unusable(
-            f"{movie.path.name} has {movie.n_frames - plan.first} frames, too few for a mean of {plan.in_time}: "
-            "lower temporal_downsample_factor"
-        )
-    (x, y), spacing = plan.corner, plan.spacing
-    rows, columns = spacing.rows * plan.in_space, spacing.columns * plan.in_space
-
-    def work(start: int, stop: int) -> np.ndarray:
-        begin, end = (plan.first + each * plan.in_time for each in (start, stop))
-        smaller = plan.in_time > 1 or plan.in_space > 1
+    def _block(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        begin, end = (self.first + each * self.in_time for each in (start, stop))
+        smaller = self.in_time > 1 or self.in_space > 1
         block = movie.read(begin, end) if smaller else movie.samples(begin, end)
-        plan.repair(block)
+        self.repair(block)
+        (x, y), rows, columns = self.corner, self.spacing.rows * self.in_space, self.spacing.columns * self.in_space
         cropped = block[:, y : y + rows, x : x + columns]
-        return frames.converted(binned(cropped, movie.valid[begin:end], plan.in_time, plan.in_space), movie.dtype)
-
-    known = movie.extra.get("idps") or {}
-    factors = {"spatialDownsampling": plan.in_space, "temporalDownsampling": plan.in_time}
-    extra = frames.with_idps(movie.extra, **{name: known.get(name, 1) * each for name, each in factors.items()})
-    blocks = frames.cuts(timing.n_samples, movie.shape, frames.BLOCK_MB / plan.in_time)
-    made = frames.each_block(blocks, work, context, span)
-    frames.write_movie(target, movie, made, movie.dtype, timing, spacing, extra)
+        return frames.converted(binned(cropped, movie.valid[begin:end], self.in_time, self.in_space), movie.dtype)
 
 
 def _area(movie: Movie, rect: Sequence[int] | None, form: str, factor: int) -> tuple[int, int, int, int]:

@@ -14,14 +14,14 @@ from functools import reduce
 import numpy as np
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Series
+from pipeline.engines.open.frames import Series, Source
 from pipeline.engines.protocol import StepContext
 from pipeline.statistics import MovieStatistics, movie_statistics
 from recording.errors import Unusable
 
 
 def project_movie(
-    input_movie_files: Sequence[str], output_image_file: str, stat_type: str = "mean", *, context: StepContext
+    input_movie_files: Sequence[Source], output_image_file: str, stat_type: str = "mean", *, context: StepContext
 ) -> None:
     """See the module. Raises Unusable where no frame was recorded."""
     with frames.open_series(input_movie_files) as series:
@@ -40,7 +40,7 @@ def projected(series: Series, stat_type: str, context: StepContext, span: tuple[
         def progress(fraction: float, low: float = low, high: float = high) -> None:
             context.progress(low + (high - low) * fraction)
 
-        found.append(movie_statistics(part.path, part.layout, context.threads, progress))
+        found.append(movie_statistics(part, context.threads, progress))
     if stat_type in ("min", "max"):
         return reduce(np.minimum if stat_type == "min" else np.maximum, [getattr(each, stat_type) for each in found])
     mean, std = merged(found)

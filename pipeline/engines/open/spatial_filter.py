@@ -2,13 +2,9 @@
 
     out = G_high * frame - G_low * frame (+ the frame's mean, if `retain_mean`)
 
-where G_f * is a Gaussian low-pass that lets half the amplitude through at the cut-off f, in cycles per pixel: its
-transfer function is 2^-(v/f)^2 at the frequency v, so that its standard deviation is sqrt(ln 2 / 2) / (pi f) px.
-Without a high cut-off the frame itself stands for the first term. Without a low one the frame's mean stands for the
-second, as IDPS subtracts it in any case. Frames are mirrored at their edges.
-
-Both Gaussians are one factor on the frame's cosine transform (DCT II), which is what a frame mirrored at its edges has
-for a Fourier transform: nothing is cut off or approximated.
+where G_f * is a Gaussian low-pass that lets half the amplitude through at the cut-off f, in cycles per pixel; see
+gaussian.py. Without a high cut-off the frame itself stands for the first term. Without a low one the frame's mean
+stands for the second, as IDPS subtracts it in any case. Frames are mirrored at their edges.
 
 `subtract_global_minimum` then subtracts the least value of all movies of the series, so that no value is negative and
 integer movies can stay integer: values are rounded, then the least of these is subtracted. Without it, integer movies
@@ -21,19 +17,20 @@ how IDPS relates the cut-off to a standard deviation is not.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import dctn, idctn
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Movie
+from pipeline.engines.open.frames import Deferred, Movie, Series, Source
+from pipeline.engines.open.gaussian import BandPass
 from pipeline.engines.protocol import StepContext
 
 
 def spatial_filter(
-    input_movie_files: Sequence[str],
-    output_movie_files: Sequence[str],
+    input_movie_files: Sequence[Source],
+    output_movie_files: Sequence[Source],
     low_cutoff: float | None = 0.005,
     high_cutoff: float | None = 0.5,
     retain_mean: bool = False,
@@ -42,70 +39,88 @@ def spatial_filter(
     context: StepContext,
 ) -> None:
     """See the module. Cut-offs are in cycles per pixel."""
-    targets = [Path(each) for each in output_movie_files]
+    with frames.open_series(input_movie_files) as series:
+        band = BandPass(series.shape, low_cutoff, high_cutoff, retain_mean)
+        deferred = any(isinstance(each, Deferred) for each in output_movie_files)
+        if subtract_global_minimum and not deferred:
+            _write_and_lower(series, [Path(each) for each in output_movie_files], band, context)
+            return
+        less = _least(series, band, context) if subtract_global_minimum else None
+        for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
+            dtype = part.dtype if subtract_global_minimum or retain_mean else np.dtype(np.float32)
+            span = frames.share(i, len(series.parts))
+            frames.produce(target, part, _Filtered(band, dtype, less), context, span, dtype=dtype)
+
+
+def _write_and_lower(series: Series, targets: Sequence[Path], band: BandPass, context: StepContext) -> None:
+    """One pass that filters and finds the least value, and one over the products that subtracts it."""
     unfinished = [each.with_name(f".{each.stem}-unfinished.isxd") for each in targets]
+    least = np.inf
+
+    def blocks(part: Movie, span: tuple[float, float]) -> Iterator[np.ndarray]:
+        nonlocal least
+        filtered = _Filtered(band, part.dtype, 0)
+        for block, of_block in frames.each_block(
+            frames.chunks(part, frames.BLOCK_MB), lambda *cut: filtered.with_least(part, *cut), context, span
+        ):
+            least = min(least, of_block)
+            yield block
+
     try:
-        with frames.open_series(input_movie_files) as series:
-            transfer = transfer_function(series.shape, low_cutoff, high_cutoff, retain_mean)
-            least = np.inf
-            for i, (part, path) in enumerate(zip(series.parts, unfinished)):
-                stays_integer = subtract_global_minimum or retain_mean
-                dtype = part.dtype if stays_integer else np.dtype(np.float32)
-                span = frames.share(i, len(series.parts))
-                filtered = _Filtered(part, transfer, dtype, wraps=subtract_global_minimum)
-                frames.write_movie(path, part, filtered.blocks(context, span), dtype)
-                least = min(least, filtered.least)
+        for i, (part, path) in enumerate(zip(series.parts, unfinished)):
+            frames.write_movie(path, part, blocks(part, frames.share(i, len(targets), (0, 0.9))), part.dtype)
         for path, target in zip(unfinished, targets):
-            if subtract_global_minimum and np.isfinite(least):
-                frames.lower(path, least)
+            if np.isfinite(least):
+                frames.lower(path, least, context.threads)
             path.replace(target)
     finally:
         for path in unfinished:
             path.unlink(missing_ok=True)
 
 
-def transfer_function(
-    shape: tuple[int, int], low: float | None, high: float | None, keep_mean: bool = False
-) -> np.ndarray:
-    """The factor on the cosine transform of a frame, shape (rows, columns), float32; 1 or 0 for its mean."""
-    v_squared = sum(np.ix_(*((np.arange(n) / (2 * n)) ** 2 for n in shape)))
-    passed = np.exp2(-v_squared / high**2) if high else np.ones(shape)
-    if low:
-        passed -= np.exp2(-v_squared / low**2)
-    passed[0, 0] = keep_mean
-    return passed.astype(np.float32)
+def _least(series: Series, band: BandPass, context: StepContext) -> float:
+    """The least value of all recorded frames once they are filtered."""
+    filtered = _Filtered(band, np.dtype(np.float32), None)
+    least = np.inf
+    for i, part in enumerate(series.parts):
+        cuts, span = frames.chunks(part, frames.BLOCK_MB), frames.share(i, len(series.parts))
+        found = frames.each_block(cuts, lambda *cut, part=part: filtered.with_least(part, *cut)[1], context, span)
+        least = min(least, *found)
+    return least if np.isfinite(least) else 0
 
 
-def band_passed(frame: np.ndarray, transfer: np.ndarray) -> np.ndarray:
-    """One frame, (rows, columns) float32. Values that are not finite count as the mean of the others."""
-    finite = np.isfinite(frame)
-    if not finite.all():
-        frame = np.where(finite, frame, frame[finite].mean() if finite.any() else np.float32(0))
-    spectrum = dctn(frame)
-    spectrum *= transfer
-    return idctn(spectrum, overwrite_x=True)
-
-
+@dataclass(frozen=True)
 class _Filtered:
-    """The filtered frames of a movie, and, once all of them have been made, their least value."""
+    """The filtered samples of a movie.
 
-    def __init__(self, movie: Movie, transfer: np.ndarray, dtype: np.dtype, wraps: bool) -> None:
-        self.movie, self.transfer, self.dtype, self.wraps = movie, transfer, dtype, wraps
-        self.least = np.inf
+    Where something is subtracted, values that are negative in an integer movie wrap around: once their least is
+    subtracted they are what they should be.
+    """
 
-    def blocks(self, context: StepContext, span: tuple[float, float]) -> Iterator[np.ndarray]:
-        cuts = frames.chunks(self.movie, frames.BLOCK_MB)
-        for block, least in frames.each_block(cuts, self._block, context, span):
-            self.least = min(self.least, least)
-            yield block
+    band: BandPass
+    dtype: np.dtype
+    less: float | None  # what is subtracted
 
-    def _block(self, start: int, stop: int) -> tuple[np.ndarray, float]:
-        block, least = self.movie.read(start, stop), np.inf
-        for frame, recorded in zip(block, self.movie.valid[start:stop]):
-            if recorded:
-                frame[...] = band_passed(frame, self.transfer)
-                least = min(least, float(frame.min()))
-        if not (self.wraps and self.dtype.kind == "u"):
-            return frames.converted(block, self.dtype), least
-        # Negative values wrap around; once the least is subtracted they are what they should be.
-        return np.rint(block).astype(np.int32).astype(self.dtype), float(np.rint(least))
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        return self.with_least(movie, start, stop)[0]
+
+    def with_least(self, movie: Movie, start: int, stop: int) -> tuple[np.ndarray, float]:
+        """And the least value of the recorded ones, before anything is subtracted; infinite if there are none."""
+        made, least = np.zeros((stop - start, *movie.shape), self.dtype), np.inf
+        samples = movie.samples(start, stop)
+        for out, frame, recorded in zip(made, samples, movie.valid[start:stop]):
+            if not recorded:
+                continue
+            for rows, strip in self.band.strips(frame):
+                least = min(least, float(strip.min()))
+                self._store(strip, out[rows])
+        return made, least
+
+    def _store(self, strip: np.ndarray, out: np.ndarray) -> None:
+        if self.dtype.kind == "f":
+            np.subtract(strip, np.float32(self.less or 0), out=out)
+        elif self.less is None:
+            out[...] = frames.converted(strip, self.dtype)
+        else:
+            whole = np.rint(strip, out=strip).astype(np.int32)
+            np.subtract(whole, round(self.less), out=out, casting="unsafe")

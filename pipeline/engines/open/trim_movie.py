@@ -8,20 +8,20 @@ aligned with other recordings. Those at the start are cut off altogether and the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from pipeline.engines.open import frames
-from pipeline.engines.open.frames import Timing
+from pipeline.engines.open.frames import Movie, Source, Timing
 from pipeline.engines.open.preprocess import runs
 from pipeline.engines.protocol import StepContext
 from recording.errors import Unusable
 
 
 def trim_movie(
-    input_movie_file: str,
-    output_movie_file: str,
+    input_movie_file: Source,
+    output_movie_file: Source,
     crop_segments: Sequence[Sequence[int]],
     keep_start_time: bool = False,
     *,
@@ -42,17 +42,22 @@ def trim_movie(
             raise Unusable(f"crop_segments removes all {movie.n_frames} frames of {movie.path.name}: leave some")
         begin = 0 if keep_start_time else int(kept[0])
         timing = _trimmed(movie.timing, gone, begin)
-        valid = timing.valid
+        frames.produce(output_movie_file, movie, _Kept(begin, timing.valid), context, timing=timing)
 
-        def work(start: int, stop: int) -> np.ndarray:
-            block = np.zeros((stop - start, *movie.shape), movie.dtype)
-            kept_here = valid[start:stop]
-            recorded = movie.valid[begin + start : begin + stop]
-            block[kept_here] = movie.stored(begin + start, begin + stop)[kept_here[recorded]]
-            return block
 
-        blocks = frames.cuts(timing.n_samples, movie.shape)
-        frames.write_movie(output_movie_file, movie, frames.each_block(blocks, work, context), movie.dtype, timing)
+@dataclass(frozen=True)
+class _Kept:
+    """The samples of a movie from one on; those that are not recorded are zeros."""
+
+    begin: int
+    valid: np.ndarray  # for each of the samples that are left
+
+    def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
+        block = np.zeros((stop - start, *movie.shape), movie.dtype)
+        kept_here = self.valid[start:stop]
+        recorded = movie.valid[self.begin + start : self.begin + stop]
+        block[kept_here] = movie.stored(self.begin + start, self.begin + stop)[kept_here[recorded]]
+        return block
 
 
 def _trimmed(timing: Timing, gone: np.ndarray, begin: int) -> Timing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_only_recorded_frames_count(tmp_path: Path, context: StepContext) -> Non
 
 
 def test_timing_of_bins_that_are_blank() -> None:
-    timing = frames.Timing(5, frames.Fraction(1, 20), blank=(2, 3))
+    timing = frames.Timing(5, Fraction(1, 20), blank=(2, 3))
     assert binned_timing(timing, 2).blank == (1,)
 
 
