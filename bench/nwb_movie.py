@@ -96,7 +96,7 @@ def h5py(movie: Path, out: Path, threads: int) -> None:
         filters = {"compression": "gzip", "compression_opts": DEFLATE, "shuffle": True}
         data = file.create_dataset("data", shape, layout.dtype, chunks=chunks, **filters)
         first = 0
-        for slab in slabs(movie, layout, chunks[0]):
+        for slab in slabs(movie, chunks[0]):
             data[first : first + len(slab)] = slab
             first += len(slab)
 

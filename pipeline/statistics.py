@@ -99,13 +99,14 @@ class _Part:
 
 def _part(frames: _Stored | _Computed, progress: Callable[[float], None] = lambda fraction: None) -> _Part:
     """The pass over some pixels of every frame."""
-    sums = _Sums(frames)
-    for start in range(0, frames.n_stored, frames.n_slab):
-        stop = min(start + frames.n_slab, frames.n_stored)
-        frames.prepare(start, stop)
-        sums.add(start, stop)
-        progress(stop / frames.n_stored)
-    return sums.part()
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite makes statistics that are not finite
+        sums = _Sums(frames)
+        for start in range(0, frames.n_stored, frames.n_slab):
+            stop = min(start + frames.n_slab, frames.n_stored)
+            frames.prepare(start, stop)
+            sums.add(start, stop)
+            progress(stop / frames.n_stored)
+        return sums.part()
 
 
 class _Stored:

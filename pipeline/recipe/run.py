@@ -160,10 +160,10 @@ def _deferred(this: Run, todo: set[int], keep: set[Stream]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for index in todo:
         step = this.planned[index].step
-        engine = step.engine
+        engine = step.bound
         for stream in this.planned[index].made:
             readers = [later.step for later in this.planned if stream in later.read]
-            theirs = all(reader.engine is engine for reader in readers)
+            theirs = all(reader.bound is engine for reader in readers)
             if stream.kind == "movie" and stream not in keep and theirs and isinstance(engine, Defers):
                 functions = [reader.function for reader in readers]
                 found |= {name: engine.defer(name, step.function, functions) for name in this.names(stream)}

@@ -684,6 +684,44 @@ def test_keep_last(bench: Bench, steps: Path, movie: Path) -> None:
     assert before.steps_run == ["brighten", "brighten", "table"]
 
 
+MOVIE_STEPS = """engine = "open"
+group = "series"
+[[step]]
+use = "preprocess"
+spatial_downsample_factor = 2
+[[step]]
+use = "spatial_filter"
+[[step]]
+use = "project_movie"
+[[step]]
+use = "motion_correct"
+from = "project_movie"
+max_translation = 5
+[[step]]
+use = "dff"
+"""
+
+
+def test_keep_last_writes_no_movie_that_nobody_keeps(bench: Bench) -> None:
+    """And what is kept is the same, to the byte. A step that is done again has its movies computed again."""
+    parts = [recordings.movie(bench.folder / f"mouse{i}.isxd", rows=80, columns=96, seed=i) for i in (1, 2)]
+    every = bench.run(MOVIE_STEPS, *parts)
+    all_products = {name: (bench.staging / name).read_bytes() for name in recordings_among(every.products)}
+    assert {name[7:] for name in all_products} >= {"PP.isxd", "PP-BP.isxd", "PP-BP-MC.isxd", "PP-BP-MC-DFF.isxd"}
+    for path in bench.staging.iterdir():
+        path.unlink()
+    last = bench.run('keep = "last"\n' + MOVIE_STEPS, *parts)
+    kept = recordings_among(last.products)
+    assert [name for name in kept if "DFF" in name] == ["mouse1-PP-BP-MC-DFF.isxd", "mouse2-PP-BP-MC-DFF.isxd"]
+    assert {name: (bench.staging / name).read_bytes() for name in kept} == {name: all_products[name] for name in kept}
+    written = {step["step"]: set(step["products"]) for step in last.json("mouse.json")["steps"]}
+    assert written["preprocess"] == written["spatial_filter"] == set()
+    assert {Path(name).suffix for name in written["motion_correct"]} == {".csv"}
+    bench.publish(last)
+    further = bench.run('keep = "last"\n' + MOVIE_STEPS + 'f0_type = "min"\n', *parts)
+    assert further.steps_run == ["preprocess", "spatial_filter", "motion_correct", "dff"]
+
+
 # ---- what a worker refuses
 
 

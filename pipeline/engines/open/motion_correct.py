@@ -276,7 +276,9 @@ def common_area(shape: tuple[int, int], shifts: np.ndarray) -> tuple[int, int, i
 def _padding(series: Series) -> float:
     """The 5th percentile of ten frames spread over the series."""
     chosen = _evenly(np.flatnonzero(series.valid), 10)
-    return float(np.nanpercentile(np.concatenate([series.stored(i, i + 1) for i in chosen]), 5))
+    values = np.concatenate([series.stored(i, i + 1) for i in chosen])
+    finite = values[np.isfinite(values)]
+    return float(np.percentile(finite, 5)) if finite.size else 0.0
 
 
 def _produce(
