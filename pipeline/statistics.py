@@ -38,6 +38,7 @@ BLOCK = 20  # frames in one piece of work; BAND * BLOCK float32 fit a second-lev
 SLAB_BYTES = 80 << 20  # of the file, between visits to a band; large, so that a band's sums are seldom fetched
 PROCESS_BYTES = 192 << 20  # of the file; with less, another process does not pay
 GREW_SHORTER = 3  # exit code of a process that found the file too short
+QUIET = np.errstate(invalid="ignore", over="ignore")  # what is not finite makes statistics that are not
 SATURATION = {"<u2": (4095, 65535), "|u1": (255,), "<f4": ()}  # the sensors have 12 bits
 
 
@@ -97,16 +98,16 @@ class _Part:
     max: np.ndarray
 
 
+@QUIET
 def _part(frames: _Stored | _Computed, progress: Callable[[float], None] = lambda fraction: None) -> _Part:
     """The pass over some pixels of every frame."""
-    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite makes statistics that are not finite
-        sums = _Sums(frames)
-        for start in range(0, frames.n_stored, frames.n_slab):
-            stop = min(start + frames.n_slab, frames.n_stored)
-            frames.prepare(start, stop)
-            sums.add(start, stop)
-            progress(stop / frames.n_stored)
-        return sums.part()
+    sums = _Sums(frames)
+    for start in range(0, frames.n_stored, frames.n_slab):
+        stop = min(start + frames.n_slab, frames.n_stored)
+        frames.prepare(start, stop)
+        sums.add(start, stop)
+        progress(stop / frames.n_stored)
+    return sums.part()
 
 
 class _Stored:
@@ -288,6 +289,7 @@ def _difference(x: np.ndarray, reference: np.ndarray, highest: float, out: np.nd
         np.subtract(out, reference.astype(np.float32), out=out)
 
 
+@QUIET
 def _merged(parts: list[_Part], shape: tuple[int, int]) -> MovieStatistics:
     """Merge frames' variances after Chan, Golub and LeVeque; pixels only need concatenation."""
     n_pixels = np.array([part.n_pixels for part in parts], dtype=np.float64)  # (parts, 1)

@@ -40,6 +40,7 @@ class _Change:
     f0: np.ndarray  # (rows, columns) float32
     inverse: np.ndarray  # 1 / F0
 
+    @np.errstate(invalid="ignore", over="ignore")  # what is not finite stays so
     def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
         made = np.empty((stop - start, *movie.shape), np.float32)
         for out, frame in zip(made, movie.samples(start, stop)):

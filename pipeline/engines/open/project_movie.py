@@ -47,6 +47,7 @@ def projected(series: Series, stat_type: str, context: StepContext, span: tuple[
     return mean if stat_type == "mean" else std
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite stays so
 def merged(parts: Sequence[MovieStatistics]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over the frames of all parts."""
     n = np.array([len(each.frame_mean) for each in parts], float)[:, np.newaxis, np.newaxis]
