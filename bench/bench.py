@@ -48,6 +48,8 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
         "size": lambda: images.section_size(single_stage),
         "health": lambda: images.section_health(quick),
         "movie": lambda: movies.section_movie(quick),
+        "movie_steps": lambda: movies.section_movie_steps(quick),
+        "long": lambda: movies.section_long(quick),
         "nwb": lambda: movies.section_nwb(quick),
         "pages": lambda: movies.section_pages(quick),
         "many": lambda: movies.section_many(quick),

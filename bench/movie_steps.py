@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measure the movie steps of the open engine: rate against reading plus writing, memory, and error of registration.
 
-    movie_steps.py [--frames N] [--size ROWS COLUMNS] [--folder FOLDER] [--sims FOLDER NAME...]
+    movie_steps.py [--frames N] [--size ROWS COLUMNS] [--folder FOLDER] [--json] [--sims FOLDER...]
 
 Needs the image's packages: run it in the image with this project mounted, or in a virtual environment with
 requirements.txt and isx. Each step runs in a process of its own. Right after it, the same process reads the same movie
@@ -23,11 +23,14 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 PROJECT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(PROJECT))
+sys.path[:0] = [str(PROJECT), str(PROJECT / "bench")]
+
+from measure import rounded  # noqa: E402
 
 STEPS = {
     "preprocess, defaults": ("preprocess", {}),
@@ -98,23 +101,37 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
     return time.monotonic() - started[0], time.process_time() - started[1]
 
 
-def rates(folder: Path, n: int, rows: int, columns: int, threads: int) -> None:
+def rates(folder: Path, n: int, rows: int, columns: int, threads: int) -> dict[str, Any]:
+    """Of every step; see the module."""
     source = folder / "steps.isxd"
     write_moving(source, n, rows, columns)
-    megapixels = n * rows * columns / 1e6
-    print(f"{n} frames of {columns} x {rows} px, uint16, {2 * megapixels:.0f} MB, {threads} threads")
-    print(f"{'step':34} {'Mpx/s':>7} {'read + write':>12} {'ratio':>6} {'by processor':>12} {'memory MB':>10}")
+    megapixels, steps = n * rows * columns / 1e6, {}
     for name in STEPS:
         command = [sys.executable, __file__, "--one", name, "--threads", str(threads), str(source)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
         (step, step_cpu), (copy, copy_cpu) = found["step"], found["copy"]
-        by_cpu = copy_cpu / (step_cpu / threads)
-        print(
-            f"{name:34} {megapixels / step:7.0f} {megapixels / copy:12.0f} {copy / step:6.2f} {by_cpu:12.2f} "
-            f"{found['mb']:10.0f}",
-            flush=True,
-        )
+        steps[name] = {
+            "mpx_per_s": rounded(megapixels / step),
+            "copy_mpx_per_s": rounded(megapixels / copy),
+            "ratio": rounded(copy / step),
+            "ratio_by_processor": rounded(copy_cpu / (step_cpu / threads)),
+            "mb": round(found["mb"]),
+        }
     source.unlink()
+    return {"frames": n, "size": f"{columns} x {rows}", "threads": threads, "steps": steps}
+
+
+def table(found: dict[str, Any]) -> str:
+    lines = [
+        f"{found['frames']} frames of {found['size']} px, uint16, {found['threads']} threads",
+        f"{'step':34} {'Mpx/s':>7} {'read + write':>12} {'ratio':>6} {'by processor':>12} {'memory MB':>10}",
+    ]
+    for name, one in found["steps"].items():
+        lines.append(
+            f"{name:34} {one['mpx_per_s']:7.0f} {one['copy_mpx_per_s']:12.0f} {one['ratio']:6.2f} "
+            f"{one['ratio_by_processor']:12.2f} {one['mb']:10}"
+        )
+    return "\n".join(lines)
 
 
 def errors(folder: Path, sims: list[Path], threads: int, band: tuple[float, float]) -> None:
@@ -143,10 +160,11 @@ def errors(folder: Path, sims: list[Path], threads: int, band: tuple[float, floa
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--frames", type=int, default=400)
+    parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--size", type=int, nargs=2, default=(400, 640), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--folder", type=Path, help="where the movies go; default: a temporary folder")
+    parser.add_argument("--json", action="store_true")
     parser.add_argument("--sims", type=Path, nargs="+", help="folders of simulated recordings")
     parser.add_argument("--band", type=float, nargs=2, default=(0.004, 0.016), help="cut-offs, for --sims")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -159,7 +177,8 @@ def main() -> None:
         if options.sims:
             errors(Path(folder), options.sims, options.threads, tuple(options.band))
         else:
-            rates(Path(folder), options.frames, *options.size, options.threads)
+            found = rates(Path(folder), options.frames, *options.size, options.threads)
+            print(json.dumps(found) if options.json else table(found))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from measure import (
     CODE,
     IMAGE,
     ME,
+    PROJECT,
     docker,
     inside,
     interleaved,
@@ -83,6 +84,28 @@ def section_nwb(quick: bool) -> dict[str, Any]:
 def section_pages(quick: bool) -> dict[str, Any]:
     """The cost of a page on top of a recording's results: bench/pages.py in the image."""
     return json.loads(docker("run", "--rm", "--user", ME, *CODE, IMAGE, "python", "/app/bench/pages.py", "--json"))
+
+
+def section_movie_steps(quick: bool) -> dict[str, Any]:
+    """The open engine's movie steps against reading plus writing: bench/movie_steps.py in the image, at two lengths."""
+    lengths = (100, 200) if quick else (500, 2000)
+    return {
+        name: in_image("movie_steps.py", "--frames", n, "--size", 400, 640)
+        for name, n in zip(("short", "long"), lengths)
+    }
+
+
+def section_long(quick: bool) -> dict[str, Any]:
+    """A field of 1280 x 800 px through whole recipes: bench/long_movie.py in the image."""
+    return in_image("long_movie.py", "--frames", 100 if quick else 1000)
+
+
+def in_image(script: str, *options: object) -> dict[str, Any]:
+    """What a script of this folder reports in the image, with a disk of its own to write to."""
+    with workspace() as folder:
+        place = ("-v", f"{folder}:/bench", "-e", "TMPDIR=/bench", "-v", f"{PROJECT / 'scripts'}:/app/scripts:ro")
+        command = ("python", f"/app/bench/{script}", *options, "--json")
+        return json.loads(docker("run", "--rm", "--user", ME, *CODE, *place, IMAGE, *command))
 
 
 def section_many(quick: bool) -> dict[str, Any]:

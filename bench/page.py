@@ -41,6 +41,8 @@ def page(report: dict[str, Any]) -> str:
         size(report["size"]),
         health(report["health"]),
         movie(report["movie"]),
+        *([movie_steps(report["movie_steps"])] if "movie_steps" in report else []),
+        *([long(report["long"])] if "long" in report else []),
         *([nwb(report["nwb"])] if "nwb" in report else []),
         *([pages(report["pages"])] if "pages" in report else []),
         many(report["many"]),
@@ -143,6 +145,40 @@ Python. Figures are medians; `bench/report.json` has the spread.
 Peak memory of all processes together, without pages of files.
 
 {blocks[1]}"""
+
+
+def movie_steps(found: dict[str, Any]) -> str:
+    first, second = found["short"], found["long"]
+    rows = []
+    for name, one in second["steps"].items():
+        step, *how = name.split(", ", 1)
+        figures = [short(one[each]) for each in ("mpx_per_s", "copy_mpx_per_s", "ratio")]
+        rows.append([", ".join([f"`{step}`", *how]), *figures, str(first["steps"][name]["mb"]), str(one["mb"])])
+    memory = [f"MB, {each['frames']} frames" for each in (first, second)]
+    threads, size = second["threads"], second["size"]
+    return f"""\
+## Movie steps of the open engine
+
+Movies of {size} px, uint16, in the page cache, on {threads} threads. The same process reads the same movie and writes as
+many bytes as the step did: that is reading plus writing. Memory is the greatest resident set, libraries included.
+
+{table(["", "Mpx/s", "reading plus writing, Mpx/s", "ratio", *memory], rows)}"""
+
+
+def long(found: dict[str, Any]) -> str:
+    n, whole = found["frames"], 24_000
+    rows = []
+    for recipe, one in found["recipes"].items():
+        steps = "; ".join(f"{name} {short(seconds)} s" for name, seconds in one["steps"])
+        minutes = one["seconds"] * whole / n / 60
+        rows.append([f"`{recipe}`", short(one["seconds"]), str(one["peak_mb"]), short(minutes), steps])
+    return f"""\
+## A whole field
+
+{n} frames of 1280 × 800 px at 20 Hz, {found["cells"]} cells, `keep = "last"`, {found["cores"]} cores, from start to
+sentinel. Time grows with the number of frames, so 20 minutes (24,000 frames, 48 GB) take 24,000 / {n} times as long.
+
+{table(["recipe", "s", "memory, MB", "20 minutes of recording, min", "steps"], rows)}"""
 
 
 def nwb(found: dict[str, Any]) -> str:

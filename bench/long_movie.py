@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""A recording of a whole field through recipes: seconds a step, memory, and what that makes for one of 20 minutes.
+
+    long_movie.py [--frames N] [--recipes NAME...] [--folder FOLDER] [--json]
+
+Needs the image's packages: run it in the image with this project mounted, or in a virtual environment with
+requirements.txt and isx. The movie has 1280 x 800 px at 20 Hz and moves; it is a simulated field of 320 x 200 px with
+its cells, repeated in both directions. Each recipe runs with `keep = "last"`, as `docker run` does it, with all its
+results. Every step's time grows with the number of frames, so that 24,000 frames take 24,000 / N times as long. Memory
+is what all processes of the run hold together at most, without pages of files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(PROJECT))
+
+ROWS, COLUMNS, RATE_HZ = 800, 1280, 20
+REPEATS = 4  # of the simulated field, down and across
+WHOLE = 24_000  # frames of 20 minutes
+
+
+def write_movie(path: Path, n: int) -> int:
+    """Returns the number of cells."""
+    import numpy as np
+
+    from pipeline.engines.open import frames
+    from pipeline.movies import Spacing, Timing
+    from scripts import simulate
+
+    shape = (ROWS // REPEATS, COLUMNS // REPEATS)
+    made = simulate.recording(1, n / RATE_HZ, shape, n_cells=30, diameter_px=14, motion_px=2, rate_hz=RATE_HZ)
+    timing, spacing = Timing(n, Fraction(1, RATE_HZ)), Spacing(ROWS, COLUMNS)
+    blocks = (np.tile(frame, (1, REPEATS, REPEATS)) for frame in np.split(made.movie, n))
+    frames.write_movie(path, None, blocks, "uint16", timing, spacing, {})
+    return len(made.traces) * REPEATS**2
+
+
+def run(recipe: str, movie: Path, folder: Path) -> dict[str, Any]:
+    """Seconds of each step and of all, and memory in MB."""
+    text = (PROJECT / f"recipes/{recipe}.toml").read_text().replace('keep = "all"', 'keep = "last"')
+    (folder / f"{recipe}.toml").write_text(text)
+    output = folder / recipe
+    output.mkdir()
+    options = ("--input-dir", movie.parent, "--output-dir", output, "--recipe", folder / f"{recipe}.toml")
+    process = subprocess.Popen(
+        [sys.executable, PROJECT / "bootstrap.py", *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    peak, done = 0, threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.1):
+            peak = max(peak, held_by(process.pid))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    started = time.monotonic()
+    _, log = process.communicate()
+    done.set()
+    watcher.join()
+    if process.returncode:
+        raise RuntimeError(f"the recipe {recipe} failed: {log.decode()[-2000:]}")
+    record = json.loads((output / movie.stem / f"{movie.stem}.json").read_text())
+    steps = [[each["step"], each["seconds"]] for each in record["steps"]]
+    return {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak / 1e6), "steps": steps}
+
+
+def held_by(pid: int) -> int:
+    """Bytes that a process and its children hold, without pages of files."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        children = [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in _children(task)]
+    except OSError:
+        return 0
+    own = sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
+    return own + sum(map(held_by, children))
+
+
+def _children(task: Path) -> list[str]:
+    return (task / "children").read_text().split()
+
+
+def report(found: dict[str, Any]) -> str:
+    n = found["frames"]
+    lines = [f"{n} frames of {COLUMNS} x {ROWS} px with {found['cells']} cells, {found['cores']} cores"]
+    for recipe, one in found["recipes"].items():
+        minutes = one["seconds"] * WHOLE / n / 60
+        lines.append(
+            f"{recipe}: {one['seconds']} s, {one['peak_mb']} MB; 20 minutes of recording: {minutes:.0f} minutes"
+        )
+        lines += [f"  {name:24} {seconds:8.1f} s" for name, seconds in one["steps"]]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--frames", type=int, default=1000)
+    parser.add_argument("--recipes", nargs="+", default=["cnmfe", "standard"])
+    parser.add_argument("--folder", type=Path, help="where the movie goes; default: a temporary folder")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        (folder / "input").mkdir()
+        movie = folder / "input" / "field.isxd"
+        cells = write_movie(movie, options.frames)
+        recipes = {recipe: run(recipe, movie, folder) for recipe in options.recipes}
+    cores = len(os.sched_getaffinity(0))
+    found = {"frames": options.frames, "cells": cells, "cores": cores, "recipes": recipes}
+    print(json.dumps(found) if options.json else report(found))
+
+
+if __name__ == "__main__":
+    main()
