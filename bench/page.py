@@ -159,8 +159,8 @@ def movie_steps(found: dict[str, Any]) -> str:
     return f"""\
 ## Movie steps of the open engine
 
-Movies of {size} px, uint16, in the page cache, on {threads} threads. The same process reads the same movie and writes as
-many bytes as the step did: that is reading plus writing. Memory is the greatest resident set, libraries included.
+Movies of {size} px, uint16, in the page cache, on {threads} threads. The same process reads the same movie and writes
+as many bytes as the step did: that is reading plus writing. Memory is the greatest resident set, libraries included.
 
 {table(["", "Mpx/s", "reading plus writing, Mpx/s", "ratio", *memory], rows)}"""
 
