@@ -67,9 +67,9 @@ def variants(sound: Mapping[str, Path], seed: int, n: int) -> Iterator[Variant]:
 
 def variant(name: str, sound: Mapping[str, Path], files: Mapping[str, bytes], seed: str) -> Variant:
     rng, suffix = random.Random(seed), sound[name].suffix
-    damages = _damages(suffix, name)
-    label = rng.choice(list(damages))
-    data, where = damages[label](files[name], rng)
+    ways = damages(suffix, name)
+    label = rng.choice(list(ways))
+    data, where = ways[label](files[name], rng)
     return Variant(name, label, where or _place(suffix, files[name], data), data)
 
 
@@ -91,7 +91,7 @@ def not_files(folder: Path) -> Iterator[Path]:
         yield from (fifo, directory, dangling)
 
 
-def _damages(suffix: str, name: str) -> dict[str, Damage]:
+def damages(suffix: str, name: str) -> dict[str, Damage]:
     found: dict[str, Damage] = {
         "truncated": lambda data, rng: (data[: rng.randrange(len(data))], "its end"),
         "without_beginning": lambda data, rng: (data[rng.randrange(1, len(data)) :], "its beginning"),

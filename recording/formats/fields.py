@@ -17,28 +17,28 @@ BYTES_OF_MISSING = 16  # of file, for each further one
 
 def field(holder: Any, name: str) -> Any:
     if not isinstance(holder, dict) or name not in holder:
-        raise Damaged(f"its footer is damaged: no {name}")
+        raise Damaged(f"its metadata are damaged: no {name}")
     return holder[name]
 
 
 def whole(holder: Any, name: str, low: int = 0, high: int = (1 << 63) - 1) -> int:
     value = field(holder, name)
     if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        raise Damaged(f"its footer is damaged: {name} is {shown(value)}")
+        raise Damaged(f"its metadata are damaged: {name} is {shown(value)}")
     return value
 
 
 def listed(holder: Any, name: str) -> list[Any]:
     value = field(holder, name)
     if not isinstance(value, list):
-        raise Damaged(f"its footer is damaged: {name} is not a list")
+        raise Damaged(f"its metadata are damaged: {name} is not a list")
     return value
 
 
 def names_in(holder: Any, name: str) -> tuple[str, ...]:
     names = listed(holder, name)
     if not all(isinstance(each, str) for each in names):
-        raise Damaged(f"its footer is damaged: {name} are not all text")
+        raise Damaged(f"its metadata are damaged: {name} are not all text")
     return tuple(names)
 
 
@@ -48,7 +48,7 @@ def ratio(holder: Any, name: str, low: float, high: float) -> Fraction:
     den = whole(parts, "den", low=1, high=10**12)
     value = Fraction(num, den)
     if not low <= value <= high:
-        raise Damaged(f"its footer is damaged: {name} is {float(value):g}")
+        raise Damaged(f"its metadata are damaged: {name} is {float(value):g}")
     return value
 
 

@@ -44,7 +44,7 @@ def read_timing(holder: dict[str, Any]) -> Timing:
     def indices(name: str) -> tuple[int, ...]:
         found = listed(timing, name) if name in timing else []
         if not all(isinstance(i, int) and 0 <= i < n_samples for i in found):
-            raise Damaged(f"its footer is damaged: {name} frames that the recording does not have")
+            raise Damaged(f"its metadata are damaged: {name} frames that the recording does not have")
         return tuple(found)
 
     cropped = listed(timing, "cropped") if timing.get("cropped") is not None else []
@@ -57,5 +57,5 @@ def _range(text: Any, n_samples: int) -> tuple[int, int]:
     found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if not first <= last < n_samples:
-        raise Damaged(f"its footer is damaged: cropped frames {shown(text)}")
+        raise Damaged(f"its metadata are damaged: cropped frames {shown(text)}")
     return first, last
