@@ -49,6 +49,7 @@ NO_REASON = re.compile(r"its log has the details|worker ended|not finished after
 UNKNOWABLE = {
     r".*: (data|values|value of a packet|values of a sample)": "a value that is plausible",
     r".*: (time|event) of a packet": "the time or the channel of one value, if the order stays",
+    r"nvision: meta/samples/\*/tracker.*": "where the animal was, if it was in the frame",
     r".*: content of a frame of the video": "a picture that is not that of the page",
     r".*: footer/(CellNames|VesselNames|channel list)(/\*)?": "a name",
     r".*: (footer|session)/(timingInfo|global times).*/(start|period|secsSinceEpoch|utcOffset)\b.*": "when it was",
@@ -237,11 +238,11 @@ def properties(path: Path) -> dict[str, Any]:
 
 def print_tables(found: Fuzzed) -> None:
     ends = ("refused", "same", "warned", "differs")
-    print(f"\n{'variants of':16} " + " ".join(f"{end:>8}" for end in ends))
+    print(f"\n{'variants of':22} " + " ".join(f"{end:>8}" for end in ends))
     for name in dict.fromkeys(name for name, _ in found.ends):
-        print(f"{name:16} " + " ".join(f"{found.ends[name, end]:>8}" for end in ends))
+        print(f"{name:22} " + " ".join(f"{found.ends[name, end]:>8}" for end in ends))
     totals = [sum(count for (_, other), count in found.ends.items() if other == end) for end in ends]
-    print(f"{'all':16} " + " ".join(f"{total:>8}" for total in totals))
+    print(f"{'all':22} " + " ".join(f"{total:>8}" for total in totals))
     if found.silent:
         print("\nother results, no warning: what was changed")
     for what, count in sorted(found.silent.items()):

@@ -109,7 +109,7 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
             f"{part}_list": _list(suffix, part),
             f"{part}_json": _not_json(suffix, part),
         }
-    if suffix in HEADERS:
+    if suffix in HEADERS and name != "gpio_bare":
         found["header"] = _header(suffix)
     found |= _DATA.get(suffix, {})
     if suffix == ".isxd":
@@ -148,8 +148,8 @@ def _place(suffix: str, old: bytes, new: bytes) -> str:
         text = read(old)
         start = old.rindex(text)
         if start <= at < start + len(text):
-            return part + _differing(text, new[start : start + len(text)])
-    if suffix in HEADERS and at < HEADERS[suffix].size:
+            return part + _differing(text, read(new))
+    if suffix in HEADERS and not old.startswith(SYNC) and at < HEADERS[suffix].size:
         return "header"
     return "data" if suffix != ".isxd" or at < len(recordings.split_footer(old)[0]) else "length of the footer"
 

@@ -20,6 +20,7 @@ from recording.errors import BadRecording
 EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
 FARTHEST = 14 * 3600  # seconds from UTC, of any place
+HEAD_OF_CHANNEL = 4096  # bytes; it is JSON of a few fields
 CHUNK = 16 << 20  # bytes of a video
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
 
@@ -71,6 +72,7 @@ def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
 def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
     """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when."""
     if not formats.has_packets(footer):
+        _parts(recording, footer, warn)
         return
     stored = np.fromfile(recording, PACKET, count=formats.data_size(recording) // PACKET.itemsize)
     names = footer["channel list"]
@@ -90,6 +92,21 @@ def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
         warn(f"it names {len(names)} channels but states {', '.join(lengths)}: it may be damaged")
     if footer.get("type") == EVENTS and len({json.dumps(step) for step in footer["signalSteps"]}) > 1:
         warn("its cells have different sampling rates, although they are of one movie: it may be damaged")
+
+
+def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
+    """Whether the parts of the channels follow each other, in files of the first kind (isxEventBasedFileV1.cpp)."""
+    after = stray = n_values = 0
+    with recording.open("rb") as file:
+        for place in sorted(footer["channel offsets"].values()):
+            file.seek(place)
+            head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
+            n_values = json.loads(head)["Number of Packets"]
+            stray += abs(place - after)
+            after = place + len(head) + 1 + 16 * n_values
+    stray += abs(formats.data_size(recording) - after) if n_values else 0
+    if stray:
+        warn(f"{stray} bytes belong to none of its {len(footer['channel offsets'])} channels: it may be damaged")
 
 
 def _wrong_channels(

@@ -198,6 +198,11 @@ CONTRADICTIONS = {
         in_json("footer", lambda content: content["signalSteps"].__setitem__(0, OTHER_STEP)),
         "its cells have different sampling rates",
     ),
+    "a channel of the first kind of file less": (
+        "event_set_v1",
+        in_json("footer", lambda content: content["channel offsets"].pop("C1")),
+        "bytes belong to none of its 1 channels",
+    ),
     "back in time": ("event_set", packet(3, time=1), "1 of 4 channels have values that are earlier"),
     "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of their samples: Acc x 1"),
     "a sample twice": ("imu_isxd", packet(3, time=40_000), "not at the times of their samples: Acc x 1"),
@@ -279,7 +284,7 @@ CONTRADICTIONS = {
 
 @pytest.fixture(scope="module")
 def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return recordings.every_kind(tmp_path_factory.mktemp("every-kind"))
+    return recordings.every_version(tmp_path_factory.mktemp("every-version"))
 
 
 @pytest.mark.parametrize("name, change, warning", CONTRADICTIONS.values(), ids=CONTRADICTIONS)
