@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,124 +41,93 @@ class Cell:
         return (*self.corner, np.where(self.outline >= 0.5, self.outline, 0))
 
 
+@dataclass(frozen=True)
+class Activity:
+    """Numbers from the trace of each cell, in the order of the file."""
+
+    noise: np.ndarray  # standard deviation, in the unit of the traces
+    snr: np.ndarray
+    transients: list[quality.Events]
+    rate_hz: np.ndarray  # of transients; NaN if no sample is valid
+    half_decay_s: np.ndarray
+
+    @property
+    def n_transients(self) -> list[int]:
+        return [len(each.peaks) for each in self.transients]
+
+
+def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
+    """Of traces, shape (cells, samples), NaN if a sample is missing."""
+    period_s = timing.period.secs_float
+    valid_s = float(metadata.valid_samples(timing).sum()) * period_s
+    noise = np.array([noise_of(trace) for trace in traces])
+    transients = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
+    return Activity(
+        noise,
+        np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)]),
+        transients,
+        np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in transients]),
+        np.array([each.half_decay_s for each in transients]),
+    )
+
+
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     cell_set = isx.CellSet.read(str(recording))
     footer = formats.read_footer(recording)
-    timing, (width_um, height_um) = cell_set.timing, metadata.pixel_um(cell_set.spacing)
-    n = cell_set.num_cells
+    timing, pixel_um = cell_set.timing, metadata.pixel_um(cell_set.spacing)
+    n, unit, period_s = cell_set.num_cells, trace_unit(footer), timing.period.secs_float
     if n == 0:
         context.warn("the cell set has no cells")
 
     time_s = metadata.sample_times(timing)
-    valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
     traces = metadata.traces(timing, n, cell_set.get_cell_trace_data)
     names = [cell_set.get_cell_name(i) for i in range(n)]
     tables.write_wide(out / f"{stem}-traces.csv", time_s, names, traces)
-
     count = consistency.Count()
-    count.add(traces[:, valid])
-    cells: list[Cell] = []
-    together = np.zeros(cell_set.spacing.num_pixels, np.float32)  # each cell's footprint up to 1, the largest on top
+    count.add(traces[:, metadata.valid_samples(timing)])
+    cells, together = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
 
-    def footprints():
-        for i in range(n):
-            footprint = cell_set.get_cell_image_data(i)
-            count.add(footprint)
-            cells.append(describe(names[i], cell_set.get_cell_status(i), footprint))
-            peak = np.nanmax(footprint)
-            if peak > 0:
-                np.fmax(together, footprint / peak, out=together)
-            context.progress(0.8 * (i + 1) / n)
-            yield footprint
-
-    if n:
-        tiff.write_pages(
-            out / f"{stem}-footprints.tif",
-            footprints(),
-            (n, *together.shape),
-            np.float32,
-            (width_um, height_um),
-            compression="zlib",  # mostly zeros
-            axes="ZYX",
-            Labels=names,
-        )
-    empty = [cell.name for cell in cells if not cell.area]
-    if empty:
-        context.warn(f"{len(empty)} of {n} cells have no footprint: {', '.join(empty[:8])}")
-    noise = np.array([noise_of(trace) for trace in traces])
-    snr = np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)])
-    unit = trace_unit(footer)
-    period_s = timing.period.secs_float
-    events = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
-    valid_s = float(valid.sum()) * period_s
-    rates = np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in events])
-    decays = np.array([each.half_decay_s for each in events])
-    cores = [cell.core for cell in cells]
-    pairs = quality.overlaps(cores, traces)
+    found = activity(traces, timing)
+    pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
-    tables.write(
-        out / f"{stem}-cells.csv",
-        {
-            "name": names,
-            "status": [cell.status for cell in cells],
-            "centroid_x_px": [cell.centroid[0] for cell in cells],
-            "centroid_y_px": [cell.centroid[1] for cell in cells],
-            "centroid_x_um": [round(cell.centroid[0] * width_um, 6) for cell in cells],
-            "centroid_y_um": [round(cell.centroid[1] * height_um, 6) for cell in cells],
-            "area_px": [cell.area for cell in cells],
-            "area_um2": [round(cell.area * width_um * height_um, 6) for cell in cells],
-            "noise": noise,
-            "snr": snr,
-            "trace_unit": [unit] * n,
-            "n_transients": [len(each.peaks) for each in events],
-            "transient_rate_hz": rates,
-            "half_decay_s": decays,
-            "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
-            "overlaps_most_with": [names[pair.other(i)] if pair else "" for i, pair in enumerate(nearest)],
-            "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
-        },
-    )
-    figures.start_matplotlib(context.scratch)
-    thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, (width_um, height_um))
-    _draw_traces(out / f"{stem}-traces.png", time_s, traces, noise, cells, unit)
-
     alike = [pair for pair in pairs if pair.is_alike]
+    tables.write(out / f"{stem}-cells.csv", _table(cells, found, nearest, unit, pixel_um))
+    figures.start_matplotlib(context.scratch)
+    thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
+    _draw_traces(out / f"{stem}-traces.png", time_s, traces, found.noise, cells, unit)
+
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
-    rate = 1 / timing.period.secs_float
+    shown = Cells(
+        names,
+        [cell.status for cell in cells],
+        {
+            "SNR": found.snr,
+            "Rate [1/min]": 60 * found.rate_hz,
+            "Half decay [s]": found.half_decay_s,
+            "Area [px]": [cell.area for cell in cells],
+            "Overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+        },
+        traces,
+        period_s,
+        unit,
+        [each.peaks for each in found.transients],
+        f"transients above {quality.EVENT_START:g} noise standard deviations",
+        [cell.core for cell in cells],
+        _background(together),
+        together.shape,
+        pixel_um,
+    )
     return Outcome(
-        summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {rate:.4g} Hz",
+        summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {1 / period_s:.4g} Hz",
         thumbnail=thumbnail,
-        measures=_measures(cells, snr, rates, decays, nearest, [(names[p.first], names[p.second]) for p in alike]),
+        measures=_measures(cells, found, nearest, [(names[pair.first], names[pair.second]) for pair in alike]),
         figures=_figures(stem, n),
-        cells=Cells(
-            names,
-            [cell.status for cell in cells],
-            {
-                "SNR": snr,
-                "Rate [1/min]": 60 * rates,
-                "Half decay [s]": decays,
-                "Area [px]": [cell.area for cell in cells],
-                "Overlap": [pair.cosine if pair else 0.0 for pair in nearest],
-            },
-            traces,
-            period_s,
-            unit,
-            [each.peaks for each in events],
-            f"transients above {quality.EVENT_START:g} noise standard deviations",
-            cores,
-            _background(together),
-            together.shape,
-            (width_um, height_um),
-        )
-        if n
-        else None,
+        cells=shown if n else None,
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(cell_set.spacing),
             "n_cells": n,
-            "n_accepted": counts["accepted"],
-            "n_undecided": counts["undecided"],
-            "n_rejected": counts["rejected"],
+            **{f"n_{status}": counts[status] for status in ("accepted", "undecided", "rejected")},
             "trace_unit": unit,
             "columns": _columns(stem, unit),
             "pairs_alike": [
@@ -173,6 +143,71 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "file_metadata": footer,
         },
     )
+
+
+def _write_footprints(
+    path: Path, cell_set: isx.CellSet, count: consistency.Count, context: Context
+) -> tuple[list[Cell], np.ndarray]:
+    """Write a page for each cell; returns the cells, and all footprints in one image, each up to 1."""
+    n, cells = cell_set.num_cells, []
+    together = np.zeros(cell_set.spacing.num_pixels, np.float32)
+
+    def footprints() -> Iterator[np.ndarray]:
+        for i in range(n):
+            footprint = cell_set.get_cell_image_data(i)
+            count.add(footprint)
+            cells.append(describe(cell_set.get_cell_name(i), cell_set.get_cell_status(i), footprint))
+            peak = np.nanmax(footprint)
+            if peak > 0:
+                np.fmax(together, footprint / peak, out=together)
+            context.progress(0.8 * (i + 1) / n)
+            yield footprint
+
+    if n:
+        tiff.write_pages(
+            path,
+            footprints(),
+            (n, *together.shape),
+            np.float32,
+            metadata.pixel_um(cell_set.spacing),
+            compression="zlib",  # mostly zeros
+            axes="ZYX",
+            Labels=[cell_set.get_cell_name(i) for i in range(n)],
+        )
+    empty = [cell.name for cell in cells if not cell.area]
+    if empty:
+        context.warn(f"{len(empty)} of {n} cells have no footprint: {', '.join(empty[:8])}")
+    return cells, together
+
+
+def _table(
+    cells: list[Cell],
+    found: Activity,
+    nearest: list[quality.Overlap | None],
+    unit: str,
+    pixel_um: tuple[float, float],
+) -> dict[str, Sequence[Any]]:
+    across, down = pixel_um
+    names = [cell.name for cell in cells]
+    return {
+        "name": names,
+        "status": [cell.status for cell in cells],
+        "centroid_x_px": [cell.centroid[0] for cell in cells],
+        "centroid_y_px": [cell.centroid[1] for cell in cells],
+        "centroid_x_um": [round(cell.centroid[0] * across, 6) for cell in cells],
+        "centroid_y_um": [round(cell.centroid[1] * down, 6) for cell in cells],
+        "area_px": [cell.area for cell in cells],
+        "area_um2": [round(cell.area * across * down, 6) for cell in cells],
+        "noise": found.noise,
+        "snr": found.snr,
+        "trace_unit": [unit] * len(cells),
+        "n_transients": found.n_transients,
+        "transient_rate_hz": found.rate_hz,
+        "half_decay_s": found.half_decay_s,
+        "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+        "overlaps_most_with": [names[pair.other(i)] if pair else "" for i, pair in enumerate(nearest)],
+        "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
+    }
 
 
 def _columns(stem: str, unit: str) -> dict[str, dict[str, dict[str, str]]]:
@@ -205,12 +240,7 @@ def _figures(stem: str, n: int) -> tuple[Figure, ...]:
 
 
 def _measures(
-    cells: list[Cell],
-    snr: np.ndarray,
-    rates: np.ndarray,
-    decays: np.ndarray,
-    nearest: list[quality.Overlap | None],
-    alike: list[tuple[str, str]],
+    cells: list[Cell], found: Activity, nearest: list[quality.Overlap | None], alike: list[tuple[str, str]]
 ) -> tuple[Measure, ...]:
     """Quality of the cell set; medians are over all cells but rejected ones. See docs/quality.md."""
     kept = np.array([cell.status != "rejected" for cell in cells], bool)
@@ -219,11 +249,13 @@ def _measures(
     said = ", ".join(f"{first} and {second}" for first, second in alike[:8]) + (", ..." if len(alike) > 8 else "")
     which = "median over the cells that are not rejected"
     return (
-        Measure("snr_median", "SNR", quality.median(snr[kept]), "", f"(maximum - median) / noise of a trace; {which}"),
+        Measure(
+            "snr_median", "SNR", quality.median(found.snr[kept]), "", f"(maximum - median) / noise of a trace; {which}"
+        ),
         Measure(
             "transient_rate_median_per_min",
             "Transients",
-            quality.median(60 * rates[kept]),
+            quality.median(60 * found.rate_hz[kept]),
             "1/min",
             f"stretches that rise above {quality.EVENT_START:g} noise standard deviations over the median, until they "
             f"fall under {quality.EVENT_END:g}; {which}",
@@ -231,7 +263,7 @@ def _measures(
         Measure(
             "half_decay_median_s",
             "Half decay",
-            quality.median(decays[kept]),
+            quality.median(found.half_decay_s[kept]),
             "s",
             f"time from a transient's peak to half of it, median of each cell; {which}",
         ),

@@ -57,10 +57,15 @@ def sample_times(timing: Any) -> np.ndarray:
     return np.arange(timing.num_samples) * period.num / period.den
 
 
+def valid_samples(timing: Any) -> np.ndarray:
+    """Whether each sample of an isx.Timing is neither dropped, cropped nor blank, shape (n_samples,)."""
+    return timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
+
+
 def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
     """Traces of n cells or vessels, shape (n, samples), float32; NaN if the sample is missing."""
     found = np.full((n, timing.num_samples), np.nan, np.float32)
-    valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
+    valid = valid_samples(timing)
     for trace, i in zip(found, range(n)):
         trace[valid] = read(i)[valid]
     return found

@@ -9,7 +9,7 @@ from hdmf.backends.hdf5 import H5DataIO
 from hdmf.common import VectorData
 from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
 
-from pipeline.inspect import cellset, metadata, quality
+from pipeline.inspect import cellset, metadata
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, Session, footer
 
@@ -57,12 +57,9 @@ def _same_cells(session: Session, recording: Opened, names: list[str]) -> PlaneS
 def _table(session: Session, recording: Opened, names: list[str], traces: np.ndarray) -> PlaneSegmentation:
     cells, n = recording.handle, len(names)
     described = [cellset.describe(names[i], cells.get_cell_status(i), cells.get_cell_image_data(i)) for i in range(n)]
-    noise = [cellset.noise_of(trace) for trace in traces.T]
+    activity = cellset.activity(traces.T, recording.timing)
     rows, columns = cells.spacing.num_pixels
     masks = empty((n, columns, rows), np.float32, (1, columns, rows))
-    period_s = recording.timing.period.secs_float
-    valid_s = float(recording.timing.get_valid_samples_mask().sum()) * period_s
-    transients = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces.T, noise)]
     status = [cell.status for cell in described]
     x, y = ([cell.centroid[axis] for cell in described] for axis in (0, 1))
     found = [
@@ -73,11 +70,11 @@ def _table(session: Session, recording: Opened, names: list[str], traces: np.nda
         ("centroid_x", x, "px from the middle of the top left pixel, rightwards"),
         ("centroid_y", y, "px from the middle of the top left pixel, downwards"),
         ("area", [cell.area for cell in described], "px in which the footprint reaches half its maximum"),
-        ("noise", noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
-        ("snr", [cellset.snr_of(t, s) for t, s in zip(traces.T, noise)], "(maximum - median) / noise of the trace"),
-        ("n_transients", [len(each.peaks) for each in transients], "Transients that the trace shows"),
-        ("transient_rate", [len(each.peaks) / valid_s for each in transients], "Their rate in Hz"),
-        ("half_decay", [each.half_decay_s for each in transients], "Median time in s in which they fall to half"),
+        ("noise", activity.noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
+        ("snr", activity.snr, "(maximum - median) / noise of the trace"),
+        ("n_transients", activity.n_transients, "Transients that the trace shows"),
+        ("transient_rate", activity.rate_hz, "Their rate in Hz"),
+        ("half_decay", activity.half_decay_s, "Median time in s in which they fall to half"),
     ]
     table = session.segmentation(
         recording,
