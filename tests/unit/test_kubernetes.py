@@ -66,7 +66,10 @@ def test_kustomization(file):
     (overlay,) = documents(file)
     assert overlay["kind"] == "Kustomization"
     assert sorted(overlay["resources"]) == sorted(other.name for other in MANIFESTS if other.parent == file.parent)
-    assert [image["name"] for image in overlay["images"]] == [container(file.parent.name)["image"]]
+    (image,) = overlay["images"]
+    assert image["name"] == container(file.parent.name)["image"]
+    assert image["digest"] == "sha256:" + 64 * "0", "no registry has it: who forgets to write his own sees so"
+    assert "newTag" not in image, "a tag means another image tomorrow"
     assert overlay["namespace"] == documents(FOLDER / "shards/namespace.yaml")[0]["metadata"]["name"]
 
 
@@ -122,6 +125,19 @@ def test_pod_security_restricted(name):
         "persistentVolumeClaim",
         "emptyDir",
     }
+
+
+def test_no_pod_of_the_namespace_has_a_network():
+    (policy,) = documents(FOLDER / "shards/network.yaml")
+    assert policy["kind"] == "NetworkPolicy"
+    assert policy["spec"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}, "any rule would allow something"
+
+
+@pytest.mark.parametrize("name", ["shards", "gather"])
+def test_jobs_end_and_go(name):
+    spec = job(name)["spec"]
+    assert 0 < spec["activeDeadlineSeconds"] <= 604800
+    assert spec["ttlSecondsAfterFinished"] >= 86400, "somebody may want to read the logs"
 
 
 @pytest.mark.parametrize("name", ["shards", "gather"])
