@@ -8,7 +8,7 @@ import re
 
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
 
-_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+_FORMULA = re.compile("['\\s]*[=+\\-@＝＋－＠]|'*[\t\r\n]")  # some spreadsheets skip spaces
 
 
 def cell(text: str) -> str:
@@ -35,7 +35,7 @@ def short(name: str) -> str:
 
 
 def join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
+    return "/".join(filter(None, (folder, name)))
 
 
 def set_apart(folder: str, ending: str) -> str:

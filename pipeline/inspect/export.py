@@ -13,9 +13,11 @@ from PIL import Image
 
 from pipeline.inspect import tiff
 from pipeline.movies import StoredFrames
+from recording.errors import Unusable
 from recording.formats import MovieLayout
 
 FRAME_UNITS = 1000  # of the MP4's clock, a frame
+BLACK_FREE, BLACK_RATIO = 4 << 30, 100  # bytes of frames that are not stored, and their ratio to those that are
 
 
 @dataclass(frozen=True)
@@ -41,9 +43,21 @@ def frames(source: Source) -> Iterator[np.ndarray]:
         yield frame[0]
 
 
+def refuse_mostly_black(layout: MovieLayout) -> None:
+    """Frames that are not stored take room in other formats. Raises Unusable if that is out of all proportion."""
+    frame = layout.rows * layout.columns * np.dtype(layout.dtype).itemsize
+    black = (layout.n_samples - layout.n_stored) * frame
+    if black > BLACK_FREE and black > BLACK_RATIO * layout.n_stored * frame:
+        raise Unusable(
+            f"{layout.n_samples - layout.n_stored} of its {layout.n_samples} frames are not stored, and would take "
+            f"{black / 1e9:.3g} GB in another format: it is damaged, or do without MOVIE_TIFF, MOVIE_MP4, NWB_MOVIE"
+        )
+
+
 def to_tiff(source: Source, out: Path, pixel_um: tuple[float, float], progress: Callable[[float], None]) -> None:
     """One page for each sample, in the movie's data type. Invalid ones are black: page i is row i of -frames.csv."""
     layout = source.layout
+    refuse_mostly_black(layout)
     tiff.write_pages(
         out,
         _told(frames(source), layout.n_samples, progress),
@@ -65,6 +79,7 @@ def to_mp4(
     brand, the kind of the track and the clock differ; this function changes them. The library's own export is MPEG-4
     Part 2, which browsers do not play.
     """
+    refuse_mostly_black(source.layout)
     n_samples = source.layout.n_samples
     film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
     data = io.BytesIO()

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from recording.names import cell
+
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
 NOISE_EVERY = 4  # of these frames, whose noise is measured
 CHECKED_PX = 256  # greatest height and width of the middle of the frame in which they are
@@ -41,7 +43,7 @@ def write(path: Path, measures: Mapping[str, Sequence[Measure]]) -> None:
         for recording, found in measures.items():
             for each in found:
                 value = "" if each.value is None else f"{each.value:.6g}"
-                rows.writerow([recording, each.name, value, each.unit, each.mark, each.meaning])
+                rows.writerow([cell(recording), each.name, value, each.unit, cell(each.mark), each.meaning])
 
 
 def to_json(measures: Sequence[Measure]) -> dict[str, Any]:

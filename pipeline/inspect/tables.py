@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import mmap
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,11 @@ import numpy as np
 import pandas as pd
 
 from recording.names import cell
+
+# What may be a formula at the start of a cell; numbers, of which there can be millions, are none.
+_SUSPECT = re.compile(
+    rb"""(?:^|[,\r\n"])['\s]*(?:[=+@]|'*\t|\xef\xbc[\x9d\x8b\x8d\xa0]|-(?![\d.]+(?:[eE][-+]?\d+)?[,\r\n"]))"""
+)
 
 
 def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
@@ -23,6 +31,27 @@ def write_wide(path: Path, time_s: np.ndarray, names: Sequence[str], traces: np.
     table = pd.DataFrame(values, columns=list(names))
     table.insert(0, "time_s", time_s, allow_duplicates=True)
     _write(path, table)
+
+
+def make_safe(path: Path) -> None:
+    """A table that other code wrote, such as the library's exports: its formulas become text, the rest stays."""
+    if not _looks_suspect(path):
+        return
+    temporary = path.with_name(f"{path.name}.safe")
+    how = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    with path.open(**how) as old, temporary.open("w", **how) as new:
+        ending = "\r\n" if old.readline().endswith("\r\n") else "\n"
+        old.seek(0)
+        csv.writer(new, lineterminator=ending).writerows(map(cell, row) for row in csv.reader(old))
+    temporary.replace(path)
+
+
+def _looks_suspect(path: Path) -> bool:
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return False
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return bool(_SUSPECT.search(content))
 
 
 def _write(path: Path, table: pd.DataFrame) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import isx
 import numpy as np
 
-from pipeline.inspect import figures, metadata, tables
+from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
 from recording import formats
 
@@ -41,6 +42,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}
     tables.write_wide(out / f"{stem}-traces.csv", time_s, list(columns), np.array(list(columns.values())))
     tables.write(out / f"{stem}-vessels.csv", _vessel_columns(names, status, lines, traces))
+    valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
+    taken = [values[:, valid] for values in traces.values()]
+    n_undefined = sum(int(np.isnan(values).sum()) for values in taken)
     figures.start_matplotlib(context.scratch)
     thumbnail = b""
     if n:
@@ -49,6 +53,15 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"{measure} of {n} vessels, {timing.num_samples} samples at {1 / timing.period.secs_float:.4g} Hz",
         thumbnail=thumbnail,
+        measures=(
+            Measure(
+                "undefined_percent",
+                "Measurements without a value",
+                quality.percent(n_undefined, sum(values.size for values in taken)),
+                "%",
+                "NaN among the measurements of all vessels at valid times",
+            ),
+        ),
         figures=(Figure(f"{stem}-map.png", f"Where {measure} was measured, by status."),) if n else (),
         metadata={
             **metadata.timing(timing),
@@ -56,6 +69,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "n_vessels": n,
             "measure": measure,
             "unit": unit,
+            **consistency.values("measurements", [values[~np.isnan(values)] for values in taken], context.warn),
+            "n_undefined_values": n_undefined,
             "acquisition": metadata.acquisition(vessel_set),
             "file_metadata": footer,
         },
@@ -63,7 +78,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def measured(vessel_set: isx.VesselSet, footer: Mapping[str, Any]) -> dict[tuple[str, str], Reader]:
-    """The quantities of each vessel with their units, the main one first, and how to read them."""
+    """What was measured of each vessel and in which unit, the main quantity first, and how to read it."""
     measure, default = MEASURE[vessel_set.get_vessel_set_type()]
     stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
     found = {(measure, UNITS.get(str(stated), default)): vessel_set.get_vessel_trace_data}

@@ -11,6 +11,7 @@ from hdmf.utils import get_docval
 from pynwb.image import ImageSeries
 from pynwb.ophys import OnePhotonSeries
 
+from pipeline.inspect.export import refuse_mostly_black
 from pipeline.inspect.movie import sample_status
 from pipeline.movies import open_frames
 from pipeline.nwb.fill import Fill, empty
@@ -51,6 +52,7 @@ def add(session: Session, recording: Opened) -> OnePhotonSeries:
 def _content(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
     if not session.embed or recording.source.is_product:
         return elsewhere(recording, layout.columns, layout.rows, layout.n_samples)
+    refuse_mostly_black(layout)
     shape = (layout.n_samples, layout.columns, layout.rows)
     chunks = chunks_of(shape)
     session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, chunks[0])))

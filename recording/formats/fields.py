@@ -13,6 +13,7 @@ MAX_SAMPLES = 1 << 31
 # Frames that are not stored still get a row in tables, so their number must be in proportion to the file.
 MISSING_FREE = 3_000_000  # a day at 30 Hz, cropped whole
 BYTES_OF_MISSING = 16  # of file, for each further one
+MAX_NAME = 1000  # characters; the name of a cell or channel is written beside each of its values
 
 
 def field(holder: Any, name: str) -> Any:
@@ -39,6 +40,8 @@ def names_in(holder: Any, name: str) -> tuple[str, ...]:
     names = listed(holder, name)
     if not all(isinstance(each, str) for each in names):
         raise Damaged(f"its metadata are damaged: {name} are not all text")
+    if any(len(each) > MAX_NAME for each in names):
+        raise Damaged(f"its metadata are damaged: {name} has a name of {max(map(len, names))} characters")
     return tuple(names)
 
 

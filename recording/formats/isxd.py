@@ -35,6 +35,7 @@ DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
 FRAME_MARGIN = 5120  # bytes before and after each frame, where the sensor's header and footer are kept
 PACKET_SIZE = 20  # of an event: <u8 offset in µs, u8 channel, f4 value>
 CHECKED = 10_000_000 * PACKET_SIZE  # bytes of events; the worker sees the rest
+IMU_CHANNELS = 100  # three axes of three sensors; each channel has a column for all times of all of them
 CHUNK = 50_000 * PACKET_SIZE
 
 
@@ -151,11 +152,7 @@ def _layout(one: _Isxd) -> MovieLayout:
     timing, spacing, footer = read_timing(one.footer), _spacing(one.footer), one.footer
     if timing.n_samples == 0:
         raise Damaged("the movie has no frames")
-    if timing.n_samples - timing.n_stored > MISSING_FREE + one.file.size // BYTES_OF_MISSING:
-        raise Damaged(
-            f"claims {timing.n_samples - timing.n_stored} frames that are dropped, cropped or blank, in a file of "
-            f"{one.file.size} bytes: it is damaged"
-        )
+    _in_proportion(one, timing.n_samples - timing.n_stored, "frames that are dropped, cropped or blank")
     data_type = whole(footer, "dataType")
     if data_type not in DTYPE_OF_TYPE:
         raise Damaged(f"its pixels are of type {data_type}, which cannot be read here")
@@ -184,6 +181,12 @@ def _layout(one: _Isxd) -> MovieLayout:
     )
 
 
+def _in_proportion(one: _Isxd, n: int, what: str) -> None:
+    """Each gets a row in a table, though the file holds nothing of it."""
+    if n > MISSING_FREE + one.file.size // BYTES_OF_MISSING:
+        raise Damaged(f"claims {n} {what}, in a file of {one.file.size} bytes: it is damaged")
+
+
 def _writes_timestamps(footer: dict[str, Any]) -> bool:
     """Whether the acquisition software wrote the hardware time into frame headers: since version 1.1.1."""
     try:
@@ -203,6 +206,8 @@ def _check_cell_set(one: _Isxd) -> RecordingInfo:
     names = names_in(footer, "CellNames")
     _same_length(footer, names, "CellStatuses")
     _statuses(footer, "CellStatuses")
+    if not names:
+        _in_proportion(one, timing.n_samples, "samples, but no cells")
     expected = len(names) * 4 * (spacing.n_pixels + timing.n_samples)
     if names and expected != one.data_size:  # without cells, isx writes the footer twice
         raise Damaged(f"holds {one.data_size} bytes of footprints and traces where {expected} belong: it is damaged")
@@ -218,6 +223,8 @@ def _check_vessel_set(one: _Isxd) -> RecordingInfo:
         is_velocity = footer["extraProperties"]["idps"]["vesselset"]["type"] == "red blood cell velocity"
     except (KeyError, TypeError):
         raise Damaged("its footer is damaged: it does not say which kind of vessels it holds") from None
+    if not names:
+        _in_proportion(one, timing.n_samples, "samples, but no vessels")
     maps = footer.get("VesselCorrelationSizes") or [[0, 0]] * len(names)
     sizes = [whole({"size": size}, "size", high=1 << 16) for pair in maps for size in (pair[0], pair[1])]
     traces = 1 + ("VesselCenterSaved" in footer) + ("VesselDirectionSaved" in footer)  # whatever they say
@@ -247,6 +254,8 @@ def _check_events(one: _Isxd) -> RecordingInfo:
     whole(footer, "fileType", low=1, high=1)
     whole(footer, "fileVersion", low=1)
     names = names_in(footer, "channel list")
+    if one.kind == "imu" and len(names) > IMU_CHANNELS:
+        raise Damaged(f"its metadata are damaged: it lists {len(names)} channels, more than an IMU has")
     for key in ("signalSteps", "signalTypes", "numSamples"):
         if len(listed(footer, key)) < len(names):  # the library reads on, beyond its end
             raise Damaged(f"its footer is damaged: {len(names)} names but {len(footer[key])} {key}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import isx
 import numpy as np
 import pytest
 
+from pipeline.inspect import export
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from recording import formats
-from recording.errors import BadRecording
+from recording.errors import BadRecording, Unusable
+from recording.job import Options, Session
 from tests import damage, recordings
 
 
@@ -111,6 +115,91 @@ def test_missing_frames_are_in_proportion_to_the_file(tmp_path):
     changed(path, timingInfo={"numTimes": 30_000_012, "cropped": ["12 - 30000011"]})
     with pytest.raises(BadRecording, match="claims 30000000 frames that are dropped, cropped or blank, in a file of"):
         formats.check(path)
+
+
+def test_an_image_of_absurd_values(tmp_path):
+    path = recordings.image(tmp_path / "i.isxd")
+    warnings, record = adapted(changed(path, floats(path, 40, float("nan"), 1e20)))
+    assert (record["n_non_finite_values"], record["n_implausible_values"]) == (1, 1)
+    assert [warning.partition(":")[0] for warning in warnings] == [
+        "1 of 768 pixels are no finite numbers",
+        "1 of 768 pixels are beyond 1e+12",
+    ]
+
+
+@pytest.mark.parametrize("measure", ["vessel diameter", "rbc velocity"])
+def test_a_vessel_set_of_absurd_values(tmp_path, measure):
+    """NaN is what there is where nothing could be measured: it is counted, and no reason to warn."""
+    path = recordings.vessel_set(tmp_path / "v.isxd", measure)
+    data = np.frombuffer(recordings.split_footer(path.read_bytes())[0], np.float32).copy()
+    before = adapted(path)
+    shutil.rmtree(tmp_path / "out")
+    start = first_measurement(path)
+    data[start : start + 3] = np.nan, np.inf, -1e20
+    warnings, record = adapted(changed(path, data.tobytes()))
+    assert before[0] == []
+    assert record["n_undefined_values"] == before[1]["n_undefined_values"] + 1
+    assert (record["n_non_finite_values"], record["n_implausible_values"]) == (1, 1)
+    assert record["quality"]["undefined_percent"]["value"] > 0
+    assert len(warnings) == 2
+
+
+def first_measurement(path: Path) -> int:
+    """The place of the first vessel's first value among the floats of the file."""
+    data = np.frombuffer(recordings.split_footer(path.read_bytes())[0], np.float32)
+    trace = isx.VesselSet.read(str(path)).get_vessel_trace_data(0)
+    return next(i for i in range(len(data)) if np.array_equal(data[i : i + 10], trace[:10]))
+
+
+@pytest.mark.parametrize("make", [recordings.cell_set, recordings.vessel_set])
+def test_samples_of_nothing_are_in_proportion_to_the_file(tmp_path, make):
+    """The table of traces has a row for each, and no column: two billion rows were claimed by a few bytes."""
+    path = make(tmp_path / "s.isxd")
+    footer = json.loads(recordings.split_footer(path.read_bytes())[1])
+    of_each = [name for name in footer if name.startswith(("Cell", "Vessel")) and isinstance(footer[name], list)]
+    changed(path, **{name: [] for name in of_each}, timingInfo={"numTimes": 2_000_000_000})
+    with pytest.raises(BadRecording, match="claims 2000000000 samples, but no "):
+        formats.check(path)
+
+
+def test_a_name_is_not_written_beside_each_value_if_it_is_absurd(tmp_path):
+    path = recordings.event_set(tmp_path / "e.isxd", n_cells=1)
+    changed(path, **{"channel list": ["x" * 1001]})
+    with pytest.raises(BadRecording, match="channel list has a name of 1001 characters"):
+        formats.check(path)
+
+
+def test_an_imu_of_many_channels(tmp_path):
+    """Its table has a column for each channel and a row for the times of all of them."""
+    path = recordings.gpio_isxd(tmp_path / "i.isxd", "imu")
+    footer = json.loads(recordings.split_footer(path.read_bytes())[1])
+    lists = ("channel list", "signalSteps", "signalTypes", "startOffsets", "numSamples")
+    changed(path, **{name: (footer[name] * 101)[:101] for name in lists})
+    with pytest.raises(BadRecording, match="lists 101 channels, more than an IMU has"):
+        formats.check(path)
+
+
+@pytest.mark.parametrize("options", [{"movie_tiff": True}, {"movie_mp4": True}, {"nwb_movie": True}])
+def test_frames_that_are_not_stored_do_not_fill_the_disk(tmp_path, options):
+    """Each is a black frame in other formats: a file of 2 MB would become 6 TB."""
+    path = recordings.movie(tmp_path / "m.isxd", rows=100, columns=100)
+    changed(path, timingInfo={"numTimes": 1_000_012, "cropped": ["12 - 1000011"]})
+    layout = formats.movie_layout(path)
+    assert layout.n_samples == 1_000_012
+    with pytest.raises(Unusable, match="1000000 of its 1000012 frames are not stored, and would take 20 GB"):
+        export.refuse_mostly_black(layout)
+    out = tmp_path / "out"
+    out.mkdir()
+    session = Session() if "nwb_movie" in options else None
+    context = Context(tmp_path, warn=lambda _: None, options=Options(**options), session=session)
+    with pytest.raises(Unusable, match="would take 20 GB in another format"):
+        adapt(path, "movie", "s", out, context)
+    assert sum(file.stat().st_size for file in out.iterdir()) < 300 << 20
+
+
+def test_a_movie_that_is_mostly_cropped_can_still_be_exported():
+    """Nine tenths of an hour at 30 Hz."""
+    export.refuse_mostly_black(formats.MovieLayout("<u2", 800, 1280, 0, 0, n_samples=108_000, n_stored=10_800))
 
 
 # ---- each of these was found by make fuzz, or is a sibling of what it found

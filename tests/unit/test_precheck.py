@@ -75,8 +75,8 @@ def test_a_sparse_terabyte_is_checked_in_bounded_time(checker, tmp_path, suffix,
 def test_more_names_than_any_recording_has(checker, tmp_path):
     path = recordings.event_set(tmp_path / "e.isxd", n_cells=1)
     footer = json.loads(recordings.split_footer(path.read_bytes())[1])
-    n = 2_000
-    footer |= {"channel list": ["x" * 3_000] * n, "startOffsets": [footer["startOffsets"][0]] * n}
+    n = 6_000
+    footer |= {"channel list": ["x" * 1_000] * n, "startOffsets": [footer["startOffsets"][0]] * n}
     footer |= {key: [0] * n for key in ("signalTypes", "numSamples")} | {"signalSteps": footer["signalSteps"] * n}
     path.write_bytes(recordings.footer_bytes(footer))
     with pytest.raises(BadRecording, match="lists more names than any recording has"):

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.inspect import tables
+from pipeline.inspect import quality, tables
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from recording import formats
@@ -18,8 +18,21 @@ from recording.names import cell
 from runner.report import Row, summary_csv
 from tests import recordings
 
-FORMULAS = ["=cmd|' /C calc'!A0", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\r=1", "＝1", "'=1", "''=1"]
-TEXTS = ["C0", "", "a=b", "'quoted'", "-5", "+1e3", "µ", "1-2", " =1 "]
+FORMULAS = [
+    "=cmd|' /C calc'!A0",
+    "+1+1",
+    "-1+1",
+    "@SUM(1)",
+    "\t=1",
+    "\r=1",
+    "＝1",
+    "'=1",
+    "''=1",
+    " =1 ",
+    "' =1",
+    " '=1",
+]
+TEXTS = ["C0", "", "a=b", "'quoted'", "-5", "+1e3", "µ", "1-2", " -5", " a=1"]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -64,3 +77,42 @@ def test_a_cell_set_and_the_report(tmp_path):
 
     (row,) = csv.DictReader(summary_csv([Row("=1.isxd", "image", "failed", reason="-x", warnings=["@y"])]).splitlines())
     assert (row["path"], row["reason"], row["warnings"]) == ("'=1.isxd", "'-x", "'@y")
+
+
+@pytest.mark.parametrize(
+    ("written", "safe"),
+    [
+        ("Time (s), Cell Name, Value\n0.5,=1+1,2\n", "Time (s), Cell Name, Value\n0.5,'=1+1,2\n"),
+        ("a,b\r\n-1,+1e3\r\n-1+1,-.5e-3\r\n", "a,b\r\n-1,+1e3\r\n'-1+1,-.5e-3\r\n"),
+        ('a\n"=x,""y"""\n', 'a\n"\'=x,""y"""\n'),
+        ("@x,y\n", "'@x,y\n"),
+        ("a,＝1\n", "a,'＝1\n"),
+        ("a,'=1\n", "a,''=1\n"),
+        ("a, =1\n", "a,' =1\n"),
+        ("x,-5\n-1, -2\n", None),
+        ("x,y", None),
+        ("", None),
+        ("-nan,-inf\n", None),
+    ],
+)
+def test_tables_that_the_library_wrote(tmp_path, written, safe):
+    path = tmp_path / "t.csv"
+    path.write_bytes(written.encode())
+    before = path.stat().st_ino
+    tables.make_safe(path)
+    assert path.read_bytes().decode() == (written if safe is None else safe)
+    assert safe or path.stat().st_ino == before or written == "-nan,-inf\n", "it is not written again for nothing"
+    assert [file.name for file in tmp_path.iterdir()] == ["t.csv"]
+
+
+def test_bytes_that_are_no_utf_8_stay(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"=\xff,\xe9\n")
+    tables.make_safe(path)
+    assert path.read_bytes() == b"'=\xff,\xe9\n"
+
+
+def test_the_table_of_quality(tmp_path):
+    """It names the recording, and a file may be called like a formula."""
+    quality.write(tmp_path / "q.csv", {"=1+1.isxd": [quality.Measure("n", "N", -1, "", "number")]})
+    assert "\n'=1+1.isxd,n,-1,,,number\n" in (tmp_path / "q.csv").read_text()
