@@ -35,9 +35,9 @@ def main(arguments: list[str]) -> int:
     problems = permission_problems(api) or library_problems(api)
     if deep and not problems:
         problems = import_problems() or recording_problems()
-    run, run_problems = run_state(pids)
+    run, workers, run_problems = run_state(pids)
     problems += run_problems
-    answer: dict[str, Any] = {"healthy": not problems, "isx": str(api), "run": run}
+    answer: dict[str, Any] = {"healthy": not problems, "isx": str(api), "run": run, **workers}
     if problems:
         answer["problems"] = problems
     print(json.dumps(answer))  # noqa: T201 - the answer
@@ -60,16 +60,29 @@ def permission_problems(api: native.Api) -> list[str]:
     return [f"{path} cannot be read by uid {os.getuid()}, gid {os.getgid()}" for path in unreadable]
 
 
-def run_state(pids: list[int] | None) -> tuple[str, list[str]]:
-    """The state by the run's heartbeat. A container that runs another command has none, and is healthy without."""
+def run_state(pids: list[int] | None) -> tuple[str, dict[str, Any], list[str]]:
+    """The state by the run's heartbeat, what its workers are at, and what is wrong.
+
+    A container that runs another command has no heartbeat, and is healthy without.
+    """
     beat = heartbeat.find(heartbeat.candidates() if pids is None else pids)
     if beat is None:
-        return "none", []
+        return "none", {}, []
     if beat.age > beat.within:
-        return "hung", [
-            f"the run (pid {beat.pid}) hangs: no sign of life for {beat.age:.0f} s, expected every {beat.within:.0f} s"
-        ]
-    return f"alive, last sign of life {max(0.0, beat.age):.1f} s ago", []
+        return (
+            "hung",
+            {},
+            [
+                f"the run (pid {beat.pid}) hangs: no sign of life for {beat.age:.0f} s, "
+                f"expected every {beat.within:.0f} s"
+            ],
+        )
+    workers = [{"recording": pulse.name, "idle_s": round(pulse.idle)} for pulse in beat.workers]
+    problems = [
+        f"the worker of {pulse.name} hangs: for {pulse.idle:.0f} s it has neither computed nor read nor written"
+        for pulse in beat.hung
+    ]
+    return f"alive, last sign of life {max(0.0, beat.age):.1f} s ago", {"workers": workers}, problems
 
 
 def import_problems() -> list[str]:

@@ -7,6 +7,7 @@ earlier: the results do not depend on history.
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,10 +16,12 @@ from pathlib import Path
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 from recording.job import Job
-from runner import inside, machine, native, precheck, results, series, sessions, supervise, workers
+from runner import machine, native, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
+from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
+from runner.inside import Folder
 from runner.recipe import RecipeChoice
 from runner.report import Row
 from runner.results import Record
@@ -63,12 +66,43 @@ class Unit:
 
 
 @dataclass
+class Workplace:
+    """Where the worker of a unit writes: folders that nobody else can write to, whatever happens to the output."""
+
+    unit: Unit
+    log: int  # file descriptor
+    name: str  # of its folder in the staging folder
+    folder: Path
+    kept: Folder | None = None  # finished steps of a run that was cut short
+    earlier: Folder | None = None  # results of an earlier run
+
+    @property
+    def staging(self) -> Path:
+        return self.kept.anywhere if self.kept else self.folder / "results"
+
+    @property
+    def scratch(self) -> Path:
+        return self.folder / "scratch"
+
+    def as_seen(self, text: str) -> str:
+        """A sentence of a worker with the names of files alone: its own paths say nothing to others."""
+        for folder in (self.staging, self.scratch):
+            text = text.replace(f"{folder}/", "")
+        return text
+
+    def close(self) -> None:
+        os.close(self.log)
+        for folder in filter(None, (self.kept, self.earlier)):
+            folder.close()
+
+
+@dataclass
 class Batch:
     """All recordings of a run, and what has become of each so far."""
 
     state: RunState
     conditions: Conditions
-    staging: Path
+    staging: Folder
     owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
     sessions: Sessions | None = None  # if they are to have NWB files
     fork_server: workers.ForkServer | None = None
@@ -159,7 +193,7 @@ def _warm_up(kind: str, batch: Batch) -> None:
     if not batch.fork_server and _may_fork(batch.conditions.recipe_for(kind)):
         command = (*supervise.FORK_SERVER_COMMAND, *(["--nwb"] if batch.sessions else []))
         with contextlib.suppress(OSError):  # then each worker imports for itself
-            batch.fork_server = workers.ForkServer(command, batch.staging / "fork-server")
+            batch.fork_server = workers.ForkServer(command, batch.staging.anywhere / "fork-server")
 
 
 def _may_fork(used: RecipeChoice) -> bool:
@@ -169,10 +203,10 @@ def _may_fork(used: RecipeChoice) -> bool:
 
 def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | None:
     """The record of an earlier run that would do the same, if its results are still there."""
-    settings = batch.state.settings
-    record = None if settings.force else results.read_record(settings.output_dir, recordings[0])
+    output = batch.state.output
+    record = None if batch.state.settings.force else results.read_record(output, recordings[0])
     if record and record.fingerprint == _fingerprint(recordings, record.kind, batch):
-        return record if results.is_complete(settings.output_dir, record) else None
+        return record if results.is_complete(output, record) else None
     return None
 
 
@@ -268,7 +302,7 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
 
     def tasks() -> Iterator[Task]:
         for number, unit in enumerate(units):
-            task = _task_or_failure(unit, batch.staging / str(number), batch)
+            task = _task_or_failure(unit, str(number), batch)
             if task:
                 yield task
 
@@ -280,6 +314,7 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
         _settle(task, verdict, batch)
 
     def on_beat(n_done: int, bytes_under_way: float) -> None:
+        state.heart.workers = [_pulse(task, idle) for task, idle in supervisor.under_way]
         state.heart.tick()
         fraction = min(1.0, (done_bytes + bytes_under_way) / total)
         elapsed = time.monotonic() - began
@@ -288,6 +323,12 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
 
     supervisor = Supervisor(slots, cores, state.signals, fork_server=batch.fork_server)
     supervisor.work_through(tasks(), len(units), on_verdict, on_beat)
+    state.heart.workers = []
+
+
+def _pulse(task: Task, idle: float) -> Pulse:
+    """A worker that is stopped at its limit has a while to end: it cannot while it waits for a disk."""
+    return Pulse(task.name, idle, task.idle_limit + WITHIN if task.idle_limit else HANGS_AFTER)
 
 
 def _blame_the_api(batch: Batch) -> None:
@@ -299,34 +340,38 @@ def _blame_the_api(batch: Batch) -> None:
         batch.import_works = True
 
 
-def _task_or_failure(unit: Unit, folder: Path, batch: Batch) -> Task | None:
+def _task_or_failure(unit: Unit, name: str, batch: Batch) -> Task | None:
     """None if a link stands where its results or its log belong; that is on record then."""
     try:
-        return _task(unit, folder, batch)
+        return _task(unit, name, batch)
     except OSError as error:
         _fail(unit.recordings, f"its results cannot be written: {error.strerror} ({error.filename})", batch, unit.kind)
         return None
 
 
-def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
+def _task(unit: Unit, name: str, batch: Batch) -> Task:
     """Raises Unwritable, OSError."""
-    settings, conditions = batch.state.settings, batch.conditions
+    settings, output, conditions = batch.state.settings, batch.state.output, batch.conditions
     used = conditions.recipe_for(unit.kind)
-    staging, scratch = folder / "results", folder / "scratch"
-    with writing(settings.output_dir):
+    place = Workplace(unit, output.create(unit.recordings[0].log), name, batch.staging.anywhere / name)
+    try:
+        with writing(output.path):
+            for new in (place.staging, place.scratch):
+                new.mkdir(parents=True)
         if not used.is_inspect and not settings.force:
-            staging = results.kept_steps(settings.output_dir, unit.results)
-            if not inside.holds_only_files(staging):  # a worker would write through a link that was put there
-                results.remove_tree(staging)
-        for new in (staging, scratch):
-            new.mkdir(parents=True, exist_ok=True)
+            place.kept = results.kept_steps(output, unit.results, batch.staging)
+            with contextlib.suppress(FileNotFoundError):
+                place.earlier = output.folder(unit.results)
+    except OSError:
+        place.close()
+        raise
     job = Job(
         inputs=tuple((settings.input_dir / recording.relative).absolute() for recording in unit.recordings),
         kind=unit.kind,
         stem=unit.results.rpartition("/")[2],
-        staging=staging.absolute(),
-        scratch=scratch.absolute(),
-        results=None if settings.force else inside.reach(settings.output_dir, unit.results).absolute(),
+        staging=place.staging,
+        scratch=place.scratch,
+        results=place.earlier.anywhere if place.earlier else None,
         recipe=used.path,
         options=conditions.options,
         session=unit.session.for_job(settings.input_dir) if unit.session else None,
@@ -343,12 +388,13 @@ def _task(unit: Unit, folder: Path, batch: Batch) -> Task:
     return Task(
         name=unit.name,
         job=job,
-        log=inside.place(settings.output_dir, unit.recordings[0].log),
+        log=place.log,
         address_space=_address_space(settings.worker_memory, unit.size),
         time_limit=_time_limit(settings.worker_timeout, unit.size, used),
+        idle_limit=HANGS_AFTER if settings.worker_idle is None else settings.worker_idle or None,
         weight=unit.size,
         may_fork=_may_fork(used),
-        owner=unit,
+        owner=place,
     )
 
 
@@ -367,24 +413,27 @@ def _time_limit(asked: float | None, size: int, used: RecipeChoice) -> float | N
 
 def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
     """Publish the results, or put the failure on record."""
-    unit: Unit = task.owner
-    verdict.warnings = [*unit.warnings, *verdict.warnings]
+    place: Workplace = task.owner
+    unit = place.unit
+    verdict.reason = place.as_seen(verdict.reason)
+    verdict.warnings = [*unit.warnings, *map(place.as_seen, verdict.warnings)]
     folder = batch.state.settings.input_dir
     changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.inputs]
     problem = next(filter(None, changes), "")
     if verdict.ok and not problem:
-        problem = _publish(unit, verdict, task.job.staging, batch)
+        problem = _publish(unit, verdict, place.staging, batch)
     if problem:
         verdict.ok, verdict.reason = False, problem
     if not verdict.ok:
         _fail(unit.recordings, verdict.reason, batch, unit.kind, verdict)
-    _note_in_log(task.log, verdict)
-    results.remove_tree(task.job.scratch.parent)
+    _note_in_log(place.log, verdict)
+    place.close()
+    batch.staging.remove_tree(place.name)
 
 
 def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
     """Returns why not, or nothing."""
-    state, output = batch.state, batch.state.settings.output_dir
+    state, output = batch.state, batch.state.output
     try:
         record = _record(unit, verdict, staging, batch)
         old = results.read_record(output, unit.recordings[0])
@@ -393,7 +442,7 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
         results.publish(output, staging, unit.recordings, record, old)
         for recording in unit.recordings:
             for folder in (recording.results, recording.results + SERIES):
-                results.remove_tree(results.kept_steps(output, folder))
+                results.forget_kept_steps(output, folder)
     except _BadProducts as error:
         return str(error)
     except OSError as error:
@@ -408,7 +457,7 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
 
 def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
     """A recording that joins or leaves a series moves: its old results go, unless others have taken their place."""
-    output = batch.state.settings.output_dir
+    output = batch.state.output
     for recording in unit.recordings:
         old = results.read_record(output, recording)
         if old and old.results not in ("", unit.results):
@@ -448,7 +497,7 @@ def _fail(
     recordings: Sequence[Recording], reason: str, batch: Batch, kind: str = "", verdict: Verdict | None = None
 ) -> None:
     """Put a failure on record. Earlier results are kept: they are true of the input as it was then."""
-    output = batch.state.settings.output_dir
+    output = batch.state.output
     old = results.read_record(output, recordings[0])
     record = Record(
         inputs=[recording.relative for recording in recordings],
@@ -470,12 +519,10 @@ def _fail(
         batch.state.log("record-failed", f"{recordings[0].relative}: cannot be put on record: {error}", "warning")
 
 
-def _note_in_log(log: Path, verdict: Verdict) -> None:
+def _note_in_log(log: int, verdict: Verdict) -> None:
     line = f"done in {verdict.seconds} s" if verdict.ok else f"failed after {verdict.seconds} s: {verdict.reason}"
-    try:
-        inside.append(log, (line + "\n").encode("utf-8", "backslashreplace"))
-    except OSError:  # the disk is full: the run's own log has said it
-        return
+    with contextlib.suppress(OSError):  # the disk is full: the run's own log has said it
+        os.write(log, (line + "\n").encode("utf-8", "backslashreplace"))
 
 
 def _row(recording: Recording, record: Record, first: str = "", part: int = 0, parts: int = 0) -> Row:

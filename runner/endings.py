@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner.inside import Folder
+
 DONE, SOME_FAILED, USAGE, NO_INPUT, NO_API, INTERNAL, NO_OUTPUT, IN_USE = 0, 1, 64, 66, 69, 70, 73, 75
 FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -21,7 +23,7 @@ class Ending:
     code: int
     message: str
     facts: dict[str, Any] = field(default_factory=dict)  # counts, for the log and the sentinel
-    sentinel: Path | None = None  # written if the code is DONE
+    sentinel: tuple[Folder, str] | None = None  # its folder and name; written if the code is DONE
 
 
 class RunError(Exception):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from pathlib import Path
 
-from runner import inside, report, results, sentinels, shards
+from runner import report, results, sentinels, shards
 from runner.batch import rows
 from runner.discover import Recording
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
 from runner.events import Log
+from runner.inside import Folder
 from runner.run import MANY, find_recordings, judge, refuse_without_recordings, unreadable_rows
 from runner.settings import Request
 from runner.shards import Shard
@@ -19,13 +19,14 @@ from runner.state import RunState, generated_by, software
 
 
 def gather(state: RunState, request: Request) -> Ending:
-    output, folder, sentinel = state.output, state.settings.input_dir, state.settings.sentinel
+    output, folder = state.output, state.settings.input_dir
     results.remove_empty_staging(output)
     found = find_recordings(state)
     refuse_without_recordings(found, folder)
-    count = _shard_count(sentinel, request)
-    each = {index: sentinels.of_shard(sentinel, Shard(index, count)) for index in range(1, count + 1)}
-    missing = [index for index, file in each.items() if count > 1 and not file.is_file()]
+    count = _shard_count(state, request)
+    sentinel = state.settings.sentinel.name
+    each = {index: _sentinel(sentinels.of_shard(sentinel, Shard(index, count)), state) for index in range(1, count + 1)}
+    missing = [index for index, content in each.items() if count > 1 and content is None]
     _warn_of_mixed_shards(each, state.log)
     records, infos = {}, {}
     for recording in found.recordings:
@@ -35,7 +36,7 @@ def gather(state: RunState, request: Request) -> Ending:
         if record and record.status == "done":
             infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
     found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log)
-    with writing(output):
+    with writing(output.path):
         report.write_report(output, found_rows, software(state.api), generated_by(state.api))
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
@@ -47,12 +48,19 @@ def gather(state: RunState, request: Request) -> Ending:
     return ending
 
 
-def _warn_of_mixed_shards(each: dict[int, Path], log: Log) -> None:
+def _sentinel(name: str, state: RunState) -> bytes | None:
+    """What a sentinel says; None if it is not there, or not one."""
+    with contextlib.suppress(OSError):
+        return state.sentinel_folder.read(name)
+    return None
+
+
+def _warn_of_mixed_shards(each: dict[int, bytes | None], log: Log) -> None:
     """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
     by_conditions: dict[str, list[int]] = {}
-    for index, file in each.items():
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-            by_conditions.setdefault(str(json.loads(inside.read(file))["conditions"]), []).append(index)
+    for index, content in each.items():
+        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+            by_conditions.setdefault(str(json.loads(content or b"")["conditions"]), []).append(index)
     if len(by_conditions) > 1:
         groups = "; ".join(_listed(indices) for indices in by_conditions.values())
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
@@ -63,7 +71,7 @@ def _listed(indices: list[int]) -> str:
     return ", ".join(map(str, indices[:MANY])) + more
 
 
-def _as_gathered(record: results.Record | None, recording: Recording, output: Path) -> results.Record:
+def _as_gathered(record: results.Record | None, recording: Recording, output: Folder) -> results.Record:
     """The record of an input, or a failure if it no longer holds."""
     if record is None or record.status == "publishing":
         problem = "no shard has finished it: run its shard again"
@@ -78,7 +86,7 @@ def _as_gathered(record: results.Record | None, recording: Recording, output: Pa
     return results.Record([recording.relative], "failed", reason=problem)
 
 
-def _shard_count(sentinel: Path, request: Request) -> int:
+def _shard_count(state: RunState, request: Request) -> int:
     """How many shards there should be: as said, else as the shards' sentinels tell. Raises UsageError."""
     try:
         count = shards.count_from(request.texts["SHARD"], os.environ)
@@ -86,8 +94,8 @@ def _shard_count(sentinel: Path, request: Request) -> int:
         raise UsageError(str(error)) from error
     if count:
         return count
-    counts = {count for _, count in sentinels.of_shards(sentinel)}
+    counts = {count for _, count in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}
     if len(counts) != 1:
         found = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
-        raise UsageError(f"how many shards? There is {found} beside {sentinel}: set SHARD_COUNT")
+        raise UsageError(f"how many shards? There is {found} beside {state.settings.sentinel}: set SHARD_COUNT")
     return counts.pop()

@@ -9,12 +9,25 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 NAME = "isx-heartbeat"
 WITHIN = 120.0  # seconds until the next beat must have come; the loop beats every second
-SIZE = 200  # bytes; always written whole, so that a reader never sees half of two
+SIZE = 16384  # bytes; always written whole
+MOST_SHOWN, LONGEST_NAME = 8, 200  # workers, and characters of each one's name: they fit in SIZE
+HANGS_AFTER = 1800.0  # seconds in which a worker gets nowhere
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """Of a worker."""
+
+    name: str  # of what it works on
+    idle: float  # seconds in which it got nowhere
+    allowed: float  # seconds of that before it counts as hung
 
 
 @dataclass(frozen=True)
@@ -24,6 +37,12 @@ class Beat:
     pid: int
     age: float  # seconds
     within: float  # seconds from one beat to the next
+    workers: tuple[Pulse, ...] = ()  # the most idle first
+
+    @property
+    def hung(self) -> list[Pulse]:
+        """Workers that a run could not stop by itself, or was told not to."""
+        return [pulse for pulse in self.workers if pulse.idle > pulse.allowed]
 
 
 class Heart:
@@ -32,12 +51,16 @@ class Heart:
     def __init__(self) -> None:
         self._fd = os.memfd_create(NAME)
         self._last = 0.0
+        self.workers: Sequence[Pulse] = ()
         self.beat()
 
     def beat(self, within: float = WITHIN) -> None:
         """Say that the next beat comes within so many seconds."""
         self._last = time.monotonic()
-        os.pwrite(self._fd, json.dumps({"beat": self._last, "within": within}).ljust(SIZE).encode(), 0)
+        shown = sorted(self.workers, key=lambda pulse: -pulse.idle)[:MOST_SHOWN]
+        workers = [{**asdict(pulse), "name": pulse.name[:LONGEST_NAME]} for pulse in shown]
+        content = {"beat": self._last, "within": within, "workers": workers}
+        os.pwrite(self._fd, json.dumps(content).ljust(SIZE).encode(), 0)
 
     def tick(self) -> None:
         """Beat, but not more often than each second: for loops that go round quickly."""
@@ -51,11 +74,20 @@ def find(pids: list[int], proc: Path = Path("/proc")) -> Beat | None:
         try:
             for fd in (proc / str(pid) / "fd").iterdir():
                 if os.readlink(fd).startswith(f"/memfd:{NAME}"):  # noqa: PTH115
-                    beat = json.loads(fd.read_bytes())
-                    return Beat(pid, time.monotonic() - beat["beat"], beat["within"])
+                    beat = _read(fd)
+                    workers = tuple(Pulse(**each) for each in beat["workers"])
+                    return Beat(pid, time.monotonic() - beat["beat"], beat["within"], workers)
         except (OSError, ValueError, KeyError):  # ended meanwhile, or another user's
             continue
     return None
+
+
+def _read(heart: Path) -> dict[str, Any]:
+    """Once more if a beat came in between. Raises OSError, ValueError."""
+    try:
+        return json.loads(heart.read_bytes())
+    except ValueError:
+        return json.loads(heart.read_bytes())
 
 
 def candidates(proc: Path = Path("/proc")) -> list[int]:

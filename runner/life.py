@@ -14,7 +14,7 @@ import time
 import traceback
 from datetime import datetime, timezone
 
-from runner import NAME, elf, native, recipe, results, sentinels, settings, version
+from runner import NAME, elf, inside, native, recipe, results, sentinels, settings, version
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -59,11 +59,12 @@ def live(request: Request, log: Log, started: float) -> int:
 def _conclude(ending: Ending, log: Log) -> int:
     """The only place where a run ends: log line, sentinel and exit code cannot disagree."""
     if ending.code == DONE and ending.sentinel:
+        folder, name = ending.sentinel
         content = {"version": version(), "finished": datetime.now(timezone.utc).isoformat(), **ending.facts}
         try:
-            results.write_atomically(ending.sentinel, (json.dumps(content) + "\n").encode())
+            folder.write(name, (json.dumps(content) + "\n").encode())
         except OSError as error:
-            reason = explain_unwritable(ending.sentinel.parent, error)
+            reason = explain_unwritable(folder.path, error)
             ending = Ending(NO_OUTPUT, f"the sentinel cannot be written: {reason}")
     log("end", ending.message, "info" if ending.code == DONE else "error", code=ending.code, **ending.facts)
     return ending.code
@@ -116,26 +117,28 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     try:
         chosen = settings.understand(request, os.environ)
     except UsageError:
-        sentinels.remove(request.sentinel)
+        sentinels.remove_unopened(request.sentinel)
         raise
-    state = RunState(chosen, log, Heart(), Signals(), native.find_api())
+    heart, signals = Heart(), Signals()
     output, shard = chosen.output_dir, chosen.shard
     try:
         refuse_container_layer(output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
-            lock = results.locked(output, shard, lambda text: log("lock", text, "warning"))
+            held = until_the_end.enter_context(inside.hold(output))
+            lock = results.locked(held, shard, lambda text: log("lock", text, "warning"))
             until_the_end.enter_context(lock)
+        with writing(chosen.sentinel.parent):
+            sentinel_folder = until_the_end.enter_context(sentinels.folder_of(chosen.sentinel, held))
     except OutputInUse:
         raise  # the sentinel is the other run's
     except RunError:
         with contextlib.suppress(Unwritable):  # the first reason is the better one
-            sentinels.remove_stale(chosen.sentinel, shard, gathering)
+            sentinels.remove_unopened(chosen.sentinel, shard, gathering)
         raise
-    sentinels.remove_stale(chosen.sentinel, shard, gathering)
-    sentinel = sentinels.of_shard(chosen.sentinel, shard) if shard else chosen.sentinel
-    with writing(sentinel.parent):
-        sentinel.parent.mkdir(parents=True, exist_ok=True)
+    sentinel = chosen.sentinel.name
+    sentinels.remove_stale(sentinel_folder, sentinel, shard, gathering)
+    state = RunState(chosen, held, sentinel_folder, log, heart, signals, native.find_api())
     ending = gather(state, request) if gathering else run(state)
-    ending.sentinel = sentinel
+    ending.sentinel = sentinel_folder, sentinels.of_shard(sentinel, shard) if shard else sentinel
     return ending

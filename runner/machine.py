@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,7 +34,11 @@ def workers(cores: int, memory: int) -> int:
 def process_limit(root: Path = Path("/")) -> int | None:
     """How many processes and threads there may be here at a time; None if there is no limit."""
     texts = [_read(folder / "pids.max").strip() for folder, _ in _cgroups("pids", root)]
-    return min((int(text) for text in texts if text.isdigit()), default=None)
+    limits = [int(text) for text in texts if text.isdigit()]
+    of_user, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    if os.getuid() != 0 and of_user != resource.RLIM_INFINITY:  # ulimit -u, which does not hold for root
+        limits.append(of_user)
+    return min(limits, default=None)
 
 
 def processes_needed(workers: int, cores: int) -> int:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import csv
 import hashlib
+import io
+import os
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,6 +22,7 @@ from urllib.parse import quote
 import recording
 from recording.kinds import KINDS
 from runner.events import duration, printable
+from runner.inside import Folder
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
@@ -93,13 +96,12 @@ def _numbers(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def read_measures(output: Path, entry: Entry) -> None:
+def read_measures(output: Folder, entry: Entry) -> None:
     """Take what tells recordings apart from the tables that workers wrote; a table that is not there says nothing."""
     for row in entry.results:
-        table = output / row.results / f"{row.results.rpartition('/')[2]}-quality.csv"
         with contextlib.suppress(OSError, KeyError, UnicodeError, csv.Error):
-            with table.open(encoding="utf-8", newline="") as file:
-                lines = list(csv.DictReader(file))
+            table = output.read(f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv").decode()
+            lines = list(csv.DictReader(io.StringIO(table, newline="")))
             entry.values.update({line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES})
             entry.n_marked += sum(bool(line["mark"]) for line in lines)
 
@@ -113,7 +115,7 @@ def page_of(row: Row) -> str:
     return f"{row.results}/{name}" if name in row.products else ""
 
 
-def link_pages(output: Path, found: Iterable[Entry]) -> None:
+def link_pages(output: Folder, found: Iterable[Entry]) -> None:
     """Tell each page its neighbours, in the room that it keeps for that.
 
     A few bytes in place, not the whole file anew: a page can be large, and its size must stay. A page that cannot be
@@ -132,12 +134,14 @@ def link_pages(output: Path, found: Iterable[Entry]) -> None:
                 arrow = f"← {name}" if style == "previous" else f"{name} →"
                 links.append(f'<a class="{style}" href="{up}{_quoted(target)}">{arrow}</a>')
         with contextlib.suppress(OSError):
-            _fill_room(output / page, "".join(links), links[0])
+            _fill_room(output.open(page, os.O_RDWR), "".join(links), links[0])
 
 
-def _fill_room(page: Path, *texts: str) -> None:
-    """The first of the texts for which there is room."""
-    with page.open("r+b") as file:
+def _fill_room(page: int, *texts: str) -> None:
+    """The first of the texts for which there is room; closes the file."""
+    with open(page, "r+b") as file:
+        if os.fstat(page).st_nlink > 1:  # it would change elsewhere, too
+            return
         found = re.search(rb"(<!--neighbours-->)(.*?)<!--/neighbours-->", file.read(HEAD_BYTES), re.DOTALL)
         if not found:
             return

@@ -6,18 +6,17 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 
 from recording.names import cell
 from runner import overview
+from runner.inside import Folder
 from runner.overview import Row
-from runner.results import write_atomically
 
 BIDS_VERSION = "1.9.0"
 
 
 def write_report(
-    output: Path,
+    output: Folder,
     rows: Sequence[Row],
     software: Mapping[str, str],
     generated_by: Sequence[Mapping[str, object]],
@@ -27,14 +26,14 @@ def write_report(
 
     `seconds` is the duration of the run, if one process knows it. Raises OSError.
     """
-    write_atomically(output / "summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
-    write_atomically(output / "dataset_description.json", dataset_description(generated_by).encode())
+    output.write("summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
+    output.write("dataset_description.json", dataset_description(generated_by).encode())
     entries = overview.entries(rows)
     for entry in entries:
         overview.read_measures(output, entry)
     overview.link_pages(output, entries)
     page = overview.page(rows, entries, software, seconds)
-    write_atomically(output / "index.html", page.encode("utf-8", "backslashreplace"))
+    output.write("index.html", page.encode("utf-8", "backslashreplace"))
 
 
 def summary_csv(rows: Iterable[Row]) -> str:

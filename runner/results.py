@@ -2,7 +2,7 @@
 
 Beside the results, the output folder holds
 - `.records/<input's path>.json`: what became of each input, and from what its results were made;
-- `.staging/<run>/`: unfinished results, on the same file system so that a rename suffices;
+- `.staging/<run>/`: unfinished results, on the same file system so that a rename suffices, and closed to other users;
 - `.staging/kept/<results>/`: the finished steps of a recipe that did not come to its end, for the next run;
 - `.lock`, and one more for each shard: who works here.
 """
@@ -16,8 +16,6 @@ import hashlib
 import json
 import os
 import re
-import shutil
-import stat
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,10 +25,10 @@ from typing import Any
 from recording.findings import RecordingInfo, info_of
 from recording.kinds import KINDS
 from recording.message import Malformed, Message
-from recording.names import short
-from runner import inside
+from recording.names import join, short
 from runner.discover import Recording
 from runner.endings import OutputInUse
+from runner.inside import EVERYBODY, ONLY_MINE, Folder
 from runner.shards import Shard
 
 RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
@@ -70,13 +68,13 @@ def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object
     return digest({"inputs": inputs, **conditions})
 
 
-def read_record(output: Path, recording: Recording) -> Record | None:
+def read_record(output: Folder, recording: Recording) -> Record | None:
     """The record that an earlier run left for this input; None if there is none that can be relied on.
 
     Others may have written it: it is checked as any input is.
     """
     try:
-        record = Record.from_json(inside.read(inside.place(output, recording.noted_in(RECORDS, ".json"))))
+        record = Record.from_json(output.read(recording.noted_in(RECORDS, ".json")))
     except (OSError, Malformed):
         return None
     return record if _is_sound(record) and recording.relative in record.inputs else None
@@ -96,21 +94,19 @@ def _is_name(text: str) -> bool:
     return bool(text) and not text.startswith(".") and "/" not in text and "\0" not in text
 
 
-def write_record(output: Path, recordings: Iterable[Recording], record: Record) -> None:
+def write_record(output: Folder, recordings: Iterable[Recording], record: Record) -> None:
     """One copy for each input of a series, so that every input can be looked up by its own path."""
     for recording in recordings:
-        path = inside.place(output, recording.noted_in(RECORDS, ".json"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, record.to_json())
+        output.write(recording.noted_in(RECORDS, ".json"), record.to_json())
 
 
-def is_complete(output: Path, record: Record) -> bool:
+def is_complete(output: Folder, record: Record) -> bool:
     """Whether every product that the record lists is there in full."""
     try:
-        folder = inside.reach(output, record.results)
-        return record.status == "done" and all(
-            (folder / name).lstat().st_size == size for name, size in record.products.items()
-        )
+        with output.folder(record.results) as folder:
+            return record.status == "done" and all(
+                folder.status(name).st_size == size for name, size in record.products.items()
+            )
     except OSError:
         return False
 
@@ -126,63 +122,36 @@ def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
 # ---- writing
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Under a temporary name, to disk, then renamed: readers see the old content or the new, after a crash too."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(inside.create(temporary), "wb") as file:  # noqa: PTH123 - a descriptor
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    sync_folder(path.parent)
-
-
-def publish(output: Path, staging: Path, recordings: Sequence[Recording], record: Record, old: Record | None) -> None:
+def publish(output: Folder, staging: Path, recordings: Sequence[Recording], record: Record, old: Record | None) -> None:
     """Move the products from staging to where they belong, `<stem>.json` last.
 
     Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
     Products of the earlier record that are no longer written are removed; files that it does not list are left alone.
     """
-    folder = inside.reach(output, record.results)
-    last = f"{folder.name}.json"
+    last = f"{record.results.rpartition('/')[2]}.json"
     names = [name for name in record.products if name != last]
     stale = set(old.products) - set(record.products) if old and old.results == record.results else set()
     for name in record.products:
         _sync(staging / name)
     everything = {**dict.fromkeys(stale, 0), **record.products}
     write_record(output, recordings, Record(**{**asdict(record), "status": "publishing", "products": everything}))
-    folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(FileNotFoundError):
-        (folder / last).unlink()
-    for name in stale:
-        with contextlib.suppress(FileNotFoundError):
-            (folder / name).unlink()
-    for name in names:
-        (staging / name).replace(folder / name)
-    sync_folder(folder)
-    (staging / last).replace(folder / last)
-    sync_folder(folder)
+    with output.folder(record.results, EVERYBODY) as folder:
+        for name in (last, *stale):
+            folder.remove(name)
+        for name in names:
+            folder.take(staging / name)
+        folder.sync()
+        folder.take(staging / last)
+        folder.sync()
     write_record(output, recordings, record)
 
 
-def withdraw(output: Path, record: Record) -> None:
+def withdraw(output: Folder, record: Record) -> None:
     """Remove the products that a record lists, `<stem>.json` first, and their folder if nothing else is in it."""
-    folder = inside.reach(output, record.results)
-    for name in sorted(record.products, key=lambda name: name != f"{folder.name}.json"):
-        (folder / name).unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        folder.rmdir()
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames in a folder last. Some network file systems cannot, and need not."""
-    with contextlib.suppress(OSError):
-        _sync(folder)
+    with contextlib.suppress(FileNotFoundError), output.folder(record.results) as folder:
+        for name in sorted(record.products, key=lambda name: name != f"{folder.path.name}.json"):
+            folder.remove(name)
+    output.remove_if_empty(record.results)
 
 
 def _sync(path: Path) -> None:
@@ -197,7 +166,7 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> Iterator[None]:
+def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> Iterator[None]:
     """Hold the output, or this shard of it, for as long as the block runs. Raises OutputInUse, OSError.
 
     Shards share the output's lock and each holds its own; a whole run or a gather step wants the output alone. The
@@ -208,36 +177,32 @@ def locked(output: Path, shard: Shard | None, warn: Callable[[str], None]) -> It
         if shard:
             wanted.append((f"{LOCK}-{shard.name}", fcntl.LOCK_EX))
         for name, how in wanted:
-            fd = _open_lock(output / name)
+            fd = _open_lock(output, name)
             stack.callback(os.close, fd)
             try:
                 fcntl.flock(fd, how | fcntl.LOCK_NB)
             except BlockingIOError:
-                what = f"shard {shard} of {output}" if name != LOCK else str(output)
+                what = f"shard {shard} of {output.path}" if name != LOCK else str(output.path)
                 raise OutputInUse(
                     f"another run is working on {what}: wait for it, stop it, or give this one another output folder"
                 ) from None
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                warn(f"{output} cannot be locked ({error.strerror}): take care that no other run works on it")
+                warn(f"{output.path} cannot be locked ({error.strerror}): take care that no other run works on it")
         yield
 
 
-def _open_lock(path: Path) -> int:
+def _open_lock(output: Folder, name: str) -> int:
     """Usable by whoever may write to its folder, as runs may come from different users, and by nobody else.
 
     Who can open a file can lock it, even for reading only. Raises OSError.
     """
-    how = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:  # a kernel may refuse to create what is there already in a folder such as /tmp
-        fd = os.open(path, how)
+        fd = output.open(name, os.O_RDWR)
     except FileNotFoundError:
-        fd = os.open(path, how | os.O_CREAT, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is not a regular file: remove it", str(path))
-    folder = path.parent.stat()
+        fd = output.open(name, os.O_RDWR | os.O_CREAT, 0o600)
+    folder = os.fstat(output.fd)
     for change in (
         lambda: os.fchown(fd, -1, folder.st_gid),
         lambda: os.fchmod(fd, 0o600 | (folder.st_mode & 0o022) * 3),  # w is 2, rw is 6
@@ -248,45 +213,63 @@ def _open_lock(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def staging(output: Path, shard: Shard | None) -> Iterator[Path]:
-    """A folder of this run's own, in which a small file has been written for proof. The lock must be held.
+def staging(output: Folder, shard: Shard | None) -> Iterator[Folder]:
+    """A folder of this run's own, closed to other users, in which a small file has been written for proof.
 
-    Raises OSError. The folder is removed at the end. Leftovers of a killed run go first.
+    The lock must be held. Raises OSError. The folder is removed at the end. Leftovers of a killed run go first.
     """
     _clean_staging(output, shard)
-    folder = inside.reach(output, f"{STAGING}/{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}")
-    try:
-        folder.mkdir(parents=True)
-        proof = folder / "proof"
-        proof.write_bytes(bytes(4096))
-        proof.unlink()
-        yield folder
-    finally:
-        remove_tree(folder)
-        if not shard:
-            remove_empty_staging(output)
+    name = f"{shard.name if shard else 'all'}.{os.getpid()}.{time.time_ns()}"
+    with output.folder(STAGING, EVERYBODY) as parent, parent.folder(name, ONLY_MINE) as folder:
+        try:
+            folder.write("proof", bytes(4096))
+            folder.remove("proof")
+            yield folder
+        finally:
+            folder.empty()
+            parent.remove_if_empty(name)
+            if not shard:
+                remove_empty_staging(output)
 
 
-def _clean_staging(output: Path, shard: Shard | None) -> None:
+def _clean_staging(output: Folder, shard: Shard | None) -> None:
     """Remove leftovers of a killed run: all, or those of the same shard."""
-    with contextlib.suppress(FileNotFoundError):
-        for left in list(inside.reach(output, STAGING).iterdir()):
-            if left.name != KEPT and (shard is None or left.name.startswith(f"{shard.name}.")):
-                remove_tree(left)
+    with contextlib.suppress(FileNotFoundError), output.folder(STAGING) as folder:
+        for name in folder.names():
+            if name != KEPT and (shard is None or name.startswith(f"{shard.name}.")):
+                folder.remove_tree(name)
 
 
-def remove_empty_staging(output: Path) -> None:
+def remove_empty_staging(output: Folder) -> None:
     """Only for who has the output alone: a shard may just be making a folder in one that looks empty."""
-    for folder, _, _ in os.walk(inside.reach(output, STAGING), topdown=False):
+    for parent in (f"{STAGING}/{KEPT}", STAGING, ""):
         with contextlib.suppress(OSError):
-            Path(folder).rmdir()
+            for name in output.names(parent) if parent else [STAGING]:
+                output.remove_if_empty(join(parent, name))
 
 
-def kept_steps(output: Path, results: str) -> Path:
-    """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another."""
-    return inside.reach(output, f"{STAGING}/{KEPT}/{short(results.replace('%', '%25').replace('/', '%2F'))}")
+def kept_steps(output: Folder, results: str, staging: Folder) -> Folder | None:
+    """Where a recipe's finished steps outlast a run that did not come to its end; never one such folder in another.
+
+    None if others could write to it, or made it: what is in it would not be this user's own.
+    """
+    try:
+        with output.folder(f"{STAGING}/{KEPT}", EVERYBODY) as parent:
+            folder = parent.folder(_kept_name(results), ONLY_MINE)
+    except OSError:
+        return None
+    found, mine = os.fstat(folder.fd), os.fstat(staging.fd)
+    if found.st_uid == mine.st_uid and not found.st_mode & 0o022 & ~mine.st_mode:  # some disks know no rights
+        return folder
+    folder.close()
+    return None
 
 
-def remove_tree(folder: Path) -> None:
-    """Without complaint: what cannot be removed is no reason to fail."""
-    shutil.rmtree(folder, ignore_errors=True)
+def _kept_name(results: str) -> str:
+    return short(results.replace("%", "%25").replace("/", "%2F"))
+
+
+def forget_kept_steps(output: Folder, results: str) -> None:
+    """They are published, or no longer wanted."""
+    with contextlib.suppress(OSError), output.folder(f"{STAGING}/{KEPT}") as parent:
+        parent.remove_tree(_kept_name(results))

@@ -31,7 +31,7 @@ def run(state: RunState) -> Ending:
     with contextlib.ExitStack() as stack:
         probe = native.start_probe(state.api)  # works while this process looks for recordings
         try:
-            with writing(output):
+            with writing(output.path):
                 staging = stack.enter_context(results.staging(output, shard))
             found = find_recordings(state)
         finally:
@@ -56,7 +56,7 @@ def run(state: RunState) -> Ending:
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log)
         if not shard:
-            with writing(output):
+            with writing(output.path):
                 report.write_report(output, rows, wanted.software, generated_by(state.api), time.monotonic() - began)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     return judge(rows, state, facts)

@@ -144,6 +144,13 @@ OPTIONS = (
         _seconds,
         "time for one recording; 0 for no limit (default: inspect 600 and 1 more each 10 MB; recipes 24 hours)",
     ),
+    Option(
+        "WORKER_IDLE",
+        "SECONDS",
+        "",
+        _seconds,
+        "time in which a worker may neither compute nor read nor write; 0 for no limit (default: 1800)",
+    ),
     Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
 )
 
@@ -190,6 +197,7 @@ class Settings:
     options: Options
     worker_memory: int | None
     worker_timeout: float | None
+    worker_idle: float | None
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:

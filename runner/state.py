@@ -15,6 +15,7 @@ from runner import NAME, elf, native, recipe, results, version
 from runner.discover import Recording
 from runner.events import Log
 from runner.heartbeat import Heart
+from runner.inside import Folder
 from runner.settings import Settings
 from runner.supervise import Signals
 
@@ -24,9 +25,11 @@ WORKERS_CODE = ("recording", "pipeline")
 
 @dataclass(frozen=True)
 class RunState:
-    """Settings, log and signs of life of a run."""
+    """Settings, output, log and signs of life of a run."""
 
     settings: Settings
+    output: Folder
+    sentinel_folder: Folder
     log: Log
     heart: Heart
     signals: Signals
@@ -36,10 +39,6 @@ class RunState:
         """For every loop: shows a sign of life. Raises Stopped."""
         self.heart.tick()
         self.signals.check()
-
-    @property
-    def output(self) -> Path:
-        return self.settings.output_dir
 
 
 @dataclass(frozen=True)

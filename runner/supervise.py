@@ -10,11 +10,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
-from runner import inside, machine, workers
+from runner import machine, workers
+from runner.activity import EVERY, Activity, usage
 from runner.native import ending
 from runner.workers import ForkServer
 
@@ -40,10 +40,11 @@ class Task:
 
     name: str  # for messages
     job: Job  # threads and events_fd are filled in when it starts
-    log: Path
+    log: int  # file descriptor
     address_space: int | None  # bytes
     time_limit: float | None  # seconds
     weight: int  # bytes of input, for the estimate of the time left
+    idle_limit: float | None = None  # seconds in which the worker gets nowhere
     may_fork: bool = False  # does without threads of BLAS
     owner: Any = None  # for the caller, given back with the verdict
 
@@ -71,6 +72,7 @@ class _Worker:
     fraction: float = 0.0
     result: Result | None = None
     failure: str = ""  # the reason, as far as the worker has said or shown it
+    activity: Activity = field(default_factory=Activity)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -114,6 +116,7 @@ class Supervisor:
     command: Sequence[str] = COMMAND
     fork_server: ForkServer | None = None
     _running: list[_Worker] = field(default_factory=list)
+    _looked: float = field(default_factory=time.monotonic)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
     def work_through(
@@ -143,7 +146,7 @@ class Supervisor:
                     return
                 self._listen()
                 self.signals.check()
-                _enforce_time_limits(self._running)
+                self._enforce_limits()
                 for worker in self._ended():
                     n_done += 1
                     on_verdict(worker.task, _verdict(worker))
@@ -153,17 +156,14 @@ class Supervisor:
 
     def _start(self, task: Task, threads: int) -> None:
         """Raises OSError."""
-        task.log.parent.mkdir(parents=True, exist_ok=True)
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         job = replace(task.job, threads=threads, events_fd=writer)
         try:
             with contextlib.ExitStack() as stack:
-                log = inside.create(task.log)
-                stack.callback(os.close, log)
                 stack.callback(os.close, writer)
                 job_file = stack.enter_context(_as_file(job.to_json()))
-                given = (job_file, log, writer, str(job.scratch), task.address_space)
+                given = (job_file, task.log, writer, str(job.scratch), task.address_space)
                 pid = self.fork_server.start(*given) if self.fork_server and task.may_fork else 0
                 pid = pid or workers.start(self.command, *given)
         except OSError:
@@ -180,6 +180,24 @@ class Supervisor:
                 self.signals.drain()
             elif not _read_events(key.data):
                 self._selector.unregister(key.fd)
+
+    @property
+    def under_way(self) -> list[tuple[Task, float]]:
+        """Each task that a worker is at, and for how many seconds that one has been idle."""
+        return [(worker.task, worker.activity.idle) for worker in self._running]
+
+    def _enforce_limits(self) -> None:
+        now = time.monotonic()
+        if now - self._looked >= EVERY:
+            used = usage([worker.pid for worker in self._running])
+            for worker in self._running:
+                worker.activity.look(used[worker.pid], now - self._looked)
+            self._looked = now
+        for worker in self._running:
+            reason = _past_its_limits(worker, now)
+            if reason:
+                worker.failure = reason
+                _kill(worker)
 
     def _ended(self) -> Iterator[_Worker]:
         """Workers that have ended, with all that they have said."""
@@ -240,6 +258,7 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
     except Malformed as error:
         worker.failure = worker.failure or f"{BROKEN}: it sent an event that cannot be read ({error})"
         return
+    worker.activity.idle = 0.0
     if isinstance(event, Progress):
         worker.fraction = min(1.0, max(0.0, event.done))
     elif isinstance(event, Caution):
@@ -250,14 +269,17 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
         worker.result = event
 
 
-def _enforce_time_limits(running: Sequence[_Worker]) -> None:
-    for worker in running:
-        limit = worker.task.time_limit
-        if limit and time.monotonic() - worker.started > limit:
-            worker.failure = (
-                f"not finished after {limit:.0f} s and stopped: raise WORKER_TIMEOUT if it only needs longer"
-            )
-            _kill(worker)
+def _past_its_limits(worker: _Worker, now: float) -> str:
+    """Which one, or "" if none."""
+    limit, idle = worker.task.time_limit, worker.task.idle_limit
+    if limit and now - worker.started > limit:
+        return f"not finished after {limit:.0f} s and stopped: raise WORKER_TIMEOUT if it only needs longer"
+    if idle and worker.activity.idle > idle:
+        return (
+            f"its worker hung and was stopped: for {idle:.0f} s it neither computed nor read nor wrote anything; "
+            "raise WORKER_IDLE if it waits for something"
+        )
+    return ""
 
 
 def _reap() -> dict[int, int]:
@@ -292,7 +314,7 @@ def _cause_of_death(worker: _Worker) -> str:
         limit = machine.memory_limit() >> 20
         return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS"
     with contextlib.suppress(OSError):
-        disk = os.statvfs(worker.task.log.parent)
+        disk = os.fstatvfs(worker.task.log)
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
             return "no space left on the output's disk: free some and run again"
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
@@ -303,12 +325,9 @@ def _cause_of_death(worker: _Worker) -> str:
     return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else "")
 
 
-def _last_line(log: Path) -> str:
+def _last_line(log: int) -> str:
     try:
-        fd = os.open(log, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(fd, "rb") as file:  # noqa: PTH123 - a descriptor
-            file.seek(max(0, os.fstat(fd).st_size - 4096))
-            text = file.read(4096).decode("utf-8", "replace")
+        text = os.pread(log, 4096, max(0, os.fstat(log).st_size - 4096)).decode("utf-8", "replace")
     except OSError:
         return ""
     lines = text.partition("Fatal Python error")[0].strip().splitlines()  # faulthandler's own words say no more

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recording.job import INSPECT, Job, Options
+from runner import supervise
+from runner.inside import hold
 from runner.supervise import Signals, Supervisor, Task
 from runner.workers import ForkServer
 
@@ -35,6 +37,7 @@ fork_server.serve(int(sys.argv[1]), work)
 def main() -> None:
     folder, specs = Path(sys.argv[1]), json.loads(sys.argv[2])
     verdicts, beats = {}, []
+    supervise.EVERY = 0.5  # seconds between two looks: tests do not wait for long
     server = None
     if sys.argv[3] == "fork":
         server = ForkServer((sys.executable, "-c", FORK_SERVER), folder / "fork-server")
@@ -46,9 +49,10 @@ def main() -> None:
             yield Task(
                 name=str(number),
                 job=Job((), "", "", scratch, scratch, INSPECT, Options(), {"code": spec["code"]}),
-                log=folder / "logs" / f"{number}.log",
+                log=hold(folder).create(f"logs/{number}.log"),
                 address_space=spec.get("address_space"),
                 time_limit=spec.get("time_limit"),
+                idle_limit=spec.get("idle_limit"),
                 weight=100,
                 may_fork=spec.get("may_fork", True),
             )

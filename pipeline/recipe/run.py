@@ -19,7 +19,7 @@ from typing import Any
 
 from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers, StepContext
-from pipeline.inspect import metadata, quality
+from pipeline.inspect import metadata, quality, tables
 from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
 from pipeline.inspect.quality import Measure
@@ -90,7 +90,7 @@ def run(job: Job, context: Context) -> Result:
     if job.kind not in recipe.kinds:
         raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
     planned, _ = plan(recipe.steps, job.kind)
-    store = Store(job.staging, job.results)
+    store = Store(job.staging, job.results, job.stem)
     remembering, warnings = context.remembering()
     this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, remembering, warnings)
     _check_names(this)
@@ -239,6 +239,9 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         estimated = call_step(each, files_of(each, read, this.names, folder, this.deferred), context)
         _replace_links(folder)
         _check_products(this, each, folder)
+        if engine.name != "python":  # what a lab's own function writes is its own affair
+            for table in folder.glob("*.csv"):
+                tables.make_safe(table)
     except BadRecording as error:
         raise Unusable(f"{label} left an unusable {error.path.name}: {error.reason}") from error
     except Unusable as error:
@@ -274,9 +277,9 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
 def _replace_links(folder: Path) -> None:
     """Files take the place of links, whose targets may be gone when somebody looks at the results."""
     for link in [path for path in folder.iterdir() if path.is_symlink() and path.is_file()]:
-        target = link.resolve()
-        link.unlink()
-        shutil.copyfile(target, link)
+        copy = link.with_name(f"{link.name}.copy")
+        shutil.copyfile(link, copy)
+        copy.replace(link)
 
 
 def _check_products(this: Run, each: PlannedStep, folder: Path) -> None:

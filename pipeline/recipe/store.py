@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,9 +35,9 @@ class Entry:
 class Store:
     """Finished steps: in the staging folder, and in the results of an earlier run."""
 
-    def __init__(self, staging: Path, published: Path | None) -> None:
-        self.staging, self.published = staging, published
-        earlier = _entries(published / f"{published.name}.json") if published else ()
+    def __init__(self, staging: Path, published: Path | None, stem: str) -> None:
+        self.staging, self.published, self.json = staging, published, f"{stem}.json"
+        earlier = _entries(published / self.json) if published else ()
         self.entries = {entry.fingerprint: entry for entry in [*earlier, *_entries(staging / INDEX)]}
 
     def tidy(self, wanted: set[str]) -> None:
@@ -50,10 +51,19 @@ class Store:
 
     def find(self, entry: Entry, name: str) -> Path | None:
         """A product, if it is as it was when its step had finished."""
+        if name not in entry.products:
+            return None
+        self._bring_in(name)
         for folder in (self.staging, self.published):
-            if folder and name in entry.products and stamp(folder / name) == entry.products[name]:
+            if folder and stamp(folder / name, follow=False) == entry.products[name]:
                 return folder / name
         return None
+
+    def _bring_in(self, name: str) -> None:
+        """A second name in staging, where no other user can put anything else in its place before it is read."""
+        if self.published and not (self.staging / name).exists():
+            with contextlib.suppress(OSError):  # a disk without hard links, or another user's file
+                os.link(self.published / name, self.staging / name, follow_symlinks=False)
 
     def add(self, entry: Entry, folder: Path) -> None:
         """Take over what a step has written to `folder`, whole or not at all."""
@@ -81,7 +91,7 @@ class Store:
         outside = [name for name in names if not (self.staging / name).exists()]
         if outside and self.published:
             with contextlib.suppress(FileNotFoundError):  # the results are not whole without what follows
-                (self.published / f"{self.published.name}.json").unlink()
+                (self.published / self.json).unlink()
             for name in outside:
                 (self.published / name).replace(self.staging / name)
 
@@ -103,12 +113,13 @@ def _entries(path: Path) -> Iterator[Entry]:
         return
 
 
-def stamp(path: Path) -> list[int] | None:
+def stamp(path: Path, follow: bool = True) -> list[int] | None:
+    """Size in bytes and time stamp in ns of a regular file. A link among products is somebody else's: not to follow."""
     try:
-        status = path.stat()
+        status = path.stat() if follow else path.lstat()
     except OSError:
         return None
-    return [status.st_size, status.st_mtime_ns]
+    return [status.st_size, status.st_mtime_ns] if stat.S_ISREG(status.st_mode) else None
 
 
 def _remove(path: Path) -> None:

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -136,6 +136,27 @@ def test_a_run_is_alive_then_hung_then_gone(samples, input, output, image):
     assert check(image, "--pid", str(process.pid))[1]["run"] == "none"
 
 
+def test_a_worker_that_hangs_is_named(image, heart):
+    heart.workers = [heartbeat.Pulse(f"{number}.isxd", 30.0 * number, 1920) for number in range(9)]
+    heart.beat()
+    code, answer = check(image, "--pid", str(os.getpid()))
+    assert (code, answer["run"].partition(",")[0]) == (0, "alive")
+    assert answer["workers"][0] == {"recording": "8.isxd", "idle_s": 240}, "the most idle first"
+    heart.workers = [heartbeat.Pulse("sub/mouse.isxd", 2000.0, 1920), heartbeat.Pulse("x" * 10_000, 0.0, 1920)]
+    heart.beat()
+    code, answer = check(image, "--pid", str(os.getpid()))
+    assert (code, answer["healthy"]) == (1, False)
+    assert answer["problems"] == [
+        "the worker of sub/mouse.isxd hangs: for 2000 s it has neither computed nor read nor written"
+    ]
+
+
+def test_a_beat_fits_whatever_the_names(heart):
+    heart.workers = [heartbeat.Pulse("\U0001f400" * 5000, 1.0, 2.0)] * 500
+    heart.beat()
+    assert len(heartbeat.find([os.getpid()]).workers) == heartbeat.MOST_SHOWN
+
+
 def beat_as_of(pid: int, seconds_ago: float) -> None:
     """Put the heart's last beat into the past, as if the process had stood still since."""
     for fd in Path(f"/proc/{pid}/fd").iterdir():
@@ -146,8 +167,15 @@ def beat_as_of(pid: int, seconds_ago: float) -> None:
                 file.write(json.dumps(beat).ljust(heartbeat.SIZE).encode())
 
 
-def test_a_long_step_that_was_announced_is_no_hang():
+@pytest.fixture
+def heart() -> Iterator[heartbeat.Heart]:
+    """The only one of this process."""
     heart = heartbeat.Heart()
+    yield heart
+    os.close(heart._fd)
+
+
+def test_a_long_step_that_was_announced_is_no_hang(heart):
     heart.beat(within=1000)
     found = heartbeat.find([os.getpid()])
     assert found.within == 1000

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 
 from runner import results
 from runner.discover import Recording
-from tests.launch import run
+from runner.inside import hold
+from tests.launch import ROOT, run
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +98,78 @@ def test_nothing_outside_the_output_changes(input, output, outside, plant, code,
     assert (output / "done.marker").exists() == (code == 0)
 
 
+SMALLER = """
+version = 1
+description = "Half the size"
+
+[[step]]
+use = "preprocess"
+spatial_downsample_factor = 2
+"""
+
+
+@pytest.mark.parametrize("recipe", ["inspect", "smaller.toml"])
+def test_folders_that_are_swapped_for_links_while_a_run_writes(samples, input, output, outside, recipe):
+    """Whatever becomes of the run, it writes nothing where the links lead."""
+    for number in range(4):
+        shutil.copy(samples / "part1.isxd", input / f"m{number}.isxd")
+    (input / "sub").mkdir()
+    shutil.copy(samples / "image.isxd", input / "sub/b.isxd")
+    if recipe == "smaller.toml":
+        (input / recipe).write_text(SMALLER)
+        recipe = str(input / recipe)
+    before = contents(outside), contents(input)
+    command = [sys.executable, "-m", "tests.swapper", str(output), str(outside)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as swapper:
+        for _ in range(3):
+            done = run(input, output, "--force", "--recipe", recipe)
+            assert done.code in (0, 1, 73), done.stderr
+            assert not done.named("internal-error"), done.stderr
+        swaps = int(swapper.communicate("")[0])
+    assert swaps > 100
+    assert (contents(outside), contents(input)) == before
+    assert run(input, output, "--recipe", recipe).code == 0
+
+
+def test_a_folder_that_is_open_stays_the_same_folder(tmp_path):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "output/a").mkdir(parents=True)
+    with hold(tmp_path / "output") as output, output.folder("a") as folder:
+        (tmp_path / "output/a").rename(tmp_path / "output/b")
+        (tmp_path / "output/a").symlink_to("../outside")
+        folder.write("x", b"1")
+        (folder.anywhere / "y").write_bytes(b"2")
+        assert folder.read("x") == b"1" and folder.names() == ["x", "y"]
+        with pytest.raises(OSError, match="links in the output are not followed") as refused:
+            output.write("a/z", b"3")
+        assert refused.value.filename == str(tmp_path / "output/a")
+        for relative in ("../outside/x", "/etc/passwd", "b/../../outside", "b//x", "./x"):
+            with pytest.raises(OSError, match="it leads out of the output"):
+                output.create(relative)
+        output.remove_tree("a")
+        assert (tmp_path / "outside").is_dir()
+    assert contents(tmp_path / "outside") == {}
+    assert contents(tmp_path / "output/b") == {"x": b"1", "y": b"2"}
+
+
+def test_nothing_is_read_whole_that_is_too_large(tmp_path):
+    with (tmp_path / "a").open("wb") as file:
+        file.truncate(1 << 40)
+    with hold(tmp_path) as folder, pytest.raises(OSError, match="larger than 4194304 bytes"):
+        folder.read("a")
+
+
+def test_the_page_of_a_recording_is_changed_in_place_only_if_nobody_else_has_it(input, output, outside):
+    """A hard link would carry the change to somebody's file, and a FIFO would be waited for."""
+    os.link(output / "a/a.html", outside / "a.html")
+    before = contents(outside)
+    shutil.copy(input / "a.isxd", input / "b.isxd")
+    assert run(input, output).code == 0
+    assert contents(outside) == before
+    os.mkfifo(put_aside(output / "a/a-quality.csv"))
+    assert run(input, output).code == 0
+
+
 FORGED = {
     "a product outside": {"products": {"../../outside/victim": 6}},
     "results outside": {"results": "../outside", "products": {"victim": 6}},
@@ -124,10 +199,10 @@ def forge(output: Path, forged: dict) -> None:
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 def test_a_forged_record_is_no_record(output, outside, forged):
     forge(output, {})
-    sound = results.read_record(output, Recording("a.isxd"))
+    sound = results.read_record(hold(output), Recording("a.isxd"))
     assert sound and results.info_from_record(Path("a.isxd"), sound)
     forge(output, forged)
-    found = results.read_record(output, Recording("a.isxd"))
+    found = results.read_record(hold(output), Recording("a.isxd"))
     assert found is None or ("info" in forged and results.info_from_record(Path("a.isxd"), found) is None)
 
 
@@ -136,7 +211,7 @@ def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside
     done = run(input, output)
     assert done.code == 0, done.stderr
     assert contents(outside) == {"victim": b"theirs", "a.json": b"theirs", "index.html": b"theirs"}
-    assert results.read_record(output, Recording("a.isxd")).results == "a"
+    assert results.read_record(hold(output), Recording("a.isxd")).results == "a"
 
 
 @pytest.mark.parametrize(
@@ -145,20 +220,23 @@ def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside
 def test_a_record_that_is_none(tmp_path, content):
     (tmp_path / ".records").mkdir()
     (tmp_path / ".records/a.isxd.json").write_bytes(content)
-    assert results.read_record(tmp_path, Recording("a.isxd")) is None
+    assert results.read_record(hold(tmp_path), Recording("a.isxd")) is None
 
 
-def test_kept_steps_with_a_link_among_them_are_not_used(tmp_path):
-    from runner import inside
-
-    (tmp_path / "steps/deep").mkdir(parents=True)
-    (tmp_path / "steps/deep/a").write_text("")
-    assert inside.holds_only_files(tmp_path / "steps")
-    (tmp_path / "steps/deep/b").symlink_to("a")
-    assert not inside.holds_only_files(tmp_path / "steps")
-    (tmp_path / "steps/deep/b").unlink()
-    os.link(tmp_path / "steps/deep/a", tmp_path / "c")
-    assert not inside.holds_only_files(tmp_path / "steps")
+@pytest.mark.parametrize(
+    "owner, mode, used", [(0, 0o700, True), (0, 0o755, True), (0, 0o775, False), (1, 0o700, False)]
+)
+def test_finished_steps_that_others_may_have_written_are_not_used(tmp_path, owner, mode, used):
+    if owner and os.getuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
+    with hold(tmp_path) as output, results.staging(output, None) as mine:
+        results.kept_steps(output, "a/b", mine).close()
+        folder = tmp_path / ".staging/kept/a%2Fb"
+        assert folder.stat().st_mode & 0o777 == 0o700
+        folder.chmod(mode)
+        os.chown(folder, os.getuid() + owner, -1)
+        kept = results.kept_steps(output, "a/b", mine)
+        assert (kept is not None) == used
 
 
 @pytest.mark.parametrize("folder, lock", [(0o755, 0o600), (0o775, 0o660), (0o2770, 0o660), (0o1777, 0o666)])
@@ -166,6 +244,6 @@ def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, lock):
     """flock(2) needs no more than a file that can be opened."""
     tmp_path.chmod(folder)
     for _ in range(2):
-        with results.locked(tmp_path, None, pytest.fail):
+        with results.locked(hold(tmp_path), None, pytest.fail):
             assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock
     tmp_path.chmod(0o755)

@@ -439,6 +439,22 @@ def test_algorithms_on_cell_sets(bench: Bench, cells: Path) -> None:
     assert cells.read_bytes() == before
 
 
+@pytest.mark.parametrize("kind, step", [("event_set", "export_event_set_to_csv"), ("gpio", "export_gpio_set_to_csv")])
+def test_names_are_no_formulas_in_the_tables_that_the_library_exports(bench: Bench, tmp_path: Path, kind, step) -> None:
+    path = tmp_path / "mouse.isxd"
+    (recordings.event_set if kind == "event_set" else recordings.gpio_isxd)(path)
+    data, text = recordings.split_footer(path.read_bytes())
+    footer = json.loads(text)
+    footer["channel list"][0] = "=1+1"
+    path.write_bytes(data + recordings.footer_bytes(footer))
+    done = bench.run(f'[[step]]\nuse = "{step}"\n', path, kind=kind)
+    assert done.code == 0, done.log
+    texts = [(bench.staging / name).read_text() for name in done.products if name.endswith(".csv")]
+    cells = [cell for text in texts for line in text.splitlines() for cell in line.split(",")]
+    assert "=1+1" in " ".join(cells)
+    assert not [cell for cell in cells if cell.strip().startswith("=")]
+
+
 def test_no_convergence_is_a_warning(bench: Bench, movie: Path) -> None:
     done = bench.run('[[step]]\nuse = "pca_ica"\nnum_pcs = 5\nnum_ics = 4\nmax_iterations = 1\n', movie)
     assert "step 1 (pca_ica): PCA-ICA did not converge: raise max_iterations, or lower num_ics" in done.warnings

@@ -24,6 +24,7 @@ from recording.names import cell
 from runner import machine, native, overview, recipe, report
 from runner.endings import UsageError
 from runner.events import Log, duration, printable
+from runner.inside import hold
 from runner.report import Row
 from runner.run import refuse_too_few_processes
 from runner.settings import OPTIONS, Settings
@@ -273,7 +274,7 @@ def test_the_numbers_that_tell_recordings_apart(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/a-quality.csv").write_text(QUALITY)
     (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
-    overview.read_measures(tmp_path, entry)
+    overview.read_measures(hold(tmp_path), entry)
     assert (entry.values, entry.n_marked) == ({"snr_median": "10.1234"}, 1)
     text = overview.page(entry.rows, [entry], {})
     assert 'data-value="10.1234">10.1</td>' in text and ">SNR</th>" in text and ">Shift [px]</th>" not in text
@@ -285,7 +286,7 @@ def test_a_table_that_cannot_be_read_says_nothing(tmp_path, content):
     if content is not None:
         (tmp_path / "a/a-quality.csv").write_bytes(content)
     (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
-    overview.read_measures(tmp_path, entry)
+    overview.read_measures(hold(tmp_path), entry)
     assert "snr_median" not in {name: value for name, value in entry.values.items() if value}
 
 
@@ -297,7 +298,7 @@ def linked(tmp_path: Path, names: list[str], room: int = 1000) -> dict[str, str]
         page = f"{folder.rpartition('/')[2]}.html"
         (tmp_path / folder / page).write_text(f"<nav><!--neighbours-->{' ' * room}<!--/neighbours--></nav>")
         rows.append(Row(name, "movie", "done", results=folder, products=(page,)))
-    overview.link_pages(tmp_path, overview.entries(rows))
+    overview.link_pages(hold(tmp_path), overview.entries(rows))
     return {row.path: (tmp_path / overview.page_of(row)).read_text() for row in rows}
 
 

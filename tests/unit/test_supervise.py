@@ -107,6 +107,35 @@ def test_time_limit_ends_the_whole_process_group(tmp_path, supervised):
     assert not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def test_a_worker_that_waits_for_ever_is_stopped_and_said_to_hang(tmp_path, supervised):
+    code = "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()"
+    (verdict,) = supervised(tmp_path, {"code": code, "idle_limit": 2})["verdicts"]
+    assert verdict["reason"] == (
+        "its worker hung and was stopped: for 2 s it neither computed nor read nor wrote anything; "
+        "raise WORKER_IDLE if it waits for something"
+    )
+    assert verdict["seconds"] < 20
+
+
+WORKING = {  # silently, for longer than it may be idle
+    "in native code": (
+        "import zlib, time; end = time.time() + 5; data = bytes(1 << 24)\nwhile time.time() < end: zlib.crc32(data)"
+    ),
+    "in a child": "import subprocess; subprocess.run(['timeout', '5', 'sh', '-c', 'while :; do :; done'])",
+    "by writing": (
+        "import time\nfile = open('x', 'wb')\n"
+        "for _ in range(25): file.write(bytes(1 << 16)); file.flush(); os.fsync(file.fileno()); time.sleep(0.2)"
+    ),
+    "by saying so": f"import time\nfor _ in range(25): {say(event='progress', done=0.5)} time.sleep(0.2)",
+}
+
+
+@pytest.mark.parametrize("code", WORKING.values(), ids=WORKING)
+def test_a_worker_that_gets_on_in_any_way_does_not_hang(tmp_path, supervised, code):
+    (verdict,) = supervised(tmp_path, {"code": f"{code}\n{RESULT}", "idle_limit": 2})["verdicts"]
+    assert verdict["ok"], verdict
+
+
 def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path, supervised):
     """A grandchild inherits the events' pipe: the worker's end counts, not the pipe's."""
     code = "import subprocess; subprocess.Popen(['sleep', '1000'], pass_fds=[job['events_fd']]);" + RESULT
