@@ -22,16 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 STATUS_COLOUR = {"accepted": GREEN, "undecided": ORANGE, "rejected": PURPLE}
 INVALID_COLOUR = {"dropped": VERMILION, "cropped": SKY, "blank": YELLOW}
 
@@ -194,14 +186,8 @@ def mark_invalid(axes: Axes, status: np.ndarray, period_s: float) -> None:
     for name, colour in INVALID_COLOUR.items():
         runs = _runs(status == name)
         for i, (first, last) in enumerate(runs):
-            axes.axvspan(
-                first * period_s,
-                (last + 1) * period_s,
-                color=colour,
-                alpha=0.5,
-                linewidth=0,
-                label=name if i == 0 else None,
-            )
+            begin, end, label = first * period_s, (last + 1) * period_s, name if i == 0 else None
+            axes.axvspan(begin, end, color=colour, alpha=0.5, linewidth=0, label=label)
 
 
 def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:

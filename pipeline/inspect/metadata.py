@@ -28,11 +28,7 @@ def common(recording: Path, kind: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
-        "input": {
-            "name": recording.name,
-            "size_bytes": status.st_size,
-            "modified": modified.isoformat(),
-        },
+        "input": {"name": recording.name, "size_bytes": status.st_size, "modified": modified.isoformat()},
     }
 
 

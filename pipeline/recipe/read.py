@@ -290,15 +290,9 @@ class _Reader:
             if suffixes:
                 self.problem("suffix", f"suffix has {len(suffixes)} entries but makes has {len(makes)}")
             return (), ()
-        return (
-            tuple(Takes(f"{kind} {number}", (kind,)) for number, kind in enumerate(takes, 1)),
-            tuple(
-                Makes(
-                    f"output {number}", *((kind, suffix) if kind in MADE_KINDS else (FILE, suffix, kind)), required=True
-                )
-                for number, (kind, suffix) in enumerate(zip(makes, suffixes), 1)
-            ),
-        )
+        inputs = tuple(Takes(f"{kind} {number}", (kind,)) for number, kind in enumerate(takes, 1))
+        made = [(kind, suffix) if kind in MADE_KINDS else (FILE, suffix, kind) for kind, suffix in zip(makes, suffixes)]
+        return inputs, tuple(Makes(f"output {number}", *each, required=True) for number, each in enumerate(made, 1))
 
     def _list_of(self, key: str, value: object, good: Callable[[str], bool], choices: tuple[str, ...]) -> list[str]:
         values = [value] if isinstance(value, str) else value
