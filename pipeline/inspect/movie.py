@@ -16,13 +16,13 @@ from recording import formats
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    movie = isx.Movie.read(str(recording))  # before our own reader: its reasons are those that a lab knows
     with open_frames(recording) as frames:
-        return _adapt(frames, stem, out, context)
+        return _adapt(movie, frames, stem, out, context)
 
 
-def _adapt(frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
+def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
     recording, layout = frames.path, frames.layout
-    movie = isx.Movie.read(str(recording))
     timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
     consistency.frames(recording, layout, context.warn)
     status = sample_status(layout)
