@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar, Union
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from recording import formats
 from recording.errors import BadRecording, Unusable
@@ -324,7 +325,7 @@ def _open_deferred(movie: Deferred) -> Iterator[Movie]:
     plan = movie.plan
     if plan is None:
         raise ValueError(f"the step that makes {movie.name} has not said how")
-    with open_movie(plan.source) as source:
+    with one_blas_thread(), open_movie(plan.source) as source:
         valid = plan.timing.valid
         frames = ComputedFrames(lambda start, stop: plan.compute(source, start, stop), valid)
         yield Movie(Path(movie.name), plan.timing, plan.spacing, plan.dtype, plan.extra, valid, frames, movie)
@@ -437,6 +438,11 @@ def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> 
     """The same for a movie that is still to be made."""
     n = max(1, int(megabytes * 2**20) // (shape[0] * shape[1] * 4))
     return [(start, min(start + n, n_frames)) for start in range(0, n_frames, n)]
+
+
+def one_blas_thread() -> Any:
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    return threadpool_limits(1, "blas")
 
 
 def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) -> Iterator[Made]:

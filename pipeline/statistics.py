@@ -29,7 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.movies import Movie, StoredFrames, cuts, in_order, open_frames
+from pipeline.movies import Movie, StoredFrames, cuts, in_order, one_blas_thread, open_frames
 from recording import APP, process
 from recording.errors import BadRecording
 
@@ -70,13 +70,13 @@ def movie_statistics(
     """
     frames = movie.frames if isinstance(movie, Movie) else movie
     if not isinstance(frames, StoredFrames):
-        return _merged([_part(_Computed(movie, threads), progress)], movie.shape)
+        return _merged([_part(_Computed(movie, threads), progress)], movie.shape)  # BLAS has one thread here
     layout, n_pixels = frames.layout, frames.layout.rows * frames.layout.columns
     n_bytes = layout.n_stored * n_pixels * frames.dtype.itemsize
     n_parts = max(1, min(threads, n_bytes // PROCESS_BYTES, n_pixels // BAND))
     edges = [BAND * (-(-n_pixels // BAND) * i // n_parts) for i in range(n_parts)] + [n_pixels]
     ranges = list(zip(edges, edges[1:]))
-    with ThreadPoolExecutor(n_parts) as pool:  # these threads only wait
+    with one_blas_thread(), ThreadPoolExecutor(n_parts) as pool:  # these threads only wait
         others = [pool.submit(_part_elsewhere, frames.path, first, last) for first, last in ranges[1:]]
         parts = [_part(_Stored(frames, *ranges[0]), progress)] + [other.result() for other in others]
     return _merged(parts, (layout.rows, layout.columns))

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from pipeline.engines.protocol import StepContext
 from pipeline.movies import (
@@ -33,6 +32,7 @@ from pipeline.movies import (
     chunks,
     cuts,
     in_order,
+    one_blas_thread,
     open_movie,
     open_series,
 )
@@ -66,11 +66,6 @@ DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
 CONVERTED = 1 << 15  # values
 
 Made = TypeVar("Made")
-
-
-def one_blas_thread() -> Any:
-    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
-    return threadpool_limits(1, "blas")
 
 
 def each_block(
