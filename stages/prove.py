@@ -67,7 +67,7 @@ def prove_algorithms() -> int:
         if done.returncode == 0:
             print("the recipe standard runs with the algorithms of this product")
             return 0
-        said = "\n".join([*errors(done.stdout), *(log.read_text() for log in folder.glob("output/logs/**/*.log"))])
+        said = "\n".join([*(log.read_text() for log in folder.glob("output/logs/**/*.log")), *errors(done.stdout)])
     print(said or done.stdout, flush=True)
     return refuse("the algorithms of this product do not run in this image", said or done.stdout, ALL_THE_SAME)
 

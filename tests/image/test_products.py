@@ -79,7 +79,7 @@ REFUSING = {
         r"2: build with NUMPY=1\.",
     ),
     "activation": (
-        r"preprocess says: Exception: No valid activation was found\. Activate Inscopix Data Processing first\.",
+        r"movie\.isxd: step 1 \(preprocess\) failed: Exception: No valid activation was found\. Activate Inscopix Data",
         r"ERROR: the algorithms of this product do not run in this image: its answer stands above\. If it wants a "
         r"licence file, pass it with LICENCE=path: .* To build all the same, with what works: PROOF=load\.",
     ),

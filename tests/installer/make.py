@@ -135,11 +135,13 @@ def activation(tree: Path) -> None:
 
 ACTIVATION = """
 
+import functools as _functools
 import os as _os
 
 _preprocess = preprocess
 
 
+@_functools.wraps(_preprocess)
 def preprocess(*arguments, **options):
     if "stand-in" not in Path(_os.environ.get("LICENCE") or _os.devnull).read_text():
         raise Exception("No valid activation was found. Activate Inscopix Data Processing first.")
