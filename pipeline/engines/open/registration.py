@@ -37,6 +37,7 @@ STEPS = 2
 ROUNDS = 3  # of averaging and registering the frames that make the template
 BORDER = 2  # samples at the edges that are not compared
 LEAST_SIDE, SIDE = 32, 100  # samples
+JERK = 6.0  # robust standard deviations
 AGREEMENT = 0.2  # correlation of what both halves of the field say
 
 
@@ -306,12 +307,14 @@ def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.nd
       by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the
       half of the product of two means' gradients, of every other frame each: noise, which these do not share, does not
       count, and neither does that resampling blurs it.
-    - There are three or more frames in which both halves have moved by more than a sample, and in these they correlate
-      by more than 0.9: jerks too rare to tell in the means.
+    - There are three or more frames in which both halves have moved by more than a sample and by more than 6 robust
+      standard deviations of all frames' shifts, and in these they correlate by more than 0.9: jerks too rare to tell in
+      the means. Bright transients, too, move both halves alike, but no further than now and then they do anyway.
     """
     left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
     known = np.isfinite(left + right).all(axis=1)
-    far = known & (np.hypot(*left.T) > 1) & (np.hypot(*right.T) > 1)
+    least = max(1.0, JERK * _robust_sd(np.concatenate([left[known], right[known]]))) if known.any() else 1.0
+    far = known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least)
     if far.sum() >= 3 and _agreement(left[far], right[far]) > 0.9:
         return True
     smalls, at = smalls[known[at]], at[known[at]]
