@@ -1,106 +1,209 @@
-"""Accuracy of run_cnmfe on simulated recordings whose truth is known: python bench/accuracy.py [SEED ...]
+"""Accuracy on simulated recordings whose truth is known: accuracy.py FOLDER [--json] NAME-SEED ...
 
-Two generators: minisim 1.0.3 (GPL; Python 3.10 or later), installed into build/minisim, from which only files come, and
-scripts/simulate.py. Movies are aligned by their true shifts, so that this measures run_cnmfe alone. Only the cell
-diameter is given, and once it is estimated. Prints a table in Markdown.
+Each recording goes the way of a recipe: motion_correct, then run_cnmfe at its defaults, with the cell diameter given
+and once more estimated, then event_detection. FastICA of scikit-learn, told the true number of cells, works on the same
+aligned movie, and so did what peer.py has left in FOLDER; --align writes these movies and stops. The recordings are
+those of minisim_movies.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of scripts/simulate.py, which
+shares nothing with minisim.
 
 A true cell counts if it is detectable and 60% of its light is in the field. It is found if the cosine of the footprints
 and the r of the traces are both at least 0.5, by optimal assignment; cells matched to others than these are left out.
+F1 is the mean over two rules for r: of traces as they are, and of traces smoothed over 0.2 s. r is the median of the
+former over the cells found. An event is found if one is reported within 0.5 s of the first of a run of spikes that
+raises the cell's calcium by a fifth of its greatest value or more; its F1 is the median over cells.
+
+Runs where the image's modules are. Times are those of one thread.
 """
 
 from __future__ import annotations
 
-import resource
-import subprocess
+import argparse
+import json
+import re
 import sys
+import tempfile
 import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from scipy.ndimage import shift
+from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
-from threadpoolctl import threadpool_limits
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.engines.open.estimate import diameter_of  # noqa: E402
-from pipeline.engines.open.extraction import Settings, extract  # noqa: E402
+from pipeline.engines.open import cellsets, estimate, event_detection, frames, motion_correct, run_cnmfe  # noqa: E402
+from pipeline.engines.protocol import StepContext  # noqa: E402
 from scripts import simulate as synthetic  # noqa: E402
 
-BUILD = ROOT / "build" / "minisim"
-MICRONS = 2.2  # a pixel
-KINDS = {  # px, frames/s, s, region, cells/mm3, photons, neuropil, stray light, decay s, diameter px, tissue's vessels
-    "easy": (128, 10, 100, "ca1", 25000, 3000, 0.2, 0.5, 0.6, 10, False),
-    "ca1": (200, 10, 150, "ca1", 24000, 1500, 0.6, 1.0, 0.6, 10, True),
-    "dense": (160, 20, 100, "ca1", 60000, 2000, 0.5, 0.5, 0.5, 10, False),
-    "lowsnr": (200, 10, 150, "ca1", 18000, 150, 0.8, 1.0, 0.8, 10, True),
-    "cortex": (256, 10, 200, "cortex", 5000, 1500, 1.0, 1.0, 0.8, 13, True),
-}
-SIMULATE = """
-import sys, json, numpy as np
-from minisim import CellActivity, ImageSensor, Leakage, Neuropil, Sensor, build_spec, presets, simulate
-n, fps, seconds, region, density, photons, neuropil, stray, tau, _, vessels = json.loads(sys.argv[1])
-microns, seed, out = float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-scope = presets.miniscope_v4()
-sensor = ImageSensor(n_px_height=n, n_px_width=n, pixel_pitch_um=microns * scope.optics.magnification, bit_depth=12)
-change = {"image_sensor": sensor, "leakage": Leakage(profile="gaussian" if vessels else "uniform", level=stray)}
-scope = scope.model_copy(update=change if vessels else {**change, "illumination": None, "vignette": None})
-tissue = presets.ca1() if region == "ca1" else presets.cortex_l23()
-cells = tissue.population.model_copy(update={"density_per_mm3": float(density), "min_distance_um": 8.0})
-tissue = tissue.model_copy(update={"population": cells, "neuropil": Neuropil(amplitude=neuropil)})
-activity = CellActivity(tau_decay_s=tau, p_quiescent_to_active=0.03 / fps)
-made = simulate(build_spec(scope, tissue, duration_s=float(seconds), fps=float(fps), seed=seed,
-    include_vasculature=vessels, activity=activity, sensor=Sensor(photons_per_unit=float(photons))))
-truth = made.ground_truth
-A = truth.A_observed.astype(np.float32)
-whole = [p.to_dense().sum() if hasattr(p, "to_dense") else np.asarray(p.values).sum() for p in truth.planted]
-inside = A.sum((1, 2)) / np.maximum(np.asarray(truth.observed_gain) * np.array(whole), 1e-12)
-np.savez(out, movie=np.clip(np.rint(made.observed), 0, 65535).astype(np.uint16), A=A, C=truth.C.astype(np.float32),
-    counted=truth.detectable & (inside > 0.6))
-"""
+LEAST = 0.5  # of cosine and of r
+SMOOTH_S = 0.2
+INSIDE = 0.6
+EVENT_REACH_S = 0.5
+LEAST_RISE = 0.2  # of a cell's greatest calcium
+OWN = {"own": {}, "own_shaky": {"motion_px": 3.0}, "own_dim": {"brightness": 0.2}}
 
 
-def simulated(kind: str, seed: int) -> dict[str, np.ndarray]:
-    """Movie, A, C and which cells count; kept for the next time."""
-    import json
-
-    path = BUILD / f"{kind}-{seed}.npz"
-    python = BUILD / "venv" / "bin" / "python"
-    if not python.exists():
-        BUILD.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "venv", str(BUILD / "venv")], check=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", "minisim==1.0.3", "zarr<3"], check=True)
-    if not path.exists():
-        arguments = [json.dumps(KINDS[kind]), str(MICRONS), str(seed), str(path)]
-        subprocess.run([python, "-W", "ignore", "-c", SIMULATE, *arguments], check=True)
-    return dict(np.load(path))
+@dataclass(frozen=True)
+class Truth:
+    A: np.ndarray  # (cells, rows, columns)
+    C: np.ndarray  # (cells, frames)
+    S: np.ndarray
+    counted: np.ndarray
+    shifts: np.ndarray  # (frames, 2)
+    rate_hz: float
+    diameter: float
 
 
-def our_own(seed: int) -> dict[str, np.ndarray]:
-    made = synthetic.recording(seed=seed, seconds=100, shape=(160, 160), n_cells=70, diameter_px=12)
-    movie = np.stack(
-        [shift(frame, -by, order=3, mode="nearest") for frame, by in zip(made.movie.astype(np.float32), made.shifts)]
+@dataclass(frozen=True)
+class Cells:
+    A: np.ndarray
+    C: np.ndarray
+
+
+def recording(folder: Path, name: str) -> tuple[np.ndarray, Truth]:
+    """The movie as the microscope took it, and what is in it."""
+    kind, _, seed = name.partition("-")
+    if kind in OWN:
+        made = synthetic.recording(seed=int(seed), seconds=100, shape=(160, 160), n_cells=70, **OWN[kind])
+        counted = (made.inside > INSIDE) & (made.spikes.sum(axis=1) > 0)
+        truth = (made.footprints, made.traces, made.spikes, counted, made.shifts, made.rate_hz, made.diameter_px)
+        return made.movie, Truth(*truth)
+    kept = np.load(folder / f"{name}.npz")
+    fields = ("A", "C", "S", "counted", "shifts")
+    return kept["movie"], Truth(*(kept[each] for each in fields), float(kept["rate_hz"]), float(kept["diameter"]))
+
+
+# ---- the way of a recipe
+
+
+def aligned(movie: np.ndarray, truth: Truth, work: Path) -> tuple[Path, Truth, float]:
+    """The movie after motion_correct, the truth in its field, and the error of its shifts, px (root mean square)."""
+    raw = _written(movie, truth.rate_hz, work / "raw.isxd")
+    out, table, rectangle = work / "aligned.isxd", work / "translations.csv", work / "rectangle.csv"
+    motion_correct.motion_correct(
+        [str(raw)],
+        [str(out)],
+        output_translation_files=[str(table)],
+        output_crop_rect_file=str(rectangle),
+        context=_context(work),
     )
-    counted = (made.inside > 0.6) & (made.spikes.sum(axis=1) > 0)
-    return {"movie": movie, "A": made.footprints, "C": made.traces, "counted": counted}
+    moved_back = np.loadtxt(table, delimiter=",", skiprows=1)[:, [1, 0]]
+    rest = np.median(truth.shifts + moved_back, axis=0)
+    error = float(np.sqrt(((truth.shifts + moved_back - rest) ** 2).mean()))
+    x, y, width, height = (int(each) for each in re.findall(r"\d+", rectangle.read_text()))
+    images = np.stack([ndimage.shift(image, rest, order=1) for image in truth.A])[:, y : y + height, x : x + width]
+    lost = images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9) < INSIDE
+    seen = Truth(images, truth.C, truth.S, truth.counted & ~lost, truth.shifts, truth.rate_hz, truth.diameter)
+    return out, seen, error
 
 
-def score(truth: dict[str, np.ndarray], images: np.ndarray, traces: np.ndarray) -> tuple[float, float, float, float]:
-    """Precision, recall, F1 and median r."""
-    cosine = _unit(images) @ _unit(truth["A"]).T
-    r = (
-        _unit(traces - traces.mean(axis=1, keepdims=True))
-        @ _unit(truth["C"] - truth["C"].mean(axis=1, keepdims=True)).T
-    )
-    worth = np.where((cosine >= 0.5) & (r >= 0.5), cosine + r, 0)
+def read(movie: Path) -> np.ndarray:
+    with frames.open_series([str(movie)]) as series:
+        return series.read(0, series.n_frames)
+
+
+def open_engine(movie: Path, diameter: float | None, work: Path) -> Cells:
+    """With the diameter estimated where it is None."""
+    out = work / "cells.isxd"
+    if diameter is None:
+        with frames.open_series([str(movie)]) as series:
+            diameter = estimate.estimate_cell_diameter(series)
+    run_cnmfe.run_cnmfe([str(movie)], [str(out)], cell_diameter=diameter, context=_context(work))
+    found = cellsets.read_cell_set([out])
+    return Cells(np.stack([found.images[i] for i in range(found.n_cells)]), np.nan_to_num(found.traces))
+
+
+def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
+    """Of a movie (frames, rows, columns) less its low frequencies in space, as FastICA is used on such movies."""
+    from sklearn.decomposition import FastICA
+
+    sharp = np.stack([ndimage.gaussian_filter(f, 1) - ndimage.gaussian_filter(f, diameter) for f in movie])
+    flat = (sharp - sharp.mean(axis=0)).reshape(len(movie), -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = FastICA(n_cells, whiten="unit-variance", max_iter=300, random_state=0)
+        images = found.fit_transform(flat.T).T
+    traces = found.mixing_.T
+    sign = np.sign((images**3).mean(axis=1, keepdims=True))
+    return Cells(np.maximum(sign * images, 0).reshape(-1, *movie.shape[1:]), sign * traces)
+
+
+def _written(movie: np.ndarray, rate_hz: float, path: Path) -> Path:
+    none = np.zeros((0, 0))
+    made = synthetic.Recording(movie, none, none, none, none, none, rate_hz, 10, 2.2)
+    return synthetic.write(path.parent, path.stem, made)[0]
+
+
+def _context(work: Path) -> StepContext:
+    return StepContext(scratch=work, threads=1, warn=lambda text: None, progress=lambda part: None)
+
+
+# ---- the score
+
+
+def matches(truth: Truth, found: Cells, smooth: float = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pairs of a found cell and a true one, and all r (found, true)."""
+    traces = ndimage.gaussian_filter1d(found.C, smooth, axis=1) if smooth else found.C
+    n = min(traces.shape[1], truth.C.shape[1])
+    cosine = _unit(np.maximum(found.A, 0)) @ _unit(truth.A).T
+    r = _unit(_centred(traces[:, :n])) @ _unit(_centred(truth.C[:, :n])).T
+    worth = np.where((cosine >= LEAST) & (r >= LEAST), cosine + r, 0)
     i, j = linear_sum_assignment(-worth)
-    i, j = i[worth[i, j] > 0], j[worth[i, j] > 0]
-    hits = truth["counted"][j]
-    precision = hits.sum() / max(1, len(images) - (~hits).sum())
-    recall = hits.sum() / max(1, truth["counted"].sum())
-    f1 = 2 * precision * recall / max(1e-9, precision + recall)
-    return precision, recall, f1, float(np.median(r[i, j][hits])) if hits.any() else 0.0
+    return i[worth[i, j] > 0], j[worth[i, j] > 0], r
+
+
+def score(truth: Truth, found: Cells) -> dict[str, float]:
+    f1 = []
+    for smooth in (SMOOTH_S * truth.rate_hz, 0):
+        i, j, r = matches(truth, found, smooth)
+        hits = int(truth.counted[j].sum())
+        precision = hits / max(1, len(found.A) - (len(j) - hits))
+        recall = hits / max(1, int(truth.counted.sum()))
+        f1.append(2 * precision * recall / max(1e-9, precision + recall))
+    mine = truth.counted[j]
+    middle = float(np.median(r[i, j][mine])) if mine.any() else 0.0
+    return {"precision": precision, "recall": recall, "f1": float(np.mean(f1)), "r": middle, "cells": len(found.A)}
+
+
+def r_of_both(truth: Truth, one: Cells, other: Cells) -> tuple[float, float]:
+    """Medians of r over the true cells that both have found."""
+    of = []
+    for found in (one, other):
+        i, j, r = matches(truth, found)
+        of.append({int(b): float(r[a, b]) for a, b in zip(i, j) if truth.counted[b]})
+    both = sorted(of[0].keys() & of[1].keys())
+    return tuple(float(np.median([each[k] for k in both])) if both else 0.0 for each in of)
+
+
+def event_f1(truth: Truth, found: Cells) -> float:
+    i, j, _ = matches(truth, found)
+    values = []
+    for a, b in zip(i, j):
+        onsets = true_onsets(truth.S[b], truth.C[b], truth.rate_hz)
+        times = event_detection.find_events(found.C[a].astype(float), 1 / truth.rate_hz).samples / truth.rate_hz
+        near = np.abs(times[:, None] - onsets[None]) <= EVENT_REACH_S
+        hits = len(linear_sum_assignment(~near)[0]) and int(near[linear_sum_assignment(~near)].sum())
+        values.append(2 * hits / max(1, len(times) + len(onsets)))
+    return float(np.median(values)) if values else 0.0
+
+
+def true_onsets(spikes: np.ndarray, calcium: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Seconds at which runs of spikes begin; pauses of less than 0.5 s do not end a run."""
+    at = np.flatnonzero(spikes)
+    if not len(at):
+        return np.zeros(0)
+    runs = np.split(at, np.flatnonzero(np.diff(at) > EVENT_REACH_S * rate_hz) + 1)
+    rises = [calcium[run[0] : run[-1] + 3].max() - calcium[max(0, run[0] - 1)] for run in runs]
+    return np.array([run[0] for run, rise in zip(runs, rises) if rise >= LEAST_RISE * calcium.max()]) / rate_hz
+
+
+def _centred(x: np.ndarray) -> np.ndarray:
+    return x - x.mean(axis=1, keepdims=True)
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -108,31 +211,80 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
 
 
+# ---- measuring
+
+
+def measured(work: Callable[[], Cells], truth: Truth) -> tuple[Cells, dict[str, float]]:
+    """What it finds, its score, its processor time and the peak of memory while it works, in GB."""
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = time.process_time()
+    found = work()
+    seconds = time.process_time() - before
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
+    return found, {**score(truth, found), "cpu_s": seconds, "peak_gb": peak}
+
+
+def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
+    """All methods on one recording, or the open engine alone."""
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        work = Path(made)
+        movie, truth = recording(folder, name)
+        path, truth, error = aligned(movie, truth, work)
+        found, ours = measured(lambda: open_engine(path, truth.diameter, work), truth)
+        _, estimated = measured(lambda: open_engine(path, None, work), truth)
+        others = {}
+        if not alone:
+            seen = read(path)
+            _, others["fastica"] = measured(lambda: fast_ica(seen, int(truth.counted.sum()), truth.diameter), truth)
+    ours["event_f1"] = event_f1(truth, found)
+    report: dict[str, Any] = {"counted": int(truth.counted.sum()), "motion_rms_px": error}
+    report["methods"] = {"open": ours, "open_estimated": estimated, **others}
+    for left in [] if alone else sorted(folder.glob(f"{name}-peer-*.npz")):
+        kept = np.load(left)
+        peer = Cells(kept["A"], kept["C"])
+        both = dict(zip(("open_r_of_both", "r_of_both"), r_of_both(truth, found, peer)))
+        costs = {"cpu_s": float(kept["cpu_s"]), "peak_gb": float(kept["peak_gb"])}
+        setting = "peer_" + left.stem.partition("-peer-")[2]
+        report["methods"][setting] = {**score(truth, peer), **costs, **both, "event_f1": event_f1(truth, peer)}
+    return rounded(report)
+
+
+def align(folder: Path, name: str) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        path, _, _ = aligned(*recording(folder, name), Path(made))
+        np.save(folder / f"{name}-aligned.npy", read(path))
+
+
+def rounded(report: Any) -> Any:
+    if isinstance(report, dict):
+        return {name: rounded(value) for name, value in report.items()}
+    return float(f"{report:.4g}") if isinstance(report, float) else report
+
+
 def main() -> None:
-    seeds = [int(seed) for seed in sys.argv[1:]] or [301, 302]
-    print("| recording | seed | estimated diameter | counted | P | R | F1 | r, raw | F1, estimated | CPU s | peak GB |")
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for kind in [*KINDS, "our own"]:
-        for seed in seeds:
-            truth = our_own(seed) if kind == "our own" else simulated(kind, seed)
-            rate, diameter = (10, 12) if kind == "our own" else (KINDS[kind][1], KINDS[kind][9])
-            movie = np.ascontiguousarray(np.moveaxis(truth["movie"].astype(np.float32), 0, 2))
-            with threadpool_limits(1):
-                guess = diameter_of(movie[:, :, :800].copy(), rate)
-                start = time.process_time()
-                found = extract(movie.copy(), Settings(diameter, rate)).cells
-                seconds = time.process_time() - start
-                again = extract(movie, Settings(guess or diameter, rate)).cells
-            p, r, f1, correlation = score(truth, found.images(), found.traces)
-            other = score(truth, again.images(), again.traces)[2]
-            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-            cells = [kind, seed, f"{guess or 0:.1f}", truth["counted"].sum(), f"{p:.3f}", f"{r:.3f}", f"{f1:.3f}"]
-            print(
-                "|",
-                " | ".join(map(str, [*cells, f"{correlation:.3f}", f"{other:.3f}", f"{seconds:.0f}", f"{peak:.2f}"])),
-                "|",
-                flush=True,
-            )
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("names", nargs="+", metavar="NAME-SEED")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
+    parser.add_argument("--alone", action="store_true", help="the open engine alone")
+    parser.add_argument("--align", action="store_true", help="only write NAME-SEED-aligned.npy, for peer.py")
+    options = parser.parse_args()
+    if options.align:
+        for name in options.names:
+            align(options.folder, name)
+        return
+    report = {}
+    columns = ("f1", "precision", "recall", "r", "event_f1", "cpu_s", "peak_gb")
+    if not options.json:
+        print("| recording | motion, px | method |", " | ".join(columns), "|", flush=True)
+        print("|---" * (3 + len(columns)) + "|")
+    for name in options.names:
+        report[name] = compared(options.folder, name, options.alone)
+        for method, each in [] if options.json else report[name]["methods"].items():
+            cells = [name, report[name]["motion_rms_px"], method, *(each.get(column, "") for column in columns)]
+            print("|", " | ".join(map(str, cells)), "|", flush=True)
+    if options.json:
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

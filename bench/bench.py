@@ -3,9 +3,9 @@
 
     bench.py [--quick] [--only SECTION...]
 
-Writes bench/report.json, docs/benchmarks.md and docs/images/bench.png. --quick leaves out what takes long, and --only
-all but some sections; both print what they measured and write nothing. Standard library only: what needs NumPy or isx
-runs inside the image.
+Writes bench/report.json, docs/benchmarks.md and the charts in docs/images. --only measures some sections anew; the
+others stay in the report as they are. --quick leaves out what takes long; it prints what was measured and writes
+nothing. Standard library only: what needs NumPy or isx runs inside the image.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ def scale_out(quick: bool) -> dict[str, Any]:
 def measure(quick: bool, only: list[str]) -> dict[str, Any]:
     say("Building what is compared.")
     report: dict[str, Any] = {"made": time.strftime("%Y-%m-%d", time.gmtime()), "machine": machine()}
-    single_stage = images.build_all()
+    if only == ["accuracy"]:  # compares nothing but methods
+        images.build("image")
+        single_stage = 0.0
+    else:
+        single_stage = images.build_all()
     sections: dict[str, Callable[[], dict[str, Any]]] = {
         "start": lambda: images.section_start(quick),
         "build": lambda: images.section_build(quick),
@@ -54,6 +58,7 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
         "pages": lambda: movies.section_pages(quick),
         "many": lambda: movies.section_many(quick),
         "scale_out": lambda: scale_out(quick),
+        "accuracy": lambda: {"made": report["made"], **movies.section_accuracy(quick)},
     }
     for name, section in sections.items():
         if not only or name in only:
@@ -64,30 +69,35 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
     return report
 
 
+def kept(report: dict[str, Any]) -> dict[str, Any]:
+    """The last report with the sections of this one; date and machine stay those of the sections that were kept."""
+    before = json.loads(REPORT.read_text())
+    return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
+
+
 def draw() -> None:
-    """The chart, by the image's own Matplotlib."""
+    """The charts, by the image's own Matplotlib."""
     mounts = (*CODE, "-v", f"{PROJECT / 'docs/images'}:/images")
-    docker("run", "--rm", "--user", ME, *mounts, f"{NAME}:public", "python", "/app/bench/chart.py", "/images/bench.png")
+    docker("run", "--rm", "--user", ME, *mounts, f"{NAME}:public", "python", "/app/bench/chart.py", "/images")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave out what takes long; write nothing")
-    parser.add_argument("--only", nargs="+", default=[], metavar="SECTION", help="only these; write nothing")
+    parser.add_argument("--only", nargs="+", default=[], metavar="SECTION", help="measure only these anew")
     parser.add_argument("--page", action="store_true", help="only write the page and the chart anew from the report")
     options = parser.parse_args()
     if options.page:
         images.build("image")
     else:
         report = measure(options.quick, options.only)
-        text = json.dumps(report, indent=1) + "\n"
-        if options.quick or options.only:
-            print(text)
+        if options.quick:
+            print(json.dumps(report, indent=1))
             return 0
-        REPORT.write_text(text)
+        REPORT.write_text(json.dumps(kept(report) if options.only else report, indent=1) + "\n")
     page.PAGE.write_text(page.page(json.loads(REPORT.read_text())))
     draw()
-    say(f"Written: {REPORT.relative_to(PROJECT)}, {page.PAGE.relative_to(PROJECT)}, docs/images/bench.png")
+    say(f"Written: {REPORT.relative_to(PROJECT)}, {page.PAGE.relative_to(PROJECT)}, docs/images")
     return 0
 
 

