@@ -40,6 +40,7 @@ VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 400 px
 LEAST_FIELD = 16  # px
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
+MOST_JERKS = 30  # frames that are looked at again
 STRIP_PIXELS = 1 << 17  # of a frame that are resampled at a time, which stay in the processor's cache
 
 
@@ -176,8 +177,12 @@ def estimate(
     shifts = _filled(shifts)
     if search.weight < 1:
         shifts = combined(shifts, steps, search.weight)
+    at = np.flatnonzero(recorded)
+    far = _evenly(at[registration.far_frames(left, right)], MOST_JERKS)
     with frames.one_blas_thread():
-        moved = registration.has_moved(left, right, smalls, np.searchsorted(np.flatnonzero(recorded), even))
+        moved = registration.has_moved(
+            left, right, smalls, np.searchsorted(at, even), template
+        ) or registration.are_jerks(np.array([prepare(series.read(i, i + 1)[0]) for i in far]), template)
     whole = np.zeros((series.n_frames, 2))
     whole[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
     return whole

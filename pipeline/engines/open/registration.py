@@ -38,7 +38,7 @@ ROUNDS = 3  # of averaging and registering the frames that make the template
 BORDER = 2  # samples at the edges that are not compared
 LEAST_SIDE, SIDE = 32, 100  # samples
 JERK = 6.0  # robust standard deviations
-AGREEMENT = 0.2  # correlation of what both halves of the field say
+AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
 
 
 @dataclass(frozen=True)
@@ -297,28 +297,22 @@ def _robust_sd(values: np.ndarray) -> float:
     return 1.4826 * float(np.median(np.abs(values)))
 
 
-def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray) -> bool:
+def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray, template: Template) -> bool:
     """Whether shifts are motion rather than noise or activity, by what the halves of the field say of each other.
 
-    `left` and `right` are the shifts that each half shows by itself, (n, 2), for all frames; `smalls`, (m, rows,
-    columns), are the small copies of those frames that `at` names. Something has moved if either holds:
-
-    - The shifts of both halves correlate by more than 0.2, and each half becomes crisper when its frames are moved back
-      by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the
-      half of the product of two means' gradients, of every other frame each: noise, which these do not share, does not
-      count, and neither does that resampling blurs it.
-    - There are three or more frames in which both halves have moved by more than a sample and by more than 6 robust
-      standard deviations of all frames' shifts, and in these they correlate by more than 0.9: jerks too rare to tell in
-      the means. Bright transients, too, move both halves alike, but no further than now and then they do anyway.
+    `left` and `right` are the shifts of each half as `register` finds them, (n, 2), for all frames; `smalls`, (m, rows,
+    columns), are the small copies of those frames that `at` names. Something has moved if the shifts that both halves
+    show `apart` correlate by more than 0.4, and each half becomes crisper when its frames are moved back by the shifts
+    of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the half of the
+    product of two means' gradients, of every other frame each: noise, which these do not share, does not count, and
+    neither does that resampling blurs it. Jerks that are too rare to tell in the means: see `are_jerks`.
     """
     left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
     known = np.isfinite(left + right).all(axis=1)
-    least = max(1.0, JERK * _robust_sd(np.concatenate([left[known], right[known]]))) if known.any() else 1.0
-    far = known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least)
-    if far.sum() >= 3 and _agreement(left[far], right[far]) > 0.9:
-        return True
     smalls, at = smalls[known[at]], at[known[at]]
-    if len(at) < 2 or _agreement(left[known], right[known]) < AGREEMENT:
+    if len(at) < 2:
+        return False
+    if _agreement(*(each - np.median(each, axis=0) for each in apart(smalls, template))) < AGREEMENT:
         return False
     left, right = left[at], right[at]
     rows, columns = smalls.shape[1:]
@@ -339,3 +333,36 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> float:
 def _gradients(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
     """Of the mean of every other frame, each moved back; shape (2 means, 2 axes, rows, columns)."""
     return np.array([np.gradient(mean_moved_back(smalls[i::2], shifts[i::2])) for i in (0, 1)])
+
+
+def far_frames(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Indices of the frames in which both halves of the field have moved by more than a sample and stand out."""
+    known = np.isfinite(left + right).all(axis=1)
+    if not known.any():
+        return np.zeros(0, int)
+    left, right = (each - np.median(each[known], axis=0) for each in (left, right))
+    least = max(1.0, JERK * _robust_sd(np.concatenate([left[known], right[known]])))
+    return np.flatnonzero(known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least))
+
+
+def are_jerks(smalls: np.ndarray, template: Template) -> bool:
+    """Whether frames that seem to have moved far have: in three or more, and in most, both halves say the same."""
+    if len(smalls) < 3:
+        return False
+    left, right = apart(smalls, template)
+    same = np.abs(left - right).max(axis=1) < 1
+    return bool(same.sum() >= 3 and same.mean() > 0.5)
+
+
+def apart(smalls: np.ndarray, template: Template) -> tuple[np.ndarray, np.ndarray]:
+    """The shifts of small copies by the left half of the field alone and by the right half alone, each (n, 2).
+
+    Those of `register` are not independent: both halves start from the shift that the whole field suggests.
+    """
+    columns = np.arange(template.weight.shape[1])
+    found = []
+    for half in (columns < len(columns) // 2, columns >= len(columns) // 2):
+        part = replace(template, weight=template.weight * half)
+        spectrum = rfft2(template.ready[0, 0, 2] * part.weight, template.size)
+        found.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
+    return found[0], found[1]

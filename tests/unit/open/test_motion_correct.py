@@ -87,6 +87,20 @@ def test_a_field_that_stands_still_stays_as_it_is(
     np.testing.assert_array_equal(read(made.movies[0]), still.movie)
 
 
+def test_a_field_with_little_to_see_in_it_does_not_move(tmp_path: Path, context: StepContext) -> None:
+    """What the whole field suggests draws both halves after it, so that they seem to agree."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:96, :96]
+    light = np.full((240, 96, 96), 400.0)
+    for row, column in rng.uniform(0, 96, (12, 2)):
+        cell = np.exp(-((y - row) ** 2 + (x - column) ** 2) / 40)
+        calcium = np.convolve(rng.random(240) < 0.02, np.exp(-np.arange(30) / 6))[:240]
+        light += 60 * (0.03 + calcium)[:, None, None] * cell
+    data = rng.poisson(light).astype(np.uint16)
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
+    np.testing.assert_array_equal(read(made.movies[0]), data)
+
+
 def test_rare_jerks_are_motion(tmp_path: Path, context: StepContext, still: synthetic.Recording) -> None:
     data = still.movie.copy()
     for t in (20, 50, 51, 80):
