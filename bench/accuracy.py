@@ -126,7 +126,7 @@ def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
     flat = (sharp - sharp.mean(axis=0)).reshape(len(movie), -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = FastICA(n_cells, whiten="unit-variance", max_iter=300, random_state=0)
+        found = FastICA(n_cells, whiten="unit-variance", max_iter=100, random_state=0)
         images = found.fit_transform(flat.T).T
     traces = found.mixing_.T
     sign = np.sign((images**3).mean(axis=1, keepdims=True))
