@@ -93,9 +93,21 @@ def _children(task: Path) -> list[str]:
     return (task / "children").read_text().split()
 
 
+def extraction_gb(threads: int) -> float:
+    """What run_cnmfe holds for 20 minutes after the recipes' preprocessing, if it has 16 GB: patches that were read,
+    and those that are worked on, as run_cnmfe itself reckons before it begins.
+    """
+    from pipeline.engines.open.run_cnmfe import READ_MOST, READ_SHARE, WORKING_COPIES
+
+    patch = 80 * 80 * 4 * (WHOLE // 2)
+    field = patch * (ROWS // 2) * (COLUMNS // 2) / (80 - 20) ** 2
+    return round((min(READ_SHARE * 16e9, READ_MOST, field) + threads * WORKING_COPIES * patch) / 1e9, 1)
+
+
 def report(found: dict[str, Any]) -> str:
     n = found["frames"]
     lines = [f"{n} frames of {COLUMNS} x {ROWS} px with {found['cells']} cells, {found['cores']} cores"]
+    lines += [f"run_cnmfe on 20 minutes: {found['extraction_gb']} GB with 4 threads, its default"]
     for recipe, one in found["recipes"].items():
         minutes = one["seconds"] * WHOLE / n / 60
         lines.append(
@@ -119,7 +131,13 @@ def main() -> None:
         cells = write_movie(movie, options.frames)
         recipes = {recipe: run(recipe, movie, folder) for recipe in options.recipes}
     cores = len(os.sched_getaffinity(0))
-    found = {"frames": options.frames, "cells": cells, "cores": cores, "recipes": recipes}
+    found = {
+        "frames": options.frames,
+        "cells": cells,
+        "cores": cores,
+        "recipes": recipes,
+        "extraction_gb": extraction_gb(4),
+    }
     print(json.dumps(found) if options.json else report(found))
 
 
