@@ -13,9 +13,9 @@
 
 The band in which shifts are estimated never shows in the output. `low_bandpass_cutoff` and `high_bandpass_cutoff` are
 those of spatial_filter, in cycles per pixel. isx.algo's defaults, 0.004 and 0.016, leave only detail of 60 px and more,
-where light and neuropil outweigh the tissue's structure; with both at these values the engine takes 0.047 to 0.125
-(periods of 8 to 21 px), divided by the number of times that 200 px fit into the field's shorter side. Any other value
-is used as given.
+where light and neuropil outweigh the tissue's structure. With both at these values, or both "none", as for a movie that
+is filtered already, the engine takes 0.047 to 0.125 (periods of 8 to 21 px), divided by the number of times that 200 px
+fit into the field's shorter side. Any other value is used as given.
 
 What files, parameters and switches mean is public (isx.algo). IDPS's cost function, sub-pixel treatment and rule for a
 movie that stands still are not; these are the project's own.
@@ -107,7 +107,7 @@ class _Search:
 
 
 def _band(band: tuple[float | None, float | None], shape: tuple[int, int]) -> tuple[float | None, float | None]:
-    if band != VENDOR_BAND:
+    if band not in (VENDOR_BAND, (None, None)):
         return band
     size = max(1, min(shape) // 200)
     return OWN_BAND[0] / size, OWN_BAND[1] / size

@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.engines.open import frames
 from pipeline.engines.open.motion_correct import combined, common_area, inside_polygon, motion_correct, move_back
+from pipeline.engines.open.spatial_filter import spatial_filter
 from pipeline.engines.protocol import StepContext
 from recording import formats
 from recording.errors import Unusable
@@ -76,6 +77,16 @@ def test_known_shifts_are_found(tmp_path: Path, context: StepContext, moving: sy
     assert error(made.shifts, moving.shifts) < 0.2
     assert not made.translations[0, :2].any()  # the reference frame
     np.testing.assert_allclose(made.translations[:, 2], 0.1 * np.arange(len(moving.movie)), atol=1e-6)
+
+
+def test_known_shifts_are_found_in_a_filtered_movie(
+    tmp_path: Path, context: StepContext, moving: synthetic.Recording
+) -> None:
+    """As the recipes `standard` and `cnmfe` have it: filtered before, and no band given."""
+    filtered = tmp_path / "a-BP.isxd"
+    spatial_filter(synthetic.write(tmp_path, "a", moving), [filtered], context=context)
+    made = run([filtered], context, low_bandpass_cutoff=None, high_bandpass_cutoff=None)
+    assert error(made.shifts, moving.shifts) < 0.2
 
 
 def test_a_field_that_stands_still_stays_as_it_is(
