@@ -98,17 +98,9 @@ def forget_all() -> None:
             docker("image", "rm", "--force", *mine)
 
 
-def build_all() -> float:
-    """The image and what it is compared with; the seconds that one stage took without cache."""
-    build("test-installer")
-    build("image")
-    build("bench-runtime-install")
-    version = docker("image", "inspect", "--format", '{{index .Config.Labels "isx.version"}}', IMAGE)
-    return build("bench-single-stage", "--no-cache", ISX_VERSION=version)["seconds"]
-
-
 def section_build(quick: bool) -> dict[str, Any]:
     """Cold, nothing changed, and one thing changed at a time; in a copy of the project. pip's download cache stays."""
+    build("test-installer")
     with tempfile.TemporaryDirectory() as folder:
         copy = copy_of_project(Path(folder, "project"))
         installer = Path(folder, "installer.sh")
@@ -149,6 +141,8 @@ def section_build(quick: bool) -> dict[str, Any]:
 
 def section_start(quick: bool) -> dict[str, Any]:
     """`docker run` until it returns, with one small recording; each run has an output folder of its own."""
+    build("test-installer")
+    build("bench-runtime-install")
     with workspace() as folder:
         volume = f"{NAME}-{os.getpid()}"
         inputs, pip = new_folder(folder / "input"), new_folder(folder / "pip")
@@ -193,8 +187,10 @@ def proxy() -> tuple[str, ...]:
 # --- size and health ----------------------------------------------------------------------------------------------
 
 
-def section_size(single_stage_seconds: float) -> dict[str, Any]:
-    """MB, unpacked and gzipped, of this image and of one stage with the same content."""
+def section_size(quick: bool) -> dict[str, Any]:
+    """MB, unpacked and gzipped, of this image and of one stage with the same content, which is built without cache."""
+    version = docker("image", "inspect", "--format", '{{index .Config.Labels "isx.version"}}', IMAGE)
+    seconds = build("bench-single-stage", "--no-cache", ISX_VERSION=version)["seconds"]
     found: dict[str, Any] = {}
     for name, image in {"image": IMAGE, "single_stage": f"{NAME}:single-stage"}.items():
         measured = layers(image)
@@ -203,7 +199,7 @@ def section_size(single_stage_seconds: float) -> dict[str, Any]:
         )
         found[name] = {"unpacked": rounded(unpacked), "compressed": rounded(compressed)}
     ratios = {kind: rounded(found["image"][kind] / found["single_stage"][kind]) for kind in ("unpacked", "compressed")}
-    return {**found, "ratio": ratios, "single_stage_build": rounded(single_stage_seconds)}
+    return {**found, "ratio": ratios, "single_stage_build": rounded(seconds)}
 
 
 def section_health(quick: bool) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from measure import (
     workspace,
 )
 
-GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.5,)
+GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.1,)
 DTYPES = ("uint16", "float32")
 MANY, QUICK_MANY = (1, 10, 100, 1000), (1, 10)
 SEED = 311
