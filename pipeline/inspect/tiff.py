@@ -15,7 +15,7 @@ LARGEST = 3 << 30  # bytes of pixels; well below 4 GiB, the limit of a TIFF's of
 
 def write(path: Path, image: np.ndarray, pixel_um: tuple[float, float]) -> None:
     """Write an image (rows, columns) as float32; `pixel_um` is the width and height of a pixel."""
-    tifffile.imwrite(
+    _write(
         path,
         image.astype(np.float32, copy=False),
         imagej=True,
@@ -41,12 +41,16 @@ def write_pages(
     common = {"shape": shape, "dtype": np.dtype(dtype), "compression": compression}
     if math.prod(shape) * np.dtype(dtype).itemsize <= LARGEST:
         metadata = {"unit": "um", **imagej}
-        tifffile.imwrite(path, pages, imagej=True, resolution=_per_um(pixel_um), metadata=metadata, **common)
+        _write(path, pages, imagej=True, resolution=_per_um(pixel_um), metadata=metadata, **common)
     else:
         per_cm = tuple(1e4 * each for each in _per_um(pixel_um))
-        tifffile.imwrite(
-            path, pages, bigtiff=True, resolution=per_cm, resolutionunit="CENTIMETER", metadata=None, **common
-        )
+        _write(path, pages, bigtiff=True, resolution=per_cm, resolutionunit="CENTIMETER", metadata=None, **common)
+
+
+def _write(path: Path, pages: np.ndarray | Iterator[np.ndarray], **options: Any) -> None:
+    """Give tifffile an open file: it would look up the real path of a name, in folders that others may have swapped."""
+    with path.open("wb") as file:
+        tifffile.imwrite(file, pages, **options)
 
 
 def _per_um(pixel_um: tuple[float, float]) -> tuple[float, float]:

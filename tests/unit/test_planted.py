@@ -9,13 +9,43 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pipeline.inspect.adapter import adapt
+from pipeline.inspect.context import Context
+from recording import formats
+from recording.job import Options
 from runner import results
 from runner.discover import Recording
 from runner.inside import hold
+from tests import recordings
 from tests.launch import ROOT, run
+
+MOVIES_TOO = Options(movie_tiff=True, movie_mp4=True)
+
+
+def test_no_result_is_written_by_its_real_path(tmp_path):
+    """Workers reach their folder from a descriptor: a library that looks up its path may find a link planted there."""
+    opened: list[str] = []
+    sys.addaudithook(
+        lambda event, arguments: opened.append(os.fsdecode(arguments[0])) if _by_name(event, arguments) else None
+    )
+    for name, recording in recordings.every_kind(tmp_path).items():
+        real = tmp_path / "results" / name
+        real.mkdir(parents=True)
+        descriptor = os.open(real, os.O_PATH)
+        out, kind = Path(f"/proc/self/fd/{descriptor}"), formats.check(recording).kind
+        opened.clear()
+        adapt(recording, kind, "s", out, Context(tmp_path, options=MOVIES_TOO), with_page=True)
+        os.close(descriptor)
+        assert [path for path in opened if path.startswith(f"{out}/")]
+        assert [path for path in opened if path.startswith(f"{real}/")] == []
+
+
+def _by_name(event: str, arguments: tuple[Any, ...]) -> bool:
+    return event == "open" and not isinstance(arguments[0], int)
 
 
 @pytest.fixture(scope="module")
