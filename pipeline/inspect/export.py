@@ -103,7 +103,8 @@ class _Film(Image.Image):
     def __init__(self, source: Iterator[np.ndarray], layout: MovieLayout, grey_range: tuple[float, float]) -> None:
         super().__init__()
         self.source, self.grey_range = source, grey_range
-        self.n_frames, self.at = max(2, layout.n_samples), -1
+        self.is_animated, self.n_frames = True, max(2, layout.n_samples)
+        self.at = -1
         self._mode, self._size = "RGB", (layout.columns, layout.rows)
         self.seek(0)
 
@@ -113,6 +114,8 @@ class _Film(Image.Image):
     def seek(self, frame: int) -> None:
         if frame <= self.at:  # Pillow goes back to the first frame at the end
             return
+        if frame >= self.n_frames:
+            raise EOFError(frame)
         self.at = frame
         black, white = self.grey_range
         values = next(self.source, None)
