@@ -9,7 +9,6 @@ import importlib.util
 import io
 import math
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,19 +122,21 @@ def nice_length(largest: float) -> float:
 
 
 def start_matplotlib(scratch: Path) -> None:
-    """Point Matplotlib at a private, writable folder, with the font list of the image if it has one.
+    """Point Matplotlib at a private, writable folder, and at the font list of the image if it has one.
 
-    Without it each worker would look for fonts again, and complain if there is no home. Matplotlib looks but once:
-    in a worker that was forked, that is done.
+    Without the list each worker would look for fonts again. Matplotlib would write it by the real path of its folder,
+    where others may have put a link meanwhile. It looks but once: in a worker that was forked, that is done.
     """
     if "matplotlib.font_manager" in sys.modules:
         return
     folder = scratch / "matplotlib"
-    baked = os.environ.get("ISX_MPLCACHE")
-    if baked and Path(baked).is_dir() and not folder.exists():
-        shutil.copytree(baked, folder)
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["MPLCONFIGDIR"] = str(folder)
+    baked = os.environ.get("ISX_MPLCACHE")
+    if baked and Path(baked).is_dir():
+        import matplotlib
+
+        matplotlib.get_cachedir = lambda: baked
 
 
 def warm_up(scratch: Path) -> None:

@@ -17,6 +17,16 @@ from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, d
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
 SIMULATE = PROJECT / "scripts/simulate.py"
+SOURCES = (
+    "Dockerfile",
+    "docker-bake.hcl",
+    ".dockerignore",
+    "Dockerfile.dockerignore",
+    "VERSION",
+    "bootstrap.py",
+    "healthcheck.py",
+)
+SOURCES += ("requirements.txt", "requirements", "recording", "runner", "pipeline", "recipes", "scripts", "stages")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +58,18 @@ def installers(engine) -> None:
 def public(engine) -> str:
     bake("image", ISX_SOURCE="public")
     return PUBLIC
+
+
+@pytest.fixture
+def project(public, tmp_path) -> Path:
+    """A copy of what the image is built from."""
+    for name in SOURCES:
+        source = PROJECT / name
+        if source.is_dir():
+            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

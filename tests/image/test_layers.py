@@ -11,32 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import IMAGE, INSTALLERS, PROJECT, docker, inspect
+from harness import IMAGE, INSTALLERS, docker, inspect
 
 TAG = f"{IMAGE}-layers"
-SOURCES = (
-    "Dockerfile",
-    "docker-bake.hcl",
-    ".dockerignore",
-    "Dockerfile.dockerignore",
-    "VERSION",
-    "bootstrap.py",
-    "healthcheck.py",
-)
-SOURCES += ("requirements.txt", "requirements", "recording", "runner", "pipeline", "recipes", "scripts", "stages")
 STEP = re.compile(r"\[(?:\S+ )?(\S+) +\d+/\d+\] (?!FROM )")
-
-
-@pytest.fixture
-def project(public, tmp_path) -> Path:
-    """A copy of what the image is built from."""
-    for name in SOURCES:
-        source = PROJECT / name
-        if source.is_dir():
-            shutil.copytree(source, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(source, tmp_path)
-    return tmp_path
 
 
 def build(project: Path, tag: str = "public", **variables: str) -> tuple[set[str], list[str]]:
