@@ -49,12 +49,17 @@ def apptainer() -> str | None:
     return own_apptainer() or (str(APPTAINER) if APPTAINER.exists() else None)
 
 
-def install() -> None:
-    """Unpack Slurm, Charliecloud and, if it runs, Apptainer, once. A folder gets its final name when it works."""
+def refuse_other_machines() -> None:
+    """Raise Unavailable, with every reason, where `install` cannot work."""
     refuse_elsewhere(
         "There is no Apptainer, and a private one cannot be had",
         "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html).",
     )
+
+
+def install() -> None:
+    """Unpack Slurm, Charliecloud and, if it runs, Apptainer, once. A folder gets its final name when it works."""
+    refuse_other_machines()
     HOME.mkdir(parents=True, exist_ok=True)
     with (HOME / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
