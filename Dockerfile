@@ -68,7 +68,7 @@ RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
-# The lock for the Python of the base, with NumPy of before 2 if NUMPY=1.
+# The lock for the Python of the base, with NumPy 1 if NUMPY=1.
 FROM base AS lock
 COPY requirements /locks
 COPY requirements.txt /locks/python3.11.txt

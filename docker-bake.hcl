@@ -19,7 +19,7 @@ variable "DEBIAN_SNAPSHOT" {
 }
 variable "NUMPY" {
   default     = ""
-  description = "1: NumPy of before 2, for a product that needs it."
+  description = "1: NumPy 1, for a product that needs it."
 }
 variable "ISX_SOURCE" {
   default     = ""

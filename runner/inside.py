@@ -79,21 +79,22 @@ class Folder:
 
     def names(self, relative: str = "") -> list[str]:
         """What is in a folder, sorted."""
-        with self.folder(relative) as folder, _naming(folder.path):
-            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder.fd)
-            try:
-                return sorted(entry.name for entry in os.scandir(fd))
-            finally:
-                os.close(fd)
+        with self.folder(relative) as folder, _naming(folder.path), folder._readable() as fd:
+            return sorted(entry.name for entry in os.scandir(fd))
 
     def sync(self) -> None:
         """Make renames in it last. Some network file systems cannot, and need not."""
-        with contextlib.suppress(OSError):
-            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
+        with contextlib.suppress(OSError), self._readable() as fd:
+            os.fsync(fd)
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[int]:
+        """A descriptor that can be listed and synced; the one that is held can only be passed."""
+        fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.fd)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def empty(self) -> None:
         """Without complaint: what cannot be removed is no reason to fail."""

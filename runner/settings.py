@@ -149,7 +149,7 @@ OPTIONS = (
         "SECONDS",
         "",
         _seconds,
-        "time in which a worker may neither compute nor read nor write; 0 for no limit (default: 1800)",
+        "time after which a worker that neither computes, reads nor writes is stopped; 0 for no limit (default: 1800)",
     ),
     Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
 )
