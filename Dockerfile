@@ -136,20 +136,17 @@ ln -s ../lib/uv/bin/uv /usr/local/bin/uv
 uv --version
 EOF
 
-# The locked Python dependencies, in a virtual environment without pip.
+# The locked Python dependencies, in a virtual environment without pip. They are slimmed in the step that installs them:
+# a later one would first copy most of their files up from the layer below.
 FROM builder AS deps
 RUN --mount=type=bind,from=lock,source=/requirements.txt,target=/build/requirements.txt \
     --mount=type=cache,target=/root/.cache/uv \
+    --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
 python3 -m venv --without-pip /opt/venv
 retry with-secrets uv pip install --python /opt/venv/bin/python --no-deps --require-hashes --only-binary :all: -r /build/requirements.txt
-/opt/venv/bin/python -c 'import numpy'
-EOF
-
-RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
-    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
-set -eux
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo /opt/inscopix/api > "$site/isx-api.pth"
 # The font cache of matplotlib takes seconds to make; a worker starts from this copy.

@@ -127,6 +127,9 @@ def handle(recordings: Sequence[Recording], batch: Batch) -> list[Row]:
     finally:
         if batch.fork_server:
             batch.fork_server.stop()
+            if batch.fork_server.lost:
+                reason = f"the process that forks workers ended ({batch.fork_server.lost}): each worker started alone"
+                batch.state.log("fork-server-lost", f"{reason}, which takes a second more", "warning")
     return rows(recordings, batch.records, batch.infos)
 
 

@@ -18,6 +18,7 @@ from recording.job import Fork
 
 ANSWER_SECONDS = 100  # for the imports, from a cold and slow disk; less than the heartbeat allows
 PR_SET_CHILD_SUBREAPER = 36
+_SAID = 4096  # bytes of a log that hold its last line
 
 _libc = ctypes.CDLL(None)
 
@@ -53,10 +54,16 @@ class ForkServer:
         self._socket.settimeout(ANSWER_SECONDS)
         # A fork cannot change the number of BLAS's threads any more.
         threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        # What libraries print is no event: it must not come between those of the run. A file without a name needs no
+        # place that others can reach.
+        self._log = os.memfd_create("fork-server")
+        self.lost = ""  # why it ended by itself, if it did
         with theirs:
             self._process = subprocess.Popen(
                 [*command, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=self._log,
                 env={**process.environment(os.environ), **threads, "TMPDIR": str(scratch)},
                 cwd=scratch,
                 pass_fds=(theirs.fileno(),),
@@ -70,7 +77,10 @@ class ForkServer:
         try:
             socket.send_fds(self._socket, [request], [stdin, log, events])
             return int(self._socket.recv(process.MAX_REQUEST) or 0)
-        except OSError:  # it was killed, or does not answer
+        except OSError as error:  # it was killed, or does not answer
+            if not self.lost:
+                said = os.pread(self._log, _SAID, max(0, os.fstat(self._log).st_size - _SAID)).decode(errors="replace")
+                self.lost = said.strip().rpartition("\n")[2] or str(error)
             self.stop()
             return 0
 

@@ -125,6 +125,7 @@ def test_without_the_fork_server_workers_start_by_themselves(recordings, output)
     rest = process.stderr.read()
     assert process.wait(timeout=60) == 0, rest
     assert (output / "done.marker").exists()
+    assert "the process that forks workers ended" in rest
 
 
 def test_a_second_run_on_one_output_says_so(recordings, output):

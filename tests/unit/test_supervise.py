@@ -226,3 +226,24 @@ pid = server.start(null, 2, null, sys.argv[2], None)
 print(json.dumps([pid, os.waitpid(pid, 0)[1] if pid else 0]))
 server.stop()
 """
+
+
+def test_what_the_fork_server_prints_is_not_among_the_events(tmp_path):
+    """Libraries warn on standard error, which is where the run's JSON lines go."""
+    code = "import sys\nprint('out')\nprint('a warning', file=sys.stderr)\nraise SystemExit('no memory left')\n"
+    done = subprocess.run(
+        [sys.executable, "-c", LOSE_ONE, code, str(tmp_path / "scratch")], capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("no memory left\n", "")
+
+
+LOSE_ONE = """
+import os, sys
+from pathlib import Path
+from runner.workers import ForkServer
+
+server = ForkServer((sys.executable, "-c", sys.argv[1]), Path(sys.argv[2]))
+null = os.open(os.devnull, os.O_RDWR)
+assert server.start(null, 2, null, sys.argv[2], None) == 0
+print(server.lost)
+"""
