@@ -76,8 +76,13 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
 
 
 def kept(report: dict[str, Any]) -> dict[str, Any]:
-    """The last report with the sections of this one; date and machine stay those of the sections that were kept."""
+    """The last report with the sections of this one; date and machine stay those of the sections that were kept.
+
+    Accuracy, which has a date of its own, does not count among these.
+    """
     before = json.loads(REPORT.read_text())
+    if SECTIONS.keys() - report.keys() <= {"accuracy"}:
+        return {**before, **report}
     return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
 
 
