@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from pipeline.nwb.metadata import BadMetadata, read
+from pipeline.nwb.metadata import MetadataMistakes, read
 from pipeline.words import say
 
 OK, BAD = 0, 64
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     for name in arguments[1:]:
         try:
             read([Path(name)])
-        except BadMetadata as error:
+        except MetadataMistakes as error:
             found += error.messages
     say(found)
     return BAD if found else OK

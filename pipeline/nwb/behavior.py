@@ -11,12 +11,12 @@ from pynwb.image import ImageSeries
 
 from pipeline.inspect.behavior import tracking_table
 from pipeline.nwb.movies import elsewhere
-from pipeline.nwb.session import Opened, Session
+from pipeline.nwb.session import Opened, SessionFile
 
 BOX = ("box_left_px", "box_top_px", "box_right_px", "box_bottom_px")
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     rows, columns = recording.handle.spacing.num_pixels
     size = recording.source.path.stat().st_size
     if "BehaviorCamera" not in session.file.devices:
@@ -35,7 +35,7 @@ def add(session: Session, recording: Opened) -> None:
         _add_tracking(session, recording)
 
 
-def _add_tracking(session: Session, recording: Opened) -> None:
+def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
     table = tracking_table(recording.source.path, session.scratch)
     if not table["center_x_px"].notna().any():

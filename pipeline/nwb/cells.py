@@ -11,12 +11,12 @@ from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSer
 
 from pipeline.inspect import cellset, metadata
 from pipeline.nwb.fill import Fill, empty
-from pipeline.nwb.session import Opened, Session, footer
+from pipeline.nwb.session import Opened, SessionFile, footer
 
 DF_OVER_F = "dF over F"  # as isxcore spells the unit
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     cells = recording.handle
     n = cells.num_cells
     if n == 0:
@@ -41,7 +41,7 @@ def add(session: Session, recording: Opened) -> None:
     session.ophys[holder.__name__].add_roi_response_series(series)
 
 
-def _same_cells(session: Session, recording: Opened, names: list[str]) -> PlaneSegmentation | None:
+def _same_cells(session: SessionFile, recording: Opened, names: list[str]) -> PlaneSegmentation | None:
     """The table of an earlier part of the series, if its cells are the same ones."""
     for other, table in session.parts.get(recording.source.series, ()):
         others = [other.handle.get_cell_name(i) for i in range(other.handle.num_cells)]
@@ -54,7 +54,7 @@ def _same_cells(session: Session, recording: Opened, names: list[str]) -> PlaneS
     return None
 
 
-def _table(session: Session, recording: Opened, names: list[str], traces: np.ndarray) -> PlaneSegmentation:
+def _table(session: SessionFile, recording: Opened, names: list[str], traces: np.ndarray) -> PlaneSegmentation:
     cells, n = recording.handle, len(names)
     described = [cellset.describe(names[i], cells.get_cell_status(i), cells.get_cell_image_data(i)) for i in range(n)]
     activity = cellset.activity(traces.T, recording.timing)

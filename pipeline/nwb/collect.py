@@ -109,7 +109,7 @@ def _write(
 ) -> None:
     try:
         known = metadata.read(session.metadata)
-    except metadata.BadMetadata as error:
+    except metadata.MetadataMistakes as error:
         raise Unusable(str(error)) from error
     images = {
         name: (tifffile.imread(path), f"{PROJECTIONS[name.partition('-')[0]]}, {path.name}")

@@ -8,10 +8,10 @@ import numpy as np
 from hdmf.common import DynamicTable, DynamicTableRegion, VectorData, VectorIndex
 
 from pipeline.inspect import packets
-from pipeline.nwb.session import Opened, Session
+from pipeline.nwb.session import Opened, SessionFile
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     """Columns `cell_name`, `event_times` (s from the session's start) and `event_amplitudes`.
 
     Where the file has a cell set that names the same cells, `cell` refers to their rows in its PlaneSegmentation.
@@ -41,7 +41,7 @@ def add(session: Session, recording: Opened) -> None:
     session.ophys.add(table)
 
 
-def _cells_of(session: Session, names: list[str]) -> list[DynamicTableRegion]:
+def _cells_of(session: SessionFile, names: list[str]) -> list[DynamicTableRegion]:
     for known, table in reversed(session.segmentations):
         if len(set(known)) == len(known) and set(names) <= set(known):
             rows = [known.index(name) for name in names]

@@ -8,14 +8,14 @@ import numpy as np
 from pynwb.base import Images
 from pynwb.image import GrayscaleImage
 
-from pipeline.nwb.session import Opened, Session
+from pipeline.nwb.session import Opened, SessionFile
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     add_images(session, {recording.source.path.stem: (recording.handle.get_data(), f"Image {recording.title}")})
 
 
-def add_images(session: Session, images: Mapping[str, tuple[np.ndarray, str]]) -> None:
+def add_images(session: SessionFile, images: Mapping[str, tuple[np.ndarray, str]]) -> None:
     """By name: pixels (rows, columns), and what they show. NWB orders the axes x, y."""
     if not images:
         return

@@ -163,7 +163,7 @@ class Document:
         return self.lines.get(keys) or self.lines.get(keys[:1], 1)
 
 
-class BadMetadata(Exception):
+class MetadataMistakes(Exception):
     """`messages` name every mistake as FILE:LINE: message."""
 
     def __init__(self, messages: list[str]) -> None:
@@ -172,12 +172,12 @@ class BadMetadata(Exception):
 
 
 def read(paths: Iterable[Path]) -> Metadata:
-    """The metadata of these files, of which later ones override earlier ones. Raises BadMetadata."""
+    """The metadata of these files, of which later ones override earlier ones. Raises MetadataMistakes."""
     found, messages = Metadata(), []
     for path in paths:
         try:
             document = _load(path)
-        except BadMetadata as error:
+        except MetadataMistakes as error:
             messages += error.messages
             continue
         wrong = [f"{path}:{line}: {message}" for line, message in sorted(_problems(document))]
@@ -185,7 +185,7 @@ def read(paths: Iterable[Path]) -> Metadata:
         if not wrong:
             found = _metadata(document).over(found)
     if messages:
-        raise BadMetadata(messages)
+        raise MetadataMistakes(messages)
     return found
 
 
@@ -249,7 +249,7 @@ def _load(path: Path) -> Document:
             return Document(path, parsed(text), _toml_lines(text))
         return _load_yaml(path, text)
     except Unreadable as error:
-        raise BadMetadata([f"{path}:{error.line}: {error}"]) from None
+        raise MetadataMistakes([f"{path}:{error.line}: {error}"]) from None
 
 
 def _toml_lines(text: str) -> dict[tuple[str, ...], int]:

@@ -10,7 +10,7 @@ import pandas as pd
 from hdmf.backends.hdf5 import H5DataIO
 from pynwb import TimeSeries
 
-from pipeline.nwb.session import Opened, Session
+from pipeline.nwb.session import Opened, SessionFile
 
 COLUMNS = ["translationX", "translationY"]  # as IDPS calls them
 
@@ -25,7 +25,7 @@ class Translations:
     made_by: str
 
 
-def add(session: Session, translations: Translations, recordings: list[Opened]) -> None:
+def add(session: SessionFile, translations: Translations, recordings: list[Opened]) -> None:
     """A TimeSeries of x and y, one row a frame; its clock is that of the part's latest movie of as many frames."""
     table = pd.read_csv(translations.path)
     movies = [each for each in recordings if each.kind == "movie" and each.source.part == translations.part]

@@ -15,7 +15,7 @@ from pipeline.inspect.export import refuse_mostly_black
 from pipeline.inspect.movie import sample_status
 from pipeline.movies import open_frames
 from pipeline.nwb.fill import Fill, empty
-from pipeline.nwb.session import Opened, Session
+from pipeline.nwb.session import Opened, SessionFile
 from recording import formats
 
 # pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
@@ -23,7 +23,7 @@ ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
 
 
-def add(session: Session, recording: Opened) -> OnePhotonSeries:
+def add(session: SessionFile, recording: Opened) -> OnePhotonSeries:
     """A OnePhotonSeries; NWB orders its axes time, x, y.
 
     Frames keep their numbers: those that were dropped, cropped or blank read as zeros, as in isx, and are listed in
@@ -49,7 +49,7 @@ def add(session: Session, recording: Opened) -> OnePhotonSeries:
     return series
 
 
-def _content(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
+def _content(session: SessionFile, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
     if not session.embed or recording.source.is_product:
         return elsewhere(recording, layout.columns, layout.rows, layout.n_samples)
     refuse_mostly_black(layout)
@@ -108,7 +108,7 @@ def _light(acquired: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def _note_invalid(session: Session, recording: Opened, layout: formats.MovieLayout, name: str) -> None:
+def _note_invalid(session: SessionFile, recording: Opened, layout: formats.MovieLayout, name: str) -> None:
     status = sample_status(layout)
     edges = np.flatnonzero(np.append(True, status[1:] != status[:-1]))
     for first, last in zip(edges, [*edges[1:], len(status)]):

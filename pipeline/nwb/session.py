@@ -103,7 +103,7 @@ def opened(source: Source, scratch: Path) -> Opened:
 
 
 @dataclass
-class Session:
+class SessionFile:
     """The file being made, and its clock."""
 
     file: NWBFile
@@ -186,7 +186,7 @@ def start_of(recordings: list[Opened], metadata: Metadata) -> datetime:
     return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=whole)).astimezone(zone)
 
 
-def _plane(session: Session, recording: Opened, key: str) -> ImagingPlane:
+def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
     given = session.metadata.section("ImagingPlane")
     channel = session.metadata.section("OpticalChannel")
     acquired = recording.acquisition
@@ -217,7 +217,7 @@ def _plane(session: Session, recording: Opened, key: str) -> ImagingPlane:
     )
 
 
-def _device(session: Session, recording: Opened) -> Device:
+def _device(session: SessionFile, recording: Opened) -> Device:
     if "Microscope" in session.file.devices:
         return session.file.devices["Microscope"]
     given, acquired = session.metadata.section("Device"), recording.acquisition

@@ -10,7 +10,7 @@ from pynwb import TimeSeries
 
 from pipeline.inspect import packets
 from pipeline.inspect.gpio import IMU_SCALE
-from pipeline.nwb.session import UNKNOWN, Opened, Session
+from pipeline.nwb.session import UNKNOWN, Opened, SessionFile
 
 IMU = {  # how channels' names begin: name, unit in NWB and what values as isx reads them are multiplied by for it
     "Acc": ("Accelerometer", "m/s^2", 9.80665),  # isx gives g
@@ -19,14 +19,14 @@ IMU = {  # how channels' names begin: name, unit in NWB and what values as isx r
 }
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     channels = [channel for channel in packets.channels(recording.stored, recording.handle) if len(channel.value)]
     if not channels:
         session.warn(f"{recording.name} has no samples: it is not in the NWB file")
     (_add_imu if recording.kind == "imu" else _add_gpio)(session, recording, channels)
 
 
-def _add_gpio(session: Session, recording: Opened, channels: list[packets.Channel]) -> None:
+def _add_gpio(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:
     """The unit depends on the channel, and the file does not state it."""
     for channel in channels:
         series = TimeSeries(
@@ -40,7 +40,7 @@ def _add_gpio(session: Session, recording: Opened, channels: list[packets.Channe
         session.file.add_acquisition(series)
 
 
-def _add_imu(session: Session, recording: Opened, channels: list[packets.Channel]) -> None:
+def _add_imu(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:
     for prefix, (name, unit, conversion) in IMU.items():
         axes = [channel for channel in channels if channel.name.startswith(prefix)]
         together = bool(axes) and all(np.array_equal(axes[0].offset_us, axis.offset_us) for axis in axes)
@@ -59,7 +59,7 @@ def _add_imu(session: Session, recording: Opened, channels: list[packets.Channel
             session.file.add_acquisition(series)
 
 
-def _when(session: Session, recording: Opened, offset_us: np.ndarray) -> dict[str, Any]:
+def _when(session: SessionFile, recording: Opened, offset_us: np.ndarray) -> dict[str, Any]:
     """Timestamps; where all samples are equally far apart, to the microsecond, first time and rate, as NWB asks."""
     times = session.times(offset_us, recording.start)
     steps = np.diff(offset_us.astype(np.int64))

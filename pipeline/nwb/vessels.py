@@ -10,12 +10,12 @@ from pynwb import TimeSeries
 from pipeline.inspect import metadata
 from pipeline.inspect.vessels import measured
 from pipeline.nwb.images import add_images
-from pipeline.nwb.session import Opened, Session, footer
+from pipeline.nwb.session import Opened, SessionFile, footer
 
 SPELT = {"px": "pixels", "um": "micrometers", "deg": "degrees", "px_per_s": "pixels/s", "um_per_s": "micrometers/s"}
 
 
-def add(session: Session, recording: Opened) -> None:
+def add(session: SessionFile, recording: Opened) -> None:
     vessels = recording.handle
     n = vessels.num_vessels
     if n == 0:

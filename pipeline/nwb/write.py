@@ -23,7 +23,7 @@ from pipeline.nwb import behavior, cells, events, images, metadata, motion, movi
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import MICROSECOND, READERS, Opened, Session, Source, opened, start_of
+from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, opened, start_of
 
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
 
@@ -72,7 +72,7 @@ def _order(recording: Opened) -> tuple[int, Fraction, str]:
     return list(READERS).index(recording.kind), recording.start, recording.name
 
 
-def _session(recordings: list[Opened], contents: Contents, means: Means) -> Session:
+def _session(recordings: list[Opened], contents: Contents, means: Means) -> SessionFile:
     known = contents.metadata.over(stated(recordings))
     _warn_of_missing(known, means.warn)
     start = start_of(recordings, known)
@@ -94,7 +94,7 @@ def _session(recordings: list[Opened], contents: Contents, means: Means) -> Sess
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
-    session = Session(file, zero, known, contents.embed, means.scratch, means.warn)
+    session = SessionFile(file, zero, known, contents.embed, means.scratch, means.warn)
     for recording in _labelled(recordings):
         _ADD[recording.kind](session, recording)
     images.add_images(session, contents.projections)
@@ -103,7 +103,7 @@ def _session(recordings: list[Opened], contents: Contents, means: Means) -> Sess
     return session
 
 
-_ADD: dict[str, Callable[[Session, Opened], object]] = {
+_ADD: dict[str, Callable[[SessionFile, Opened], object]] = {
     "movie": movies.add,
     "behavior_movie": behavior.add,
     "nvision": behavior.add,

@@ -14,7 +14,7 @@ from pynwb.file import Subject
 from pynwb.ophys import ImagingPlane, OpticalChannel
 
 from pipeline.nwb import metadata
-from pipeline.nwb.metadata import BadMetadata
+from pipeline.nwb.metadata import MetadataMistakes
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -52,7 +52,7 @@ ImagingPlane:
 
 def mistakes(path: Path, text: str) -> list[str]:
     path.write_text(text)
-    with pytest.raises(BadMetadata) as raised:
+    with pytest.raises(MetadataMistakes) as raised:
         metadata.read([path])
     return [message.removeprefix(f"{path}:") for message in raised.value.messages]
 
@@ -150,7 +150,7 @@ def test_mistakes_in_yaml(tmp_path, text, expected):
 def test_files_that_cannot_be_parsed(tmp_path, content, expected):
     path = tmp_path / "nwb.toml"
     path.write_bytes(content)
-    with pytest.raises(BadMetadata, match=expected):
+    with pytest.raises(MetadataMistakes, match=expected):
         metadata.read([path])
 
 
