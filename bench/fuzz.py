@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Damage recordings of every kind, run the image on them, and see that none stops, misleads or harms the run.
 
-    fuzz.py [--seed N] [--variants N] [--image IMAGE] [--keep FOLDER]
+    fuzz.py [--seed N] [--variants N] [--ways WAY...] [--image IMAGE] [--keep FOLDER]
 
-Sound recordings and variants of them (tests/damage.py) lie in one input folder. The sound ones are run by themselves
-first. Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row,
-and each failure a reason that names what is wrong; nothing outside the output changes; nothing is half-written; the
-results of the sound ones are byte for byte what they were. A variant that gives results gives the sound file's, or a
-warning, or it differs in what no program can know (UNKNOWABLE). The seed decides everything; it is printed. Exits with
-1 if any of this does not hold. Standard library only.
+Sound recordings and variants of them (tests/damage.py) lie in one input folder. They are run in each of WAYS:
+inspected, with every optional product, and through a recipe of the open engine; the sound ones by themselves first.
+Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row, and
+each failure a reason that names what is wrong; nothing outside the output changes; nothing is half-written; the results
+of the sound ones are byte for byte what they were. A variant that gives results gives the sound file's, or a warning,
+or it differs in what no program can know (UNKNOWABLE). The seed decides everything; it is printed. Exits with 1 if any
+of this does not hold. Standard library only.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,37 @@ MEMORY = "1500m"  # of the container: a variant of a file of 50 KB must not need
 WORKER_SECONDS = 60
 LARGEST = 64 << 20  # bytes of one variant's results
 CANARY = "nobody writes here"
+
+# Recordings have but six frames of 24 x 32 px.
+RECIPE = """
+version = 1
+description = "The movie steps of the open engine"
+engine = "open"
+
+[[step]]
+use = "preprocess"
+spatial_downsample_factor = 2
+
+[[step]]
+use = "spatial_filter"
+
+[[step]]
+use = "project_movie"
+
+[[step]]
+use = "motion_correct"
+from = "project_movie"
+max_translation = 2
+
+[[step]]
+use = "dff"
+"""
+# By name: the options of a run.
+WAYS = {
+    "inspect": (),
+    "products": ("-e", "MOVIE_TIFF=1", "-e", "MOVIE_MP4=1", "-e", "NWB=1", "-e", "NWB_MOVIE=1"),
+    "recipe": ("-e", "RECIPE=/w/recipe.toml", "-e", "NWB=1"),
+}
 
 # A reason that names no fault of the file.
 NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
@@ -77,45 +109,50 @@ class Fuzzed:
             say(f"  FAILED: {what}")
 
 
-def fuzz(folder: Path, seed: int, n: int, image: str) -> Fuzzed:
-    """One run on n variants; `folder` is an empty one that any user may write to."""
+def fuzz(folder: Path, seed: int, n: int, image: str, ways: Sequence[str] = tuple(WAYS)) -> Fuzzed:
+    """A run on n variants in each of these ways; `folder` is an empty one that any user may write to."""
     found = Fuzzed()
     inputs, canary = new_folder(folder / "input"), new_folder(folder / "canary")
     (canary / "canary").write_text(CANARY)
+    (folder / "recipe.toml").write_text(RECIPE)
     made = json.loads(inside("variants", "/made", n, seed, options=("-v", f"{inputs}:/made")))
-    before = contents(folder)
-
-    alone = new_folder(folder / "alone")
-    for number in range(n):  # out of sight, so that the paths of the sound ones are the same in both runs
-        (inputs / str(number)).rename(inputs / f".{number}")
-    code, end = run(folder, "alone", image)
-    found.codes[code] += 1
-    found.expect(code == 0, f"the sound recordings alone end with {code}: {end}")
-    for number in range(n):
-        (inputs / f".{number}").rename(inputs / str(number))
-
-    output = new_folder(folder / "output")
-    started = time.monotonic()
-    code, end = run(folder, "output", image)
-    found.seconds = time.monotonic() - started
-    found.codes[code] += 1
-    found.expect(code == 1, f"the run ends with {code}: {end}")
-    after = contents(folder, but=("alone", "output"))
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    found.expect(not changed, f"files outside the output changed: {changed[:5]}")
-
-    judge_sound(tree(alone), tree(output), found)
-    for problem in half_written(output):
-        found.expect(False, problem)
-    judge_variants(made, output, found)
+    for way in ways:
+        say(f"  {way}")
+        one_way(folder, way, made, image, found)
     return found
 
 
-def run(folder: Path, output: str, image: str) -> tuple[int, str]:
+def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, found: Fuzzed) -> None:
+    inputs, alone, output = folder / "input", new_folder(folder / f"alone-{way}"), new_folder(folder / f"output-{way}")
+    before = contents(folder)
+    for number in range(len(made)):  # out of sight, so that the paths of the sound ones are the same in both runs
+        (inputs / str(number)).rename(inputs / f".{number}")
+    code, end = run(folder, alone.name, image, way)
+    found.codes[code] += 1
+    found.expect(code == 0, f"{way}: the sound recordings alone end with {code}: {end}")
+    for number in range(len(made)):
+        (inputs / f".{number}").rename(inputs / str(number))
+
+    started = time.monotonic()
+    code, end = run(folder, output.name, image, way)
+    found.seconds += time.monotonic() - started
+    found.codes[code] += 1
+    found.expect(code == 1, f"{way}: the run ends with {code}: {end}")
+    after = contents(folder)
+    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    found.expect(not changed, f"{way}: files outside the output changed: {changed[:5]}")
+
+    judge_sound(tree(alone), tree(output), found)
+    for problem in half_written(output):
+        found.expect(False, f"{way}: {problem}")
+    judge_variants(way, made, output, found)
+
+
+def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str]:
     """Exit code and last message. What is beside the output can be written to, and must not be."""
     name = f"isx-fuzz-{os.getpid()}-{output}"
     limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "200", "--network", "none")
-    where = ("-v", f"{folder}:/w", "-e", "INPUT_DIR=/w/input", "-e", f"OUTPUT_DIR=/w/{output}")
+    where = ("-v", f"{folder}:/w", "-e", "INPUT_DIR=/w/input", "-e", f"OUTPUT_DIR=/w/{output}", *WAYS[way])
     options = ("--user", ME, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "-e", "LOG_FORMAT=json")
     docker("run", "--detach", "--name", name, *options, *limits, *where, image, f"--worker-timeout={WORKER_SECONDS}")
     try:
@@ -127,12 +164,12 @@ def run(folder: Path, output: str, image: str) -> tuple[int, str]:
     return code, "out of memory" if killed else last
 
 
-def contents(folder: Path, but: tuple[str, ...] = ()) -> dict[str, tuple[int, bytes | int]]:
-    """Of each file below: its size, and its content unless it is large."""
+def contents(folder: Path) -> dict[str, tuple[int, bytes | int]]:
+    """Of each file below that is not in an output: its size, and its content unless it is large."""
     found: dict[str, tuple[int, bytes | int]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name.partition("/")[0] not in but:
+        if path.is_file() and not name.startswith(("alone-", "output-")):
             found[name] = path.stat().st_size, path.read_bytes() if path.stat().st_size < 1 << 20 else 0
     return found
 
@@ -167,20 +204,32 @@ def fault(path: Path) -> str:
     if path.suffix == ".csv":
         widths = {len(row) for row in csv.reader(content.decode().splitlines())}
         return "" if len(widths) == 1 and content.endswith(b"\n") else f"rows of {sorted(widths)} columns"
+    if path.suffix == ".nwb":  # HDF5's superblock says where the file ends
+        return "" if int.from_bytes(content[40:48], "little") == len(content) else "does not end where it says"
+    if path.suffix == ".mp4":
+        return "" if boxes_end(content) == len(content) else "does not end with a box"
     endings = {".html": b"</html>", ".png": b"IEND\xaeB`\x82"}
     if path.suffix in endings and not content.rstrip(b"\n").endswith(endings[path.suffix]):
         return "has no end"
     return "is temporary" if path.suffix == ".tmp" else ""
 
 
+def boxes_end(content: bytes) -> int:
+    """Where the boxes of an MP4 end, each of which begins with its size."""
+    at = 0
+    while (size := int.from_bytes(content[at : at + 4], "big")) >= 8:
+        at += size
+    return at
+
+
 # --- variants -------------------------------------------------------------------------------------------------------
 
 
-def judge_variants(made: list[dict[str, str]], output: Path, found: Fuzzed) -> None:
+def judge_variants(way: str, made: list[dict[str, str]], output: Path, found: Fuzzed) -> None:
     with (output / "summary.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     for number, variant in enumerate(made):
-        label = f"variant {number} ({variant['of']}, {variant['damage']}: {variant['where']})"
+        label = f"{way}: variant {number} ({variant['of']}, {variant['damage']}: {variant['where']})"
         row = rows.get(f"{number}/{variant['file']}")
         if row is None:
             found.expect(False, f"{label} has no row")
@@ -247,13 +296,14 @@ def print_tables(found: Fuzzed) -> None:
         print("\nother results, no warning: what was changed")
     for what, count in sorted(found.silent.items()):
         print(f"{count:>4} × {what}")
-    print(f"\n{sum(found.ends.values())} variants in {found.seconds:.0f} s, {len(found.failures)} failures")
+    print(f"\n{sum(found.ends.values())} ends of variants in {found.seconds:.0f} s, {len(found.failures)} failures")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--variants", type=int, default=VARIANTS)
+    parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS, help="run them in these ways only")
     parser.add_argument("--image", help="an image that is there; built anew otherwise")
     parser.add_argument("--keep", type=Path, help="a new folder in which input and output stay")
     options = parser.parse_args()
@@ -265,7 +315,7 @@ def main() -> int:
 
         build("image")
     with measure.workspace() as folder:
-        found = fuzz(folder, options.seed, options.variants, measure.IMAGE)
+        found = fuzz(folder, options.seed, options.variants, measure.IMAGE, options.ways)
         if options.keep:
             shutil.copytree(folder, options.keep, symlinks=True)
     print_tables(found)

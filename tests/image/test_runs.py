@@ -117,6 +117,17 @@ def test_confined(options, movie, output):
     assert (output / "done.marker").is_file()
 
 
+def test_every_product_in_an_output_of_another_user(movie, output):
+    """Libraries keep caches: some refuse to below a folder that everybody may write to, as this one."""
+    wanted = ["-e", "NWB=1", "-e", "NWB_MOVIE=1", "-e", "MOVIE_TIFF=1", "-e", "MOVIE_MP4=1"]
+    done = run_on(movie, output, options=[*CONFINEMENTS["all at once"], *wanted])
+    assert done.returncode == 0, done.stderr
+    assert not [event for event in events(done) if event["level"] != "info" and "NWB" not in event["message"]]
+    made = {path.suffix for path in (output / "movie").iterdir() if path.stat().st_size}
+    assert made >= {".nwb", ".mp4", ".tif"}
+    assert (output / "movie/movie-movie.tif").is_file()
+
+
 # --- exit codes ---------------------------------------------------------------------------------------------------
 
 

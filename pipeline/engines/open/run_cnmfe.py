@@ -25,6 +25,7 @@ from recording.errors import Unusable
 
 UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
+FEW_FRAMES = 200  # with fewer, one moment decides whether something is believed to be a cell
 WORKING_COPIES = 2.5  # of a patch's movie that are held while it is worked on, the movie itself included
 SMALLEST_PATCH = 4  # diameters: in less, background and cells cannot be told apart
 READ_SHARE = 0.35  # of free memory that patches fill in one pass over the movie, so that passes are few
@@ -84,6 +85,8 @@ def run_cnmfe(
         n_frames = int(series.valid.sum())
         if n_frames < FEWEST_FRAMES:
             raise Unusable(f"{name} has {n_frames} recorded frames: run_cnmfe needs {FEWEST_FRAMES} or more")
+        if n_frames < FEW_FRAMES:
+            context.warn(f"{name} has only {n_frames} recorded frames: noise passes for cells more often: check each")
         diameter = float(cell_diameter)
         if min(series.shape) < 2 * diameter:
             size = f"{series.shape[1]} x {series.shape[0]} px"

@@ -193,3 +193,11 @@ def test_tiles_cover_the_field_and_every_place_belongs_to_one() -> None:
             owners += (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
         assert (owners == 1).all()
     assert set(CANNOT) == {"gaussian_kernel_size", "closing_kernel_size"}
+
+
+def test_few_frames_are_warned_of(
+    made: synthetic.Recording, tmp_path: Path, context: StepContext, warnings: list[str]
+) -> None:
+    run(recordings.movie_from(tmp_path / "short.isxd", made.movie[:150]), tmp_path / "out.isxd", context)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("short.isxd has only 150 recorded frames: noise passes for cells more often")
