@@ -180,7 +180,7 @@ def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> 
             fd = _open_lock(output, name)
             stack.callback(os.close, fd)
             try:
-                fcntl.flock(fd, how | fcntl.LOCK_NB)
+                _flock(fd, how)
             except BlockingIOError:
                 what = f"shard {shard} of {output.path}" if name != LOCK else str(output.path)
                 raise OutputInUse(
@@ -191,6 +191,19 @@ def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> 
                     raise
                 warn(f"{output.path} cannot be locked ({error.strerror}): take care that no other run works on it")
         yield
+
+
+def _flock(fd: int, how: int) -> None:
+    """Raises BlockingIOError if another run holds it.
+
+    A run that was killed just now may hold it for a moment, in a child that has not started its program yet.
+    """
+    for _ in range(50):
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
+            return
+        time.sleep(0.02)
+    fcntl.flock(fd, how | fcntl.LOCK_NB)
 
 
 def _open_lock(output: Folder, name: str) -> int:
