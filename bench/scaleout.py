@@ -31,7 +31,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/cluster"))
 
 from measure import PROJECT, docker, interleaved, seconds_of
-from slurm import NOBODY, Slurm, cluster, cores
+from slurm import NOBODY, Slurm, cluster, cores, fuse_for_all
 
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
 MAKE_MOVIE = """
@@ -135,7 +135,8 @@ def bench(n_recordings: int) -> Iterator[Lab]:
         subprocess.run([sys.executable, PROJECT / "scripts/sif.py", folder / "isx.sif"], check=True, stdout=sys.stderr)
         cluster.install()
         slurm.start()
-        yield Lab(folder, slurm)
+        with fuse_for_all():
+            yield Lab(folder, slurm)
     finally:
         slurm.stop()
         shutil.rmtree(folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from slurm import NOBODY, Slurm, cluster
+from slurm import NOBODY, Slurm, cluster, fuse_for_all
 
 PROJECT = Path(__file__).resolve().parents[2]
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
@@ -35,19 +34,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.cluster)
 
 
-FUSE = Path("/dev/fuse")
-
-
 @pytest.fixture(scope="session", autouse=True)
 def fuse() -> Iterator[None]:
-    """Apptainer mounts images as whoever calls it: distributions open this device to all, bare machines may not."""
-    if not FUSE.exists():
+    with fuse_for_all():
         yield
-        return
-    mode = stat.S_IMODE(FUSE.stat().st_mode)
-    FUSE.chmod(0o666)
-    yield
-    FUSE.chmod(mode)
 
 
 @pytest.fixture(scope="session")

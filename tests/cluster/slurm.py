@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -39,6 +40,21 @@ def cores() -> list[int]:
     """A core for each node; on a machine with one they share it."""
     available = sorted(os.sched_getaffinity(0))
     return [available[number % len(available)] for number in range(len(NODES))]
+
+
+@contextlib.contextmanager
+def fuse_for_all() -> Iterator[None]:
+    """Apptainer mounts images as whoever calls it: distributions open this device to all, bare machines may not."""
+    device = Path("/dev/fuse")
+    if not device.exists():
+        yield
+        return
+    mode = stat.S_IMODE(device.stat().st_mode)
+    device.chmod(0o666)
+    try:
+        yield
+    finally:
+        device.chmod(mode)
 
 
 @dataclass
