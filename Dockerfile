@@ -231,16 +231,20 @@ LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
       isx.sha256="${INSTALLER_SHA256}" \
       isx.redistributable="false"
 
-# No image comes out of a build in which the API and every dependency do not load in the runtime's own root,
+# No image comes out of a build in which the API and every dependency do not load in the runtime's own root, as
+# healthcheck.py says. Only the modules that it uses are mounted: a change of others does not repeat the proof.
 FROM labelled-${CHOSEN} AS loads
 RUN --network=none \
     --mount=type=secret,id=licence,mode=0444 \
     --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
-    --mount=type=bind,source=VERSION,target=/app/VERSION \
-    --mount=type=bind,source=recording,target=/app/recording \
-    --mount=type=bind,source=runner,target=/app/runner <<EOF
+    --mount=type=bind,source=recording/__init__.py,target=/app/recording/__init__.py \
+    --mount=type=bind,source=runner/__init__.py,target=/app/runner/__init__.py \
+    --mount=type=bind,source=runner/elf.py,target=/app/runner/elf.py \
+    --mount=type=bind,source=runner/heartbeat.py,target=/app/runner/heartbeat.py \
+    --mount=type=bind,source=runner/native.py,target=/app/runner/native.py \
+    --mount=type=bind,source=runner/probe.py,target=/app/runner/probe.py <<EOF
 set -eu
 PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
   echo >&2 "ERROR: isx does not load on this BASE_IMAGE. Too old a glibc: take a newer base, such as Debian 12."
@@ -270,7 +274,7 @@ EOF
 
 FROM app AS proven-public
 
-# nor one in which this project's code does not run the algorithms of IDPS.
+# Nor one in which this project's code does not run the algorithms of IDPS.
 FROM labelled-idps AS algorithms
 ARG PROOF=algorithms
 RUN --network=none \

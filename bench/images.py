@@ -122,7 +122,7 @@ def section_build(quick: bool) -> dict[str, Any]:
         build("", project=copy, **idps)
         contenders = {
             "nothing_changed": lambda: build("image", project=copy),
-            "code_changed": lambda: changed("bootstrap.py"),
+            "code_changed": lambda: changed("runner/report.py"),
             "lock_changed": lambda: changed("requirements.txt"),
             "installer_changed": installer_changed,
         }

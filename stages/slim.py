@@ -22,7 +22,8 @@ from pathlib import Path
 
 # Time stamps above are set to this: a constant, so that a new commit changes no layer but its own.
 EPOCH = int(os.environ.get("LAYER_EPOCH", "1735689600"))  # 2025-01-01
-SHARES = 4  # of the modules to compile
+SHARES = 4  # of the modules to compile,
+FEW_MODULES = 500  # if they are not so few that starting processes takes longer
 LIST = Path(__file__).with_name("slim.txt")
 
 
@@ -99,6 +100,9 @@ def compile_python(root: Path) -> None:
     for stale in root.rglob("__pycache__"):
         shutil.rmtree(stale)
     modules = sorted(root.rglob("*.py"))
+    if len(modules) < FEW_MODULES:
+        _compile(modules)
+        return
     spawn = multiprocessing.get_context("spawn")
     processes = [spawn.Process(target=_compile, args=(modules[number::SHARES],)) for number in range(SHARES)]
     for process in processes:
