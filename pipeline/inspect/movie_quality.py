@@ -92,7 +92,7 @@ def _frame_measures(source: StoredFrames, valid: np.ndarray, found: MovieStatist
         return ()
     frames = _some_frames(source, valid, rows, columns)
     checks = quality.check_frames(frames, found.mean[rows, columns])
-    n = len(frames)
+    n = len(checks.sharpness)
     which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
     has_structure = not is_flat(found)
     shift_px = checks.shift_px if has_structure else np.empty(0)
@@ -161,14 +161,13 @@ def _middle(size: int) -> slice:
 
 def _some_frames(
     source: StoredFrames, valid: np.ndarray, rows: slice, columns: slice
-) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """The middle of some frames, evenly spread, each with that of the next sample where that is valid too."""
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """The middle of some frames, evenly spread, each with that of the next sample if that is valid too."""
     samples = np.flatnonzero(valid)
-    chosen = _spread(len(samples))
-    follows = [i + 1 < len(samples) and samples[i + 1] == samples[i] + 1 for i in chosen]
-    wanted = [number for i, both in zip(chosen, follows) for number in ((i, i + 1) if both else (i,))]
-    frames = dict(zip(wanted, _stored(source, wanted, rows, columns)))
-    return [(frames[i], frames.get(i + 1) if both else None) for i, both in zip(chosen, follows)]
+    for i in _spread(len(samples)):
+        follows = i + 1 < len(samples) and samples[i + 1] == samples[i] + 1
+        frame, *following = _stored(source, [i, i + 1] if follows else [i], rows, columns)
+        yield frame, following[0] if following else None
 
 
 def _spread(n: int) -> list[int]:

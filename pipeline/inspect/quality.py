@@ -6,7 +6,7 @@ docs/quality.md lists all of them, with the sources of the definitions and of th
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +117,7 @@ class FrameChecks:
     noise: float | None  # of one pixel in one frame, in the movie's unit
 
 
-def check_frames(frames: Sequence[tuple[np.ndarray, np.ndarray | None]], mean: np.ndarray) -> FrameChecks:
+def check_frames(frames: Iterable[tuple[np.ndarray, np.ndarray | None]], mean: np.ndarray) -> FrameChecks:
     """`frames` are pairs of a frame (rows, columns) and the one that follows it, if any; `mean` is the mean image."""
     mean = (mean - mean.mean()).astype(np.float32)
     norm = float(np.linalg.norm(mean))
