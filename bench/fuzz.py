@@ -50,7 +50,6 @@ engine = "open"
 
 [[step]]
 use = "preprocess"
-spatial_downsample_factor = 2
 
 [[step]]
 use = "spatial_filter"
@@ -182,8 +181,9 @@ def judge_sound(alone: dict[str, bytes], output: dict[str, bytes], found: Fuzzed
 
 def half_written(output: Path) -> Iterator[str]:
     """Nothing temporary; JSON, CSV and HTML that is whole; all that a JSON lists, and nothing else."""
-    if (output / ".staging").exists():
-        yield ".staging is left behind"
+    left = {path.name for path in (output / ".staging").glob("*")} - {"kept"}  # steps of recipes that did not end
+    if left:
+        yield f".staging is left behind: {sorted(left)}"
     if (output / "done.marker").exists():
         yield "a sentinel, although recordings failed"
     for path in output.rglob("*"):

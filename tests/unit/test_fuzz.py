@@ -80,8 +80,8 @@ def test_what_a_failure_leaves_is_seen(output):
 def test_a_variant_without_row_is_seen(output):
     (output / "summary.csv").write_text("path,status,reason,results,warnings\n")
     found = fuzz.Fuzzed()
-    fuzz.judge_variants([VARIANT], output, found)
-    assert found.failures == ["variant 0 (movie, footer_number: footer/spacingInfo/numPixels/x) has no row"]
+    fuzz.judge_variants("inspect", [VARIANT], output, found)
+    assert found.failures == ["inspect: variant 0 (movie, footer_number: footer/spacingInfo/numPixels/x) has no row"]
 
 
 FAULTS = {
@@ -89,6 +89,8 @@ FAULTS = {
     "movie-mean.png": (b"\x89PNG", "has no end"),
     "movie.html": (b"<html>", "has no end"),
     "movie.json": (b'{"results": ["movie-std.tif"]}', "that are not there, or not those"),
+    "movie.nwb": (b"\x89HDF\r\n\x1a\n" + bytes(88), "does not end where it says"),
+    "movie.mp4": (b"\0\0\0\x20ftyp", "does not end with a box"),
     ".movie.json.tmp": (b"{", "is temporary"),
 }
 
@@ -101,16 +103,23 @@ def test_what_is_half_written_is_seen(output, name):
     assert any(name in each and problem in each for each in fuzz.half_written(output))
 
 
+def test_steps_may_be_kept_and_nothing_else(output):
+    (output / ".staging/kept").mkdir(parents=True)
+    assert list(fuzz.half_written(output)) == []
+    (output / ".staging/all.1").mkdir()
+    assert list(fuzz.half_written(output)) == [".staging is left behind: ['all.1']"]
+
+
 def test_results_of_sound_files_and_what_is_outside_are_compared(tmp_path):
     found = fuzz.Fuzzed()
     fuzz.judge_sound({"sound/a": b"1", "sound/b": b"2", "index.html": b"3"}, {"sound/a": b"1", "sound/b": b"!"}, found)
     assert found.failures == ["sound/b is not what it is without damaged files beside it"]
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output/a").write_text("results")
+    (tmp_path / "output-recipe").mkdir()
+    (tmp_path / "output-recipe/a").write_text("results")
     (tmp_path / "canary").write_text("1")
-    before = fuzz.contents(tmp_path, but=("output",))
+    before = fuzz.contents(tmp_path)
     (tmp_path / "canary").write_text("2")
-    assert before != fuzz.contents(tmp_path, but=("output",))
+    assert before != fuzz.contents(tmp_path)
     assert set(before) == {"canary"}
 
 

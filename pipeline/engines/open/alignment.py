@@ -58,7 +58,7 @@ def align(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _snapped(transform: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """A shift by whole pixels instead, where that moves no corner by more than `SNAP`: it needs no interpolation."""
-    whole = np.column_stack([np.eye(2), np.rint(transform[:, 2])])
+    whole = np.column_stack([np.eye(2), np.rint(transform[:, 2]) + 0.0])  # which makes 0 of -0
     corners = np.array([[0, 0], [shape[1], 0], [0, shape[0]], [shape[1], shape[0]]], float)
     near = np.abs(apply(transform, corners) - apply(whole, corners)).max() <= SNAP
     return whole if near else transform
