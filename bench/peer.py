@@ -32,7 +32,7 @@ def run(folder: Path, names: list[str]) -> None:
 
 
 def result(folder: Path, name: str, correlation: float, peak_to_noise: float) -> Path:
-    return folder / f"{name}-peer-{round(100 * correlation)}_{peak_to_noise}.npz"
+    return folder / f"{name}-peer-{round(100 * correlation)}_{peak_to_noise:g}.npz"
 
 
 def install() -> None:

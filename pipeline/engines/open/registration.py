@@ -35,7 +35,7 @@ CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
 STEPS = 2
 ROUNDS = 3  # of averaging and registering the frames that make the template
-BORDER = 2  # samples at the edges that are not compared
+BORDER, WIDE_BORDER = 2, 6  # samples at the edges that are not compared: the former in small fields
 LEAST_SIDE, SIDE = 32, 100  # samples
 JERK = 6.0  # robust standard deviations
 AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
@@ -214,8 +214,12 @@ _DIAGONAL = np.arange(3)
 
 
 def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
-    """The pixels p of the template for which p + whole is in the frame, less a border."""
-    return [slice(max(0, -n) + BORDER, max(BORDER, min(size, size - n) - BORDER)) for n, size in zip(whole, shape)]
+    """The pixels p of the template for which p + whole is in the frame, less a border.
+
+    The band-pass mirrors the field at its edges, so that motion looks smaller there than it is.
+    """
+    borders = [int(np.clip(size // 16, BORDER, WIDE_BORDER)) for size in shape]
+    return [slice(max(0, -n) + b, max(b, min(size, size - n) - b)) for n, size, b in zip(whole, shape, borders)]
 
 
 def make_template(
