@@ -40,7 +40,8 @@ def scale_out(quick: bool) -> dict[str, Any]:
 
 def accuracy(quick: bool) -> dict[str, Any]:
     """What movies.section_accuracy finds, with a date of its own: it is seldom measured together with the rest."""
-    return {"made": today(), **movies.section_accuracy(quick)}
+    found = movies.section_accuracy(quick)
+    return {"made": today(), **found, **page.summary(found.get("recordings", {}))}
 
 
 def today() -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
-from measure import PROJECT
+from measure import PROJECT, rounded
 
 PAGE = PROJECT / "docs/benchmarks.md"
 
@@ -269,11 +270,14 @@ def accuracy(found: dict[str, Any]) -> str:
     shown = [method for method in METHODS if any(method in each["methods"] for each in recordings.values())]
     blocks = []
     for measure, title in MEASURES.items():
-        rows = [
-            [METHODS[method], *_cells([each["methods"].get(method, {}) for each in recordings.values()], measure)]
-            for method in shown
-            if any(measure in each["methods"].get(method, {}) for each in recordings.values())
-        ]
+        rows = []
+        for method in shown:
+            values = [
+                *(each["methods"].get(method, {}) for each in recordings.values()),
+                found["means"].get(method, {}),
+            ]
+            if any(measure in each for each in values):
+                rows.append([METHODS[method], *(short(each[measure]) if measure in each else "" for each in values)])
         blocks.append(f"**{title}**\n\n{table(['', *recordings, 'mean'], rows)}")
     motion = ", ".join(f"{name} {short(each['motion_rms_px'])}" for name, each in recordings.items())
     missing = f"\n\nWithout Inscopix's CNMF-E: {found['peer_left_out']}." if "peer_left_out" in found else ""
@@ -289,29 +293,38 @@ ones. One seed says little about differences of a few hundredths. Measured on {f
 ![F1 and processor time of each method](images/accuracy.png)
 
 {chr(10).join(block + chr(10) for block in blocks)}
-{against_the_peer(recordings)}Error of the motion, px (root mean square): {motion}."""
+{against_the_peer(found.get("against_peer"))}Error of the motion, px (root mean square): {motion}."""
 
 
-def _cells(methods: list[dict[str, float]], measure: str) -> list[str]:
-    """One a recording, and the mean if all have one."""
-    values = [method.get(measure) for method in methods]
-    mean = sum(values) / len(values) if None not in values else None
-    return ["" if value is None else short(value) for value in (*values, mean)]
-
-
-def against_the_peer(recordings: dict[str, Any]) -> str:
-    """The open engine and, on each recording, the setting of inscopix-cnmfe that finds more there."""
+def summary(recordings: dict[str, Any]) -> dict[str, Any]:
+    """Means over the recordings, and the open engine against the setting of inscopix-cnmfe that finds more on each."""
+    every = [each["methods"] for each in recordings.values()]
+    means: dict[str, dict[str, float]] = {}
+    for method, measure in itertools.product(METHODS, MEASURES):
+        values = [each[method][measure] for each in every if measure in each.get(method, {})]
+        if values and len(values) == len(every):
+            means.setdefault(method, {})[measure] = rounded(sum(values) / len(values))
     pairs = []
-    for each in recordings.values():
-        settings = [method for name, method in each["methods"].items() if name.startswith("peer_")]
+    for each in every:
+        settings = [found for name, found in each.items() if name.startswith("peer_")]
         if settings:
-            pairs.append((each["methods"]["open"], max(settings, key=lambda method: method["f1"])))
+            pairs.append((each["open"], max(settings, key=lambda found: found["f1"])))
     if not pairs:
-        return ""
+        return {"means": means}
     compared = {
-        "F1 is higher by": [ours["f1"] - peer["f1"] for ours, peer in pairs],
-        "r over the cells that both find by": [peer["open_r_of_both"] - peer["r_of_both"] for _, peer in pairs],
-        "and processor time is shorter by a factor of": [peer["cpu_s"] / ours["cpu_s"] for ours, peer in pairs],
+        "f1": [ours["f1"] - peer["f1"] for ours, peer in pairs],
+        "r": [peer["open_r_of_both"] - peer["r_of_both"] for _, peer in pairs],
+        "times_as_fast": [peer["cpu_s"] / ours["cpu_s"] for ours, peer in pairs],
     }
-    ranges = ", ".join(f"{what} {short(min(values))} to {short(max(values))}" for what, values in compared.items())
-    return f"Against the better setting of inscopix-cnmfe on each recording, {ranges}.\n\n"
+    spans = {name: {"least": rounded(min(all_)), "most": rounded(max(all_))} for name, all_ in compared.items()}
+    return {"means": means, "against_peer": spans}
+
+
+def against_the_peer(found: dict[str, dict[str, float]] | None) -> str:
+    if not found:
+        return ""
+    f1, r, fast = (f"{short(each['least'])} to {short(each['most'])}" for each in found.values())
+    return (
+        f"Against the better setting of inscopix-cnmfe on each recording, F1 is higher by {f1}, r over the\n"
+        f"cells that both found by {r}, and processor time shorter by a factor of {fast}.\n\n"
+    )

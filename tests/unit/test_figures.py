@@ -105,3 +105,35 @@ def test_the_page_of_benchmarks_is_that_of_the_report(monkeypatch):
     from page import page
 
     assert PAGE.read_text("utf-8") == page(json.loads(REPORT.read_text("utf-8"))), "make bench writes it"
+
+
+def test_a_page_shows_what_every_method_found(monkeypatch):
+    """A method that no table knows is a table that lacks it."""
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import page
+
+    one = {"f1": 0.9, "cpu_s": 1.0}
+    peer = {"f1": 0.8, "cpu_s": 7.0, "r_of_both": 0.9, "open_r_of_both": 0.95}
+    recordings = {
+        name: {"motion_rms_px": 0.1, "methods": {"open": one, "peer_60_6": peer, "peer_80_10": {**peer, "f1": 0.5}}}
+        for name in ("easy-1", "ca1-1")
+    }
+    found = {"made": "2026-01-01", "recordings": recordings, **page.summary(recordings)}
+    assert found["against_peer"]["f1"] == {"least": 0.1, "most": 0.1}
+    shown = page.accuracy(found)
+    assert "| inscopix-cnmfe (0.6, 6) | 0.800 | 0.800 | 0.800 |" in shown
+    assert "processor time shorter by a factor of 7.00 to 7.00" in shown
+    recordings["easy-1"]["methods"]["peer_60_6.0"] = peer
+    with pytest.raises(AssertionError, match="nothing shows"):
+        page.accuracy(found)
+
+
+def test_a_peer_is_kept_under_the_name_that_the_page_looks_for(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import page
+    import peer
+
+    for correlation, peak_to_noise in peer.THRESHOLDS:
+        for given in (peak_to_noise, float(peak_to_noise)):
+            name = peer.result(Path(), "easy-1", correlation, given).stem.partition("-peer-")[2]
+            assert f"peer_{name}" in page.METHODS
