@@ -127,10 +127,19 @@ def reason(error: Exception) -> str:
         return "needs more memory than a worker may use: allow it more, or run fewer workers at once"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, UnicodeDecodeError) and _raised_by_isx(error):  # it quotes the file
+        return "isx cannot read it: it holds text that is not UTF-8"
     text = str(error).strip()
     if text.startswith("Error calling C library function"):
         return f"isx cannot read it: {text.splitlines()[-1]}"
     return f"{type(error).__name__}: {text} (its log has the details)"
+
+
+def _raised_by_isx(error: Exception) -> bool:
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return bool(frame) and frame.tb_frame.f_globals.get("__name__", "").split(".")[0] == "isx"
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
     header, frame_metadata, session = formats.read_isxb(recording)
     consistency.video(recording, header, frame_metadata, session, context.warn)
+    samples = frame_metadata.get("samples", [])
     timing = movie.timing
     valid = timing.get_valid_samples_mask()
     time_s = metadata.sample_times(timing)
@@ -45,12 +46,15 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         {
             "index": np.arange(timing.num_samples),
             "time_s": time_s,
-            "hardware_time_us": _hardware_times(frame_metadata.get("samples", []), valid),
+            "hardware_time_us": _hardware_times(samples, valid),
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    described = bool(frame_metadata.get("samples"))  # else the library ends the process when asked for tracking
-    tracking = tracking_table(recording, context.scratch) if described else None
+    has_boxes = consistency.has_boxes(samples)
+    if not has_boxes:
+        context.warn("its tracking is left out: a box has no four numbers, without which the library fails")
+    # The library ends the process when it is asked for the tracking of frames that are not described.
+    tracking = tracking_table(recording, context.scratch) if samples and has_boxes else None
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])

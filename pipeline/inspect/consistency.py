@@ -101,7 +101,11 @@ def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
         for place in sorted(footer["channel offsets"].values()):
             file.seek(place)
             head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
-            n_values = json.loads(head)["Number of Packets"]
+            try:
+                n_values = int(json.loads(head.decode("utf-8", "replace"))["Number of Packets"])
+            except (KeyError, TypeError, ValueError):
+                warn("the description of one of its channels cannot be read: it may be damaged")
+                return
             stray += abs(place - after)
             after = place + len(head) + 1 + 16 * n_values
     stray += abs(formats.data_size(recording) - after) if n_values else 0
@@ -207,7 +211,7 @@ def video(
         if back or len(counts) != len(samples):
             warn(f"{back + len(samples) - len(counts)} of {len(samples)} frames have no {name} after the one before")
         elif name == "fc" and counts:
-            _dropped(counts, set(meta.get("droppedFrames") or []), warn)
+            _dropped(counts, meta.get("droppedFrames") or [], warn)
     _tracked(samples, session, warn)
 
 
@@ -223,12 +227,23 @@ def _count_images(recording: Path, header: formats.IsxbHeader) -> int:
     return count
 
 
-def _dropped(counts: list[int], dropped: set[int], warn: Warn) -> None:
+def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:
     missing = counts[-1] - counts[0] + 1 - len(counts)
-    if missing != len(dropped):
-        warn(
-            f"{missing} frames are missing by the counter of its frames, {len(dropped)} by its list: it may be damaged"
-        )
+    if missing != len(listed):
+        warn(f"{missing} frames are missing by the counter of its frames, {len(listed)} by its list: it may be damaged")
+
+
+def has_boxes(samples: list[Any]) -> bool:
+    """Whether every box that tracking found has its four numbers.
+
+    The library takes them without asking whether they are there (isxNVisionTracking.cpp), which ends the process.
+    """
+    trackers = [sample.get("tracker") for sample in samples if isinstance(sample, dict)]
+    boxes = [tracker["box"] for tracker in trackers if isinstance(tracker, dict) and "box" in tracker]
+    return all(
+        isinstance(box, list) and len(box) >= 4 and all(isinstance(each, (int, float)) for each in box[:4])
+        for box in boxes
+    )
 
 
 def _tracked(samples: list[Any], session: Mapping[str, Any], warn: Warn) -> None:
@@ -251,8 +266,9 @@ def _tracked(samples: list[Any], session: Mapping[str, Any], warn: Warn) -> None
 def _can_be(tracker: Any, zones: set[Any]) -> bool:
     try:
         left, top, right, bottom = tracker["box"]
-        zone = tracker.get("zones") or {}
-        named = not zone or (zone.get("id"), zone.get("name")) in zones
+        inside = tracker.get("zones") or []  # one, or a list of several
+        inside = inside if isinstance(inside, list) else [inside]
+        named = all((zone.get("id"), zone.get("name")) in zones for zone in inside)
         return 0 <= left <= right and 0 <= top <= bottom and 0 <= tracker["conf"] <= 100 and named
     except (AttributeError, KeyError, TypeError, ValueError):
         return False

@@ -13,6 +13,7 @@ import isx
 import numpy as np
 import pytest
 
+from pipeline.__main__ import reason
 from pipeline.inspect import export
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
@@ -358,6 +359,16 @@ CONTRADICTIONS = {
         in_json("meta", lambda meta: [each.update(fc=each["fc"] + 1) for each in meta["samples"][5:]]),
         "2 frames are missing by the counter of its frames, 1 by its list",
     ),
+    "a dropped frame that is listed twice": (
+        "behavior_movie",
+        in_json("meta", lambda meta: meta.update(droppedFrames=[2, 2])),
+        "1 frames are missing by the counter of its frames, 2 by its list",
+    ),
+    "a box without numbers": (  # the library takes them all the same, and crashes
+        "nvision",
+        in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(box=[])),
+        "its tracking is left out: a box has no four numbers",
+    ),
     "a box that cannot be": (
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(box=[30, 5, 20, 25])),
@@ -391,6 +402,29 @@ def test_sound_files_contradict_nothing(tmp_path):
         folders[name].mkdir()
         warnings, _ = adapted(path.rename(folders[name] / path.name))
         assert warnings == (["the cell set has no cells"] if name == "cell_set_empty" else []), name
+
+
+def test_an_animal_in_several_zones(kinds, tmp_path):
+    """nVision then lists them."""
+    path = tmp_path / "tracked.isxb"
+    inside = [{"id": 7, "name": "centre", "event": "e"}, {"id": 7, "name": "centre", "event": "x"}]
+    several = in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(zones=inside))
+    path.write_bytes(several(kinds["nvision"].read_bytes(), ".isxb"))
+    warnings, record = adapted(path)
+    assert (warnings, record["is_tracked"]) == ([], True)
+
+
+@pytest.mark.parametrize("channel", [0, 1])
+def test_text_that_is_not_utf_8(channel, kinds, tmp_path):
+    """The library quotes it in a message that is no text then."""
+    path = tmp_path / "g.isxd"
+    first, second, third = kinds["gpio_v1"].read_bytes().split(b'"OUTPUT MODE", "GP')
+    between = [b'"OUTPUT MODE", "GP'] * 2
+    between[channel] = b'"OUTPUT MODE",\xca\xf2Iq'
+    path.write_bytes(first + between[0] + second + between[1] + third)
+    with pytest.raises(Exception) as raised:
+        adapted(path)
+    assert reason(raised.value) == "isx cannot read it: it holds text that is not UTF-8"
 
 
 def test_footprints_of_absurd_values(tmp_path):
