@@ -80,7 +80,10 @@ def to_mp4(
     Part 2, which browsers do not play.
     """
     refuse_mostly_black(source.layout)
-    n_samples = source.layout.n_samples
+    n_samples, clock = source.layout.n_samples, round(FRAME_UNITS / source.period_s)
+    if not 0 < clock < 1 << 32:
+        rate = 1 / source.period_s
+        raise Unusable(f"no film can have {rate:.3g} frames a second: its rate is damaged, or leave the film out")
     film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
     data = io.BytesIO()
     film.save(
@@ -94,7 +97,7 @@ def to_mp4(
         range="limited",
         max_threads=threads,
     )
-    out.write_bytes(_as_film(data.getbuffer(), n_samples, round(FRAME_UNITS / source.period_s)))
+    out.write_bytes(_as_film(data.getbuffer(), n_samples, clock))
 
 
 class _Film(Image.Image):

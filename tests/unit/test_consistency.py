@@ -198,6 +198,15 @@ def test_frames_that_are_not_stored_do_not_fill_the_disk(tmp_path, options):
     assert sum(file.stat().st_size for file in out.iterdir()) < 300 << 20
 
 
+@pytest.mark.parametrize("num, den", [(1, 10**7), (1 << 20, 1)])
+def test_a_rate_that_no_film_can_have(tmp_path, num, den):
+    path = changed(recordings.movie(tmp_path / "m.isxd"), timingInfo={"period": {"num": num, "den": den}})
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(Unusable, match=r"no film can have .* frames a second: its rate is damaged, or leave the film"):
+        adapt(path, "movie", "s", out, Context(tmp_path, options=Options(movie_mp4=True)))
+
+
 def test_a_movie_that_is_mostly_cropped_can_still_be_exported():
     """Nine tenths of an hour at 30 Hz."""
     export.refuse_mostly_black(formats.MovieLayout("<u2", 800, 1280, 0, 0, n_samples=108_000, n_stored=10_800))
