@@ -50,11 +50,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    has_boxes = consistency.has_boxes(samples)
-    if not has_boxes:
+    if not consistency.has_boxes(samples):
         context.warn("its tracking is left out: a box has no four numbers, without which the library fails")
-    # The library ends the process when it is asked for the tracking of frames that are not described.
-    tracking = tracking_table(recording, context.scratch) if samples and has_boxes else None
+    tracking = tracking_table(recording, context.scratch)
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -102,8 +100,14 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
     return times.tolist()
 
 
-def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame:
-    """Box, zone and confidence of each frame, read by the library from the frames' metadata."""
+def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame | None:
+    """Box, zone and confidence of each frame, read by the library from the frames' metadata.
+
+    None if frames are not described, or a box is no box: asked for these, the library ends the process.
+    """
+    samples = formats.read_isxb(recording)[1].get("samples", [])
+    if not samples or not consistency.has_boxes(samples):
+        return None
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"
         isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))

@@ -38,7 +38,7 @@ def add(session: SessionFile, recording: Opened) -> None:
 def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
     table = tracking_table(recording.source.path, session.scratch)
-    if not table["center_x_px"].notna().any():
+    if table is None or not table["center_x_px"].notna().any():
         return
     period, start = recording.period, session.seconds(recording.start)
     index = table["index"].to_numpy()

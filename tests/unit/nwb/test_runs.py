@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pynwb
 import pytest
 
 from pipeline.recipe.read import read
-from tests import recordings
+from tests import damage, recordings
 from tests.launch import run
 from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
 
@@ -55,6 +56,19 @@ def test_one_session_one_file(mouse, input, output):
             "OnePhotonSeries-1": 0.0,
             "OnePhotonSeries-2": 10.0,
         }
+
+
+def test_tracking_that_the_library_cannot_read_is_left_out(input, output):
+    path = recordings.behavior_movie(input / "camera.isxb", tracked=True)
+    read_meta, with_meta = damage.PARTS[".isxb"]["meta"]
+    meta = json.loads(read_meta(path.read_bytes()))
+    meta["samples"][3]["tracker"]["box"] = []
+    path.write_bytes(with_meta(path.read_bytes(), json.dumps(meta).encode()))
+    assert run(input, output, env=NWB).code == 0
+    assert "its tracking is left out" in (output / "summary.csv").read_text()
+    with pynwb.NWBHDF5IO(str(output / "camera/camera.nwb"), "r") as io:
+        file = io.read()
+        assert (set(file.acquisition), set(file.processing)) == ({"BehaviorMovie"}, set())
 
 
 def test_none_is_written_unless_asked_for(mouse, input, output):
