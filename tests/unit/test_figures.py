@@ -122,7 +122,7 @@ def test_a_page_shows_what_every_method_found(monkeypatch):
     assert found["against_peer"]["f1"] == {"least": 0.1, "most": 0.1}
     shown = page.accuracy(found)
     assert "| inscopix-cnmfe (0.6, 6) | 0.800 | 0.800 | 0.800 |" in shown
-    assert "processor time shorter by a factor of 7.00 to 7.00" in shown
+    assert "inscopix-cnmfe takes 7.00 to 7.00 times the processor time" in shown
     recordings["easy-1"]["methods"]["peer_60_6.0"] = peer
     with pytest.raises(AssertionError, match="nothing shows"):
         page.accuracy(found)
