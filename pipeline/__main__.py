@@ -136,10 +136,8 @@ def reason(error: Exception) -> str:
 
 
 def _raised_by_isx(error: Exception) -> bool:
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    return bool(frame) and frame.tb_frame.f_globals.get("__name__", "").split(".")[0] == "isx"
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_globals.get("__name__", "").split(".")[0] == "isx"
 
 
 if __name__ == "__main__":

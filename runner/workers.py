@@ -56,7 +56,7 @@ class ForkServer:
         threads = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         # What libraries print is no event: it must not come between those of the run. A file without a name needs no
         # place that others can reach.
-        self._log = os.memfd_create("fork-server")
+        self._log = os.fdopen(os.memfd_create("fork-server"), "rb")
         self.lost = ""  # why it ended by itself, if it did
         with theirs:
             self._process = subprocess.Popen(
@@ -79,7 +79,8 @@ class ForkServer:
             return int(self._socket.recv(process.MAX_REQUEST) or 0)
         except OSError as error:  # it was killed, or does not answer
             if not self.lost:
-                said = os.pread(self._log, _SAID, max(0, os.fstat(self._log).st_size - _SAID)).decode(errors="replace")
+                self._log.seek(-min(_SAID, self._log.seek(0, os.SEEK_END)), os.SEEK_END)
+                said = self._log.read().decode(errors="replace")
                 self.lost = said.strip().rpartition("\n")[2] or str(error)
             self.stop()
             return 0
@@ -89,3 +90,4 @@ class ForkServer:
         self._socket.close()
         self._process.kill()
         self._process.wait()
+        self._log.close()

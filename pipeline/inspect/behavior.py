@@ -52,7 +52,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
     if not consistency.has_boxes(samples):
         context.warn("its tracking is left out: a box has no four numbers, without which the library fails")
-    tracking = tracking_table(recording, context.scratch)
+    tracking = tracking_table(recording, samples, context.scratch)
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -100,12 +100,11 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
     return times.tolist()
 
 
-def tracking_table(recording: Path, scratch: Path) -> pd.DataFrame | None:
-    """Box, zone and confidence of each frame, read by the library from the frames' metadata.
+def tracking_table(recording: Path, samples: list[Any], scratch: Path) -> pd.DataFrame | None:
+    """Box, zone and confidence of each frame, read by the library from the frames' metadata, which are `samples`.
 
     None if frames are not described, or a box is no box: asked for these, the library ends the process.
     """
-    samples = formats.read_isxb(recording)[1].get("samples", [])
     if not samples or not consistency.has_boxes(samples):
         return None
     with tempfile.TemporaryDirectory(dir=scratch) as folder:

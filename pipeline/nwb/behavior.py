@@ -12,6 +12,7 @@ from pynwb.image import ImageSeries
 from pipeline.inspect.behavior import tracking_table
 from pipeline.nwb.movies import elsewhere
 from pipeline.nwb.session import Opened, SessionFile
+from recording import formats
 
 BOX = ("box_left_px", "box_top_px", "box_right_px", "box_bottom_px")
 
@@ -37,7 +38,8 @@ def add(session: SessionFile, recording: Opened) -> None:
 
 def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
-    table = tracking_table(recording.source.path, session.scratch)
+    samples = formats.read_isxb(recording.source.path)[1].get("samples", [])
+    table = tracking_table(recording.source.path, samples, session.scratch)
     if table is None or not table["center_x_px"].notna().any():
         return
     period, start = recording.period, session.seconds(recording.start)

@@ -103,11 +103,22 @@ def test_what_is_half_written_is_seen(output, name):
     assert any(name in each and problem in each for each in fuzz.half_written(output))
 
 
-def test_steps_may_be_kept_and_nothing_else(output):
+def test_a_recipe_may_keep_its_steps_and_nothing_else(output):
     (output / ".staging/kept").mkdir(parents=True)
-    assert list(fuzz.half_written(output)) == []
+    assert list(fuzz.half_written(output, steps_kept=True)) == []
+    assert list(fuzz.half_written(output)) == [".staging is left behind"]
     (output / ".staging/all.1").mkdir()
-    assert list(fuzz.half_written(output)) == [".staging is left behind: ['all.1']"]
+    assert list(fuzz.half_written(output, steps_kept=True)) == [".staging is left behind"]
+
+
+def test_times_of_steps_are_no_difference_and_all_else_is():
+    def step(seconds: float, modified: str, stamp: int, rows: int) -> dict[str, bytes]:
+        content = {"seconds": seconds, "input": {"modified": modified}, "stamps": [stamp], "rows": rows}
+        return fuzz.without_times_of_steps({"m-PP.json": json.dumps(content).encode()})
+
+    one = step(0.024, "2026-11-28T17:58:32+00:00", 1795888712855994919, 24)
+    assert one == step(1.5, "2026-11-28T17:59:03+00:00", 1795888743027996010, 24)
+    assert one != step(0.024, "2026-11-28T17:58:32+00:00", 1795888712855994919, 25)
 
 
 def test_results_of_sound_files_and_what_is_outside_are_compared(tmp_path):

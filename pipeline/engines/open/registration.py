@@ -218,7 +218,7 @@ def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
 
     The band-pass mirrors the field at its edges, so that motion looks smaller there than it is.
     """
-    borders = [int(np.clip(size // 16, BORDER, WIDE_BORDER)) for size in shape]
+    borders = [min(max(size // 16, BORDER), WIDE_BORDER) for size in shape]
     return [slice(max(0, -n) + b, max(b, min(size, size - n) - b)) for n, size, b in zip(whole, shape, borders)]
 
 
