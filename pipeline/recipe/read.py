@@ -66,6 +66,7 @@ def read(path: Path, engine: str = engines.AUTO) -> Recipe:
             if step:
                 recipe.steps.append(step)
         _check_names(recipe)
+        _check_group(recipe)
         if len(recipe.steps) == len(tables):
             _check_chain(recipe)
     else:
@@ -375,6 +376,14 @@ def _check_names(recipe: Recipe) -> None:
             problem = f"name {step.name!r} is taken: each needs its own"
             recipe.problems.append(Problem(step.line_of("name"), problem))
         named.setdefault(step.name, []).append(step)
+
+
+def _check_group(recipe: Recipe) -> None:
+    """A step that compares recordings is given one alone unless they are grouped."""
+    for step in recipe.steps:
+        if step.contract.at_least > 1 and recipe.group == "file":
+            problem = f'{step.name} compares at least {step.contract.at_least} recordings: write group = "series"'
+            recipe.problems.append(Problem(step.line_of("use"), problem))
 
 
 def _check_chain(recipe: Recipe) -> None:

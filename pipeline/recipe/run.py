@@ -94,6 +94,7 @@ def run(job: Job, context: Context) -> Result:
     remembering, warnings = context.remembering()
     this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, remembering, warnings)
     _check_names(this)
+    _check_number(this)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)
@@ -111,6 +112,17 @@ def _check_names(this: Run) -> None:
     longest = max(names, key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(longest)) > LONGEST_NAME:
         raise Unusable(f"a product would be called {longest}, which is too long: shorten the recording's name")
+
+
+def _check_number(this: Run) -> None:
+    """A step that compares recordings would find one to be like itself. Raises Unusable."""
+    for each in this.planned:
+        if len(this.inputs) < each.step.contract.at_least:
+            raise Unusable(
+                f"step {each.step.number} ({each.step.name}) compares at least {each.step.contract.at_least} "
+                f"recordings, and there is only {this.inputs[0].name}: recordings that belong together lie in one "
+                "folder, have names that differ only by a number, and are equal in size and rate"
+            )
 
 
 def _fingerprints(this: Run) -> list[str]:

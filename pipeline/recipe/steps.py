@@ -70,6 +70,7 @@ class Contract:
     fills: Mapping[str, str] = field(default_factory=dict)  # parameter: "scratch" or "threads"
     shape: Callable[[Mapping[str, Any], Shape], Shape] = lambda values, before: before  # of the products
     complaint: Callable[[Any], str] = lambda returned: ""  # a warning for the user, from the return value
+    at_least: int = 1  # recordings that it compares: fewer are an error
     unusable: str = ""  # why it cannot be a step
 
     @property
@@ -395,6 +396,7 @@ STEPS: dict[str, Contract] = {
             Makes("crop_csv_file", FILE, "LR-crop_rect", ".csv", once=True),
         ),
         {"min_correlation": FRACTION, "accepted_cells_only": SWITCH},
+        at_least=2,
     ),
     "multiplane_registration": Contract(
         (_cells(several=True),),

@@ -107,6 +107,7 @@ WRONG_STEPS = [
     ("[[step]]\nuse = 'binarize_cell_set'\nthreshold = 101\nuse_percentile_threshold = true", 5, "from 0 to 100"),
     ("[[step]]\nuse = 'deconvolve_cellset'\nfirst_order_ar = false", 5, "only works with first_order_ar = true"),
     ("[[step]]\nuse = 'deconvolve_cellset'\nnoise_range = [0.5, 0.1]", 5, "noise_range must be [low, high]"),
+    (CELLS + "[[step]]\nuse = 'longitudinal_registration'", 7, "compares at least 2 recordings: write group = \"series\""),
     (CELLS + "[[step]]\nuse = 'event_detection'\nthreshold = -1", 8, "threshold must be a number above 0, not -1"),
     (CELLS + "[[step]]\nuse = 'event_detection'\ntau = '0.2'", 8, "tau must be a number above 0, not '0.2'"),
     (EVENTS + "[[step]]\nuse = 'auto_accept_reject'\nfilters = [['SNR', '>=', 3]]", 10, "the operator one of '<', '=', '>'"),

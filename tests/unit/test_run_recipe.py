@@ -303,9 +303,6 @@ use = "apply_cell_set"
 threshold = 0.5
 from = "input"
 [[step]]
-use = "longitudinal_registration"
-from = ["apply_cell_set", "input"]
-[[step]]
 use = "estimate_vessel_diameter"
 lines = [[[2, 2], [8, 9]]]
 from = "input"
@@ -325,6 +322,17 @@ from = "de_interleave.900"
 [[step]]
 use = "export_movie_to_mp4"
 from = "input"
+"""
+SESSIONS = """group = "series"
+[[step]]
+use = "apply_rois"
+rois = [[[2, 2], [8, 9]], [[10, 10], [14, 12], [12, 15]]]
+[[step]]
+use = "apply_cell_set"
+threshold = 0.5
+[[step]]
+use = "longitudinal_registration"
+from = ["apply_cell_set", "input"]
 """
 CELL_SETS = """
 [[step]]
@@ -370,7 +378,7 @@ def uses(text: str) -> set[str]:
 
 
 def test_every_algorithm_is_run_below_or_by_a_shipped_recipe() -> None:
-    texts = [MOVIES, CELL_SETS, *((ROOT / f"recipes/{name}.toml").read_text("utf-8") for name in SHIPPED)]
+    texts = [MOVIES, SESSIONS, CELL_SETS, *((ROOT / f"recipes/{name}.toml").read_text("utf-8") for name in SHIPPED)]
     run = set().union(*map(uses, texts))
     licensed = {name for name, each in table.STEPS.items() if isx_api.is_licensed(name) and not each.unusable}
     # The public library lacks what these two need, and the stand-in covers isx.algo only.
@@ -392,11 +400,6 @@ def test_algorithms_on_movies(bench: Bench, movie: Path) -> None:
         "-red.isxd",
         "-ROI.isxd",
         "-AC.isxd",
-        "-AC-LR.isxd",
-        "-AC-LR_movie.isxd",
-        "-AC-LR-matches.csv",
-        "-AC-LR-transforms.csv",
-        "-AC-LR-crop_rect.csv",
         "-VD.isxd",
         "-RBCV.isxd",
         "-diameter.json",
@@ -410,6 +413,20 @@ def test_algorithms_on_movies(bench: Bench, movie: Path) -> None:
     plane = isx.Movie.read(str(bench.staging / "mouse-efocus_0900.isxd"))
     whole = isx.Movie.read(str(movie))
     assert np.array_equal(plane.get_frame_data(3), whole.get_frame_data(7))
+
+
+def test_algorithms_on_sessions(bench: Bench) -> None:
+    parts = [recordings.movie(bench.folder / f"mouse{i}.isxd", n=4, seed=i) for i in (1, 2)]
+    products = set(bench.run(SESSIONS, *parts).products)
+    each = {f"mouse{i}-AC-LR{kind}.isxd" for i in (1, 2) for kind in ("", "_movie")}
+    assert each | {f"mouse-AC-LR-{table}.csv" for table in ("matches", "transforms", "crop_rect")} <= products
+
+
+def test_one_session_is_not_registered_to_itself(bench: Bench, movie: Path) -> None:
+    done = bench.run(SESSIONS, movie)
+    message = f"step 3 (longitudinal_registration) compares at least 2 recordings, and there is only {movie.name}: "
+    assert done.code == 1 and done.events[-1]["reason"].startswith(message)
+    assert done.steps_run == [] and not any(bench.staging.glob("*.isxd"))
 
 
 def test_algorithms_on_cell_sets(bench: Bench, cells: Path) -> None:

@@ -64,8 +64,10 @@ def longitudinal_registration(
     - `crop_csv_file`: x, y, width, height of what is kept of the reference's field.
 
     The cell sets also state the matches in their footers, where IDPS keeps them. Raises Unusable if the sessions have
-    no field in common, or a movie is of another size than its cell set.
+    no field in common, there is only one, or a movie is of another size than its cell set.
     """
+    if len(as_list(input_cell_set_files)) < 2:
+        raise Unusable("there is one cell set alone: give those of two sessions or more")
     sessions = [read_cell_set(path) for path in as_list(input_cell_set_files)]
     movies = as_list(input_movie_files)
     _check_movies(movies, sessions)

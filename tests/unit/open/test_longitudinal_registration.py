@@ -209,6 +209,13 @@ def test_a_movie_of_another_size_is_refused(tmp_path, context):
     assert not Path(outputs(tmp_path, 2)[0]).exists()
 
 
+def test_one_session_alone_is_refused(tmp_path, context):
+    files = [write_session(tmp_path, "a", drawn(centres(3, 1)))]
+    with pytest.raises(Unusable, match="there is one cell set alone: give those of two sessions or more"):
+        longitudinal_registration(files, outputs(tmp_path, 1), context=context)
+    assert not Path(outputs(tmp_path, 1)[0]).exists()
+
+
 def test_a_rectangle_within_a_mask():
     mask = np.ones((6, 8), bool)
     assert rectangle_within(mask) == (0, 0, 8, 6)
