@@ -262,6 +262,7 @@ COPY --chmod=755 VERSION bootstrap.py healthcheck.py /app/
 COPY --from=lock /requirements.txt /app/
 COPY recording /app/recording
 COPY runner /app/runner
+COPY open_engine /app/open_engine
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes
 RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \

@@ -3,7 +3,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 # Reaches the engine to use: the user's own Docker, or a private one where none answers.
-ENGINE = engine="$$($(PYTHON) engine/engine.py env)" && eval "$$engine" &&
+ENGINE = engine="$$($(PYTHON) docker_engine/engine.py env)" && eval "$$engine" &&
 # Variables given to Make reach bake through the environment.
 BAKE = $(ENGINE) $(PYTHON) scripts/build.py
 
@@ -79,15 +79,15 @@ sif: image ## Build build/isx.sif, the image for clusters that run Apptainer or 
 
 .PHONY: engine-env
 engine-env: ## Print the shell exports with which plain docker reaches the engine that Make uses
-	@$(PYTHON) engine/engine.py env
+	@$(PYTHON) docker_engine/engine.py env
 
 .PHONY: engine-down
 engine-down: ## Stop the private engine, if there is one
-	@$(PYTHON) engine/engine.py down
+	@$(PYTHON) docker_engine/engine.py down
 
 .PHONY: engine-remove
 engine-remove: ## Stop the private engine and delete it, with its images and caches
-	@$(PYTHON) engine/engine.py remove
+	@$(PYTHON) docker_engine/engine.py remove
 
 .venv/ready: tests/host.txt
 	$(PYTHON) -m venv .venv

@@ -17,7 +17,7 @@ from recording import APP
 from runner import heartbeat, native
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "runner", "pipeline", "recipes")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "runner", "open_engine", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:

@@ -36,8 +36,10 @@ from scipy.optimize import linear_sum_assignment
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.engines.open import cellsets, estimate, event_detection, frames, motion_correct, run_cnmfe  # noqa: E402
-from pipeline.engines.protocol import StepContext  # noqa: E402
+from open_engine.cnmfe import estimate  # noqa: E402
+from open_engine.context import StepContext  # noqa: E402
+from open_engine.files import cellsets, frames  # noqa: E402
+from open_engine.steps import event_detection, motion_correct, run_cnmfe  # noqa: E402
 from scripts import simulate as synthetic  # noqa: E402
 
 LEAST = 0.5  # of cosine and of r

@@ -36,8 +36,8 @@ def write_movie(path: Path, n: int) -> int:
     """Returns the number of cells."""
     import numpy as np
 
-    from pipeline.engines.open import frames
-    from pipeline.movies import Spacing, Timing
+    from open_engine.files import frames
+    from open_engine.files.movies import Spacing, Timing
     from scripts import simulate
 
     shape = (ROWS // REPEATS, COLUMNS // REPEATS)
@@ -97,7 +97,7 @@ def extraction_gb(threads: int) -> float:
     """What run_cnmfe holds for 20 minutes after the recipes' preprocessing, if it has 16 GB: patches that were read,
     and those that are worked on, as run_cnmfe itself reckons before it begins.
     """
-    from pipeline.engines.open.run_cnmfe import READ_MOST, READ_SHARE, WORKING_COPIES
+    from open_engine.steps.run_cnmfe import READ_MOST, READ_SHARE, WORKING_COPIES
 
     patch = 80 * 80 * 4 * (WHOLE // 2)
     field = patch * (ROWS // 2) * (COLUMNS // 2) / (80 - 20) ** 2

@@ -34,9 +34,9 @@ from measure import interleaved, movie_options, seconds_of
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from pipeline.engines.open.frames import write_movie  # noqa: E402  only after the threads of BLAS are set
-from pipeline.movies import Spacing, Timing, open_frames  # noqa: E402
-from pipeline.statistics import movie_statistics  # noqa: E402
+from open_engine.files.frames import write_movie  # noqa: E402  only after the threads of BLAS are set
+from open_engine.files.movies import Spacing, Timing, open_frames  # noqa: E402
+from open_engine.statistics import movie_statistics  # noqa: E402
 from recording.formats import MovieLayout, movie_layout  # noqa: E402
 
 

@@ -67,11 +67,11 @@ def write_moving(path: Path, n: int, rows: int, columns: int) -> None:
 
 def one(source: str, name: str, threads: int) -> dict[str, float]:
     """Runs in a process of its own: seconds of the step and of reading plus writing, and memory."""
-    from pipeline.engines.open import frames
-    from pipeline.engines.protocol import StepContext
+    from open_engine.context import StepContext
+    from open_engine.files import frames
 
     step_name, parameters = STEPS[name]
-    step = getattr(import_module(f"pipeline.engines.open.{step_name}"), step_name)
+    step = getattr(import_module(f"open_engine.steps.{step_name}"), step_name)
     target = f"{source}-{os.getpid()}.isxd"
     inputs = source if step_name == "trim_movie" else [source]
     outputs = target if step_name in ("project_movie", "trim_movie") else [target]
@@ -135,8 +135,8 @@ def table(found: dict[str, Any]) -> str:
 
 
 def errors(folder: Path, sims: list[Path], threads: int, band: tuple[float, float]) -> None:
-    from pipeline.engines.open.motion_correct import motion_correct
-    from pipeline.engines.protocol import StepContext
+    from open_engine.context import StepContext
+    from open_engine.steps.motion_correct import motion_correct
     from tests import recordings
 
     context = StepContext(folder, threads, print, lambda fraction: None)

@@ -33,7 +33,7 @@ def _job() -> Job:
 
 def _import_what_workers_need(nwb: bool) -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
-    from pipeline import statistics  # noqa: F401
+    from open_engine import statistics  # noqa: F401
     from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
     from pipeline.pages import page
 

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-
-@dataclass(frozen=True)
-class StepContext:
-    """Everything that a step gets besides its files."""
-
-    scratch: Path  # a folder for temporary files, emptied afterwards
-    threads: int  # how many cores it may use
-    warn: Callable[[str], None]  # takes a sentence for the report
-    progress: Callable[[float], None]  # takes the fraction done, 0 to 1
+from open_engine.context import StepContext
 
 
 @dataclass(frozen=True)

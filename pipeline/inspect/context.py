@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
+from open_engine.context import StepContext
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure
@@ -14,18 +13,11 @@ from recording.job import Options, Session
 
 
 @dataclass
-class Context:
-    """Everything that a module needs to make a recording's results.
+class Context(StepContext):
+    """Everything that a module needs to make a recording's results."""
 
-    `progress` takes the fraction done, 0 to 1; `warn` takes a sentence for the report.
-    """
-
-    scratch: Path
-    threads: int = 1
     options: Options = field(default_factory=Options)
     provenance: dict[str, Any] = field(default_factory=dict)
-    progress: Callable[[float], None] = lambda fraction: None
-    warn: Callable[[str], None] = lambda message: None
     session: Session | None = None  # if the recording is to get an NWB file
 
     def remembering(self) -> tuple[Context, list[str]]:

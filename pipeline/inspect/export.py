@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from open_engine.files.movies import StoredFrames
 from pipeline.inspect import tiff
-from pipeline.movies import StoredFrames
 from recording.errors import Unusable
 from recording.formats import MovieLayout
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import isx
 import numpy as np
 
+from open_engine.files.movies import StoredFrames, open_frames
+from open_engine.statistics import MovieStatistics, movie_statistics
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.context import Context, Outcome
-from pipeline.movies import StoredFrames, open_frames
 from pipeline.pages.content import Figure
-from pipeline.statistics import MovieStatistics, movie_statistics
 from recording import formats
 
 

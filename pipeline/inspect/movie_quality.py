@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from open_engine.files.movies import StoredFrames, open_frames
+from open_engine.statistics import MovieStatistics
 from pipeline.inspect import quality
 from pipeline.inspect.quality import Measure
-from pipeline.movies import StoredFrames, open_frames
-from pipeline.statistics import MovieStatistics
 
 
 def measures(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import tifffile
 
+from open_engine.context import StepContext
 from pipeline.inspect.context import Context
 from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
-from pipeline.nwb.write import Contents, Means, write
+from pipeline.nwb.write import Contents, write
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Session
@@ -118,4 +119,4 @@ def _write(
     }
     identifier = str(context.provenance.get("fingerprint") or out.stem)
     contents = Contents(sources, identifier, known, images, translations, embed=context.options.nwb_movie)
-    write(out, contents, Means(context.scratch, context.threads, context.warn, context.progress))
+    write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))

@@ -11,9 +11,9 @@ from hdmf.utils import get_docval
 from pynwb.image import ImageSeries
 from pynwb.ophys import OnePhotonSeries
 
+from open_engine.files.movies import open_frames
 from pipeline.inspect.export import refuse_mostly_black
 from pipeline.inspect.movie import sample_status
-from pipeline.movies import open_frames
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, SessionFile
 from recording import formats

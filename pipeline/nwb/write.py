@@ -18,6 +18,7 @@ from hdmf.container import AbstractContainer
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.file import Subject
 
+from open_engine.context import StepContext
 from pipeline.inspect import metadata as inspect_metadata
 from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, signals, vessels
 from pipeline.nwb.fill import fill
@@ -40,17 +41,7 @@ class Contents:
     embed: bool = False  # movies' frames, too
 
 
-@dataclass(frozen=True)
-class Means:
-    """The means to make it."""
-
-    scratch: Path
-    threads: int = 1
-    warn: Callable[[str], None] = lambda message: None
-    progress: Callable[[float], None] = lambda fraction: None
-
-
-def write(path: Path, contents: Contents, means: Means) -> None:
+def write(path: Path, contents: Contents, means: StepContext) -> None:
     """Write the file whole or not at all. The same contents give the same bytes. Raises Unusable, BadRecording."""
     recordings = sorted((opened(each, means.scratch) for each in contents.sources), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
@@ -72,7 +63,7 @@ def _order(recording: Opened) -> tuple[int, Fraction, str]:
     return list(READERS).index(recording.kind), recording.start, recording.name
 
 
-def _session(recordings: list[Opened], contents: Contents, means: Means) -> SessionFile:
+def _session(recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
     known = contents.metadata.over(stated(recordings))
     _warn_of_missing(known, means.warn)
     start = start_of(recordings, known)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.engines.protocol import Call, StepContext
+from open_engine.context import StepContext
+from pipeline.engines.protocol import Call
 from pipeline.inspect import metadata
 from pipeline.recipe import estimates
 from pipeline.recipe.chain import PlannedStep

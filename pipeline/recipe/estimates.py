@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.engines.open import frames
-from pipeline.engines.open.estimate import estimate_cell_diameter
-from pipeline.engines.open.frames import Series
+from open_engine.cnmfe.estimate import estimate_cell_diameter
+from open_engine.files import frames
+from open_engine.files.frames import Series
 from pipeline.recipe.rules import AUTO
 
 RATE_HZ = 10.0  # suffices for calcium transients, which decay over some tenths of a second

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from open_engine.context import StepContext
 from pipeline.engines.open import code_digest
-from pipeline.engines.protocol import Defers, StepContext
+from pipeline.engines.protocol import Defers
 from pipeline.inspect import metadata, quality, tables
 from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context

@@ -26,7 +26,17 @@ SOURCES = (
     "bootstrap.py",
     "healthcheck.py",
 )
-SOURCES += ("requirements.txt", "requirements", "recording", "runner", "pipeline", "recipes", "scripts", "stages")
+SOURCES += (
+    "requirements.txt",
+    "requirements",
+    "recording",
+    "runner",
+    "open_engine",
+    "pipeline",
+    "recipes",
+    "scripts",
+    "stages",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,7 +14,7 @@ import pytest
 from tests import recordings
 from tests.launch import API, ROOT
 
-CODE = ("recording", "runner", "pipeline", "recipes", "bootstrap.py", "VERSION", "requirements.txt")
+CODE = ("recording", "runner", "open_engine", "pipeline", "recipes", "bootstrap.py", "VERSION", "requirements.txt")
 
 TOY_KIND = '''"""A toy kind."""
 

@@ -1,4 +1,4 @@
-"""engine/cluster.py and scripts/sif.py: what they say where they cannot help. The cluster tests run them for real."""
+"""docker_engine/cluster.py and scripts/sif.py where they cannot help. The cluster tests run them for real."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "engine"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docker_engine"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import cluster

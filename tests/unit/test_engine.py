@@ -1,4 +1,4 @@
-"""engine/engine.py: refusals, and what it takes for its own."""
+"""docker_engine/engine.py: refusals, and what it takes for its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "engine"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "docker_engine"))
 
 import debian
 import engine

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline import statistics
-from pipeline.movies import open_frames
+from open_engine import statistics
+from open_engine.files.movies import open_frames
 from recording import formats
 from recording.errors import BadRecording
 from tests import recordings

@@ -16,12 +16,13 @@ import pynwb
 import pytest
 from pynwb import NWBFile
 
+from open_engine.context import StepContext
 from pipeline.inspect import packets
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
-from pipeline.nwb.write import Contents, Means, write
+from pipeline.nwb.write import Contents, write
 from recording.errors import BadRecording
 from tests import recordings
 
@@ -34,7 +35,7 @@ MASK_AXES = (0, 2, 1)  # isx gives rows and columns, NWB wants x and y
 def written(path: Path, *sources: Source, **contents: object) -> Iterator[NWBFile]:
     """The session's file, validated and opened."""
     warnings: list[str] = []
-    write(path, Contents(sources, "an identifier", **contents), Means(path.parent, 2, warnings.append))
+    write(path, Contents(sources, "an identifier", **contents), StepContext(path.parent, 2, warnings.append))
     assert pynwb.validate(path=str(path)) == []
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         yield io.read()
@@ -317,7 +318,7 @@ def test_what_the_files_do_not_say_comes_from_the_metadata(tmp_path):
 def test_nothing_is_invented_and_what_is_missing_is_named(tmp_path):
     movie = recordings.movie(tmp_path / "m.isxd")
     warnings: list[str] = []
-    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "x"), Means(tmp_path, 1, warnings.append))
+    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "x"), StepContext(tmp_path, 1, warnings.append))
     assert warnings == [
         "DANDI will refuse the NWB file without Subject.subject_id, Subject.species, Subject.sex, Subject.age; "
         "NWBFile.experimenter, NWBFile.institution, NWBFile.experiment_description, NWBFile.keywords, "
@@ -351,7 +352,7 @@ def test_the_same_contents_give_the_same_bytes(tmp_path, embed):
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
-    means = Means(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
+    means = StepContext(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
         write(tmp_path / "m.nwb", Contents([Source(path, "movie")], "x", embed=True), means)
     assert [each.name for each in tmp_path.iterdir()] == ["m.isxd"]
@@ -360,6 +361,6 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
 def test_empty_sets_are_left_out_with_a_word(tmp_path):
     path = recordings.cell_set(tmp_path / "c.isxd", n_cells=0)
     warnings: list[str] = []
-    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), Means(tmp_path, 1, warnings.append))
+    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), StepContext(tmp_path, 1, warnings.append))
     assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
     assert warnings[1:] == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]

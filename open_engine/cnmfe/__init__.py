@@ -1,0 +1,1 @@
+"""The model behind `run_cnmfe`: seeds, footprints, traces, background, and which cells to believe."""

@@ -1,0 +1,121 @@
+"""Finding the cells of one patch of a one-photon movie: CNMF-E's model, with its own way to begin.
+
+Constrained non-negative matrix factorisation for microendoscopic data (Zhou et al. 2018, eLife 7, e28728) explains a
+movie as Y = A C + B + noise: footprints A, calcium traces C that follow an autoregressive model, and a background B
+that is smooth in space. Three rounds look for cells in what is not explained yet (seeds.py); in each, traces and
+footprints are updated in turn (updates.py, oasis.py), cells found twice are merged and those that are not believed
+dropped (gate.py), and the background is estimated anew (background.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from open_engine.cnmfe import background, gate, oasis, seeds, updates
+from open_engine.cnmfe.cells import Cells, join, none
+
+ROUNDS = 3  # of looking for cells in the residual
+ALTERNATIONS = 2  # of traces and footprints in each
+RADIUS = 1.4  # of what a cell may cover, in diameters: tighter, and the halo of a bright cell makes false ones
+DECAY_S = 0.6  # of calcium, until cells are known from which it can be measured
+DECAY_LIMITS_S = 0.15, 3.0
+ENOUGH = 5  # cells to measure it
+BINS_PER_DIAMETER = 4  # at least: bins are no larger than that leaves
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is asked for; lengths in px."""
+
+    diameter: float
+    rate_hz: float
+    min_corr: float = 0.8
+    min_pnr: float = 10.0
+    merge_threshold: float = 0.7
+    bin_size: int = 2
+    ring_radius: float = 1.4  # in diameters: where the background of a pixel is taken from
+
+    @property
+    def decay(self) -> float:
+        return float(np.exp(-1 / (self.rate_hz * DECAY_S)))
+
+
+@dataclass(frozen=True)
+class Found:
+    """Cells of a patch, in the movie's own units."""
+
+    cells: Cells  # footprints with a peak of 1; traces as least squares leave them, not denoised
+    noise: np.ndarray  # of each trace (cells,)
+
+
+def extract(movie: np.ndarray, settings: Settings) -> Found:
+    """The cells of a movie (rows, columns, frames), float32, which is overwritten."""
+    patch, pixel_noise = prepared(movie, settings)
+    side = 2 * int(np.ceil(RADIUS * settings.diameter)) + 1
+    support = disc(side, RADIUS * settings.diameter)
+    cells = none(patch.shape, side, movie.shape[2])
+    estimate = updates.Estimate(cells, cells.traces, np.zeros(0))
+    for number in range(ROUNDS):
+        fresh = seeds.new_cells(patch, estimate.with_raw_traces(), settings.diameter, side, settings.min_corr)
+        if not len(fresh):
+            break
+        cells = join(estimate.cells, fresh)
+        for _ in range(ALTERNATIONS):
+            estimate = updates.update_traces(patch, cells)
+            cells = updates.update_footprints(patch, estimate.cells, support)
+            cells = updates.recentred(updates.cleaned(cells), settings.diameter / 2)
+            cells = gate.merged(alive(cells), settings.merge_threshold)
+        if number == 0:
+            patch = replace(patch, decay=measured_decay(estimate, settings))
+        patch = updates.with_background(patch, cells)
+        estimate = updates.update_traces(patch, cells)
+    believed = gate.believed(estimate, patch.decay, settings.min_pnr, settings.diameter)
+    return in_movie_units(estimate.take(believed), pixel_noise)
+
+
+def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.ndarray]:
+    """The movie as a patch, and the noise of each pixel (rows, columns), infinite where nothing changes."""
+    movie -= movie.mean(axis=2, keepdims=True)
+    noise = np.stack([oasis.noise_level(row) for row in movie]).astype(np.float32)
+    noise[noise <= 1e-6 * np.median(noise)] = np.inf
+    movie /= noise[:, :, None]
+    size = max(1, min(settings.bin_size, int(settings.diameter / BINS_PER_DIAMETER)))
+    bins = background.grid(movie.shape[:2], size, settings.ring_radius / 1.4 * settings.diameter)
+    even = np.ones(movie.shape[:2], np.float32)
+    binned = background.down(bins, movie)
+    nothing = np.zeros((binned.shape[0] * binned.shape[1], 0), np.float32)
+    patch = updates.Patch(movie, bins, binned, even, nothing, settings.decay)
+    return updates.with_background(patch, none(patch.shape, 1, movie.shape[2])), noise
+
+
+def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:
+    """The median over cells, within limits; what was assumed if there are too few cells to tell."""
+    if len(estimate.noise) < ENOUGH:
+        return settings.decay
+    each = oasis.decay_per_sample(estimate.raw, estimate.noise)
+    shortest, longest = (np.exp(-1 / (settings.rate_hz * s)) for s in DECAY_LIMITS_S)
+    return float(np.clip(np.median(each), shortest, longest))
+
+
+def disc(side: int, radius: float) -> np.ndarray:
+    at = np.arange(side) - side // 2
+    return np.hypot(at[:, None], at) <= radius
+
+
+def alive(cells: Cells) -> Cells:
+    """Those that have any light and any activity."""
+    return cells.take(np.flatnonzero(cells.crops.any(axis=(1, 2)) & cells.traces.any(axis=1)))
+
+
+def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray) -> Found:
+    """Footprints times the noise of their pixels, scaled to a peak of 1; traces and their noise scaled to match."""
+    cells = estimate.with_raw_traces()
+    crops = cells.crops.copy()
+    for crop, corner in zip(crops, cells.corners):
+        field, square = updates.in_field(corner, cells.side, cells.shape)
+        crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
+    peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
+    scaled = replace(cells, crops=crops / peak[:, None, None], traces=cells.traces * peak[:, None])
+    return Found(scaled, estimate.noise * peak)

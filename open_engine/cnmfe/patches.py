@@ -1,0 +1,110 @@
+"""Large fields are worked on in square patches that overlap, so that memory does not grow with the field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from open_engine.cnmfe import gate
+from open_engine.cnmfe.cells import Cells, join
+from open_engine.cnmfe.extraction import Found
+from open_engine.files.frames import Series, chunks
+
+TWICE = 0.5  # cosine of footprints and r of traces above which cells of two patches are the same one
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A patch: rows and columns of the field, and the part of it whose cells it answers for."""
+
+    rows: tuple[int, int]
+    columns: tuple[int, int]
+    core_rows: tuple[float, float]
+    core_columns: tuple[float, float]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.rows[1] - self.rows[0], self.columns[1] - self.columns[0]
+
+
+def tiles(shape: tuple[int, int], size: int, overlap: int) -> list[Tile]:
+    """Patches of at most size x size px that overlap by at least `overlap`, as few and as even as that allows."""
+    down, across = (_spans(length, size, overlap) for length in shape)
+    return [
+        Tile(rows, columns, *cores) for rows, core in down for columns, other in across for cores in [(core, other)]
+    ]
+
+
+def _spans(length: int, size: int, overlap: int) -> list[tuple[tuple[int, int], tuple[float, float]]]:
+    n = 1 if length <= size else math.ceil((length - overlap) / (size - overlap))
+    width = min(size, math.ceil((length + (n - 1) * overlap) / n))
+    starts = [round(i * (length - width) / max(1, n - 1)) for i in range(n)]
+    middles = [(a + width + b) / 2 for a, b in zip(starts, starts[1:])]
+    edges = [-math.inf, *middles, math.inf]
+    return [((start, start + width), core) for start, core in zip(starts, zip(edges, edges[1:]))]
+
+
+def read(series: Series, wanted: list[Tile]) -> Iterator[np.ndarray]:
+    """The recorded frames of several patches, (rows, columns, frames) float32 each, in one pass over the movie.
+
+    What is not a number reads as the patch's mean in that frame.
+    """
+    n_frames = int(series.valid.sum())
+    movies = [np.empty((*tile.shape, n_frames), np.float32) for tile in wanted]
+    first = 0
+    for start, stop in chunks(series, 32):
+        frames = series.read(start, stop)[series.valid[start:stop]]
+        for movie, tile in zip(movies, wanted):
+            part = frames[:, slice(*tile.rows), slice(*tile.columns)]
+            movie[:, :, first : first + len(frames)] = np.moveaxis(_finite(part), 0, 2)
+        first += len(frames)
+    while movies:
+        yield movies.pop(0)
+
+
+def _finite(frames: np.ndarray) -> np.ndarray:
+    good = np.isfinite(frames)
+    if good.all():
+        return frames
+    mean = np.where(good, frames, 0).sum(axis=(1, 2)) / np.maximum(good.sum(axis=(1, 2)), 1)
+    return np.where(good, frames, mean[:, None, None]).astype(np.float32)
+
+
+def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) -> Found:
+    """The cells that a patch answers for, with `margin` px to spare, in the coordinates of the whole field."""
+    cells = replace(found.cells, shape=shape, corners=found.cells.corners + np.array([tile.rows[0], tile.columns[0]]))
+    row, column = cells.centres().T if len(cells) else np.zeros((2, 0))
+    (top, bottom), (left, right) = tile.core_rows, tile.core_columns
+    mine = (row >= top - margin) & (row < bottom + margin) & (column >= left - margin) & (column < right + margin)
+    mine = np.flatnonzero(mine)
+    return Found(cells.take(mine), found.noise[mine])
+
+
+def joined(several: list[Found]) -> Found:
+    """The cells of all patches; of those that two patches found, the one with the better peak to noise."""
+    cells = join(*(found.cells for found in several))
+    noise = np.concatenate([found.noise for found in several])
+    source = np.repeat(np.arange(len(several)), [len(found.cells) for found in several])
+    quality = cells.traces.max(axis=1, initial=0) / np.maximum(noise, 1e-30)
+    dropped = np.zeros(len(cells), bool)
+    for i, j in _twins(cells, source):
+        if not (dropped[i] or dropped[j]):
+            dropped[i if quality[i] < quality[j] else j] = True
+    kept = np.flatnonzero(~dropped)
+    return Found(cells.take(kept), noise[kept])
+
+
+def _twins(cells: Cells, source: np.ndarray) -> list[tuple[int, int]]:
+    if len(cells) < 2 or source[0] == source[-1]:
+        return []
+    alike = gate.cosines(cells).tocoo()
+    pairs = []
+    for i, j, cosine in zip(alike.row, alike.col, alike.data):
+        if i < j and source[i] != source[j] and cosine > TWICE:
+            r = gate.correlations(cells.traces[[i, j]])[0, 1]
+            if r > TWICE:
+                pairs.append((int(i), int(j)))
+    return sorted(pairs)

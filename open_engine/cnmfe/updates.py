@@ -1,0 +1,198 @@
+"""Alternating updates of traces and footprints, as in CNMF-E (Zhou et al. 2018, eLife 7, e28728).
+
+The movie Y is in units of each pixel's noise, so that plain least squares are weighted by it. With the background
+B = gain * up(P L(down(Y - A C))) of background.py, least squares for the traces of given footprints A are
+
+    M C = F,   F = A Y - K down(Y),   M = A A' - K down(A)',
+
+with K one weight a bin and cell. F takes one pass over the movie; all that follows works on (cells, frames).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import ndimage
+
+from open_engine.cnmfe import background, oasis
+from open_engine.cnmfe.cells import Cells, neighbours, shared
+
+SMOOTHING = 0.7  # px
+SIGNIFICANCE = 2.0  # standard errors
+FAINTEST = 0.05  # of a footprint's peak
+SMALLEST_STEP = 0.4  # of a footprint's power is left when the background is taken: with less, descent would diverge
+SWEEPS = 2  # of coordinate descent
+NEGLIGIBLE = 1e-3  # of the noise: the end of a decay
+
+
+@dataclass(frozen=True)
+class Patch:
+    """A part of the field, ready to be worked on."""
+
+    movie: np.ndarray  # (rows, columns, frames) float32, the mean removed, in units of the noise
+    bins: background.Grid
+    binned: np.ndarray  # (bins, bins, frames): down(movie)
+    gain: np.ndarray  # (rows, columns)
+    basis: np.ndarray  # (bins x bins, k): spatial components of the background
+    decay: float  # of calcium from one frame to the next
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.movie.shape[:2]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Cells with denoised traces, their raw traces and the noise of these."""
+
+    cells: Cells
+    raw: np.ndarray  # (cells, frames) what least squares leave for a cell if the others' denoised traces are taken away
+    noise: np.ndarray  # (cells,)
+
+    def with_raw_traces(self) -> Cells:
+        return replace(self.cells, traces=self.raw)
+
+    def take(self, which: np.ndarray) -> Estimate:
+        return Estimate(self.cells.take(which), self.raw[which], self.noise[which])
+
+
+def binned_footprints(patch: Patch, cells: Cells) -> np.ndarray:
+    images = cells.images()
+    binned = patch.bins.down_rows @ images @ patch.bins.down_columns.T
+    return binned.reshape(len(cells), patch.binned.shape[0] * patch.binned.shape[1])
+
+
+def residual(patch: Patch, cells: Cells) -> np.ndarray:
+    """down(Y - A C), (bins, bins, frames)."""
+    if not len(cells):
+        return patch.binned
+    taken = binned_footprints(patch, cells).T @ cells.centred
+    return patch.binned - taken.reshape(patch.binned.shape)
+
+
+def with_background(patch: Patch, cells: Cells) -> Patch:
+    """The patch with the background's components and gain estimated anew."""
+    low = background.low_pass(patch.bins, residual(patch, cells))
+    basis = background.components(patch.bins, low)
+    low = background.within(basis, low)
+    gain = background.gain(patch.bins, patch.movie, low, patch.gain, cells.matrix(), cells.traces)
+    return replace(patch, gain=gain, basis=basis)
+
+
+def smooth_part(patch: Patch, movie: np.ndarray) -> np.ndarray:
+    """P L of a movie of bins (bins, bins, frames): the background but for its gain."""
+    return background.within(patch.basis, background.low_pass(patch.bins, movie.astype(np.float32)))
+
+
+def update_traces(patch: Patch, cells: Cells) -> Estimate:
+    """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
+    footprints = cells.matrix()
+    n_frames, n_bins = patch.movie.shape[2], patch.binned.shape[0] * patch.binned.shape[1]
+    weights = background.weights_of(patch.bins, cells.images() * patch.gain, patch.basis).reshape(len(cells), n_bins)
+    weights = weights.astype(np.float32)
+    f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
+    gram = (footprints @ footprints.T).toarray()
+    m = gram - weights @ binned_footprints(patch, cells).T
+    m = m.astype(np.float32)
+    own = np.maximum(np.maximum(np.diag(m), SMALLEST_STEP * np.diag(gram)), 1e-6)
+    traces = cells.traces.copy()
+    raw = np.zeros_like(traces)
+    noise = np.zeros(len(cells))
+    for _ in range(SWEEPS):
+        for group in _independent(m):
+            raw[group] = (f[group] - m[group] @ traces) / own[group, None] + traces[group]
+            raw[group] -= baseline(raw[group])
+            noise[group] = oasis.noise_level(raw[group])
+            traces[group] = oasis.denoise(raw[group], patch.decay, noise[group])[0]
+            traces[traces < NEGLIGIBLE] = 0
+    return Estimate(replace(cells, traces=traces), raw, noise)
+
+
+def _independent(m: np.ndarray) -> list[np.ndarray]:
+    """Groups of cells that do not influence one another much, so that each group is updated at once."""
+    strength = np.abs(m) / np.maximum(np.diag(m), 1e-6)[:, None]
+    linked = (strength > 0.02) | (strength.T > 0.02)
+    np.fill_diagonal(linked, False)
+    colour = np.full(len(m), -1)
+    for i in range(len(m)):
+        taken = set(colour[linked[i]].tolist())
+        colour[i] = next(c for c in range(len(m) + 1) if c not in taken)
+    return [np.flatnonzero(colour == c) for c in range(colour.max(initial=-1) + 1)]
+
+
+def baseline(raw: np.ndarray) -> np.ndarray:
+    """Where a trace rests: its median below the mean of its lower 80%, a mode that transients do not raise."""
+    upper = np.quantile(raw, 0.8, axis=1, keepdims=True)
+    low = np.where(raw <= upper, raw, np.nan)
+    return np.nanmedian(low, axis=1, keepdims=True).astype(raw.dtype)
+
+
+def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:
+    """Non-negative least squares for the footprints of given traces, by HALS (Cichocki and Phan 2009).
+
+    support (side, side): pixels around its centre that a cell may have.
+    """
+    centred = cells.centred
+    gram = centred @ centred.T
+    power = np.maximum(np.diag(gram), 1e-6)
+    target = _projections(patch, cells, centred, gram)
+    allowed = cells.inside() & support
+    crops = cells.crops.copy()
+    near = neighbours(cells.corners, cells.side)
+    for _ in range(SWEEPS):
+        for i in range(len(cells)):
+            rest = target[i].copy()
+            for j in near[i]:
+                here, there = shared(cells.corners[i], cells.corners[j], cells.side)
+                rest[here] -= gram[i, j] * crops[j][there]
+            crops[i] = np.where(allowed[i], np.maximum(rest / power[i], 0), 0)
+    return replace(cells, crops=crops)
+
+
+def _projections(patch: Patch, cells: Cells, centred: np.ndarray, gram: np.ndarray) -> np.ndarray:
+    """(Y - B) C' on each cell's own square, (cells, side, side)."""
+    n, n_frames = centred.shape
+    left = patch.binned.reshape(-1, n_frames) @ centred.T - binned_footprints(patch, cells).T @ gram
+    low = smooth_part(patch, left.reshape(*patch.binned.shape[:2], n))
+    out = np.zeros_like(cells.crops)
+    for i, corner in enumerate(cells.corners):
+        field, square = in_field(corner, cells.side, patch.shape)
+        smooth = patch.bins.up_rows[field[0]] @ low[:, :, i] @ patch.bins.up_columns[field[1]].T
+        out[i][square] = patch.movie[field] @ centred[i] - patch.gain[field] * smooth
+    return out
+
+
+def in_field(corner: np.ndarray, side: int, shape: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The part of a square that lies in the field: slices of the field, slices of the square."""
+    first = np.maximum(corner, 0)
+    last = np.minimum(corner + side, shape)
+    field = tuple(slice(int(a), int(b)) for a, b in zip(first, last))
+    square = tuple(slice(int(a - c), int(b - c)) for a, b, c in zip(first, last, corner))
+    return field, square
+
+
+def cleaned(cells: Cells) -> Cells:
+    """Footprints without what is not significant or not connected to the brightest pixel.
+
+    The standard error of a pixel's weight is 1/|c| in a movie in units of noise, and after smoothing 0.4 of that.
+    """
+    error = 0.4 / np.maximum(np.linalg.norm(cells.centred, axis=1), 1e-6)
+    crops = cells.crops.copy()
+    for crop, its_error in zip(crops, error):
+        smooth = ndimage.gaussian_filter(crop, SMOOTHING)
+        labels, _ = ndimage.label(smooth > max(SIGNIFICANCE * its_error, FAINTEST * smooth.max()))
+        peak = labels[np.unravel_index(smooth.argmax(), smooth.shape)]
+        crop[(labels != peak) | (peak == 0)] = 0
+    return replace(cells, crops=crops)
+
+
+def recentred(cells: Cells, max_move: float) -> Cells:
+    """Squares moved so that each footprint's centre of mass is in the middle."""
+    at = cells.centres()
+    shift = np.clip(np.rint(at - cells.corners - cells.side // 2), -max_move, max_move).astype(int)
+    crops = np.zeros_like(cells.crops)
+    for i, (old, move) in enumerate(zip(cells.crops, shift)):
+        here, there = shared(np.zeros(2, int), move, cells.side)
+        crops[i][there] = old[here]
+    return replace(cells, corners=cells.corners + shift, crops=crops)

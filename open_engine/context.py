@@ -1,0 +1,23 @@
+"""What a computation gets besides its files."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+def _new_folder() -> Path:
+    return Path(tempfile.mkdtemp(prefix="isx-"))
+
+
+@dataclass
+class StepContext:
+    """Where to compute, with how much, and whom to tell. The defaults are those of a notebook."""
+
+    scratch: Path = field(default_factory=_new_folder)  # a folder for temporary files
+    threads: int = 1  # how many cores may be used
+    warn: Callable[[str], None] = warnings.warn  # takes a sentence for the report
+    progress: Callable[[float], None] = lambda fraction: None  # takes the fraction done, 0 to 1

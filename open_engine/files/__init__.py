@@ -1,0 +1,1 @@
+"""Reading and writing recordings: movies, cell sets, event sets, vessel sets."""

@@ -1,0 +1,372 @@
+"""Where the tissue is in each frame: rigid registration to a template, to a fraction of a pixel.
+
+A frame f shows a template T that has moved by s: f(p) = T(p - s). It is found in two steps, both on a small copy of the
+frame that holds just the band of spatial frequencies that tells most (`Filter`):
+
+1. The peak of the cross-correlation of frame and template over all shifts up to the greatest one allowed, computed with
+   Fourier transforms; values are clipped at 2 robust standard deviations, so that a few bright cells do not decide.
+2. Gauss-Newton steps on the squared difference (Lucas and Kanade 1981, IJCAI 674), with the frame's brightness as a
+   third unknown, over the pixels that frame and template share. Differences are clipped at 2 robust standard
+   deviations, which is Huber's M-estimator (1964, Ann. Math. Stat. 35): a transient that the template does not have
+   counts little.
+
+The template is the mean of up to 300 frames spread over the recording, aligned to each other by the same two steps in
+turn. A single frame, however chosen, has too much noise to be one.
+
+Clips and the left and right half of the field are there for the question that comes first: has anything moved at all?
+Noise and transients move the estimate too. See `has_moved`.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import numpy as np
+from scipy import ndimage
+from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
+
+from open_engine.files.frames import in_order
+from open_engine.gaussian import BandPass, low_passed
+from open_engine.steps.preprocess import binned
+
+CLIP = 2.0  # robust standard deviations
+SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
+STEPS = 2
+ROUNDS = 3  # of averaging and registering the frames that make the template
+BORDER, WIDE_BORDER = 2, 6  # samples at the edges that are not compared: the former in small fields
+LEAST_SIDE, SIDE = 32, 100  # samples
+JERK = 6.0  # robust standard deviations
+AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What a frame goes through before it is compared.
+
+    Pixels are averaged in bins. The frame is divided by the smooth part of the mean frame, as light and vignette belong
+    to the microscope and do not move, and band-passed as in spatial_filter.
+    """
+
+    pitch: int  # pixels from one sample to the next
+    even: np.ndarray  # (rows, columns) of the small copy, float32: one over the smooth light
+    band: BandPass  # of small copies
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """The small copy, float32. Values that are not finite count as the mean of the others."""
+        return self.band_passed(binned_frame(frame, self.pitch))
+
+    def band_passed(self, binned: np.ndarray) -> np.ndarray:
+        """The same of a frame whose pixels are averaged already."""
+        return self.band(binned * self.even)
+
+
+def pitch_of(shape: tuple[int, int], high: float | None) -> int:
+    """How many pixels, across and down, go into one bin.
+
+    As many as the band allows: four samples to the shortest period at half amplitude. Without an upper limit to the
+    band, as many as leave 100 samples to the shorter side, which is what the engine's own band does.
+    """
+    wanted = int(0.25 / high) if high else min(shape) // SIDE
+    return max(1, min(wanted, min(shape) // LEAST_SIDE))
+
+
+def make_filter(mean: np.ndarray, pitch: int, low: float | None, high: float | None) -> Filter:
+    """For frames whose mean, averaged in bins, is (rows, columns); cut-offs are in cycles per pixel."""
+    smooth = low_passed(mean, 1.2 / min(mean.shape))
+    even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
+    band = BandPass(mean.shape, *(each * pitch if each else each for each in (low, high)))
+    return Filter(pitch, even.astype(np.float32), band)
+
+
+def binned_frame(frame: np.ndarray, factor: int) -> np.ndarray:
+    """Means of bins of factor x factor pixels; rows and columns that fill no bin are left out."""
+    rows, columns = (n // factor * factor for n in frame.shape)
+    return binned(frame[np.newaxis, :rows, :columns], np.ones(1, bool), 1, factor)[0]
+
+
+@dataclass(frozen=True)
+class Template:
+    """What frames are compared with, and all that can be prepared for it. Shapes are those of small copies."""
+
+    weight: np.ndarray  # (rows, columns) float32, 0 to 1: what takes part in the correlation
+    clip: float  # of values, in the correlation
+    reach: tuple[int, int]  # the greatest shift, in samples
+    spectrum: np.ndarray | None = None
+    ready: np.ndarray | None = None  # (SUBPIXEL, SUBPIXEL, 3, rows, columns): d/dy, d/dx and the template, at fractions
+    residual_clip: float = np.inf
+    squares: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)  # see `_squares`
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """That spectra are computed at: zeros around the field make Fourier transforms of any field quick."""
+        rows, columns = (next_fast_len(n, real=True) for n in self.weight.shape)
+        return rows, columns
+
+    def spectrum_of(self, small: np.ndarray) -> np.ndarray:
+        return rfft2(np.clip(small, -self.clip, self.clip) * self.weight, self.size)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The shift of a frame in samples, (y, x), from the whole field and from its left and right half. NaN: none."""
+
+    shift: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+
+NOTHING = Found(*np.full((3, 2), np.nan))
+
+
+def register(small: np.ndarray, template: Template) -> Found:
+    """Where the template is in the small copy of a frame."""
+    if not small.any():
+        return NOTHING
+    coarse = peak(template.spectrum_of(small), template)
+    found = _refined(small, coarse, template)
+    far = np.abs(found.shift - coarse).max() > 1.5  # steps went astray, as they start within a fraction of a sample
+    return found if np.isfinite(found.shift).all() and not far else Found(coarse, *np.full((2, 2), np.nan))
+
+
+def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = None) -> np.ndarray:
+    """The shift at which a frame's spectrum correlates best with the template's (or another's), (y, x) in samples.
+
+    Between samples the peak is that of the quadratic through the 3 x 3 values around the greatest.
+    """
+    against = template.spectrum if other is None else other
+    rows, columns = (np.arange(-reach - 1, reach + 2) for reach in template.reach)
+    surface = irfft2(spectrum * np.conj(against), template.size)[rows[:, np.newaxis], columns]
+    row, column = np.unravel_index(surface[1:-1, 1:-1].argmax(), [n - 2 for n in surface.shape])
+    (a, b, c), (d, e, f), (g, h, i) = surface[row : row + 3, column : column + 3].astype(float)
+    dy, dx = (h - b) / 2, (f - d) / 2
+    dyy, dxx, dxy = h + b - 2 * e, f + d - 2 * e, (i + a - c - g) / 4
+    determinant = dyy * dxx - dxy**2
+    fraction = np.zeros(2)
+    if determinant > 0:
+        fraction = np.array([dxy * dx - dxx * dy, dxy * dy - dyy * dx]) / determinant
+    whole = np.array([row - template.reach[0], column - template.reach[1]])
+    return whole + np.clip(fraction, -0.5, 0.5)
+
+
+def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
+    """Gauss-Newton steps from a shift that is nearly right."""
+    shifts, gain = start[np.newaxis], 0.0
+    for step in range(STEPS):
+        quantised = [round(float(each) * SUBPIXEL) for each in shifts[0]]
+        whole = [(each + SUBPIXEL // 2) // SUBPIXEL for each in quantised]
+        fraction = [
+            n * SUBPIXEL - each for n, each in zip(whole, quantised)
+        ]  # seen(p + whole) is template(p + fraction)
+        inside = _shared(small.shape, whole)
+        seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole))]
+        if min(seen.shape) < 4:
+            return NOTHING
+        basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
+        squares = _squares(template, (*fraction, *(edge for each in inside for edge in (each.start, each.stop))), basis)
+        energy = squares[0, 2, 2]
+        gain = gain or (float(np.einsum("ij,ij", seen, basis[2])) / energy if energy else 0)
+        if not gain > 0:
+            return NOTHING
+        difference = np.subtract(seen, np.multiply(basis[2], np.float32(gain)))
+        np.clip(difference, -gain * template.residual_clip, gain * template.residual_clip, out=difference)
+        unknowns = _least_squares(squares, basis, difference, halves=step == STEPS - 1)
+        shifts = np.array(quantised) / SUBPIXEL - unknowns[:, :2] / gain
+        gain += unknowns[0, 2]
+        if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
+            return NOTHING
+    return Found(*shifts)
+
+
+def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Found:
+    return _refined(*pair, template)
+
+
+def _squares(template: Template, place: tuple[int, ...], basis: np.ndarray) -> np.ndarray:
+    """The products of three images, (3, rows, columns), over the whole, its left and its right half: (3, 3, 3).
+
+    They depend on the place in the template alone, and few places come up again and again.
+    """
+    if place not in template.squares:
+        middle = basis.shape[2] // 2
+        parts = [part.reshape(3, -1) for part in (basis[:, :, :middle], basis[:, :, middle:])]
+        left, right = (np.array(part @ part.T, float) for part in parts)
+        template.squares[place] = np.array([left + right, left, right])
+    return template.squares[place]
+
+
+def _least_squares(squares: np.ndarray, basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndarray:
+    """The weights of three images, (3, rows, columns), that explain best what is seen.
+
+    Shape (1, 3), for the whole field, or (3, 3), for the whole, its left and its right half.
+    """
+    middle = seen.shape[1] // 2
+    left = np.einsum("kij,ij->k", basis[:, :, :middle], seen[:, :middle])
+    right = np.einsum("kij,ij->k", basis[:, :, middle:], seen[:, middle:])
+    products = np.array([left + right, left, right] if halves else [left + right], float)
+    squares = squares[: len(products)].copy()
+    squares[:, _DIAGONAL, _DIAGONAL] += 1e-6 * squares.max(axis=(1, 2))[:, np.newaxis] + 1e-30
+    return np.linalg.solve(squares, products[:, :, np.newaxis])[:, :, 0]
+
+
+_DIAGONAL = np.arange(3)
+
+
+def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
+    """The pixels p of the template for which p + whole is in the frame, less a border.
+
+    The band-pass mirrors the field at its edges, so that motion looks smaller there than it is.
+    """
+    borders = [min(max(size // 16, BORDER), WIDE_BORDER) for size in shape]
+    return [slice(max(0, -n) + b, max(b, min(size, size - n) - b)) for n, size, b in zip(whole, shape, borders)]
+
+
+def make_template(
+    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: float, threads: int = 1
+) -> Template:
+    """The mean of small copies, (n, rows, columns), at the place where the tissue is in the `reference`.
+
+    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples.
+    """
+    reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
+    template = Template(weight, CLIP * _robust_sd(smalls), reach)
+    spectra = [template.spectrum_of(small) for small in smalls]
+    spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
+    for _ in range(ROUNDS):
+        shifts = list(in_order(partial(peak, template=template, other=spectrum), spectra, threads))
+        spectrum = np.mean([each * _moving(-shift, y, x) for each, shift in zip(spectra, shifts)], axis=0)
+    del spectra
+    shifts = np.array(shifts) - np.median(shifts, axis=0)
+    for _ in range(ROUNDS):
+        template = _prepared(template, smalls, shifts)
+        refined = in_order(partial(_refined_pair, template=template), zip(smalls, shifts), threads)
+        found = [each.shift for each in refined]
+        shifts = np.where(np.isfinite(found), found, shifts)
+    at_reference = register(reference, template).shift
+    return _prepared(template, smalls, shifts - np.nan_to_num(at_reference))
+
+
+def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Template:
+    """With the mean of small copies that have moved by `shifts`, and what follows from it."""
+    mean = mean_moved_back(smalls, shifts)
+    some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
+    y, x = _frequencies(mean.shape)
+    spread = _robust_sd(np.array([_moved(smalls[i], -shifts[i], y, x) - mean for i in some]))
+    at = {f: _spline_moved(mean, *f) for f in itertools.product(range(-2, SUBPIXEL), repeat=2)}
+    ready = np.empty((SUBPIXEL, SUBPIXEL, 3, *mean.shape), np.float32)
+    for fy, fx in itertools.product(range(-1, SUBPIXEL - 1), repeat=2):  # -1 is kept in the last place
+        down, right = at[fy + 1, fx] - at[fy - 1, fx], at[fy, fx + 1] - at[fy, fx - 1]
+        ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
+    ready *= template.weight > 0.5
+    return replace(
+        template, spectrum=rfft2(mean * template.weight, template.size), ready=ready, residual_clip=CLIP * spread
+    )
+
+
+def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """image(p + (down, right) / SUBPIXEL), by cubic splines: they do not ring at the edges as Fourier's do."""
+    return ndimage.shift(image, (-down / SUBPIXEL, -right / SUBPIXEL), order=3, mode="mirror")
+
+
+def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """The mean of small copies whose tissue has moved by `shifts`, each moved back; 0 where fewer than half reach."""
+    total, count = np.zeros(smalls.shape[1:]), np.zeros(smalls.shape[1:])
+    y, x = _frequencies(total.shape)
+    for small, shift in zip(smalls, shifts):
+        reached = tuple(
+            slice(max(0, int(np.ceil(-s))), n - max(0, int(np.ceil(s)))) for s, n in zip(shift, total.shape)
+        )
+        total[reached] += _moved(small, -shift, y, x)[reached]
+        count[reached] += 1
+    return np.where(2 * count >= len(smalls), total / np.maximum(count, 1), 0).astype(np.float32)
+
+
+def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    return fftfreq(shape[0])[:, np.newaxis], rfftfreq(shape[1])
+
+
+def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """The factor on a spectrum that moves its image by `shift`."""
+    return np.exp(-2j * np.pi * shift[0] * y).astype(np.complex64) * np.exp(-2j * np.pi * shift[1] * x).astype(
+        np.complex64
+    )
+
+
+def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return irfft2(rfft2(image) * _moving(shift, y, x), image.shape)
+
+
+def _robust_sd(values: np.ndarray) -> float:
+    return 1.4826 * float(np.median(np.abs(values)))
+
+
+def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray, template: Template) -> bool:
+    """Whether shifts are motion rather than noise or activity, by what the halves of the field say of each other.
+
+    `left` and `right` are the shifts of each half as `register` finds them, (n, 2), for all frames; `smalls`, (m, rows,
+    columns), are the small copies of those frames that `at` names. Something has moved if the shifts that both halves
+    show `apart` correlate by more than 0.4, and each half becomes crisper when its frames are moved back by the shifts
+    of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the half of the
+    product of two means' gradients, of every other frame each: noise, which these do not share, does not count, and
+    neither does that resampling blurs it. Jerks that are too rare to tell in the means: see `are_jerks`.
+    """
+    left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
+    known = np.isfinite(left + right).all(axis=1)
+    smalls, at = smalls[known[at]], at[known[at]]
+    if len(at) < 2:
+        return False
+    if _agreement(*(each - np.median(each, axis=0) for each in apart(smalls, template))) < AGREEMENT:
+        return False
+    left, right = left[at], right[at]
+    rows, columns = smalls.shape[1:]
+    y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
+    inside = np.s_[:, :, y : rows - y, x : columns - x]
+    still, by_left, by_right = (
+        _gradients(smalls, each)[inside].prod(axis=0).sum(axis=0) for each in (0 * left, left, right)
+    )
+    middle = still.shape[1] // 2
+    return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())
+
+
+def _agreement(a: np.ndarray, b: np.ndarray) -> float:
+    """Correlation about zero."""
+    return float((a * b).sum() / max(np.sqrt((a**2).sum() * (b**2).sum()), 1e-30))
+
+
+def _gradients(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Of the mean of every other frame, each moved back; shape (2 means, 2 axes, rows, columns)."""
+    return np.array([np.gradient(mean_moved_back(smalls[i::2], shifts[i::2])) for i in (0, 1)])
+
+
+def far_frames(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Indices of the frames in which both halves of the field have moved by more than a sample and stand out."""
+    known = np.isfinite(left + right).all(axis=1)
+    if not known.any():
+        return np.zeros(0, int)
+    left, right = (each - np.median(each[known], axis=0) for each in (left, right))
+    least = max(1.0, JERK * _robust_sd(np.concatenate([left[known], right[known]])))
+    return np.flatnonzero(known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least))
+
+
+def are_jerks(smalls: np.ndarray, template: Template) -> bool:
+    """Whether frames that seem to have moved far have: in three or more, and in most, both halves say the same."""
+    if len(smalls) < 3:
+        return False
+    left, right = apart(smalls, template)
+    same = np.abs(left - right).max(axis=1) < 1
+    return bool(same.sum() >= 3 and same.mean() > 0.5)
+
+
+def apart(smalls: np.ndarray, template: Template) -> tuple[np.ndarray, np.ndarray]:
+    """The shifts of small copies by the left half of the field alone and by the right half alone, each (n, 2).
+
+    Those of `register` are not independent: both halves start from the shift that the whole field suggests.
+    """
+    columns = np.arange(template.weight.shape[1])
+    found = []
+    for half in (columns < len(columns) // 2, columns >= len(columns) // 2):
+        part = replace(template, weight=template.weight * half)
+        spectrum = rfft2(template.ready[0, 0, 2] * part.weight, template.size)
+        found.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
+    return found[0], found[1]

@@ -1,0 +1,116 @@
+"""Calcium events in traces: sudden rises that decay slowly.
+
+IDPS describes an event as a monotonic rise that is followed by an exponential decay, a(t + d) = a(t) exp(-d / tau), and
+that is larger than a number of median absolute deviations (MAD) of the trace; its search is not public. Here an event
+is a local maximum that
+
+- rises by at least threshold x MAD from where its rise begins, and falls as far again on the way to any higher one
+  (topographic prominence);
+- decays no faster than exp(-d / tau): for tau after the peak the trace is on average at least as high as that;
+- has the middle of its rise above the trace's median, if negative transients are ignored.
+
+Going back from the peak, the trace falls until it turns up again by more than the noise, 1.48 MAD. The rise begins at
+the last sample that is within three times the noise of the lowest one there, and below half of the rise. Amplitudes are
+the height of the rise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import signal
+
+from open_engine.context import StepContext
+from open_engine.files import cellsets
+from open_engine.files.eventsets import Events, write_event_sets
+
+MAD_TO_SD = 1.4826  # of normal noise
+
+
+def event_detection(
+    input_cell_set_files: str | list[str],
+    output_event_set_files: str | list[str],
+    threshold: float = 5,
+    tau: float = 0.2,
+    event_time_ref: str = "beginning",
+    ignore_negative_transients: bool = True,
+    accepted_cells_only: bool = False,
+    *,
+    context: StepContext,
+) -> None:
+    """Write the events of all cells that are not rejected, or of the accepted ones; one file a part.
+
+    Parameters as in isx.algo.event_detection: threshold in MADs, tau in s, event_time_ref "beginning" and "maximum" of
+    the rise, or "mid_rise", the first sample in its upper half.
+    """
+    cells = cellsets.read_cell_set(input_cell_set_files)
+    chosen = cells.usable(accepted_cells_only)
+    if not chosen:
+        context.warn("no cell is accepted or undecided: the event set is empty")
+    events = []
+    for done, i in enumerate(chosen, 1):
+        trace = filled(cells.traces[i], cells.valid)
+        events.append(
+            find_events(trace, cells.period_s, threshold, tau, event_time_ref, ignore_negative_transients, cells.valid)
+        )
+        context.progress(done / len(chosen))
+    write_event_sets(output_event_set_files, cells, [cells.names[i] for i in chosen], events)
+
+
+def filled(trace: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """The trace as float64, what was not recorded or is not a number interpolated; zeros if nothing is left."""
+    known = np.flatnonzero(valid & np.isfinite(trace))
+    if len(known) == 0:
+        return np.zeros(len(trace))
+    return np.interp(np.arange(len(trace)), known, trace[known].astype(np.float64))
+
+
+def find_events(
+    trace: np.ndarray,
+    period_s: float,
+    threshold: float = 5,
+    tau: float = 0.2,
+    reference: str = "beginning",
+    ignore_negative: bool = True,
+    valid: np.ndarray | None = None,
+) -> Events:
+    """Of one trace (samples,) without gaps; those whose peak is not `valid` are left out."""
+    recorded = trace if valid is None else trace[valid]
+    middle = np.median(recorded) if len(recorded) else 0.0
+    mad = np.median(np.abs(recorded - middle)) if len(recorded) else 0.0
+    samples, amplitudes = [], []
+    peaks = signal.find_peaks(trace, prominence=max(threshold * mad, 1e-12))[0] if len(trace) > 2 else []
+    for peak in peaks:
+        begin = _rise_begins(trace, int(peak), MAD_TO_SD * mad)
+        height = trace[peak] - trace[begin]
+        half = (trace[peak] + trace[begin]) / 2
+        wrong_way = ignore_negative and half < middle
+        if height < threshold * mad or wrong_way or not _lasts(trace, int(peak), height, tau / period_s):
+            continue
+        if valid is not None and not valid[peak]:
+            continue
+        at = {"beginning": begin, "maximum": peak, "mid_rise": begin + int(np.argmax(trace[begin : peak + 1] >= half))}
+        samples.append(int(at[reference]))
+        amplitudes.append(float(height))
+    return Events(np.array(samples, np.int64), np.array(amplitudes))
+
+
+def _rise_begins(trace: np.ndarray, peak: int, noise: float) -> int:
+    lowest = peak
+    for t in range(peak - 1, -1, -1):
+        if trace[t] < trace[lowest]:
+            lowest = t
+        elif trace[t] > trace[lowest] + noise:
+            break
+    low_enough = trace[lowest] + min(3 * noise, (trace[peak] - trace[lowest]) / 2)  # the lowest is below the mean
+    in_noise = np.flatnonzero(trace[lowest:peak] <= low_enough)
+    return lowest + int(in_noise[-1]) if len(in_noise) else lowest
+
+
+def _lasts(trace: np.ndarray, peak: int, height: float, tau_samples: float) -> bool:
+    """Whether the mean of the samples within tau after the peak is at least that of the model's decay."""
+    d = np.arange(1, max(1, round(tau_samples)) + 1)
+    d = d[peak + d < len(trace)]
+    if len(d) == 0:
+        return True
+    foot = trace[peak] - height
+    return float(np.mean(trace[peak + d] - foot)) >= height * float(np.mean(np.exp(-d / tau_samples)))

@@ -1,0 +1,300 @@
+"""motion_correct against known shifts, on movies of our own generator."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import isx
+import numpy as np
+import pytest
+
+from open_engine.context import StepContext
+from open_engine.files import frames
+from open_engine.steps.motion_correct import combined, common_area, inside_polygon, motion_correct, move_back
+from open_engine.steps.spatial_filter import spatial_filter
+from recording import formats
+from recording.errors import Unusable
+from scripts import simulate as synthetic
+from tests import recordings
+
+SHAPE = (80, 96)
+
+
+@pytest.fixture(scope="module")
+def moving() -> synthetic.Recording:
+    return synthetic.recording(seed=3, seconds=10, shape=SHAPE, n_cells=20, motion_px=1.5)
+
+
+@pytest.fixture(scope="module")
+def still() -> synthetic.Recording:
+    return synthetic.recording(seed=4, seconds=10, shape=SHAPE, n_cells=20, motion_px=0)
+
+
+@dataclasses.dataclass
+class Corrected:
+    movies: list[Path]
+    translations: np.ndarray  # (n, 3): x, y, time
+    area: list[int]
+
+    @property
+    def shifts(self) -> np.ndarray:
+        """Of the tissue, as the generator gives them."""
+        return -self.translations[:, [1, 0]]
+
+
+def run(sources: list[Path], context: StepContext, **parameters: Any) -> Corrected:
+    folder = sources[0].parent
+    made = [folder / f"{source.stem}-MC.isxd" for source in sources]
+    tables = [folder / f"{source.stem}-translations.csv" for source in sources]
+    motion_correct(
+        [str(each) for each in sources],
+        [str(each) for each in made],
+        output_translation_files=[str(each) for each in tables],
+        output_crop_rect_file=str(folder / "crop.csv"),
+        context=context,
+        **parameters,
+    )
+    assert tables[0].read_text().startswith("translationX,translationY,time\n")
+    rows = np.concatenate([np.loadtxt(table, delimiter=",", skiprows=1, ndmin=2) for table in tables])
+    return Corrected(made, rows, [int(each) for each in (folder / "crop.csv").read_text().split(",")])
+
+
+def read(path: Path) -> np.ndarray:
+    with frames.open_movie(path) as movie:
+        return movie.read(0, movie.n_frames)
+
+
+def error(found: np.ndarray, true: np.ndarray) -> float:
+    """Root mean square in px, a constant removed."""
+    away = found - true
+    return float(np.sqrt(((away - away.mean(axis=0)) ** 2).mean()))
+
+
+def test_known_shifts_are_found(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    made = run(synthetic.write(tmp_path, "a", moving), context)
+    assert error(made.shifts, moving.shifts) < 0.2
+    assert not made.translations[0, :2].any()  # the reference frame
+    np.testing.assert_allclose(made.translations[:, 2], 0.1 * np.arange(len(moving.movie)), atol=1e-6)
+
+
+def test_known_shifts_are_found_in_a_filtered_movie(
+    tmp_path: Path, context: StepContext, moving: synthetic.Recording
+) -> None:
+    """As the recipes `standard` and `cnmfe` have it: filtered before, and no band given."""
+    filtered = tmp_path / "a-BP.isxd"
+    spatial_filter(synthetic.write(tmp_path, "a", moving), [filtered], context=context)
+    made = run([filtered], context, low_bandpass_cutoff=None, high_bandpass_cutoff=None)
+    assert error(made.shifts, moving.shifts) < 0.2
+
+
+def test_a_field_that_stands_still_stays_as_it_is(
+    tmp_path: Path, context: StepContext, still: synthetic.Recording
+) -> None:
+    made = run(synthetic.write(tmp_path, "a", still), context)
+    assert not made.translations[:, :2].any()
+    assert made.area == [0, 0, SHAPE[1], SHAPE[0]]
+    np.testing.assert_array_equal(read(made.movies[0]), still.movie)
+
+
+def test_a_field_with_little_to_see_in_it_does_not_move(tmp_path: Path, context: StepContext) -> None:
+    """What the whole field suggests draws both halves after it, so that they seem to agree."""
+    rng = np.random.default_rng(5)
+    y, x = np.mgrid[:96, :96]
+    light = np.full((240, 96, 96), 400.0)
+    for row, column in rng.uniform(0, 96, (12, 2)):
+        cell = np.exp(-((y - row) ** 2 + (x - column) ** 2) / 40)
+        calcium = np.convolve(rng.random(240) < 0.02, np.exp(-np.arange(30) / 6))[:240]
+        light += 60 * (0.03 + calcium)[:, None, None] * cell
+    data = rng.poisson(light).astype(np.uint16)
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
+    np.testing.assert_array_equal(read(made.movies[0]), data)
+
+
+def test_rare_jerks_are_motion(tmp_path: Path, context: StepContext, still: synthetic.Recording) -> None:
+    data = still.movie.copy()
+    for t in (20, 50, 51, 80):
+        data[t] = np.roll(data[t], (5, -3), axis=(0, 1))
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
+    np.testing.assert_allclose(made.shifts[[20, 50, 51, 80]], np.tile([5, -3], (4, 1)), atol=0.5)
+
+
+def test_the_product_is_the_field_at_rest(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    made = run(synthetic.write(tmp_path, "a", moving), context)
+    x, y, width, height = made.area
+    low, high = moving.shifts.min(axis=0), moving.shifts.max(axis=0)
+    assert abs(y + low[0]) < 1.5 and abs(x + low[1]) < 1.5
+    assert abs(SHAPE[0] - height - y - high[0]) < 1.5 and abs(SHAPE[1] - width - x - high[1]) < 1.5
+    footer = formats.read_footer(made.movies[0])
+    expected = {"topLeft": {"x": 0, "y": 0}, "width": SHAPE[1], "height": SHAPE[0]}
+    assert footer["extraProperties"]["idps"] == {"pre_mc": expected, "mc_padding": False}
+    movie = isx.Movie.read(str(made.movies[0]))
+    assert movie.spacing.num_pixels == (height, width)
+    assert movie.data_type == np.uint16
+    with frames.open_movie(made.movies[0]) as ours:
+        assert [float(each) for each in ours.spacing.top_left] == [2 * x, 2 * y]
+    before = moving.movie[:, y : y + height, x : x + width].astype(float)
+    assert read(made.movies[0]).std(axis=0).mean() < 0.9 * before.std(axis=0).mean()
+
+
+def test_padding_keeps_the_size(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    sources = synthetic.write(tmp_path, "a", moving)
+    cropped = run(sources, context)
+    data = read(cropped.movies[0])
+    padded = run(sources, context, preserve_input_dimensions=True)
+    x, y, width, height = padded.area
+    whole = read(padded.movies[0])
+    assert whole.shape[1:] == SHAPE
+    np.testing.assert_array_equal(whole[:, y : y + height, x : x + width], data)
+    ten = moving.movie[np.linspace(0, len(moving.movie) - 1, 10).astype(int)]
+    assert whole[5, 0, 0] == np.rint(np.percentile(ten, 5))
+    assert formats.read_footer(padded.movies[0])["extraProperties"]["idps"]["mc_padding"] is True
+
+
+def test_one_correction_and_one_crop_over_all_parts(
+    tmp_path: Path, context: StepContext, moving: synthetic.Recording
+) -> None:
+    parts = run(synthetic.write(tmp_path, "a", moving, n_parts=3), context, reference_segment_index=1)
+    assert error(parts.shifts, moving.shifts) < 0.2
+    assert not parts.translations[len(moving.movie) // 3, :2].any()
+    assert {read(path).shape[1:] for path in parts.movies} == {tuple(parts.area[:1:-1])}
+
+
+def test_reference_image(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    at = int(np.abs(moving.shifts).sum(axis=1).argmax())
+    image = recordings.movie_from(tmp_path / "image.isxd", moving.movie[at : at + 1])
+    made = run(synthetic.write(tmp_path, "a", moving), context, reference_file_name=str(image))
+    np.testing.assert_allclose(np.median(made.shifts - moving.shifts, axis=0), -moving.shifts[at], atol=0.5)
+
+
+def test_the_frame_before_counts_as_asked(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    made = run(synthetic.write(tmp_path, "a", moving), context, global_registration_weight=0.5)
+    assert error(made.shifts, moving.shifts) < 0.25
+
+
+def test_shifts_and_steps_are_combined_by_least_squares() -> None:
+    rng = np.random.default_rng(0)
+    shifts, steps = rng.normal(size=(2, 30, 2))
+    found = combined(shifts, steps, 0.3)
+    rows = np.vstack([np.sqrt(0.3) * np.eye(30), np.sqrt(0.7) * np.diff(np.eye(30), axis=0)])
+    values = np.vstack([np.sqrt(0.3) * shifts, np.sqrt(0.7) * steps[1:]])
+    np.testing.assert_allclose(found, np.linalg.lstsq(rows, values, rcond=None)[0], atol=1e-9)
+
+
+def test_region_of_interest(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    """Outside the region the frames show something else, which moves differently."""
+    data = moving.movie.copy()
+    data[:, :, 66:] = moving.movie[::-1, :, 66:]
+    roi = [[0, 0], [65, 0], [65, 79], [0, 79]]
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context, roi=roi)
+    assert error(made.shifts, moving.shifts) < 0.3
+
+
+def test_points_in_a_polygon() -> None:
+    x, y = np.meshgrid(np.arange(8), np.arange(6))
+    inside = inside_polygon([[1, 1], [6, 1], [6, 4], [1, 4]], x + 0.5, y + 0.5)
+    assert inside.sum() == 15
+    assert inside[1:4, 1:6].all()
+
+
+def test_gaps_and_frames_without_light(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    data = np.delete(moving.movie, [3, 10, 11], axis=0)
+    data[20] = 0
+    source = recordings.movie_from(tmp_path / "a.isxd", data, dropped=[3], cropped=[(10, 11)])
+    made = run([source], context)
+    assert not made.translations[[3, 10, 11], :2].any()
+    recorded = np.setdiff1d(np.arange(len(moving.movie)), [3, 10, 11, 23])
+    assert error(made.shifts[recorded], moving.shifts[recorded]) < 0.2
+    assert np.isfinite(made.translations).all()
+    with frames.open_movie(made.movies[0]) as movie:
+        assert movie.timing.dropped == (3,)
+        assert movie.timing.cropped == ((10, 11),)
+
+
+def test_max_translation(
+    tmp_path: Path, context: StepContext, warnings: list[str], moving: synthetic.Recording
+) -> None:
+    made = run(synthetic.write(tmp_path, "a", moving), context, max_translation=2)
+    assert np.abs(made.translations[:, :2]).max() == 2
+    assert any("max_translation (2 px)" in each for each in warnings)
+
+
+@pytest.mark.parametrize("level", [0, 700])
+def test_a_constant_movie_has_not_moved(tmp_path: Path, context: StepContext, level: int) -> None:
+    data = np.full((12, 40, 50), level, np.uint16)
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
+    np.testing.assert_array_equal(read(made.movies[0]), data)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_few_frames(tmp_path: Path, context: StepContext, still: synthetic.Recording, n: int) -> None:
+    made = run([recordings.movie_from(tmp_path / "a.isxd", still.movie[:n])], context)
+    assert len(made.translations) == n
+
+
+def test_values_that_are_not_numbers(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
+    data = moving.movie.astype(np.float32)
+    data[:, 30, 40] = np.nan
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
+    assert error(made.shifts, moving.shifts) < 0.25
+
+
+@pytest.mark.parametrize(
+    "parameters, message",
+    [
+        ({"reference_segment_index": 1}, "the series has 1 parts"),
+        ({"reference_frame_index": 100}, "the movie has 100 frames"),
+        ({"roi": [[1, 1], [2, 2]]}, "roi has 2 corners"),
+        ({"roi": [[500, 500], [600, 500], [600, 600]]}, "lies outside the field, which is 96 x 80 px"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, context: StepContext, still: synthetic.Recording, parameters: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(Unusable, match=message):
+        run(synthetic.write(tmp_path, "a", still), context, **parameters)
+
+
+def test_a_reference_image_of_another_size_is_refused(
+    tmp_path: Path, context: StepContext, still: synthetic.Recording
+) -> None:
+    image = recordings.image(tmp_path / "image.isxd")
+    with pytest.raises(Unusable, match=r"image\.isxd has 32 x 24 px but the movie 96 x 80 px"):
+        run(synthetic.write(tmp_path, "a", still), context, reference_file_name=str(image))
+
+
+def test_a_small_field_and_one_without_frames_are_refused(tmp_path: Path, context: StepContext) -> None:
+    small = recordings.movie_from(tmp_path / "a.isxd", np.zeros((5, 12, 40), np.uint16))
+    with pytest.raises(Unusable, match="40 x 12 px are too few to register"):
+        run([small], context)
+    empty = recordings.movie_from(tmp_path / "b.isxd", np.empty((0, 24, 32), np.uint16), dropped=[0, 1])
+    with pytest.raises(Unusable, match="no frame was recorded"):
+        run([empty], context)
+
+
+def test_cubic_convolution_reproduces_parabolas_and_grid_points() -> None:
+    y, x = np.mgrid[:20, :24].astype(float)
+    frame = (0.3 * y * y - x * x + 2 * x * y - 5).astype(np.float32)
+    out = np.empty((10, 12), np.float32)
+    for shift in ([0.0, 0.0], [2.0, -3.0], [1.25, -0.5], [-2.75, 0.125]):
+        move_back(frame, np.array(shift), (5, 4, 12, 10), out)
+        v, u = y[4:14, 5:17] + shift[0], x[4:14, 5:17] + shift[1]
+        np.testing.assert_allclose(out, 0.3 * v * v - u * u + 2 * u * v - 5, atol=2e-3)
+
+
+def test_common_area() -> None:
+    shifts = np.array([[0, 0], [1.5, -2.25], [-0.5, 3]])
+    assert common_area((50, 60), shifts) == (3, 1, 54, 47)  # ceil(2.25), ceil(0.5), 60 - 3 - 3, 50 - 1 - 2
+
+
+def test_same_bytes_whatever_the_number_of_threads(
+    tmp_path: Path, context: StepContext, moving: synthetic.Recording
+) -> None:
+    made = []
+    for threads in (1, 3):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        result = run(synthetic.write(folder, "a", moving), dataclasses.replace(context, threads=threads))
+        made.append((result.movies[0].read_bytes(), result.translations.tobytes()))
+    assert made[0] == made[1]
