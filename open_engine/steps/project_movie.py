@@ -2,8 +2,8 @@
 
 Only recorded frames count. The standard deviation is that of the population (divided by n). Each part is one pass of
 open_engine/statistics.py, which takes all four at the rate at which the file can be read; the parts' means and
-variances are merged as in Chan, Golub and LeVeque (1983, The American Statistician 37). Exact by the public definition: means of
-integers to the last bit, standard deviations to 2e-6.
+variances are merged as in Chan, Golub and LeVeque (1983, The American Statistician 37). Exact by the public
+definition: means of integers to the last bit, standard deviations to 2e-6.
 """
 
 from __future__ import annotations
