@@ -170,9 +170,12 @@ def example_scripts(api: Api) -> list[str]:
 
 
 def ask(
-    command: Sequence[str], seconds: float, tick: Callable[[], None] = lambda: None
+    command: Sequence[str], seconds: float, tick: Callable[[], None] = lambda: None, memory: int | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """The answer of a short-lived process; `tick` is called as by `finish`. Raises TimeoutExpired."""
+    """The answer of a short-lived process, which may take `memory` bytes of address space.
+
+    `tick` is called as by `finish`. Raises TimeoutExpired.
+    """
     from recording import process  # the health check does without
 
     asked = subprocess.Popen(
@@ -182,6 +185,7 @@ def ask(
         stderr=subprocess.PIPE,
         env=process.environment(os.environ),
         cwd=APP,  # Python looks there first: never where the caller happens to be
+        preexec_fn=(lambda: process.limit(memory)) if memory else None,  # noqa: PLW1509 - PID 1 has one thread
     )
     said = [text.decode("utf-8", "replace") for text in finish(asked, seconds, tick)]
     return subprocess.CompletedProcess(command, asked.returncode, *said)

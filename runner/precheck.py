@@ -26,6 +26,11 @@ LEAST_MEMORY, MOST_MEMORY = 256 << 20, 1 << 30  # bytes of address space
 MAX_ANSWER = 4 << 20  # bytes; the names of ten thousand cells take a hundredth of that
 
 
+def memory() -> int:
+    """What a check may take, in bytes of address space."""
+    return max(LEAST_MEMORY, min(MOST_MEMORY, machine.memory_limit() // 2))
+
+
 class Checker:
     """The process starts when it is first needed, and again after it was lost to a recording."""
 
@@ -70,7 +75,7 @@ class Checker:
         return ended.returncode
 
     def _start(self) -> subprocess.Popen[bytes]:
-        memory = max(LEAST_MEMORY, min(MOST_MEMORY, machine.memory_limit() // 2))
+        limit = memory()
         return subprocess.Popen(
             self._command,
             stdin=subprocess.PIPE,
@@ -79,7 +84,7 @@ class Checker:
             env=process.environment(os.environ),
             bufsize=0,
             start_new_session=True,
-            preexec_fn=lambda: process.limit(memory),  # noqa: PLW1509 - PID 1 has one thread
+            preexec_fn=lambda: process.limit(limit),  # noqa: PLW1509 - PID 1 has one thread
         )
 
     def _ask(self, checker: subprocess.Popen[bytes], path: Path) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recording.job import Session
 from recording.names import join
-from runner import native
+from runner import native, precheck
 from runner.discover import Recording
 from runner.endings import USAGE, UsageError
 
@@ -27,7 +27,7 @@ ADDED = re.compile(
     r"|green|red|efocus_\d+|cell_map|\w+_image|gpio|imu|GPIO|IMU)(-\d+)?)+",
     re.ASCII,
 )
-FILES = ("nwb.yml", "nwb.yaml", "nwb.toml")
+FILES = ("nwb.yml", "nwb.yaml", "nwb.toml")  # the check answers YAML with a sentence
 CHECK = (sys.executable, "-m", "pipeline.nwb", "--check")
 CHECK_SECONDS = 300
 MAX_METADATA = 1 << 20  # bytes
@@ -117,17 +117,21 @@ def facts(members: Members) -> list[object]:
 
 
 def check(files: Sequence[Path], tick: Callable[[], None], command: Sequence[str] = CHECK) -> None:
-    """Before any data is touched; PID 1 knows neither TOML nor YAML. Raises BadMetadata with every mistake."""
+    """Before any data is touched; PID 1 does not know TOML. Raises BadMetadata with every mistake."""
     if not files:
         return
     odd = [str(path) for path in files if not path.is_file() or path.stat().st_size > MAX_METADATA]
     if odd:  # PID 1 reads them for the fingerprint, and must not wait for a FIFO
-        raise BadMetadata("\n".join(f"{path} is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
+        raise BadMetadata("\n".join(f"{path}:1: is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
     try:
-        checker = native.ask((*command, *map(str, files)), CHECK_SECONDS, tick)
+        checker = native.ask((*command, *map(str, files)), CHECK_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
-        raise BadMetadata(f"the check of the NWB metadata did not end within {CHECK_SECONDS} s") from None
+        raise BadMetadata(_unchecked(files, f"the check did not end within {CHECK_SECONDS} s")) from None
     if checker.returncode == USAGE:
         raise BadMetadata(checker.stderr.strip())
     if checker.returncode:
-        raise BadMetadata(f"the NWB metadata cannot be checked: {native.ending(checker.returncode)}")
+        raise BadMetadata(_unchecked(files, f"the check ended early: {native.ending(checker.returncode)}"))
+
+
+def _unchecked(files: Sequence[Path], why: str) -> str:
+    return "\n".join(f"{path}:1: is not checked: {why}" for path in files)

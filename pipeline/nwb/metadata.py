@@ -1,10 +1,11 @@
-"""Metadata that recordings lack: `nwb.toml` or `nwb.yaml`, in NWB's own names. docs/nwb.md describes the format.
+"""Metadata that recordings lack: `nwb.toml`, in NWB's own names. docs/nwb.md describes the format.
 
 Several files may hold for one recording; a later one overrides single fields of an earlier one.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.lines import Unreadable, decoded, find_lines, parsed, read_bytes
+from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes, unfit
 from pipeline.words import did_you_mean
 
 
@@ -25,32 +26,33 @@ class Field:
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and bool(value.strip())
+    return isinstance(value, str) and bool(value.strip()) and not unfit(value)
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _matching(pattern: str, expected: str) -> Field:
-    return Field(lambda value: isinstance(value, str) and re.fullmatch(pattern, value) is not None, expected)
+    return Field(lambda value: isinstance(value, str) and re.fullmatch(pattern, value, re.ASCII) is not None, expected)
 
 
 def _is_date(value: Any) -> bool:
-    if isinstance(value, str):
-        try:
-            datetime.fromisoformat(value)
-        except ValueError:
-            return False
-    return isinstance(value, (str, date))
+    moment = _moment(value)
+    return moment is not None and moment.year in YEARS
 
 
 def _is_moment(value: Any) -> bool:
+    moment = _moment(value) if isinstance(value, (str, datetime)) else None
+    return moment is not None and moment.year in YEARS and moment.tzinfo is not None
+
+
+def _moment(value: Any) -> datetime | None:
+    """A date, or a date and time, as TOML or ISO 8601 writes it; None if it is neither."""
     try:
-        moment = datetime.fromisoformat(value) if isinstance(value, str) else value
-    except ValueError:
-        return False
-    return isinstance(moment, datetime) and moment.tzinfo is not None
+        return datetime.fromisoformat(value.isoformat() if isinstance(value, date) else value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _is_texts(value: Any) -> bool:
@@ -65,6 +67,7 @@ TEXT = Field(_is_text, "a text that is not empty")
 TEXTS = Field(_is_texts, "a text or a list of texts")
 NANOMETRES = Field(lambda value: _is_number(value) and 200 <= value <= 2000, "a wavelength in nm, from 200 to 2000")
 POINT = Field(_is_point, "a list of two or three numbers")
+YEARS = range(1900, 2200)  # readers count nanoseconds in 64 bits, which end in 2262
 DATE = Field(_is_date, "a date such as 2024-05-31")
 _DURATION = r"P(?!$)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?!$)(\d+H)?(\d+M)?(\d+S)?)?"  # ISO 8601
 MOMENT = Field(_is_moment, "a date and time with the offset from UTC, such as '2024-05-31T14:30:00+02:00'")
@@ -75,7 +78,7 @@ SPECIES = _matching(
 )
 SEX = Field(lambda value: value in ("M", "F", "U", "O"), "one of 'M', 'F', 'U' (unknown), 'O' (other)")
 WEIGHT = _matching(r"\d+(\.\d+)? kg", "a text with its unit, such as '0.025 kg'")
-SUBJECT_ID = _matching(r"[^/\s][^/]*", "a text without '/'")
+SUBJECT_ID = _matching(r"[^/\s\0][^/\0]*", "a text without '/'")
 
 # Sections are NWB's types, fields are those of NWB's schema.
 FIELDS: Mapping[str, Mapping[str, Field]] = {
@@ -122,6 +125,7 @@ FIELDS: Mapping[str, Mapping[str, Field]] = {
         "reference_frame": TEXT,
     },
 }
+NOT_READ = "YAML is not read: write the metadata into nwb.toml, which docs/nwb.md describes"
 LISTS = ("experimenter", "keywords", "related_publications")
 
 # What DANDI's validation refuses a file without, and what its review and nwbinspector ask for beyond.
@@ -153,14 +157,10 @@ class Metadata:
 
 @dataclass(frozen=True)
 class Document:
-    """One file as it was read; `lines` are those of the sections and, by section, of their fields."""
+    """One file as it was read."""
 
-    path: Path
     content: Mapping[str, Any]
-    lines: Mapping[tuple[str, ...], int]
-
-    def line(self, *keys: str) -> int:
-        return self.lines.get(keys) or self.lines.get(keys[:1], 1)
+    lines: Lines
 
 
 class MetadataMistakes(Exception):
@@ -194,7 +194,7 @@ def _metadata(document: Document) -> Metadata:
         if name in LISTS and isinstance(value, str):
             return [value]
         if name in ("date_of_birth", "session_start_time"):
-            return datetime.fromisoformat(value if isinstance(value, str) else value.isoformat())
+            return _moment(value)
         return value
 
     sections = document.content.items()
@@ -216,18 +216,18 @@ def missing(metadata: Metadata, wanted: Iterable[tuple[str, str]]) -> list[str]:
 
 def _problems(document: Document) -> Iterator[tuple[int, str]]:
     for section, table in document.content.items():
-        line = document.line(section)
+        line = document.lines.of((section,))
         if section not in FIELDS:
             owners = [name for name, fields in FIELDS.items() if section in fields]
             hint = f"; it belongs into [{owners[0]}]" if owners else did_you_mean(section, list(FIELDS))
-            yield line, f"unknown section {section!r}{hint}"
+            yield line, f"unknown section {_shown(section)}{hint}"
         elif not isinstance(table, dict):
-            yield line, f"{section} must be a section with fields, not {table!r}"
+            yield line, f"{section} must be a section with fields, not {_shown(table)}"
         else:
             for name, value in table.items():
-                wrong = _problem(section, str(name), value)
+                wrong = _problem(section, name, value)
                 if wrong:
-                    yield document.line(section, str(name)), wrong
+                    yield document.lines.of((section, name)), wrong
 
 
 def _problem(section: str, name: str, value: Any) -> str:
@@ -235,60 +235,20 @@ def _problem(section: str, name: str, value: Any) -> str:
     if rule is None:
         owners = [other for other, fields in FIELDS.items() if name in fields]
         hint = f"; it belongs into [{owners[0]}]" if owners else did_you_mean(name, list(FIELDS[section]))
-        return f"{section} has no field {name!r}{hint}"
-    return "" if rule.fits(value) else f"{section}.{name} must be {rule.expected}, not {value!r}"
+        return f"{section} has no field {_shown(name)}{hint}"
+    return "" if rule.fits(value) else f"{section}.{name} must be {rule.expected}, not {_shown(value)}"
 
 
-# ---- the two languages
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _load(path: Path) -> Document:
+    if path.suffix != ".toml":
+        raise MetadataMistakes([f"{path}:1: {NOT_READ}"])
     try:
         text = decoded(read_bytes(path))
-        if path.suffix.lower() == ".toml":
-            return Document(path, parsed(text), _toml_lines(text))
-        return _load_yaml(path, text)
+        return Document(parsed(text), find_lines(text))
     except Unreadable as error:
         raise MetadataMistakes([f"{path}:{error.line}: {error}"]) from None
-
-
-def _toml_lines(text: str) -> dict[tuple[str, ...], int]:
-    lines = find_lines(text)
-    fields = {(table, key): line for table, keys in lines.tables.items() for key, line in keys.items()}
-    return {**{(key,): line for key, line in lines.top.items()}, **fields}
-
-
-def _load_yaml(path: Path, text: str) -> Document:
-    """Raises Unreadable."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError, YAMLError
-
-    try:
-        content = YAML(typ="rt").load(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise Unreadable(mark.line + 1 if mark else 1, f"is not valid YAML: {error.problem or error.context}") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(1, f"is not valid YAML: {error}") from None
-    if content is None:
-        return Document(path, {}, {})
-    if not isinstance(content, dict):
-        raise Unreadable(1, "must hold sections such as Subject, each with its fields")
-    lines: dict[tuple[str, ...], int] = {}
-    for section, table in content.items():
-        lines[(str(section),)] = content.lc.key(section)[0] + 1
-        if isinstance(table, dict):
-            lines |= {(str(section), str(name)): table.lc.key(name)[0] + 1 for name in table}
-    return Document(path, {str(section): _plain(table) for section, table in content.items()}, lines)
-
-
-def _plain(value: Any) -> Any:
-    """Python's own types in place of those that remember how YAML spelt them."""
-    if isinstance(value, dict):
-        return {str(key): _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    for kind in (bool, int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
-    return value

@@ -128,13 +128,20 @@ def stated(recordings: Sequence[Opened]) -> Metadata:
     session: dict[str, Any] = {}
     subject: dict[str, Any] = {}
     for acquired in (recording.acquisition for recording in recordings):
-        if acquired.get("Session Name"):
-            session.setdefault("session_id", str(acquired["Session Name"]).replace("/", "-"))
-        if acquired.get("Experimenter Name"):
-            session.setdefault("experimenter", [acquired["Experimenter Name"]])
+        session = {**_stated_session(acquired), **session}
         if acquired.get("Animal ID"):
             subject = subject or _stated_subject(acquired)
     return Metadata({"NWBFile": session, "Subject": subject})
+
+
+def _stated_session(acquired: Mapping[str, Any]) -> dict[str, Any]:
+    return _accepted(
+        "NWBFile",
+        {
+            "session_id": str(acquired.get("Session Name") or "").replace("/", "-"),
+            "experimenter": [acquired.get("Experimenter Name")],
+        },
+    )
 
 
 def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
@@ -144,7 +151,11 @@ def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
         "species": acquired.get("Animal Species"),
         "description": acquired.get("Animal Description"),
     }
-    rules = metadata.FIELDS["Subject"]
+    return _accepted("Subject", found)
+
+
+def _accepted(section: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    rules = metadata.FIELDS[section]
     return {name: value for name, value in found.items() if rules[name].fits(value)}
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import resource
+import signal
 import sys
+import traceback
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +17,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+MAX_BYTES = 1 << 20
+PARSE_SECONDS = 10  # of processor time
+PARSE_MEMORY = 256 << 20  # bytes of address space
 
 
 class Unreadable(Exception):
@@ -25,9 +35,13 @@ class Unreadable(Exception):
 def read_bytes(path: Path) -> bytes:
     """Raises Unreadable."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise Unreadable(1, f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise Unreadable(1, f"is larger than {MAX_BYTES >> 20} MB")
+    return content
 
 
 def decoded(content: bytes) -> str:
@@ -39,13 +53,80 @@ def decoded(content: bytes) -> str:
 
 
 def parsed(text: str) -> dict[str, Any]:
-    """Raises Unreadable."""
+    """Raises Unreadable: for what is not TOML, and for values that nothing could be done with."""
     try:
-        return tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        with _little_time_and_memory():
+            document = tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
-        last = len(text.splitlines()) or 1
-        raise Unreadable(int(line[1]) if line else last, f"is not valid TOML: {error}") from None
+        raise Unreadable(int(line[1]) if line else _reached(error, text), f"is not valid TOML: {error}") from None
+    except (MemoryError, TimeoutError) as error:
+        most = f"{PARSE_SECONDS} s" if isinstance(error, TimeoutError) else f"{PARSE_MEMORY >> 20} MB"
+        raise Unreadable(_reached(error, text), f"takes more than {most} to read: a key with too many dots?") from None
+    for path, value in _leaves(document):
+        wrong = unfit(value)
+        if wrong:
+            name = ".".join(key for key in path if isinstance(key, str))
+            raise Unreadable(find_lines(text).of(path), f"{name} {wrong}")
+    return document
+
+
+@contextlib.contextmanager
+def _little_time_and_memory() -> Iterator[None]:
+    """Each dot of a key costs as much as all dots before it: a few hundred kilobytes can take any amount of both.
+
+    Raises MemoryError or TimeoutError.
+    """
+
+    def stop(*_: object) -> None:
+        raise TimeoutError
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + PARSE_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (most if soft == resource.RLIM_INFINITY else min(most, soft), hard))
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, PARSE_SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _reached(error: BaseException, text: str) -> int:
+    """The line of the statement at which Python's parser was, or the last one if it does not show."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "loads" and "pos" in frame.f_locals:
+            return text.replace("\r\n", "\n").count("\n", 0, frame.f_locals["pos"]) + 1
+    return len(text.splitlines()) or 1
+
+
+def _leaves(document: Any) -> Iterator[tuple[tuple[Any, ...], Any]]:
+    """The values of a document that hold no others, with the keys and list positions that lead there."""
+    waiting: list[tuple[tuple[Any, ...], Any]] = [((), document)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, (dict, list)):
+            parts = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [((*path, key), part) for key, part in reversed([*parts])]
+        else:
+            yield path, value
+
+
+_HALF = re.compile("[\ud800-\udfff]")  # JSON can spell these; TOML cannot
+
+
+def unfit(value: Any) -> str:
+    """Why neither isx nor HDF5 can take a value, whatever it stands for; "" if they can."""
+    if isinstance(value, str) and "\0" in value:
+        return "holds the character NUL, which no text may have"
+    if isinstance(value, str) and _HALF.search(value):
+        return "holds half of a character, which no text may have"
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return "is a whole number that does not fit 64 bits"
+    return ""
 
 
 @dataclass
@@ -55,6 +136,13 @@ class Lines:
     top: dict[str, int] = field(default_factory=dict)
     steps: list[tuple[int, dict[str, int]]] = field(default_factory=list)
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def of(self, path: Sequence[Any]) -> int:
+        """The line of the key that stands at this path of the document, or of the nearest above that is known."""
+        if path[0] == "step" and len(path) > 2 and path[1] in range(len(self.steps)):
+            line, keys = self.steps[path[1]]
+            return keys.get(path[2], line)
+        return self.tables.get(path[0], {}).get("".join(map(str, path[1:2])), self.top.get(path[0], 1))
 
 
 _TOKEN = re.compile(
@@ -101,7 +189,10 @@ def _note_statement(statement: list[str], line: int, keys: dict[str, int], lines
     if not statement:
         return keys
     if statement[0] != "[":
-        keys.setdefault(_unquoted("".join(statement[: statement.index("=")])).partition(".")[0], line)
+        key, _, rest = _unquoted("".join(statement[: statement.index("=")])).partition(".")
+        keys.setdefault(key, line)
+        if rest and keys is lines.top:  # Subject.sex = "F" is a table's key, too
+            lines.tables.setdefault(key, {}).setdefault(rest.partition(".")[0], line)
         return keys
     name = _unquoted("".join(statement).strip("[]"))
     if name == "step" and statement[1] == "[":

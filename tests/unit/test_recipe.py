@@ -64,6 +64,10 @@ WRONG_TOPS = [
     ("version = 1\n[[step]\nuse = 'dff'", 2, "is not valid TOML"),
     ("version = 1\nversion = 1", 2, "is not valid TOML"),
     pytest.param("version = 1\nx = " + "[" * 5000 + "]" * 5000, 2, "is not valid TOML", id="deep"),
+    pytest.param("version = 1\nx = 0x" + "f" * 9000, 2, "x is a whole number that does not fit 64 bits", id="huge"),
+    pytest.param("version = 1\n" + "a." * 300_000 + "a = 1", 2, "to read: a key with too many dots?", id="dots"),
+    pytest.param("version = 1\n" + "#" * (1 << 20), 1, "is larger than 1 MB", id="large"),
+    ('version = 1\n[[step]]\nuse = "dff"\nx = "a\\u0000b"', 4, "step.x holds the character NUL"),
 ]
 
 WRONG_STEPS = [

@@ -1,7 +1,9 @@
-"""nwb.toml and nwb.yaml: every mistake at once, with its line; what holds where several files do."""
+"""nwb.toml: every mistake at once, with its line; what holds where several files do."""
 
 from __future__ import annotations
 
+import re
+import resource
 import subprocess
 import sys
 from datetime import datetime
@@ -33,21 +35,6 @@ date_of_birth = 2024-01-31
 grid_spacing = [0.9, 0.9]
 excitation_lambda = 475
 """
-YAML = """\
-NWBFile:
-  experimenter: Doe, Jane
-  keywords: [calcium, mouse]
-
-Subject:
-  subject_id: m1
-  species: Mus musculus
-  sex: F
-  date_of_birth: 2024-01-31
-
-ImagingPlane:
-  grid_spacing: [0.9, 0.9]
-  excitation_lambda: 475
-"""
 
 
 def mistakes(path: Path, text: str) -> list[str]:
@@ -57,20 +44,18 @@ def mistakes(path: Path, text: str) -> list[str]:
     return [message.removeprefix(f"{path}:") for message in raised.value.messages]
 
 
-def test_toml_and_yaml_say_the_same(tmp_path):
+def test_values_are_those_that_nwb_takes(tmp_path):
     (tmp_path / "nwb.toml").write_text(TOML)
-    (tmp_path / "nwb.yaml").write_text(YAML)
-    toml, yaml = (metadata.read([tmp_path / name]) for name in ("nwb.toml", "nwb.yaml"))
-    assert toml == yaml
-    assert toml.section("NWBFile") == {"experimenter": ["Doe, Jane"], "keywords": ["calcium", "mouse"]}
-    assert toml.get("Subject", "date_of_birth") == datetime(2024, 1, 31)
-    assert {type(value) for value in yaml.get("ImagingPlane", "grid_spacing")} == {float}
+    found = metadata.read([tmp_path / "nwb.toml"])
+    assert found.section("NWBFile") == {"experimenter": ["Doe, Jane"], "keywords": ["calcium", "mouse"]}
+    assert found.get("Subject", "date_of_birth") == datetime(2024, 1, 31)
+    assert found.get("ImagingPlane", "grid_spacing") == [0.9, 0.9]
 
 
 def test_a_later_file_overrides_single_fields(tmp_path):
     (tmp_path / "nwb.toml").write_text(TOML)
-    (tmp_path / "mouse.nwb.yaml").write_text("Subject:\n  subject_id: m2\n  weight: 0.025 kg\n")
-    found = metadata.read([tmp_path / "nwb.toml", tmp_path / "mouse.nwb.yaml"])
+    (tmp_path / "mouse.nwb.toml").write_text('[Subject]\nsubject_id = "m2"\nweight = "0.025 kg"\n')
+    found = metadata.read([tmp_path / "nwb.toml", tmp_path / "mouse.nwb.toml"])
     assert found.get("Subject", "subject_id") == "m2"
     assert found.get("Subject", "weight") == "0.025 kg"
     assert found.get("Subject", "species") == "Mus musculus"
@@ -119,25 +104,8 @@ def test_all_mistakes_at_once_with_their_lines(tmp_path):
     assert mistakes(tmp_path / "nwb.toml", WRONG_TOML) == WRONG
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (
-            "Subject:\n  sex: male\n  spceies: Mus musculus\n",
-            ["2: Subject.sex must be one of", "3: Subject has no field"],
-        ),
-        ("Subject: mouse\n", ["1: Subject must be a section with fields, not 'mouse'"]),
-        ("- Subject\n", ["1: must hold sections such as Subject, each with its fields"]),
-        ("Subject:\n  sex: F\n sex: M\n", ["3: is not valid YAML"]),
-        ("Subject:\n  sex: F\n  sex: M\n", ["3: is not valid YAML: found duplicate key"]),
-        ("Subject:\n  sex: !!python/object:os.system F\n", ["2: Subject.sex must be one of"]),
-    ],
-)
-def test_mistakes_in_yaml(tmp_path, text, expected):
-    found = mistakes(tmp_path / "nwb.yaml", text)
-    assert len(found) == len(expected)
-    for message, start in zip(found, expected):
-        assert message.startswith(start)
+TOO_MANY_DIGITS = "is not valid TOML" if hasattr(sys, "get_int_max_str_digits") else "ImagingPlane.excitation_lambda is"
+SUBJECT = b"# of all\n[Subject]\n"
 
 
 @pytest.mark.parametrize(
@@ -145,19 +113,78 @@ def test_mistakes_in_yaml(tmp_path, text, expected):
     [
         (b"[Subject\n", "1: is not valid TOML"),
         (b'[Subject]\nsex = "\xff"\n', "2: is not UTF-8 text: save it as such"),
+        (b"\n" * (1 << 20) + b"#", "1: is larger than 1 MB"),
+        (SUBJECT + b"strain = " + b"[" * 100_000, r"3: is not valid TOML: "),
+        (SUBJECT + b'strain = "a\\u0000b"\n', "3: Subject.strain holds the character NUL, which no text may have$"),
+        (b'[NWBFile]\nkeywords = [\n "a",\n "\\u0000"\n]\n', "2: NWBFile.keywords holds the character NUL"),
+        (b'NWBFile.lab = "x"\nNWBFile.notes = "\\u0000"\n', "2: NWBFile.notes holds the character NUL"),
+        (b'NWBFile = {lab = "\\u0000"}\n', "1: NWBFile.lab holds the character NUL"),
+        (SUBJECT + b'strain = "\\ud800"\n', "3: is not valid TOML"),
+        (
+            b"[ImagingPlane]\ngrid_spacing = [1, " + b"9" * 400 + b"]\n",
+            "2: ImagingPlane.grid_spacing is a whole number that",
+        ),
+        (b"[ImagingPlane]\n\nexcitation_lambda = " + b"9" * 5000, f"3: {TOO_MANY_DIGITS}"),
+        (
+            b"[ImagingPlane]\nexcitation_lambda = 0x" + b"f" * 9000,
+            "2: ImagingPlane.excitation_lambda is a whole number",
+        ),
+        (b"Device = 0x" + b"f" * 9000, "1: Device is a whole number that does not fit 64 bits"),
+        (b"[ImagingPlane]\ngrid_spacing = [1, 1e999]\n", "2: ImagingPlane.grid_spacing must be a list of two or three"),
+        (b"[ImagingPlane]\norigin_coords = [nan, 1]\n", "2: ImagingPlane.origin_coords must be a list of two or three"),
+        (b"[OpticalChannel]\nemission_lambda = nan\n", "2: OpticalChannel.emission_lambda must be a wavelength"),
+        (SUBJECT + b"date_of_birth = 0001-01-01\n", "3: Subject.date_of_birth must be a date"),
+        (SUBJECT + b"date_of_birth = 14:30:00\n", "3: Subject.date_of_birth must be a date"),
+        (SUBJECT + b"date_of_birth = 2024-02-30\n", "3: is not valid TOML"),
+        (SUBJECT + b"date_of_birth = '9999-12-31'\n", "3: Subject.date_of_birth must be a date"),
+        (b"NWBFile.session_start_time = 0001-01-01T00:00:00+23:00\n", "1: NWBFile.session_start_time must be"),
+        (SUBJECT + "age = 'P\u0669\u0660D'\n".encode(), "3: Subject.age must be an ISO 8601 duration"),
+        (SUBJECT + b"strain = " + b"[" + b"1," * 50_000 + b"]\n", r"3: Subject.strain must be a text .{,250}\.\.\.$"),
     ],
 )
-def test_files_that_cannot_be_parsed(tmp_path, content, expected):
+def test_what_cannot_be_read_or_written_is_refused_with_its_line(tmp_path, content, expected):
     path = tmp_path / "nwb.toml"
     path.write_bytes(content)
-    with pytest.raises(MetadataMistakes, match=expected):
+    with pytest.raises(MetadataMistakes) as raised:
         metadata.read([path])
+    (message,) = raised.value.messages
+    assert re.match(f"{re.escape(str(path))}:{expected}", message), message[:400]
+
+
+@pytest.mark.parametrize("separator", [".", '."a".'])
+def test_a_key_of_very_many_dots_costs_little(tmp_path, separator):
+    path = tmp_path / "nwb.toml"
+    path.write_text(f"[Subject]\nsex = 'F'\n{separator.join(['a'] * (1_000_000 // (len(separator) + 1)))} = 1\n")
+    command = [sys.executable, "-m", "pipeline.nwb", "--check", path]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 64, done.stderr
+    assert re.fullmatch(
+        f"{path}:[34]: takes more than (10 s|256 MB) to read: a key with too many dots\\?\n", done.stderr
+    )
+    assert after.ru_utime - before.ru_utime < 20
+    assert after.ru_maxrss < 600 << 10  # KiB; of this process and every one that it started
+
+
+@pytest.mark.parametrize("name", ["nwb.yaml", "nwb.yml", "mouse.nwb.yaml"])
+def test_yaml_is_answered_with_a_sentence(tmp_path, name):
+    path = tmp_path / name
+    path.write_text(
+        "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghijklmnopqr", "bcdefghijklmnopqrs"))
+    )
+    with pytest.raises(MetadataMistakes) as raised:
+        metadata.read([path])
+    assert raised.value.messages == [
+        f"{path}:1: YAML is not read: write the metadata into nwb.toml, which docs/nwb.md describes"
+    ]
 
 
 def test_the_checker_names_the_mistakes_of_all_files(tmp_path):
-    first, second = tmp_path / "nwb.toml", tmp_path / "nwb.yaml"
+    first, second = tmp_path / "nwb.toml", tmp_path / "mouse.nwb.toml"
     first.write_text(WRONG_TOML)
-    second.write_text("Device:\n  maker: Inscopix\n")
+    second.write_text("[Device]\nmaker = 'Inscopix'\n")
     command = [sys.executable, "-m", "pipeline.nwb", "--check", first, second]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 64
@@ -165,7 +192,7 @@ def test_the_checker_names_the_mistakes_of_all_files(tmp_path):
         *(f"{first}:{each}" for each in WRONG),
         f"{second}:2: Device has no field 'maker'",
     ]
-    second.write_text(YAML)
+    second.write_text(TOML)
     done = subprocess.run([*command[:-2], second], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

@@ -10,8 +10,9 @@ import numpy as np
 import pynwb
 import pytest
 
+from pipeline.nwb.metadata import NOT_READ
 from pipeline.recipe.read import read
-from tests import damage, recordings
+from tests import damage, recordings, trees
 from tests.launch import run
 from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
 
@@ -90,30 +91,34 @@ def test_a_re_run_writes_it_again_only_if_something_changed(mouse, input, output
     (input / "nwb.toml").write_text('[Subject]\nsubject_id = "m1"\n')
     assert n_unchanged() == 3  # only the recording whose results hold the file is done again
     assert file.read_bytes() != first
-    (input / "day1/mouse.nwb.yaml").write_text("Subject:\n  subject_id: m2\n")
+    (input / "day1/mouse.nwb.toml").write_text('[Subject]\nsubject_id = "m2"\n')
     assert n_unchanged() == 3
     with pynwb.NWBHDF5IO(str(file), "r") as io:
         assert io.read().subject.subject_id == "m2"
     os.utime(input / "day1/mouse.gpio", (1, 1))
     assert n_unchanged() == 2  # it, and the file that it is in
     (input / "nwb.toml").unlink()
-    (input / "day1/mouse.nwb.yaml").unlink()
+    (input / "day1/mouse.nwb.toml").unlink()
     assert n_unchanged() == 3
     assert n_unchanged() == 4
 
 
 def test_mistakes_in_the_metadata_stop_the_run_before_any_work(mouse, input, output):
     (input / "nwb.toml").write_text('[Subject]\nspecis = "Mus musculus"\nsex = "male"\n')
-    (input / "day1/nwb.yaml").write_text("Sbject:\n  sex: F\n")
+    (input / "day1/nwb.toml").write_text("[Sbject]\nsex = 'F'\n")
+    (input / "day1/mouse.nwb.yaml").write_text("Subject:\n  sex: F\n")
+    before = trees.tree(input)
     done = run(input, output, env=NWB)
     assert done.code == 64
-    assert done.end == "the metadata cannot be used: 3 problems, listed above"
+    assert done.end == "the metadata cannot be used: 4 problems, listed above"
     assert [event["message"] for event in done.named("metadata-problem")] == [
-        f"{input}/day1/nwb.yaml:1: unknown section 'Sbject'; did you mean 'Subject'?",
+        f"{input}/day1/mouse.nwb.yaml:1: {NOT_READ}",
+        f"{input}/day1/nwb.toml:1: unknown section 'Sbject'; did you mean 'Subject'?",
         f"{input}/nwb.toml:2: Subject has no field 'specis'; did you mean 'species'?",
         f"{input}/nwb.toml:3: Subject.sex must be one of 'M', 'F', 'U' (unknown), 'O' (other), not 'male'",
     ]
     assert not (output / "day1").exists()
+    assert trees.tree(input) == before
 
 
 def test_a_damaged_companion_is_left_out_and_blocks_nothing(mouse, input, output):

@@ -65,7 +65,7 @@ def test_every_product_of_a_recipe_is_recognised():
 
 def test_metadata_from_the_general_to_the_particular(tmp_path):
     (tmp_path / "day1").mkdir()
-    for name in ("nwb.toml", "day1/nwb.yaml", "day1/mouse.nwb.toml", "day1/other.nwb.toml", "day1/not-nwb.toml"):
+    for name in ("nwb.toml", "day1/nwb.toml", "day1/mouse.nwb.toml", "day1/other.nwb.toml", "day1/not-nwb.toml"):
         (tmp_path / name).touch()
     recordings = [Recording(name, 1, 1) for name in ("day1/mouse.isxd", "day1/third.isxd", "top.isxd")]
     known = sessions.find(recordings, tmp_path)
@@ -74,15 +74,25 @@ def test_metadata_from_the_general_to_the_particular(tmp_path):
         return [path.relative_to(tmp_path).as_posix() for path in known.metadata(recording)]
 
     assert [names(recording) for recording in recordings] == [
-        ["nwb.toml", "day1/nwb.yaml", "day1/mouse.nwb.toml"],
-        ["nwb.toml", "day1/nwb.yaml"],
+        ["nwb.toml", "day1/nwb.toml", "day1/mouse.nwb.toml"],
+        ["nwb.toml", "day1/nwb.toml"],
         ["nwb.toml"],
     ]
+
+
+@pytest.mark.parametrize("name", ["nwb.yaml", "nwb.yml", "day1/nwb.yaml", "day1/mouse.nwb.yml"])
+def test_yaml_is_found_where_toml_would_be_so_that_it_is_answered(tmp_path, name):
+    (tmp_path / "day1").mkdir()
+    (tmp_path / name).write_text("Subject:\n  sex: F\n")
+    recording = Recording("day1/mouse.isxd", 1, 1)
+    files = sessions.find([recording], tmp_path).metadata(recording)
+    with pytest.raises(sessions.BadMetadata, match=rf"^{tmp_path / name}:1: YAML is not read: .* into nwb\.toml"):
+        sessions.check(files, lambda: None)
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40)])
 def test_metadata_that_are_no_small_file_are_refused_without_waiting(tmp_path, plant):
     path = tmp_path / "nwb.toml"
     plant(path)
-    with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml is no file of at most 1 MB"):
+    with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml:1: is no file of at most 1 MB"):
         sessions.check([path], lambda: None)
