@@ -16,7 +16,7 @@ from recording.names import join, set_apart, short
 
 LOGS = "logs"
 SERIES = "-series"  # added to the name of the first part, for the results of a series
-RESERVED = frozenset({"index.html", "summary.csv", "dataset_description.json"})
+RESERVED = frozenset({"index.html", "summary.csv"})
 TICK_EVERY = 1000  # entries
 _SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2
 

@@ -15,7 +15,7 @@ from runner.inside import Folder
 from runner.run import MANY, find_recordings, judge, refuse_without_recordings, unreadable_rows
 from runner.settings import Request
 from runner.shards import Shard
-from runner.state import RunState, generated_by, software
+from runner.state import RunState, software
 
 
 def gather(state: RunState, request: Request) -> Ending:
@@ -37,7 +37,7 @@ def gather(state: RunState, request: Request) -> Ending:
             infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
     found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log)
     with writing(output.path):
-        report.write_report(output, found_rows, software(state.api), generated_by(state.api))
+        report.write_report(output, found_rows, software(state.api))
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)

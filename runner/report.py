@@ -1,10 +1,9 @@
-"""The pages that a lab opens first: index.html, summary.csv and dataset_description.json in the output folder."""
+"""The pages that a lab opens first: index.html and summary.csv in the output folder."""
 
 from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 
 from recording.names import cell
@@ -12,22 +11,18 @@ from runner import overview
 from runner.inside import Folder
 from runner.overview import Row
 
-BIDS_VERSION = "1.9.0"
-
 
 def write_report(
     output: Folder,
     rows: Sequence[Row],
     software: Mapping[str, str],
-    generated_by: Sequence[Mapping[str, object]],
     seconds: float | None = None,
 ) -> None:
-    """Write the three files, and tell the recordings' pages their neighbours.
+    """Write both files, and tell the recordings' pages their neighbours.
 
     `seconds` is the duration of the run, if one process knows it. Raises OSError.
     """
     output.write("summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
-    output.write("dataset_description.json", dataset_description(generated_by).encode())
     entries = overview.entries(rows)
     for entry in entries:
         overview.read_measures(output, entry)
@@ -45,14 +40,3 @@ def summary_csv(rows: Iterable[Row]) -> str:
         cells = (row.path, row.kind, row.status, row.reason, f"{row.seconds:.3f}", row.summary, row.series)
         writer.writerow([*map(cell, cells), row.part or "", cell(row.results), cell(" | ".join(row.warnings))])
     return text.getvalue()
-
-
-def dataset_description(generated_by: Sequence[Mapping[str, object]]) -> str:
-    """BIDS's description of a derivative dataset (bids-specification, "Dataset description")."""
-    content = {
-        "Name": "Results of Inscopix recordings",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": list(generated_by),
-    }
-    return json.dumps(content, indent=2) + "\n"

@@ -18,7 +18,7 @@ from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, UsageError
 from runner.events import Log, counted
 from runner.series import name_groups
 from runner.shards import Shard
-from runner.state import RunState, conditions, generated_by
+from runner.state import RunState, conditions, container_facts, software
 
 MANY = 20  # names in a message
 
@@ -57,7 +57,7 @@ def run(state: RunState) -> Ending:
             rows += unreadable_rows(found, state.log)
         if not shard:
             with writing(output.path):
-                report.write_report(output, rows, wanted.software, generated_by(state.api), time.monotonic() - began)
+                report.write_report(output, rows, wanted.software, time.monotonic() - began)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     return judge(rows, state, facts)
 
@@ -73,7 +73,8 @@ def _sessions(recordings: Sequence[Recording], state: RunState) -> sessions.Sess
 def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:
     """Whether all succeeded; `facts` go into the sentinel, beside the counts."""
     failed, unchanged = sum(row.status == "failed" for row in rows), facts.get("unchanged", 0)
-    facts = {"recordings": len(rows), "failed": failed, **facts, "isx": state.api.facts}
+    made_by = {"isx": state.api.facts, "software": software(state.api), "container": container_facts()}
+    facts = {"recordings": len(rows), "failed": failed, **facts, **made_by}
     earlier = f", {unchanged} of them earlier" if unchanged else ""
     if failed:
         done = f"{len(rows) - failed} done{earlier}"

@@ -114,11 +114,3 @@ def container_facts() -> dict[str, str]:
         "URI": get("CONTAINER_DIGEST") or "",
     }
     return {key: value for key, value in facts.items() if value} if facts["Tag"] or facts["URI"] else {}
-
-
-def generated_by(api: native.Api) -> list[dict[str, object]]:
-    """BIDS's GeneratedBy."""
-    mine: dict[str, object] = {"Name": NAME, "Version": version()}
-    if container := container_facts():
-        mine["Container"] = container
-    return [mine, {"Name": api.name, "Version": api.version, "Description": f"Inscopix API, source: {api.source}"}]

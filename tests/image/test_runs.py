@@ -46,7 +46,7 @@ def golden_listing() -> list[str]:
     names = {"movie": movie, "Maus 7, größte Pause/réponse ß & co": movie, "cells": cells, "events": events}
     results = [f"{name}/{Path(name).name}{ending}" for name, endings in names.items() for ending in endings]
     logs = [f"logs/{name}.isxd.log" for name in names]
-    return sorted([*results, *logs, "dataset_description.json", "done.marker", "index.html", "summary.csv"])
+    return sorted([*results, *logs, "done.marker", "index.html", "summary.csv"])
 
 
 # --- results and sentinel -----------------------------------------------------------------------------------------

@@ -38,12 +38,12 @@ def rows(output: Path) -> dict[str, dict[str, str]]:
 
 def test_results_for_each_recording_then_report_and_sentinel(samples, input, output):
     put(samples, "image.isxd", input / "day 1" / "mouse µ.isxd", input / "b.isxd")
-    done = run(input, output)
+    done = run(input, output, env={"CONTAINER_TAG": "isx:public", "CONTAINER_DIGEST": "sha256:1"})
     assert done.code == 0, done.stderr
     assert done.end == "2 recordings, all done"
     assert (output / "day 1/mouse µ/mouse µ.json").is_file()
     assert (output / "b/b.json").is_file()
-    for name in ("index.html", "summary.csv", "dataset_description.json", "logs", "done.marker"):
+    for name in ("index.html", "summary.csv", "logs", "done.marker"):
         assert (output / name).exists()
     sentinel = json.loads((output / "done.marker").read_text())
     assert (sentinel["version"], sentinel["recordings"], sentinel["failed"], sentinel["shard"]) == (
@@ -54,9 +54,9 @@ def test_results_for_each_recording_then_report_and_sentinel(samples, input, out
         "day 1/mouse µ.isxd": "done",
     }
     assert not list(output.glob("**/.staging"))
-    description = json.loads((output / "dataset_description.json").read_text())
-    assert description["DatasetType"] == "derivative"
-    assert [each["Name"] for each in description["GeneratedBy"]] == ["isx image", "isx"]
+    assert sentinel["software"]["isx"].startswith(sentinel["isx"]["version"])
+    assert sentinel["container"] == {"Type": "docker", "Tag": "isx:public", "URI": "sha256:1"}
+    assert not (output / "dataset_description.json").exists(), "dandi would take the folder for a BIDS dataset"
 
 
 def test_first_event_and_preflight(samples, input, output):

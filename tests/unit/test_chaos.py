@@ -20,7 +20,6 @@ WHOLE = {
     "a/a-mean.tif": "pixels",
     "summary.csv": "path,seconds\na.isxd,1\n",
     "index.html": "<html></html>\n",
-    "dataset_description.json": "{}",
     "done.marker": "{}",
     "logs/a.isxd.log": "",
     ".records/a.isxd.json": "{}",

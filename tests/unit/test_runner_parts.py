@@ -242,7 +242,7 @@ def test_links_lead_to_the_pages_whatever_their_names():
     assert "./b%23/b%23.html" in links
     assert "./%3D1%2B1%23%3F%25/" in links, "the folder, where there is no page"
     assert "./logs/a/bad%20%26%20worse.isxd.log" in links
-    assert all(link.startswith("./") or link in ("summary.csv", "dataset_description.json") for link in links)
+    assert all(link.startswith("./") or link == "summary.csv" for link in links)
 
 
 def test_failures_then_warnings_then_the_rest():
