@@ -178,8 +178,7 @@ def page(rows: Sequence[Row], found: Sequence[Entry], software: Mapping[str, str
         _count("bad" if failed else "", len(failed), "failed"),
         _count("warn" if warned else "", len(warned), "with warnings"),
         "</ul>",
-        f'<p class="soft">{_text(made)}. {_text(used)}. <a href="summary.csv">summary.csv</a></p>'
-        "</header><main>",
+        f'<p class="soft">{_text(made)}. {_text(used)}. <a href="summary.csv">summary.csv</a></p></header><main>',
     ]
     if failed:
         parts.append("<section><h2>Failed</h2>")
