@@ -88,7 +88,23 @@ _ROWS = (
 )
 
 SUFFIXES = (".isxd", ".isxb", ".gpio", ".imu")  # of recordings, each with a module in recording.formats
+COMPRESSED = ".isxc"  # a movie as Inscopix compresses it, which no isx reads
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip", ".7z", ".rar", ".tar")
+UNFINISHED = (".part", ".partial", ".filepart", ".crdownload", ".download", ".tmp")  # as programs that copy leave them
 ALL_RESULTS = (".html", "-quality.csv", "-methods.md", "-citations.bib")  # of every kind
+
+
+def why_left_out(name: str) -> str:
+    """The reason, if a file of this name holds a recording but in a form that cannot be read; else ""."""
+    lower = name.lower()
+    if lower.endswith(COMPRESSED):
+        return f"a compressed recording ({COMPRESSED}): decompress it with Inscopix's software, then run again"
+    for ending in (*PACKED, *UNFINISHED):
+        if lower.removesuffix(ending).endswith((*SUFFIXES, COMPRESSED)) and lower.endswith(ending):
+            done = "a packed recording: unpack it" if ending in PACKED else "a recording that was not copied to its end"
+            return f"{done}, then run again"
+    return ""
+
 
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}

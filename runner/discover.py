@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -11,13 +12,26 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
 
-from recording.kinds import SUFFIXES
+from recording.kinds import SUFFIXES, why_left_out
 from recording.names import join, set_apart, short
 
 LOGS = "logs"
 SERIES = "-series"  # added to the name of the first part, for the results of a series
 RESERVED = frozenset({"index.html", "summary.csv"})
 TICK_EVERY = 1000  # entries
+# What operating and storage systems keep in a disk's or share's folders: deleted files, snapshots, thumbnails.
+SYSTEM_FOLDERS = frozenset(
+    {
+        *("lost+found", "$recycle.bin", "recycler", "recycled", "system volume information", "found.000"),
+        *("#recycle", "#snapshot", "@eadir", "@tmp"),  # Synology
+        *("@recycle", "@recently-snapshot", ".@__thumb"),  # QNAP
+        *(".snapshot", "~snapshot", ".snapshots", ".zfs", ".ckpt"),  # NetApp, Isilon, btrfs, ZFS, Celerra
+        *("recycle bin", "trashbox", ".recycle", ".recycle.bin", "network trash folder", "temporary items"),
+        *(".trashes", ".trash", ".spotlight-v100", ".fseventsd", ".documentrevisions-v100", ".temporaryitems"),
+    }
+)
+_TRASH = re.compile(r"\.trash-\d+", re.ASCII)  # of a user, by uid
+NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # of a link that leads nowhere
 _SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2
 
 
@@ -71,6 +85,8 @@ class Discovery:
     recordings: list[Recording] = field(default_factory=list)  # in order of their paths
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # folders, and why
     others: Counter[str] = field(default_factory=Counter)  # how many files of other types, by suffix
+    left_out: list[tuple[str, str]] = field(default_factory=list)  # recordings of a form that cannot be read, and why
+    system: Counter[str] = field(default_factory=Counter)  # folders of operating and storage systems, by name
 
 
 def discover(
@@ -96,6 +112,7 @@ def discover(
             _walk(root, [link], seen, links, found, tick)
     found.recordings.sort(key=lambda recording: recording.relative)
     found.unreadable.sort()
+    found.left_out.sort()
     found.recordings = name_results(found.recordings, taken)
     return found
 
@@ -185,12 +202,20 @@ def _walk(
 
 
 def _look_at(entry: os.DirEntry[str], relative: str, pending: list[str], links: list[str], found: Discovery) -> None:
-    if entry.name.startswith("."):
+    lower = entry.name.lower()
+    is_system = lower in SYSTEM_FOLDERS or _TRASH.fullmatch(lower) is not None
+    if lower.startswith(".") and not is_system:
         return
-    is_recording = entry.name.lower().endswith(SUFFIXES)
+    is_recording = lower.endswith(SUFFIXES)
     try:
-        if entry.is_dir():
+        if is_system and entry.is_dir():
+            found.system[entry.name] += 1
+        elif lower.startswith("."):
+            return
+        elif entry.is_dir():
             (links if entry.is_symlink() else pending).append(relative)
+        elif reason := why_left_out(entry.name):
+            found.left_out.append((relative, reason))
         elif not is_recording:
             found.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
         else:
@@ -203,6 +228,8 @@ def _look_at(entry: os.DirEntry[str], relative: str, pending: list[str], links: 
             if entry.is_symlink():
                 reason = f"a symbolic link that leads nowhere ({error.strerror}): what it points to must be mounted too"
             found.recordings.append(Recording(relative, problem=reason))
+        elif error.errno not in NOT_THERE:  # it may be a folder
+            found.unreadable.append((relative, f"it cannot be looked at: {error.strerror}"))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -12,7 +12,15 @@ from runner.discover import Recording
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
 from runner.events import Log
 from runner.inside import Folder
-from runner.run import MANY, find_recordings, judge, refuse_without_recordings, unreadable_rows
+from runner.run import (
+    find_recordings,
+    judge,
+    left_out_rows,
+    listed,
+    refuse_without_recordings,
+    report_left_out,
+    unreadable_rows,
+)
 from runner.settings import Request
 from runner.shards import Shard
 from runner.state import RunState, software
@@ -23,6 +31,7 @@ def gather(state: RunState, request: Request) -> Ending:
     results.remove_empty_staging(output)
     found = find_recordings(state)
     refuse_without_recordings(found, folder)
+    report_left_out(found, state.log)
     count = _shard_count(state, request)
     sentinel = state.settings.sentinel.name
     each = {index: _sentinel(sentinels.of_shard(sentinel, Shard(index, count)), state) for index in range(1, count + 1)}
@@ -35,7 +44,7 @@ def gather(state: RunState, request: Request) -> Ending:
         records[recording.relative] = _as_gathered(record, recording, output)
         if record and record.status == "done":
             infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
-    found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log)
+    found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log) + left_out_rows(found)
     with writing(output.path):
         report.write_report(output, found_rows, software(state.api))
     for row in [row for row in found_rows if row.status == "failed"]:
@@ -43,7 +52,7 @@ def gather(state: RunState, request: Request) -> Ending:
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)
     ending = judge(found_rows, state, {"shards": count, "shard": "1/1"})
     if missing:
-        message = f"{len(missing)} of {count} shards are not done: {_listed(missing)}; run them again, then gather"
+        message = f"{len(missing)} of {count} shards are not done: {listed(missing)}; run them again, then gather"
         return Ending(SOME_FAILED, message, {**ending.facts, "missing": missing})
     return ending
 
@@ -62,13 +71,8 @@ def _warn_of_mixed_shards(each: dict[int, bytes | None], log: Log) -> None:
         with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
             by_conditions.setdefault(str(json.loads(content or b"")["conditions"]), []).append(index)
     if len(by_conditions) > 1:
-        groups = "; ".join(_listed(indices) for indices in by_conditions.values())
+        groups = "; ".join(listed(indices) for indices in by_conditions.values())
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
-
-
-def _listed(indices: list[int]) -> str:
-    more = f" and {len(indices) - MANY} more" if len(indices) > MANY else ""
-    return ", ".join(map(str, indices[:MANY])) + more
 
 
 def _as_gathered(record: results.Record | None, recording: Recording, output: Folder) -> results.Record:

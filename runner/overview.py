@@ -26,6 +26,7 @@ from runner.inside import Folder
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
+LEFT_OUT = "left out"  # status of a recording in a form that cannot be read
 TITLE = "Inscopix recordings"
 MEASURES = {  # columns of the table, by their name in <stem>-quality.csv
     "dropped_percent": "Dropped [%]",
@@ -43,7 +44,7 @@ class Row:
 
     path: str  # relative to the input folder
     kind: str
-    status: str  # "done" or "failed"
+    status: str  # "done", "failed" or LEFT_OUT
     reason: str = ""
     seconds: float = 0.0
     summary: str = ""
@@ -78,7 +79,7 @@ class Entry:
 def entries(rows: Iterable[Row]) -> list[Entry]:
     """Finished recordings in natural order, a folder before its subfolders and a series as one."""
     found: dict[str, Entry] = {}
-    for row in sorted((row for row in rows if row.status != "failed"), key=_natural):
+    for row in sorted((row for row in rows if row.status == "done"), key=_natural):
         found.setdefault(row.series or row.path, Entry([])).rows.append(row)
     for entry in found.values():
         entry.rows.sort(key=lambda row: row.part)
@@ -158,7 +159,8 @@ def _fill_room(page: int, *texts: str) -> None:
 def page(rows: Sequence[Row], found: Sequence[Entry], software: Mapping[str, str], seconds: float | None = None) -> str:
     """The whole page, self-contained: no request, every link relative to the page itself."""
     failed = [row for row in rows if row.status == "failed"]
-    warned = [row for row in rows if row.warnings and row.status != "failed"]
+    left_out = [row for row in rows if row.status == LEFT_OUT]
+    warned = [row for row in rows if row.warnings and row.status == "done"]
     style, script = _style(), _asset("overview.js")
     policy = (
         f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; img-src data:; "
@@ -174,15 +176,20 @@ def page(rows: Sequence[Row], found: Sequence[Entry], software: Mapping[str, str
         f"<style>{style}</style></head><body>",
         f"<header><h1>{TITLE}</h1>",
         '<ul class="counts">',
-        _count("good", len(rows) - len(failed), "done"),
+        _count("good", len(rows) - len(failed) - len(left_out), "done"),
         _count("bad" if failed else "", len(failed), "failed"),
         _count("warn" if warned else "", len(warned), "with warnings"),
+        _count("warn", len(left_out), LEFT_OUT) if left_out else "",
         "</ul>",
         f'<p class="soft">{_text(made)}. {_text(used)}. <a href="summary.csv">summary.csv</a></p></header><main>',
     ]
     if failed:
         parts.append("<section><h2>Failed</h2>")
         parts += [_note("bad", row, [row.reason, *row.warnings]) for row in failed]
+        parts.append("</section>")
+    if left_out:
+        parts.append("<section><h2>Left out</h2>")
+        parts += [_note("warn", row, [row.reason]) for row in left_out]
         parts.append("</section>")
     if warned:
         parts.append("<section><h2>Warnings</h2>")

@@ -6,6 +6,7 @@ import contextlib
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from runner.batch import Batch, handle
 from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
 from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
 from runner.events import Log, counted
+from runner.overview import LEFT_OUT
 from runner.series import name_groups
 from runner.shards import Shard
 from runner.state import RunState, conditions, container_facts, software
@@ -49,12 +51,13 @@ def run(state: RunState) -> Ending:
             recordings=len(found.recordings),
             selected=len(recordings),
         )
+        report_left_out(found, state.log)
         known = _sessions(found.recordings, state) if wanted.nwb else None
         owners = {recording.results: recording.relative for recording in found.recordings}
         batch = Batch(state, wanted, staging, owners, known)
         rows = handle(recordings, batch)
         if not shard or shard.index == 1:
-            rows += unreadable_rows(found, state.log)
+            rows += unreadable_rows(found, state.log) + left_out_rows(found)
         if not shard:
             with writing(output.path):
                 report.write_report(output, rows, wanted.software, time.monotonic() - began)
@@ -72,14 +75,17 @@ def _sessions(recordings: Sequence[Recording], state: RunState) -> sessions.Sess
 
 def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:
     """Whether all succeeded; `facts` go into the sentinel, beside the counts."""
-    failed, unchanged = sum(row.status == "failed" for row in rows), facts.get("unchanged", 0)
+    statuses = Counter(row.status for row in rows)
+    failed, left_out, unchanged = statuses["failed"], statuses[LEFT_OUT], facts.get("unchanged", 0)
+    count = len(rows) - left_out
     made_by = {"isx": state.api.facts, "software": software(state.api), "container": container_facts()}
-    facts = {"recordings": len(rows), "failed": failed, **facts, **made_by}
+    facts = {"recordings": count, "failed": failed, "left_out": left_out, **facts, **made_by}
     earlier = f", {unchanged} of them earlier" if unchanged else ""
+    besides = f"; {left_out} left out" if left_out else ""
     if failed:
-        done = f"{len(rows) - failed} done{earlier}"
-        return Ending(SOME_FAILED, f"{failed} of {len(rows)} failed, {done}; no sentinel", facts)
-    return Ending(DONE, f"{counted(len(rows), 'recording')}, all done{earlier}", facts)
+        done = f"{count - failed} done{earlier}{besides}"
+        return Ending(SOME_FAILED, f"{failed} of {count} failed, {done}; no sentinel", facts)
+    return Ending(DONE, f"{counted(count, 'recording')}, all done{earlier}{besides}", facts)
 
 
 def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:
@@ -130,12 +136,14 @@ def refuse_without_recordings(found: Discovery, folder: Path) -> None:
     if found.recordings:
         return
     message = f"no recording found in {folder}: looked for {', '.join(SUFFIXES)}"
+    if found.left_out:
+        message += f"; {_named_left_out(found)}"
     if found.others:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.others.most_common(5))
         message += f" and found only other files ({seen})"
     if found.unreadable:
         message += "; " + "; ".join(f"{folder}: {reason}" for folder, reason in found.unreadable[:MANY]) + _as_whom()
-    elif not found.others:
+    elif not found.others and not found.left_out:
         message += "; it is empty: is the right folder mounted?"
     raise NoInput(message)
 
@@ -149,6 +157,35 @@ def unreadable_rows(found: Discovery, log: Log) -> list[report.Row]:
     for folder, reason in found.unreadable:
         log("folder-failed", f"{folder}: {reason}", "error", path=folder, reason=reason)
     return [report.Row(folder + "/", "folder", "failed", reason) for folder, reason in found.unreadable]
+
+
+def report_left_out(found: Discovery, log: Log) -> None:
+    """Nothing is passed over in silence: recordings that cannot be read, and folders that are not looked into."""
+    if found.left_out:
+        paths = [path for path, _ in found.left_out]
+        log("left-out", _named_left_out(found), "warning", paths=paths)
+    if found.system:
+        names = [f"{name} ({count} times)" if count > 1 else name for name, count in sorted(found.system.items())]
+        message = f"folders of the operating or storage system are not looked into: {', '.join(names)}"
+        log("system-folders", message, folders=dict(found.system))
+
+
+def _named_left_out(found: Discovery) -> str:
+    by_reason: dict[str, list[str]] = {}
+    for path, reason in found.left_out:
+        by_reason.setdefault(reason, []).append(path)
+    named = "; ".join(f"{listed(paths)}: {reason}" for reason, paths in by_reason.items())
+    count = len(found.left_out)
+    return f"{counted(count, 'recording')} {'is' if count == 1 else 'are'} left out: {named}"
+
+
+def listed(names: Sequence[object]) -> str:
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return ", ".join(map(str, names[:MANY])) + more
+
+
+def left_out_rows(found: Discovery) -> list[report.Row]:
+    return [report.Row(path, "", LEFT_OUT, reason) for path, reason in found.left_out]
 
 
 def _shard_of(recordings: Sequence[Recording], shard: Shard, keep_series: bool) -> list[Recording]:

@@ -353,6 +353,23 @@ def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
     assert f"the input {open_tmp}/private/in cannot be looked at: Permission denied (this run is uid" in done.stderr
 
 
+def test_the_root_of_a_disk(samples, open_tmp):
+    """The system's own folder is left alone, any other that is closed is one failure, and all else is done."""
+    put(samples, "image.isxd", *(open_tmp / "in" / each / "a.isxd" for each in ("lost+found", "private", "day1")))
+    for closed in ("lost+found", "private"):
+        (open_tmp / "in" / closed).chmod(0o700)
+    (open_tmp / "out").mkdir()
+    (open_tmp / "out").chmod(0o777)
+    done = as_nobody("--input-dir", open_tmp / "in", "--output-dir", open_tmp / "out")
+    assert done.returncode == 1, done.stderr
+    assert "1 of 2 failed, 1 done; no sentinel" in done.stderr
+    assert done.stderr.count("lost+found") == 2  # one event: its message, and its field
+    assert {path: row["reason"] for path, row in rows(open_tmp / "out").items() if row["status"] == "failed"} == {
+        "private/": "the folder cannot be listed: Permission denied"
+    }
+    assert (open_tmp / "out/day1/a/a.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("owner", "mode", "message"),
     [
