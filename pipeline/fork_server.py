@@ -80,7 +80,7 @@ def _worker(
     stdin, log, events = fds
     for given, standard in ((stdin, 0), (log, 1), (log, 2)):
         os.dup2(given, standard)
-    process.limit(request.address_space)
+    process.begin(request.address_space)
     os.chdir(request.scratch)
     return do_job(events) if os.getppid() == supervisor else 1
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 from recording import APP
 
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
+RLIMIT_LOCKS = 10
 MAX_REQUEST = 65536  # bytes, to the fork server; paths are at most 4096
 
 _libc = ctypes.CDLL(None)
@@ -31,6 +32,35 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 def die_with_parent() -> None:
     """The kernel kills this process when the one that it is a child of ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Orphans among the descendants become children of this process, as they do of PID 1."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def mark_descendants() -> None:
+    """All that descends from this process can be told by its pid, whatever it does: see `is_marked_by`.
+
+    The mark is a limit on file locks: processes inherit it, cannot raise it without a capability, and Linux has paid
+    no heed to it since 2.4.25 (getrlimit(2), RLIMIT_LOCKS).
+    """
+    with contextlib.suppress(ValueError, OSError):  # a lower limit holds already
+        resource.setrlimit(RLIMIT_LOCKS, (os.getpid(), os.getpid()))
+
+
+def is_marked_by(pid: int, ancestor: int) -> bool:
+    """Whether a process descends from one that called `mark_descendants`."""
+    try:
+        return resource.prlimit(pid, RLIMIT_LOCKS) == (ancestor, ancestor)
+    except OSError:  # it has ended, or is another user's
+        return False
+
+
+def begin(address_space: int | None) -> None:
+    """In a worker, before anything else."""
+    mark_descendants()
+    limit(address_space)
 
 
 def limit(address_space: int | None) -> None:

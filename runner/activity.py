@@ -52,6 +52,12 @@ def usage(pids: Iterable[int], proc: Path = Path("/proc")) -> dict[int, Usage]:
     return found
 
 
+def children(parent: int, proc: Path = Path("/proc")) -> list[int]:
+    """The processes that this one is the parent of."""
+    pids = [int(entry.name) for entry in proc.iterdir() if entry.name.isdigit()]
+    return [pid for pid in pids if (fields := _stat(proc / str(pid))) and int(fields[_PARENT]) == parent]
+
+
 def _first_of(pid: int, wanted: Iterable[int], parents: dict[int, int]) -> int:
     """The wanted process that this one is, or descends from; 0 if none."""
     for _ in range(len(parents)):

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from recording import process
 from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine, workers
 from runner.activity import EVERY, Activity, usage
 from runner.native import ending
+from runner.strays import end_strays
 from runner.workers import ForkServer
 
 COMMAND = (sys.executable, "-m", "pipeline")
@@ -131,6 +133,7 @@ class Supervisor:
         `on_beat` is called at least once a second with the number of verdicts and the bytes done of tasks under way.
         """
         n_started = n_done = 0
+        process.adopt_orphans()  # in case this is not PID 1
         self._selector.register(self.signals.wakeup, selectors.EVENT_READ)
         try:
             while True:
@@ -209,6 +212,7 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.events)
             _kill(worker)  # and all that is left of its process group
+            end_strays(worker.pid)
             os.close(worker.events)
             yield worker
 
@@ -217,6 +221,7 @@ class Supervisor:
             _kill(worker)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
+            end_strays(worker.pid)
             os.close(worker.events)
         self._selector.close()
 

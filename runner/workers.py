@@ -6,7 +6,6 @@ imported: it starts a thread, which a fork would not carry over.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import subprocess
@@ -17,10 +16,7 @@ from recording import process
 from recording.job import Fork
 
 ANSWER_SECONDS = 100  # for the imports, from a cold and slow disk; less than the heartbeat allows
-PR_SET_CHILD_SUBREAPER = 36
 _SAID = 4096  # bytes of a log that hold its last line
-
-_libc = ctypes.CDLL(None)
 
 
 def start(command: Sequence[str], stdin: int, log: int, events: int, scratch: str, address_space: int | None) -> int:
@@ -35,7 +31,7 @@ def start(command: Sequence[str], stdin: int, log: int, events: int, scratch: st
             cwd=scratch,
             pass_fds=(events,),
             start_new_session=True,
-            preexec_fn=lambda: process.limit(address_space),  # noqa: PLW1509 - PID 1 has one thread
+            preexec_fn=lambda: process.begin(address_space),  # noqa: PLW1509 - PID 1 has one thread
         )
     except subprocess.SubprocessError as error:
         raise OSError(str(error)) from error
@@ -49,7 +45,7 @@ class ForkServer:
     def __init__(self, command: Sequence[str], scratch: Path) -> None:
         """Start the process in a folder of its own; it imports while this one goes on. Raises OSError."""
         scratch.mkdir(parents=True)
-        _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)  # in case this is not PID 1
+        process.adopt_orphans()
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._socket.settimeout(ANSWER_SECONDS)
         # A fork cannot change the number of BLAS's threads any more.

@@ -144,6 +144,60 @@ def test_what_a_worker_leaves_running_does_not_hold_the_run_up(tmp_path, supervi
     assert verdict["seconds"] < 50
 
 
+LEAVE = """
+import subprocess, time
+def left(*wrapped):
+    child = subprocess.Popen([*wrapped, "sh", "-c", "echo $$ >> " + {file!r} + "; sleep 1000 & wait"], {how})
+    while child.poll() is None and not os.path.exists({file!r}): time.sleep(0.01)
+left({wrapped})
+"""
+WAYS = {  # out of a worker's process group
+    "a session of its own": ("", "start_new_session=True"),
+    "a daemon, which its parent left": ("'sh', '-c', '\"$@\" & sleep 0.3', '-', 'setsid'", ""),
+    "a daemon without the worker's files and environment": (
+        "'env', '-i', '/usr/bin/setsid'",
+        "cwd='/', close_fds=True",
+    ),
+    "in the group": ("", ""),
+}
+
+
+@pytest.mark.parametrize("end", ["result", "failure", "time limit"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_a_worker_leaves_running_ends_with_it(tmp_path, supervised, way, end):
+    """And the processes of a worker that is still at work go on."""
+    wrapped, how = WAYS[way]
+    said, limit = {"result": (RESULT, None), "failure": ("sys.exit(3)", None), "time limit": ("time.sleep(60)", 1)}[end]
+    leaving = LEAVE.format(file=str(tmp_path / "left"), wrapped=wrapped, how=how) + said
+    at_work = (
+        "import subprocess, time\nchild = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+        f"time.sleep({1 + (limit or 0)})\n"
+        f"assert child.poll() is None\nchild.kill()\n{RESULT}"
+    )
+    first, second = supervised(tmp_path, {"code": leaving, "time_limit": limit}, {"code": at_work})["verdicts"]
+    assert (first["ok"], second["ok"]) == (end == "result", True), (first, second)
+    assert [pid for pid in (tmp_path / "left").read_text().split() if is_running(int(pid))] == []
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_processes_that_no_worker_started_go_on(tmp_path):
+    """Such as those of `docker exec`, whose orphans become children of PID 1, too."""
+    code = (
+        "import json, os, runpy, subprocess, sys\n"
+        "foreign = subprocess.Popen(['sleep', '1000'], start_new_session=True)\n"
+        "sys.argv = ['', *sys.argv[1:]]\n"
+        "runpy.run_module('tests.supervise_driver', run_name='__main__')\n"
+        "assert foreign.poll() is None\nforeign.kill()"
+    )
+    assert answer("-c", code, str(tmp_path), json.dumps([{"code": RESULT}]), "new")["verdicts"][0]["ok"]
+
+
 def test_address_space_is_limited(tmp_path, supervised):
     code = "import mmap\ntry: mmap.mmap(-1, 4 << 30)\nexcept (MemoryError, OSError): sys.exit(5)"
     limited, free = supervised(tmp_path, {"code": code, "address_space": 1 << 30}, {"code": code})["verdicts"]
