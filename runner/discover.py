@@ -14,10 +14,9 @@ from pathlib import Path, PurePosixPath
 
 from recording.kinds import SUFFIXES, why_left_out
 from recording.names import join, set_apart, short
+from runner.own import LOGS, RESERVED, is_one_of
 
-LOGS = "logs"
 SERIES = "-series"  # added to the name of the first part, for the results of a series
-RESERVED = frozenset({"index.html", "summary.csv"})
 TICK_EVERY = 1000  # entries
 # What operating and storage systems keep in a disk's or share's folders: deleted files, snapshots, thumbnails.
 SYSTEM_FOLDERS = frozenset(
@@ -32,7 +31,6 @@ SYSTEM_FOLDERS = frozenset(
 )
 _TRASH = re.compile(r"\.trash-\d+", re.ASCII)  # of a user, by uid
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # of a link that leads nowhere
-_SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2
 
 
 @dataclass(frozen=True)
@@ -134,7 +132,7 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
         name = next(
             name
             for name in _possible_names(recording)
-            if (place, name.casefold()) not in used and (place or not _is_taken(name, taken))
+            if (place, name.casefold()) not in used and (place or not is_one_of(name, taken))
         )
         names[recording.relative] = name
         used.add((place, name.casefold()))
@@ -152,13 +150,7 @@ def _order(recording: Recording) -> tuple[object, ...]:
 def _place(folder: str, taken: frozenset[str]) -> str:
     """Where a folder's results go: beside the run's own files, if it has the name of one of them."""
     top, slash, rest = folder.partition("/")
-    return f"{top}_{slash}{rest}" if _is_taken(top.rstrip("_"), taken) else folder
-
-
-def _is_taken(name: str, taken: frozenset[str]) -> bool:
-    """Whether the run has a file or folder of this name; a sentinel has one of each shard's beside it."""
-    lower = name.casefold()
-    return any(lower == one.casefold() or _SHARD.sub("", lower) == one.casefold() for one in taken)
+    return f"{top}_{slash}{rest}" if is_one_of(top.rstrip("_"), taken) else folder
 
 
 def _in_the_way(results: str) -> set[tuple[str, str]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from runner import report, results, sentinels, shards
 from runner.batch import rows
@@ -29,14 +29,13 @@ from runner.state import RunState, software
 def gather(state: RunState, request: Request) -> Ending:
     output, folder = state.output, state.settings.input_dir
     results.remove_empty_staging(output)
-    found = find_recordings(state)
+    found = find_recordings(state.settings, state.tick)
     refuse_without_recordings(found, folder)
     report_left_out(found, state.log)
     count = _shard_count(state, request)
-    sentinel = state.settings.sentinel.name
-    each = {index: _sentinel(sentinels.of_shard(sentinel, Shard(index, count)), state) for index in range(1, count + 1)}
-    missing = [index for index, content in each.items() if count > 1 and content is None]
-    _warn_of_mixed_shards(each, state.log)
+    finished = sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)
+    missing = [index for index in range(1, count + 1) if count > 1 and Shard(index, count) not in finished]
+    _warn_of_mixed_shards({shard.index: said for shard, said in finished.items() if shard.count == count}, state.log)
     records, infos = {}, {}
     for recording in found.recordings:
         state.tick()
@@ -57,19 +56,11 @@ def gather(state: RunState, request: Request) -> Ending:
     return ending
 
 
-def _sentinel(name: str, state: RunState) -> bytes | None:
-    """What a sentinel says; None if it is not there, or not one."""
-    with contextlib.suppress(OSError):
-        return state.sentinel_folder.read(name)
-    return None
-
-
-def _warn_of_mixed_shards(each: dict[int, bytes | None], log: Log) -> None:
+def _warn_of_mixed_shards(finished: Mapping[int, Mapping[str, Any]], log: Log) -> None:
     """A shard redone with another recipe or image is a lab's own choice, but nobody should learn of it late."""
     by_conditions: dict[str, list[int]] = {}
-    for index, content in each.items():
-        with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-            by_conditions.setdefault(str(json.loads(content or b"")["conditions"]), []).append(index)
+    for index, said in sorted(finished.items()):
+        by_conditions.setdefault(str(said.get("conditions")), []).append(index)
     if len(by_conditions) > 1:
         groups = "; ".join(listed(indices) for indices in by_conditions.values())
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
@@ -98,7 +89,7 @@ def _shard_count(state: RunState, request: Request) -> int:
         raise UsageError(str(error)) from error
     if count:
         return count
-    counts = {count for _, count in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}
+    counts = {shard.count for shard in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}
     if len(counts) != 1:
         found = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
         raise UsageError(f"how many shards? There is {found} beside {state.settings.sentinel}: set SHARD_COUNT")

@@ -12,18 +12,19 @@ import platform
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from datetime import datetime, timezone
 
-from runner import NAME, elf, inside, native, recipe, results, sentinels, settings, version
+from runner import NAME, elf, inside, native, places, recipe, results, sentinels, settings, version
 from runner.endings import (
     DONE,
     INTERNAL,
     NO_OUTPUT,
     Ending,
     NoApi,
+    NoInput,
     OutputInUse,
     RunError,
-    Unwritable,
     UsageError,
     explain_unwritable,
     writing,
@@ -32,9 +33,9 @@ from runner.events import Log
 from runner.gather import gather
 from runner.heartbeat import Heart
 from runner.mounts import refuse_container_layer
-from runner.run import report_preflight, run
+from runner.run import find_recordings, report_preflight, run
 from runner.sessions import BadMetadata
-from runner.settings import Request
+from runner.settings import Request, Settings
 from runner.state import RunState
 from runner.supervise import Signals, Stopped
 
@@ -62,10 +63,13 @@ def _conclude(ending: Ending, log: Log) -> int:
         folder, name = ending.sentinel
         content = {"version": version(), "finished": datetime.now(timezone.utc).isoformat(), **ending.facts}
         try:
+            sentinels.refuse_foreign(folder, name)  # somebody may have put it there meanwhile
             folder.write(name, (json.dumps(content) + "\n").encode())
         except OSError as error:
             reason = explain_unwritable(folder.path, error)
             ending = Ending(NO_OUTPUT, f"the sentinel cannot be written: {reason}")
+        except RunError as error:
+            ending = Ending(error.code, f"the sentinel cannot be written: {error}")
     log("end", ending.message, "info" if ending.code == DONE else "error", code=ending.code, **ending.facts)
     return ending.code
 
@@ -114,13 +118,11 @@ def _only_check(request: Request, log: Log) -> Ending:
 def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitStack) -> Ending:
     """A run or a gather step. Holds the output until the sentinel is written."""
     gathering = request.action == "--gather"
-    try:
-        chosen = settings.understand(request, os.environ)
-    except UsageError:
-        sentinels.remove_unopened(request.sentinel)
-        raise
     heart, signals = Heart(), Signals()
+    chosen = _understood(request)
     output, shard = chosen.output_dir, chosen.shard
+    _refuse_sentinel_among_results(chosen, signals.check)
+    sentinels.refuse_foreign_unopened(chosen.sentinel, output, shard)
     try:
         refuse_container_layer(output)
         with writing(output):
@@ -133,8 +135,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     except OutputInUse:
         raise  # the sentinel is the other run's
     except RunError:
-        with contextlib.suppress(Unwritable):  # the first reason is the better one
-            sentinels.remove_unopened(chosen.sentinel, shard, gathering)
+        with contextlib.suppress(RunError):  # the first reason is the better one
+            sentinels.remove_unopened(chosen.sentinel, output, shard, gathering)
         raise
     sentinel = chosen.sentinel.name
     sentinels.remove_stale(sentinel_folder, sentinel, shard, gathering)
@@ -142,3 +144,30 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     ending = gather(state, request) if gathering else run(state)
     ending.sentinel = sentinel_folder, sentinels.of_shard(sentinel, shard) if shard else sentinel
     return ending
+
+
+def _understood(request: Request) -> Settings:
+    """Raises UsageError that names what is wrong with the places too; only then does a stale sentinel stay."""
+    refused = places.problems(request.input_dir, request.output_dir, request.sentinel)
+    if not refused:
+        try:
+            sentinels.refuse_foreign_unopened(request.sentinel, request.output_dir)
+        except UsageError as error:
+            refused = [str(error)]
+    request.problems[:0] = refused
+    try:
+        return settings.understand(request, os.environ)
+    except UsageError:
+        if not refused:
+            sentinels.remove_unopened(request.sentinel, request.output_dir)
+        raise
+
+
+def _refuse_sentinel_among_results(chosen: Settings, tick: Callable[[], None]) -> None:
+    """Only a sentinel in a folder of the output can lie there, and only the recordings tell. Raises UsageError."""
+    if places.below(chosen.sentinel.parent, chosen.output_dir):
+        with contextlib.suppress(NoInput):  # said when the output is open
+            found = find_recordings(chosen, tick)
+            problem = places.problem_with_results(chosen.sentinel, chosen.output_dir, found.recordings)
+            if problem:
+                raise UsageError(problem)

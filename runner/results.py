@@ -29,9 +29,9 @@ from recording.names import join, short
 from runner.discover import Recording
 from runner.endings import OutputInUse
 from runner.inside import EVERYBODY, ONLY_MINE, Folder
+from runner.own import KEPT, LOCK, RECORDS, STAGING
 from runner.shards import Shard
 
-RECORDS, STAGING, KEPT, LOCK = ".records", ".staging", "kept", ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 

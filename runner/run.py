@@ -7,18 +7,20 @@ import os
 import platform
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from recording.kinds import SUFFIXES
-from runner import elf, machine, native, report, results, sessions, shards
+from runner import elf, machine, native, places, report, results, sessions, shards
 from runner.batch import Batch, handle
-from runner.discover import LOGS, RESERVED, Discovery, Recording, discover
+from runner.discover import Discovery, Recording, discover
 from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
 from runner.events import Log, counted
 from runner.overview import LEFT_OUT
+from runner.own import RESERVED
 from runner.series import name_groups
+from runner.settings import Settings
 from runner.shards import Shard
 from runner.state import RunState, conditions, container_facts, software
 
@@ -35,7 +37,7 @@ def run(state: RunState) -> Ending:
         try:
             with writing(output.path):
                 staging = stack.enter_context(results.staging(output, shard))
-            found = find_recordings(state)
+            found = find_recordings(state.settings, state.tick)
         finally:
             loaded = native.finish_probe(probe)
         report_preflight(state.api, loaded, state.log)
@@ -115,9 +117,9 @@ def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
     )
 
 
-def find_recordings(state: RunState) -> Discovery:
+def find_recordings(settings: Settings, tick: Callable[[], None]) -> Discovery:
     """Raises NoInput."""
-    settings, folder = state.settings, state.settings.input_dir
+    folder = settings.input_dir
     try:
         is_folder, exists = folder.is_dir(), folder.exists()
     except OSError as error:
@@ -125,10 +127,9 @@ def find_recordings(state: RunState) -> Discovery:
     if not is_folder:
         what = "is not a folder" if exists else "does not exist"
         raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")
-    taken = RESERVED | {LOGS}
-    if settings.sentinel.parent.absolute() == settings.output_dir.absolute():
-        taken |= {settings.sentinel.name}
-    return discover(folder, settings.output_dir, taken, state.tick)
+    at_the_top = places.below(settings.sentinel.parent, settings.output_dir) == ""
+    taken = RESERVED | {settings.sentinel.name} if at_the_top else RESERVED
+    return discover(folder, settings.output_dir, taken, tick)
 
 
 def refuse_without_recordings(found: Discovery, folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from recording.job import Options
 from runner.endings import UsageError
 from runner.events import FORMATS
+from runner.own import DEFAULT_SENTINEL
 from runner.shards import Shard, shard_from
 
 USAGE = """\
@@ -110,7 +111,7 @@ OPTIONS = (
         "FILE",
         "",
         str,
-        "the sentinel: written last, and only if every recording succeeded (default: done.marker in the output folder)",
+        "the sentinel, a marker written last if every recording succeeded (default: done.marker in the output folder)",
     ),
     Option("RECIPE", "NAME|FILE", "inspect", str, "what to do with each recording: a shipped recipe or a TOML file"),
     Option(
@@ -179,8 +180,16 @@ class Request:
     problems: list[str] = field(default_factory=list)
 
     @property
+    def input_dir(self) -> Path:
+        return Path(self.texts["INPUT_DIR"])
+
+    @property
+    def output_dir(self) -> Path:
+        return Path(self.texts["OUTPUT_DIR"])
+
+    @property
     def sentinel(self) -> Path:
-        return Path(self.texts["EXPECTED_OUTPUT_FILE"] or Path(self.texts["OUTPUT_DIR"]) / "done.marker")
+        return Path(self.texts["EXPECTED_OUTPUT_FILE"] or self.output_dir / DEFAULT_SENTINEL)
 
 
 @dataclass(frozen=True)

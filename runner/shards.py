@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 Item = TypeVar("Item")
+MOST = 100_000  # shards
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.trees import tree as tree  # tests take it from here
+from tests.trees import sentinel as sentinel  # tests take these from here
+from tests.trees import tree as tree
 
 ROOT = Path(__file__).resolve().parent.parent
 API = Path(importlib.util.find_spec("isx").origin).parent.parent  # site-packages or the baked tree

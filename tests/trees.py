@@ -6,6 +6,13 @@ import json
 import re
 from pathlib import Path
 
+EARLIER = {"version": "0", "finished": "2026-01-01T00:00:00+00:00", "recordings": 1, "failed": 0, "shard": "1/1"}
+
+
+def sentinel(shard: str = "1/1") -> str:
+    """The content of one that an earlier run has left."""
+    return json.dumps({**EARLIER, "shard": shard, "isx": {}}) + "\n"
+
 
 def tree(output: Path) -> dict[str, bytes]:
     """Every file below a folder with its content, less what two runs may differ in: times, and who held the lock."""

@@ -7,10 +7,15 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(PROJECT))
+
+from tests.trees import sentinel as sentinel  # noqa: E402 - tests take it from here
+
 INSTALLERS = PROJECT / "build/installers"
 IMAGE = "isx-test"  # never the name that users build under
 PUBLIC, IDPS = f"{IMAGE}:public", f"{IMAGE}:idps-1.9.6"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness import CODE, IMAGE, PROJECT, container, docker, environment, inspect, last_event, mounts
+from harness import CODE, IMAGE, PROJECT, container, docker, environment, inspect, last_event, mounts, sentinel
 
 API = "/opt/inscopix/Inscopix Data Processing.linux/Contents/API/Python"
 CHECK = ("python", "/app/healthcheck.py")
@@ -54,7 +54,7 @@ def test_a_damaged_image_is_unhealthy_and_says_why(damaged):
 
 def test_a_run_of_a_damaged_image_ends_with_69_and_says_why(damaged, movie, output):
     image, reason = damaged
-    (output / "done.marker").write_text("of an earlier run")
+    (output / "done.marker").write_text(sentinel())
     done = container(image=image, options=mounts(movie, output))
     assert done.returncode == 69, done.stderr
     assert reason in last_event(done)["message"]

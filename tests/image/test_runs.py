@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import CODE, IMAGE, PROJECT, PUBLIC, container, docker, environment, events, last_event, mounts
+from harness import CODE, IMAGE, PROJECT, PUBLIC, container, docker, environment, events, last_event, mounts, sentinel
 
 VERSION = (PROJECT / "VERSION").read_text().strip()
 MANY = 12
@@ -58,11 +58,11 @@ def test_results_of_every_recording_then_the_sentinel(recordings, output):
     assert done.stdout == ""
     assert listing(output) == golden_listing()
 
-    sentinel = json.loads((output / "done.marker").read_text())
-    assert sentinel["version"] == VERSION
-    assert (sentinel["recordings"], sentinel["failed"], sentinel["shard"]) == (4, 0, "1/1")
-    assert 0 < sentinel["seconds"] < 600
-    assert sentinel["isx"]["source"] == "public"
+    said = json.loads((output / "done.marker").read_text())
+    assert said["version"] == VERSION
+    assert (said["recordings"], said["failed"], said["shard"]) == (4, 0, "1/1")
+    assert 0 < said["seconds"] < 600
+    assert said["isx"]["source"] == "public"
 
 
 def test_the_log_begins_at_once_and_ends_with_the_exit_code(movie, output):
@@ -135,7 +135,7 @@ def test_a_damaged_recording_fails_and_the_rest_is_done(movie, output, tmp_path)
     recordings = tmp_path / "recordings"
     shutil.copytree(movie, recordings)
     (recordings / "cut.isxd").write_bytes((movie / "movie.isxd").read_bytes()[:-100])
-    (output / "done.marker").write_text("of an earlier run")
+    (output / "done.marker").write_text(sentinel())
     done = run_on(recordings, output)
     assert done.returncode == 1
     assert not (output / "done.marker").exists()
@@ -155,7 +155,7 @@ USAGE_ERRORS = {
 
 @pytest.mark.parametrize("arguments, message", USAGE_ERRORS.values(), ids=USAGE_ERRORS)
 def test_usage_errors(arguments, message, movie, output):
-    (output / "done.marker").write_text("of an earlier run")
+    (output / "done.marker").write_text(sentinel())
     done = run_on(movie, output, *arguments)
     assert done.returncode == 64
     assert message in last_event(done)["message"]
@@ -242,7 +242,7 @@ def finished(output: Path) -> int:
 
 @pytest.mark.parametrize("sign, code", [("TERM", 143), ("INT", 130)])
 def test_stopped_then_completed(sign, code, many, output):
-    (output / "done.marker").write_text("of an earlier run")
+    (output / "done.marker").write_text(sentinel())
     with run_in_progress(many, output) as (name, process):
         started = time.monotonic()
         docker("kill", "--signal", sign, name)

@@ -1,0 +1,75 @@
+"""Input, output and sentinel as a run is told them: what makes no sense is refused before anything is touched."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from recording.kinds import SUFFIXES
+from recording.names import MAX_NAME
+from runner import own
+from runner.discover import SERIES, Recording
+
+_MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
+
+
+def problems(input: Path, output: Path, sentinel: Path) -> list[str]:
+    """A sentence for each place that cannot be meant. Nothing is opened."""
+    if below(input, output) == below(output, input) == "":
+        return [
+            f"the input {input} and the output {output} are the same folder: mount another one for the results, "
+            f'-v "$PWD/input:{input}:ro" -v "$PWD/output:{output}"'
+        ]
+    problem = _problem_of_sentinel(input, output, sentinel)
+    return [f"{problem}: give it another name or place, such as {output / own.DEFAULT_SENTINEL}"] if problem else []
+
+
+def _problem_of_sentinel(input: Path, output: Path, sentinel: Path) -> str:
+    name, in_output = sentinel.name, below(sentinel.parent, output)
+    if name in ("", ".."):
+        return f"{_MARKER}, and {str(sentinel)!r} is no name of a file"
+    if len(os.fsencode(name)) > MAX_NAME:
+        return f"{_MARKER}; its name has more than {MAX_NAME} bytes"
+    if name.lower().endswith(SUFFIXES):
+        return f"{_MARKER}, and {sentinel} has the ending of a recording"
+    if below(sentinel.parent, input) is not None and (in_output is None or below(output, input) is None):
+        return f"{_MARKER}, and {sentinel} lies in the input, where nothing is written"
+    if in_output is not None and own.is_own((in_output or name).partition("/")[0]):
+        return f"{_MARKER}, and {sentinel} is where the run puts a file of its own"
+    return ""
+
+
+def problem_with_results(sentinel: Path, output: Path, recordings: Iterable[Recording]) -> str:
+    """Why the sentinel cannot lie there, if that is where results go. At the top of the output, results give way."""
+    folder = below(sentinel.parent, output)
+    if not folder:
+        return ""
+    path = f"{folder}/{sentinel.name}".casefold()
+    for recording in recordings:
+        for results in (recording.results.casefold(), f"{recording.results}{SERIES}".casefold()):
+            if f"{path}/".startswith(f"{results}/") or results.startswith(f"{path}/"):
+                return f"{_MARKER}, and {sentinel} is where the results of {recording.relative} go"
+    return ""
+
+
+def below(folder: Path, top: Path) -> str | None:
+    """The path from `top` to a folder, "" for itself; None if it does not lie there.
+
+    The names decide, or the file system does: two mounts of one folder, or links, are no way around it.
+    """
+    for names in (os.path.abspath, os.path.realpath):
+        place, root = Path(names(folder)), Path(names(top))
+        if place == root or root in place.parents:
+            return "/".join(place.relative_to(root).parts)
+    for parent in (place, *place.parents):
+        if _same(parent, root):
+            return "/".join(place.relative_to(parent).parts)
+    return None
+
+
+def _same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
