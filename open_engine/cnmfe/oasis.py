@@ -6,23 +6,108 @@ exponential decay. OASIS (Friedrich, Zhou and Paninski 2017, PLoS Comput Biol 13
     minimise 1/2 |y - c|^2 + penalty * sum(s)   subject to s >= 0
 
 exactly: samples are gathered in pools that decay undisturbed, and two neighbouring pools that would need a negative
-spike between them are merged. The order of the merges does not matter, as for every pool-adjacent-violators
-algorithm, so here all violators of all cells are merged at once, and a few dozen array operations do what would
-otherwise be a loop over samples.
+spike between them are merged. With z_t = g^-t c_t that is isotonic regression, as they note, which SciPy computes. It
+is applied to stretches, since g^-t grows without bound; what is left to merge between two of them is merged here, and
+the order of merges does not matter. Pools only merge as the penalty grows, so that a search for the penalty goes on
+from the pools of the greatest one that is known to fit.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import numpy as np
+from scipy.optimize import isotonic_regression
 
 FUDGE_FACTOR = 0.96  # autocovariances of few samples make decays look longer than they are
 LAGS = 5
 NOISE_RANGE = (0.25, 0.5)  # of the sampling rate: above what calcium does
+STRETCH = 230.0  # -t log g, up to which g^-t and its square are far from overflow
 _AVERAGES = {
     "mean": lambda power: power.mean(axis=-1),
     "median": lambda power: np.median(power, axis=-1) / np.log(2),  # of an exponential variable to its mean
     "logmexp": lambda power: np.exp(np.log(np.maximum(power, 1e-30)).mean(axis=-1) + np.euler_gamma),
 }
+
+
+@dataclass(frozen=True)
+class _Pools:
+    """Of one trace y: runs of samples that decay by g from one to the next, from the value at the first."""
+
+    log_g: float
+    bounds: np.ndarray  # (pools + 1,) first sample of each; the number of samples
+    moment: np.ndarray  # (pools,) sum of y g^age over its samples; age 0 is its first
+
+    @cached_property
+    def ends(self) -> np.ndarray:
+        """What has become of 1 when the next pool begins."""
+        return np.exp(self.log_g * (self.bounds[1:] - self.bounds[:-1]))
+
+    @cached_property
+    def weight(self) -> np.ndarray:
+        """Sum of g^(2 age)."""
+        return (1 - self.ends**2) / (1 - np.exp(2 * self.log_g))
+
+    @cached_property
+    def pull(self) -> np.ndarray:
+        """What a penalty of 1 takes from the moment."""
+        pull = 1 - self.ends
+        pull[-1] = 1
+        return pull
+
+    def values(self, penalty: float) -> np.ndarray:
+        return (self.moment - penalty * self.pull) / self.weight
+
+    def merged(self, penalty: float) -> _Pools:
+        """Until no spike between two of them is negative."""
+        cuts, value = self._cuts, self.values(penalty)
+        heads = [self._heads(value, *cut) for cut in zip(cuts, cuts[1:])]
+        pools = self._joined(heads[0] if len(heads) == 1 else np.concatenate(heads))
+        while len(heads) > 1:
+            value = pools.values(penalty)
+            falls = value[1:] < pools.ends[:-1] * value[:-1]
+            if not falls.any():
+                break
+            pools = pools._joined(np.append(0, 1 + np.flatnonzero(~falls)))
+        return pools
+
+    @property
+    def _cuts(self) -> list[int]:
+        """Where stretches begin and end, in pools."""
+        n = int(self.bounds[-2] * -self.log_g / STRETCH)
+        between = np.searchsorted(self.bounds, np.arange(1, n + 1) * (STRETCH / -self.log_g)).tolist() if n else []
+        return sorted({0, *between, len(self.moment)})
+
+    def _heads(self, value: np.ndarray, first: int, end: int) -> np.ndarray:
+        """The pools of a stretch that others are merged into if it is taken by itself."""
+        decay = np.exp(self.log_g * (self.bounds[first:end] - self.bounds[first]))
+        found = isotonic_regression(value[first:end] / decay, weights=self.weight[first:end] * decay**2)
+        return first + found.blocks[:-1]
+
+    def _joined(self, heads: np.ndarray) -> _Pools:
+        """With those that are no heads merged into the head before."""
+        bounds = np.append(self.bounds[heads], self.bounds[-1])
+        begins = np.repeat(bounds[:-1], np.diff(np.append(heads, len(self.moment))))
+        moment = np.add.reduceat(self.moment * np.exp(self.log_g * (self.bounds[:-1] - begins)), heads)
+        return _Pools(self.log_g, bounds, moment)
+
+    def calcium(self, value: np.ndarray) -> np.ndarray:
+        """The trace that has these values, none negative, where pools begin."""
+        length = np.diff(self.bounds)
+        age = np.arange(self.bounds[-1]) - np.repeat(self.bounds[:-1], length)
+        return np.repeat(value, length) * np.exp(self.log_g * age)
+
+    def spikes(self, value: np.ndarray) -> np.ndarray:
+        spikes = np.zeros(self.bounds[-1])
+        spikes[self.bounds[:-1]] = value
+        spikes[self.bounds[1:-1]] -= self.ends[:-1] * value[:-1]
+        return spikes
+
+
+def _samples(y: np.ndarray, g: float) -> _Pools:
+    """A pool for each."""
+    return _Pools(float(np.log(g)), np.arange(len(y) + 1), y.astype(np.float64))
 
 
 def deconvolve(y: np.ndarray, g: np.ndarray, penalty: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -31,33 +116,11 @@ def deconvolve(y: np.ndarray, g: np.ndarray, penalty: np.ndarray | float = 0.0) 
     Parameters: y (cells, samples), the baseline removed; g (cells,), the decay from one sample to the next, in (0, 1);
     penalty (cells,) or a number, in the units of y. Returns c and s, float64, each (cells, samples).
     """
-    n_cells, n = y.shape
-    g, penalty = np.broadcast_to(g, n_cells), np.broadcast_to(penalty, n_cells)
-    value = y.astype(np.float64) - (penalty * (1 - g))[:, None]
-    value[:, -1] -= penalty * g
-    value = value.ravel()
-    start = np.arange(n_cells * n)  # of each pool, in samples of all cells one after the other
-    weight = np.ones(n_cells * n)
-    log_g = np.repeat(np.log(g), n)
-    starts_cell = np.zeros(n_cells * n, bool)
-    starts_cell[::n] = True
-    while True:
-        decay = np.exp(log_g[:-1] * np.diff(start))
-        head = starts_cell.copy()
-        head[1:] |= value[1:] >= decay * value[:-1]
-        if head.all():
-            break
-        heads = np.flatnonzero(head)
-        since_head = np.exp(log_g * (start - start[heads][np.cumsum(head) - 1]))
-        moment = np.add.reduceat(weight * since_head * value, heads)
-        weight = np.add.reduceat(weight * since_head**2, heads)
-        value, start, log_g, starts_cell = moment / weight, start[heads], log_g[heads], starts_cell[heads]
-    length = np.diff(np.append(start, n_cells * n))
-    age = np.arange(n_cells * n) - np.repeat(start, length)
-    c = (np.repeat(np.maximum(value, 0), length) * np.exp(np.repeat(log_g, length) * age)).reshape(n_cells, n)
-    s = c.copy()
-    s[:, 1:] -= g[:, None] * c[:, :-1]
-    s[np.arange(n_cells * n).reshape(n_cells, n) != np.repeat(start, length).reshape(n_cells, n)] = 0
+    c, s = np.empty(y.shape), np.empty(y.shape)
+    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(each, len(y)) for each in (g, penalty)))):
+        pools = _samples(trace, decay).merged(its)
+        value = np.maximum(pools.values(its), 0)
+        c[i], s[i] = pools.calcium(value), pools.spikes(value)
     return c, s
 
 
@@ -66,16 +129,29 @@ def denoise(y: np.ndarray, g: np.ndarray, noise: np.ndarray, rounds: int = 5) ->
 
     The penalty is found by bisection; calcium is then scaled to y by least squares, because the penalty shrinks it.
     """
-    low, high = np.zeros(len(y)), 8.0 * noise
-    allowed = noise**2 * y.shape[1]
+    c, s = np.empty(y.shape), np.empty(y.shape)
+    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(each, len(y)) for each in (g, noise)))):
+        pools, value = _denoised(trace, decay, its, rounds)
+        value *= max(0, value @ pools.moment) / max(value**2 @ pools.weight, 1e-30)
+        c[i], s[i] = pools.calcium(value), pools.spikes(value)
+    return c, s
+
+
+def _denoised(y: np.ndarray, g: float, noise: float, rounds: int) -> tuple[_Pools, np.ndarray]:
+    """The pools of one trace and the calcium where they begin."""
+    pools = _samples(y, g)
+    low, high, allowed = 0.0, 8.0 * noise, noise**2 * len(y)
+    power = pools.moment @ pools.moment
+    pools = pools.merged(low)
     for _ in range(rounds):
         middle = (low + high) / 2
-        c, _ = deconvolve(y, g, middle)
-        fits = ((y - c) ** 2).sum(axis=1) <= allowed
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    c, s = deconvolve(y, g, low)
-    scale = np.maximum((y * c).sum(axis=1), 0) / np.maximum((c * c).sum(axis=1), 1e-30)
-    return c * scale[:, None], s * scale[:, None]
+        merged = pools.merged(middle)
+        value = np.maximum(merged.values(middle), 0)
+        if power - 2 * value @ merged.moment + value**2 @ merged.weight <= allowed:
+            low, pools = middle, merged
+        else:
+            high = middle
+    return pools, np.maximum(pools.values(low), 0)
 
 
 def noise_level(y: np.ndarray, band: tuple[float, float] = NOISE_RANGE, average: str = "mean") -> np.ndarray:
