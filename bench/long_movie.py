@@ -97,11 +97,13 @@ def extraction_gb(threads: int) -> float:
     """What run_cnmfe holds for 20 minutes after the recipes' preprocessing, if it has 16 GB: patches that were read,
     and those that are worked on, as run_cnmfe itself reckons before it begins.
     """
-    from open_engine.steps.run_cnmfe import READ_MOST, READ_SHARE, WORKING_COPIES
+    from open_engine.cnmfe.extraction import Settings
+    from open_engine.steps.run_cnmfe import READ_MOST, READ_SHARE
 
     patch = 80 * 80 * 4 * (WHOLE // 2)
     field = patch * (ROWS // 2) * (COLUMNS // 2) / (80 - 20) ** 2
-    return round((min(READ_SHARE * 16e9, READ_MOST, field) + threads * WORKING_COPIES * patch) / 1e9, 1)
+    copies = Settings(diameter=7, rate_hz=RATE_HZ / 2).working_copies
+    return round((min(READ_SHARE * 16e9, READ_MOST, field) + threads * copies * patch) / 1e9, 1)
 
 
 def report(found: dict[str, Any]) -> str:

@@ -22,7 +22,8 @@ RADIUS = 1.4  # of what a cell may cover, in diameters: tighter, and the halo of
 DECAY_S = 0.6  # of calcium, until cells are known from which it can be measured
 DECAY_LIMITS_S = 0.15, 3.0
 ENOUGH = 5  # cells to measure it
-BINS_PER_DIAMETER = 4  # at least: bins are no larger than that leaves
+BINS_PER_DIAMETER = 4  # about
+STRETCHES, STRETCH = 4, 512  # of so many frames, from which a pixel's noise is measured
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,16 @@ class Settings:
     @property
     def decay(self) -> float:
         return float(np.exp(-1 / (self.rate_hz * DECAY_S)))
+
+    @property
+    def bins(self) -> int:
+        """Size of the background's bins, where the diameter allows what is asked for."""
+        return max(1, min(self.bin_size, round(self.diameter / BINS_PER_DIAMETER)))
+
+    @property
+    def working_copies(self) -> float:
+        """Of a patch's movie that are held while it is worked on, the movie itself included."""
+        return 1.3 + 2.2 / self.bins**2
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             break
         cells = join(estimate.cells, fresh)
         for _ in range(ALTERNATIONS):
-            estimate = updates.update_traces(patch, cells)
+            estimate = updates.update_traces(patch, cells, sweeps=1)
             cells = updates.update_footprints(patch, estimate.cells, support)
             cells = updates.recentred(updates.cleaned(cells), settings.diameter / 2)
             cells = gate.merged(alive(cells), settings.merge_threshold)
@@ -78,16 +89,27 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
 def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.ndarray]:
     """The movie as a patch, and the noise of each pixel (rows, columns), infinite where nothing changes."""
     movie -= movie.mean(axis=2, keepdims=True)
-    noise = np.stack([oasis.noise_level(row) for row in movie]).astype(np.float32)
+    noise = np.stack([_noise(row) for row in movie]).astype(np.float32)
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
     movie /= noise[:, :, None]
-    size = max(1, min(settings.bin_size, int(settings.diameter / BINS_PER_DIAMETER)))
-    bins = background.grid(movie.shape[:2], size, settings.ring_radius / 1.4 * settings.diameter)
-    even = np.ones(movie.shape[:2], np.float32)
+    bins = background.grid(movie.shape[:2], settings.bins, settings.ring_radius / 1.4 * settings.diameter)
     binned = background.down(bins, movie)
-    nothing = np.zeros((binned.shape[0] * binned.shape[1], 0), np.float32)
-    patch = updates.Patch(movie, bins, binned, even, nothing, settings.decay)
+    sharp, low = seeds.in_space(binned, settings.diameter / settings.bins), background.low_pass(bins, binned)
+    even = np.ones(movie.shape[:2], np.float32)
+    nothing = np.zeros((len(low), 0), np.float32)
+    images, courses = np.zeros((*even.shape, 0), np.float32), np.zeros((0, movie.shape[2]), np.float32)
+    patch = updates.Patch(movie, bins, sharp, low, even, nothing, images, courses, settings.decay)
     return updates.with_background(patch, none(patch.shape, 1, movie.shape[2])), noise
+
+
+def _noise(row: np.ndarray) -> np.ndarray:
+    """Of pixels (pixels, frames), from stretches of long movies: they tell it well enough."""
+    n = row.shape[1]
+    if n <= STRETCHES * STRETCH:
+        return oasis.noise_level(row)
+    starts = np.linspace(0, n - STRETCH, STRETCHES).astype(int)
+    pieces = np.stack([row[:, start : start + STRETCH] for start in starts])
+    return np.sqrt((oasis.noise_level(pieces) ** 2).mean(axis=0))
 
 
 def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:

@@ -11,9 +11,11 @@ import numpy as np
 from open_engine.cnmfe import gate
 from open_engine.cnmfe.cells import Cells, join
 from open_engine.cnmfe.extraction import Found
-from open_engine.files.frames import Series, chunks
+from open_engine.files.frames import Series, chunks, in_order
 
 TWICE = 0.5  # cosine of footprints and r of traces above which cells of two patches are the same one
+
+READ_MB = 32  # of float32 frames at a time
 
 
 @dataclass(frozen=True)
@@ -47,22 +49,33 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[tuple[int, int], 
     return [((start, start + width), core) for start, core in zip(starts, zip(edges, edges[1:]))]
 
 
-def read(series: Series, wanted: list[Tile]) -> Iterator[np.ndarray]:
-    """The recorded frames of several patches, (rows, columns, frames) float32 each, in one pass over the movie.
+def read(series: Series, wanted: list[Tile], threads: int = 1) -> Iterator[np.ndarray]:
+    """The recorded frames of several patches, (rows, columns, frames) float32 each, in one pass over their rows.
 
     What is not a number reads as the patch's mean in that frame.
     """
-    n_frames = int(series.valid.sum())
-    movies = [np.empty((*tile.shape, n_frames), np.float32) for tile in wanted]
-    first = 0
-    for start, stop in chunks(series, 32):
-        frames = series.read(start, stop)[series.valid[start:stop]]
+    movies = [np.empty((*tile.shape, int(series.valid.sum())), np.float32) for tile in wanted]
+    top, bottom = _span([tile.rows for tile in wanted])
+    left, right = _span([tile.columns for tile in wanted])
+
+    def fill(cut: tuple[int, int]) -> None:
+        frames = series.stored(*cut, (top, bottom))[:, :, left:right].astype(np.float32, copy=False)
+        first, finite = int(series.valid[: cut[0]].sum()), np.isfinite(frames).all()
         for movie, tile in zip(movies, wanted):
-            part = frames[:, slice(*tile.rows), slice(*tile.columns)]
-            movie[:, :, first : first + len(frames)] = np.moveaxis(_finite(part), 0, 2)
-        first += len(frames)
+            (first_row, last_row), (first_column, last_column) = tile.rows, tile.columns
+            part = frames[:, first_row - top : last_row - top, first_column - left : last_column - left]
+            part = part if finite else _finite(part)
+            for row in range(len(movie)):  # what is transposed at a time stays in the processor's cache
+                movie[row, :, first : first + len(frames)] = part[:, row].T
+
+    for _ in in_order(fill, chunks(series, READ_MB * series.shape[0] / (bottom - top)), threads):
+        pass
     while movies:
         yield movies.pop(0)
+
+
+def _span(spans: list[tuple[int, int]]) -> tuple[int, int]:
+    return min(first for first, _ in spans), max(end for _, end in spans)
 
 
 def _finite(frames: np.ndarray) -> np.ndarray:

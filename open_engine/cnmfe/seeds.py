@@ -20,6 +20,8 @@ BUSY = 1.5  # times the field's median noise: what varies more than that is not 
 NEGLIGIBLE = 1e-6  # tails of decays below this only cost time: processors are slow with denormal numbers
 MISFIT = 0.05  # of the light of known cells nearby may be theirs though their footprints do not say so
 APART = 0.35  # least distance of two seeds of a round, in diameters
+AT_ONCE = 256  # frames that are filtered in space together, which stay in the processor's cache
+SAMPLE = 300  # frames from which noise is measured
 
 
 def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarray, np.ndarray]:
@@ -27,28 +29,57 @@ def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarra
 
     sigma: one diameter, in bins.
     """
-    h, w, n = residual.shape
-    inner = background.both_ways(background.gaussian(h, INNER * sigma), background.gaussian(w, INNER * sigma), residual)
-    inner -= background.both_ways(
-        background.gaussian(h, OUTER * sigma), background.gaussian(w, OUTER * sigma), residual
-    )
-    inner = with_decay(inner, decay)
-    sample = inner[:, :, :: max(1, n // 1000)]
-    middle = np.median(sample, axis=2, keepdims=True)
-    noise = np.maximum(1.4826 * np.median(np.abs(sample - middle), axis=2, keepdims=True), 1e-6)
+    z = in_space(residual, sigma)
+    return z, in_time(z, decay)
+
+
+def in_space(movie: np.ndarray, sigma: float) -> np.ndarray:
+    """The movie (bins, bins, frames) less what is wider than a cell; sigma: one diameter, in bins."""
+    h, w, n = movie.shape
+    inner, outer = ([background.gaussian(size, each * sigma) for size in (h, w)] for each in (INNER, OUTER))
+    out = np.empty_like(movie)
+    for first in range(0, n, AT_ONCE):
+        some = np.ascontiguousarray(movie[:, :, first : first + AT_ONCE])
+        out[:, :, first : first + AT_ONCE] = background.both_ways(*inner, some) - background.both_ways(*outer, some)
+    return out
+
+
+def in_time(movie: np.ndarray, decay: float) -> np.ndarray:
+    """Filters a movie (bins, bins, frames) by the decay of calcium, takes its median away and divides it by its noise.
+
+    In place; returns the noise, (bins, bins, 1).
+    """
+    middle, noise = np.empty((2, *movie.shape[:2], 1), movie.dtype)
+    for row, its_middle, its_noise in zip(movie, middle, noise):
+        row[:] = with_decay(row, decay)
+        sample = row[:, :: max(1, row.shape[1] // SAMPLE)]
+        its_middle[:] = np.median(sample, axis=1, keepdims=True)
+        its_noise[:] = 1.4826 * np.median(np.abs(sample - its_middle), axis=1, keepdims=True)
+    noise = np.maximum(noise, 1e-6)
     noise = np.minimum(noise, BUSY * np.median(noise))
-    inner -= middle
-    inner /= noise
-    return inner, noise
+    for row, its_middle, its_noise in zip(movie, middle, noise):
+        row -= its_middle
+        row /= its_noise
+    return noise
 
 
-def known_light(patch: updates.Patch, cells: Cells, sigma: float, noise: np.ndarray) -> np.ndarray:
-    """What known cells add near each bin, in units of the matched filter's noise: (bins, bins, frames)."""
-    h, w, n = patch.binned.shape
-    images = updates.binned_footprints(patch, cells).reshape(-1, h, w)
-    spread = background.gaussian(h, OUTER * sigma) @ images @ background.gaussian(w, OUTER * sigma).T
-    traces = with_decay(np.maximum(cells.traces, 0)[None], patch.decay)[0]
-    return (spread.reshape(len(cells), -1).T @ traces).reshape(h, w, n) / noise
+def standing_out(patch: updates.Patch, cells: Cells, sigma: float) -> np.ndarray:
+    """The matched movie (bins, bins, frames) without the cells, lower where those are active nearby.
+
+    Part of what is left there may be their light, though their footprints do not say so. sigma: one diameter, in bins.
+    """
+    images = updates.on_bins(patch, cells)
+    h, w, _ = images.shape
+    sharp, z = in_space(images, sigma), np.empty_like(patch.sharp)
+    for row, its_movie, its_images in zip(z, patch.sharp, sharp):
+        np.subtract(its_movie, its_images @ cells.centred, out=row)
+    noise = in_time(z, patch.decay)
+    if len(cells):
+        spread = background.both_ways(*(background.gaussian(n, OUTER * sigma) for n in (h, w)), images)
+        traces = MISFIT * with_decay(np.maximum(cells.traces, 0), patch.decay)
+        for row, its_spread, its_noise in zip(z, spread, noise):
+            row /= 1 + (its_spread / its_noise) @ traces
+    return z
 
 
 def with_decay(traces: np.ndarray, decay: float) -> np.ndarray:
@@ -112,10 +143,7 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, mi
     """Cells that the residual movie shows besides those given."""
     size = patch.bins.size
     n_frames = patch.movie.shape[2]
-    left = updates.residual(patch, cells)
-    z, noise = matched(left, diameter / size, patch.decay)
-    if len(cells):
-        z /= 1 + MISFIT * known_light(patch, cells, diameter / size, noise)
+    z = standing_out(patch, cells, diameter / size)
     at, height = transients(z)
     if not len(at):
         return none(patch.shape, side, n_frames)
@@ -137,22 +165,16 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, mi
 
 def _first_footprints(patch: updates.Patch, cells: Cells, fresh: Cells, diameter: float) -> Cells:
     centred = fresh.centred
-    n, n_frames = centred.shape
-    left = patch.binned.reshape(-1, n_frames) @ centred.T
     known = cells.centred @ centred.T
-    if len(cells):
-        left -= updates.binned_footprints(patch, cells).T @ known
-        taken = cells.matrix()
-    low = updates.smooth_part(patch, left.reshape(*patch.binned.shape[:2], n))
+    left = patch.courses @ centred.T - updates.courses_of(patch, cells) @ known
+    taken = cells.matrix().T.tocsr()
     power = (centred**2).sum(axis=1)
     at = np.arange(fresh.side) - fresh.side // 2
     window = np.hypot(at[:, None], at) <= 0.75 * diameter
     crops = np.zeros_like(fresh.crops)
     for i, corner in enumerate(fresh.corners):
         field, square = updates.in_field(corner, fresh.side, patch.shape)
-        image = patch.movie[field] @ centred[i]
-        if len(cells):
-            image -= (taken.T @ known[:, i]).reshape(patch.shape)[field]
-        image -= patch.gain[field] * (patch.bins.up_rows[field[0]] @ low[:, :, i] @ patch.bins.up_columns[field[1]].T)
+        image = patch.movie[field] @ centred[i] - patch.gain[field] * (patch.images[field] @ left[:, i])
+        image -= (taken @ known[:, i]).reshape(patch.shape)[field]
         crops[i][square] = image / power[i]
     return Cells(fresh.shape, fresh.corners, np.where(window, np.maximum(crops, 0), 0), fresh.traces)

@@ -1,11 +1,13 @@
 """Alternating updates of traces and footprints, as in CNMF-E (Zhou et al. 2018, eLife 7, e28728).
 
 The movie Y is in units of each pixel's noise, so that plain least squares are weighted by it. With the background
-B = gain * up(P L(down(Y - A C))) of background.py, least squares for the traces of given footprints A are
+B = gain * sum of components, whose courses are linear in Y - A C (background.py), least squares for the traces of given
+footprints A are
 
-    M C = F,   F = A Y - K down(Y),   M = A A' - K down(A)',
+    M C = F,   F = A Y - K D(Y),   M = A A' - K D(A)',
 
-with K one weight a bin and cell. F takes one pass over the movie; all that follows works on (cells, frames).
+with D the courses of the components in a movie or a footprint, and K one weight for each cell and component. F takes
+one pass over the movie; all that follows works on (cells, frames).
 """
 
 from __future__ import annotations
@@ -32,9 +34,12 @@ class Patch:
 
     movie: np.ndarray  # (rows, columns, frames) float32, the mean removed, in units of the noise
     bins: background.Grid
-    binned: np.ndarray  # (bins, bins, frames): down(movie)
+    sharp: np.ndarray  # (bins, bins, frames): the movie on bins, filtered in space for what is as large as a cell
+    low: np.ndarray  # (coefficients, frames): the same, low-passed
     gain: np.ndarray  # (rows, columns)
-    basis: np.ndarray  # (bins x bins, k): spatial components of the background
+    components: np.ndarray  # (coefficients, k) of the background
+    images: np.ndarray  # (rows, columns, k): they at the pixels
+    courses: np.ndarray  # (k, frames): they in the movie, cells included
     decay: float  # of calcium from one frame to the next
 
     @property
@@ -57,55 +62,46 @@ class Estimate:
         return Estimate(self.cells.take(which), self.raw[which], self.noise[which])
 
 
-def binned_footprints(patch: Patch, cells: Cells) -> np.ndarray:
-    images = cells.images()
-    binned = patch.bins.down_rows @ images @ patch.bins.down_columns.T
-    return binned.reshape(len(cells), patch.binned.shape[0] * patch.binned.shape[1])
-
-
-def residual(patch: Patch, cells: Cells) -> np.ndarray:
-    """down(Y - A C), (bins, bins, frames)."""
-    if not len(cells):
-        return patch.binned
-    taken = binned_footprints(patch, cells).T @ cells.centred
-    return patch.binned - taken.reshape(patch.binned.shape)
+def on_bins(patch: Patch, cells: Cells) -> np.ndarray:
+    """Footprints averaged over bins: (bins, bins, cells)."""
+    binned = patch.bins.rows.down @ cells.images() @ patch.bins.columns.down.T
+    return np.ascontiguousarray(np.moveaxis(binned, 0, 2))
 
 
 def with_background(patch: Patch, cells: Cells) -> Patch:
     """The patch with the background's components and gain estimated anew."""
-    low = background.low_pass(patch.bins, residual(patch, cells))
-    basis = background.components(patch.bins, low)
-    low = background.within(basis, low)
-    gain = background.gain(patch.bins, patch.movie, low, patch.gain, cells.matrix(), cells.traces)
-    return replace(patch, gain=gain, basis=basis)
+    low = patch.low - background.low_pass(patch.bins, on_bins(patch, cells)) @ cells.centred
+    chosen = background.components(patch.bins, low)
+    images = background.images(patch.bins, chosen)
+    footprints = cells.matrix().T.tocsr()
+    gain = background.gain(patch.movie, images, chosen.T @ low, patch.gain, footprints, cells.traces)
+    return replace(patch, gain=gain, components=chosen, images=images, courses=chosen.T @ patch.low)
 
 
-def smooth_part(patch: Patch, movie: np.ndarray) -> np.ndarray:
-    """P L of a movie of bins (bins, bins, frames): the background but for its gain."""
-    return background.within(patch.basis, background.low_pass(patch.bins, movie.astype(np.float32)))
+def courses_of(patch: Patch, cells: Cells) -> np.ndarray:
+    """What the background's components would take of the footprints: (k, cells)."""
+    return patch.components.T @ background.low_pass(patch.bins, on_bins(patch, cells))
 
 
-def update_traces(patch: Patch, cells: Cells) -> Estimate:
+def update_traces(patch: Patch, cells: Cells, sweeps: int = SWEEPS) -> Estimate:
     """Traces of given footprints, by coordinate descent: one cell's trace is denoised, then its neighbours' follow."""
     footprints = cells.matrix()
-    n_frames, n_bins = patch.movie.shape[2], patch.binned.shape[0] * patch.binned.shape[1]
-    weights = background.weights_of(patch.bins, cells.images() * patch.gain, patch.basis).reshape(len(cells), n_bins)
-    weights = weights.astype(np.float32)
-    f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.binned.reshape(-1, n_frames)
+    n_frames = patch.movie.shape[2]
+    weights = footprints.multiply(patch.gain.reshape(1, -1)).tocsr() @ patch.images.reshape(footprints.shape[1], -1)
+    f = footprints @ patch.movie.reshape(-1, n_frames) - weights @ patch.courses
     gram = (footprints @ footprints.T).toarray()
-    m = gram - weights @ binned_footprints(patch, cells).T
-    m = m.astype(np.float32)
+    m = (gram - weights @ courses_of(patch, cells)).astype(np.float32)
     own = np.maximum(np.maximum(np.diag(m), SMALLEST_STEP * np.diag(gram)), 1e-6)
     traces = cells.traces.copy()
     raw = np.zeros_like(traces)
     noise = np.zeros(len(cells))
-    for _ in range(SWEEPS):
+    for _ in range(sweeps):
         for group in _independent(m):
             raw[group] = (f[group] - m[group] @ traces) / own[group, None] + traces[group]
             raw[group] -= baseline(raw[group])
             noise[group] = oasis.noise_level(raw[group])
-            traces[group] = oasis.denoise(raw[group], patch.decay, noise[group])[0]
-            traces[traces < NEGLIGIBLE] = 0
+            denoised = oasis.denoise(raw[group], patch.decay, noise[group])[0]
+            traces[group] = np.where(denoised < NEGLIGIBLE, 0, denoised)
     return Estimate(replace(cells, traces=traces), raw, noise)
 
 
@@ -122,10 +118,10 @@ def _independent(m: np.ndarray) -> list[np.ndarray]:
 
 
 def baseline(raw: np.ndarray) -> np.ndarray:
-    """Where a trace rests: its median below the mean of its lower 80%, a mode that transients do not raise."""
-    upper = np.quantile(raw, 0.8, axis=1, keepdims=True)
-    low = np.where(raw <= upper, raw, np.nan)
-    return np.nanmedian(low, axis=1, keepdims=True).astype(raw.dtype)
+    """Where traces rest, (cells, 1): the median of their lower 80%, a mode that transients do not raise."""
+    n = int(0.8 * (raw.shape[1] - 1)) + 1
+    middle = [(n - 1) // 2, n // 2]
+    return np.partition(raw, middle, axis=1)[:, middle].mean(axis=1, keepdims=True)
 
 
 def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:
@@ -152,14 +148,11 @@ def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:
 
 def _projections(patch: Patch, cells: Cells, centred: np.ndarray, gram: np.ndarray) -> np.ndarray:
     """(Y - B) C' on each cell's own square, (cells, side, side)."""
-    n, n_frames = centred.shape
-    left = patch.binned.reshape(-1, n_frames) @ centred.T - binned_footprints(patch, cells).T @ gram
-    low = smooth_part(patch, left.reshape(*patch.binned.shape[:2], n))
+    left = patch.courses @ centred.T - courses_of(patch, cells) @ gram
     out = np.zeros_like(cells.crops)
     for i, corner in enumerate(cells.corners):
         field, square = in_field(corner, cells.side, patch.shape)
-        smooth = patch.bins.up_rows[field[0]] @ low[:, :, i] @ patch.bins.up_columns[field[1]].T
-        out[i][square] = patch.movie[field] @ centred[i] - patch.gain[field] * smooth
+        out[i][square] = patch.movie[field] @ centred[i] - patch.gain[field] * (patch.images[field] @ left[:, i])
     return out
 
 

@@ -138,8 +138,11 @@ def _ratio(value: Fraction) -> dict[str, int]:
 class Frames(Protocol):
     """Where the pixels of a movie come from."""
 
-    def recorded(self, start: int, stop: int) -> np.ndarray:
-        """The recorded ones among these samples, shape (n, rows, columns), in the movie's own data type."""
+    def recorded(self, start: int, stop: int, rows: tuple[int, int]) -> np.ndarray:
+        """The recorded ones among these samples, shape (n, rows, columns), in the movie's own data type.
+
+        Of each the rows from the first number to the second.
+        """
 
 
 @dataclass(frozen=True)
@@ -168,10 +171,10 @@ class StoredFrames:
             offset += stride
         return into
 
-    def recorded(self, start: int, stop: int) -> np.ndarray:
-        valid = self.valid[start:stop]
-        frames = np.empty((int(np.count_nonzero(valid)), self.layout.rows, self.layout.columns), self.dtype)
-        return self.read_into(frames, self.number_of(start))
+    def recorded(self, start: int, stop: int, rows: tuple[int, int]) -> np.ndarray:
+        n, columns = int(np.count_nonzero(self.valid[start:stop])), self.layout.columns
+        frames = np.empty((n, rows[1] - rows[0], columns), self.dtype)
+        return self.read_into(frames, self.number_of(start), rows[0] * columns)
 
     def number_of(self, sample: int) -> int:
         """Among the recorded frames, of the first from this sample on."""
@@ -224,8 +227,8 @@ class ComputedFrames:
     compute: Callable[[int, int], np.ndarray]  # all samples from the first number to the second
     valid: np.ndarray = field(repr=False)
 
-    def recorded(self, start: int, stop: int) -> np.ndarray:
-        frames, valid = self.compute(start, stop), self.valid[start:stop]
+    def recorded(self, start: int, stop: int, rows: tuple[int, int]) -> np.ndarray:
+        frames, valid = self.compute(start, stop)[:, slice(*rows)], self.valid[start:stop]
         return frames if valid.all() else frames[valid]
 
 
@@ -272,9 +275,9 @@ class Movie:
         frames[valid] = stored
         return frames
 
-    def stored(self, start: int, stop: int) -> np.ndarray:
-        """The recorded ones among these samples. Raises BadRecording if the file became shorter."""
-        return self.frames.recorded(start, stop)
+    def stored(self, start: int, stop: int, rows: tuple[int, int] | None = None) -> np.ndarray:
+        """The recorded ones among these samples, whole or some rows. Raises BadRecording if the file became shorter."""
+        return self.frames.recorded(start, stop, rows or (0, self.shape[0]))
 
 
 @dataclass
@@ -382,9 +385,9 @@ class Series:
         """The samples from `start` to `stop`, float32, shape (stop - start, rows, columns)."""
         return _joined([part.read(*within) for part, within in self._within(start, stop)])
 
-    def stored(self, start: int, stop: int) -> np.ndarray:
-        """The recorded ones among these samples, as the files hold them."""
-        return _joined([part.stored(*within) for part, within in self._within(start, stop)])
+    def stored(self, start: int, stop: int, rows: tuple[int, int] | None = None) -> np.ndarray:
+        """The recorded ones among these samples, as the files hold them, whole or of some rows."""
+        return _joined([part.stored(*within, rows) for part, within in self._within(start, stop)])
 
     def _within(self, start: int, stop: int) -> Iterator[tuple[Movie, tuple[int, int]]]:
         for part, (first, end) in zip(self.parts, self.bounds):

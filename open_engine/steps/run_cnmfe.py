@@ -27,10 +27,9 @@ from recording.errors import Unusable
 UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
 FEW_FRAMES = 200  # with fewer, one moment decides whether something is believed to be a cell
-WORKING_COPIES = 2.5  # of a patch's movie that are held while it is worked on, the movie itself included
 SMALLEST_PATCH = 4  # diameters: in less, background and cells cannot be told apart
 READ_SHARE = 0.35  # of free memory that patches fill in one pass over the movie, so that passes are few
-READ_MOST = 4 * 2**30  # bytes of it
+READ_MOST = 3 * 2**29  # bytes of it
 CANNOT: dict[str, Callable[[Any], str]] = {
     "gaussian_kernel_size": lambda value: _only_zero("gaussian_kernel_size", value),
     "closing_kernel_size": lambda value: _only_zero("closing_kernel_size", value),
@@ -67,7 +66,7 @@ def run_cnmfe(
     cell_diameter : px.
     min_corr : least mean correlation of a seed with the pixels beside it, in the filtered movie.
     min_pnr : least ratio of a cell's highest peak to its noise, in its trace filtered by the decay of calcium.
-    bg_spatial_subsampling : size of the background's bins, px; at most a quarter of the diameter is used.
+    bg_spatial_subsampling : size of the background's bins, px; at most about a quarter of the diameter is used.
     ring_size_factor : radius, in diameters, from within which the background of a pixel is taken.
     merge_threshold : correlation of denoised traces above which cells that overlap become one.
     processing_mode : "all_in_memory" takes the field as one patch; the others work on patches of patch_size px that
@@ -119,12 +118,12 @@ def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads
     """The patches are read as many at a time as memory allows; the result does not depend on how many that are."""
     size = max(tile.shape[0] * tile.shape[1] for tile in tiles) * int(series.valid.sum()) * 4
     free = _free_memory()
-    threads = _threads_that_fit(size, threads, free)
+    threads = _threads_that_fit(settings.working_copies * size, threads, free)
     at_once = max(threads, int(min(READ_SHARE * free, READ_MOST) / size))
     several = []
     for first in range(0, len(tiles), at_once):
         group = tiles[first : first + at_once]
-        movies = patches.read(series, group)
+        movies = patches.read(series, group, threads)
 
         def one(item: tuple[Tile, np.ndarray]) -> Found:
             tile, movie = item
@@ -136,12 +135,12 @@ def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads
     return patches.joined(several)
 
 
-def _threads_that_fit(patch_bytes: int, threads: int, free: float) -> int:
+def _threads_that_fit(patch_bytes: float, threads: int, free: float) -> int:
     """How many patches can be worked on at a time. Raises Unusable if not even one."""
-    fits = int((free - min(READ_SHARE * free, READ_MOST)) / (WORKING_COPIES * patch_bytes))
+    fits = int((free - min(READ_SHARE * free, READ_MOST)) / patch_bytes)
     if fits < 1:
         raise Unusable(
-            f"run_cnmfe needs {WORKING_COPIES * patch_bytes / 2**30:.1f} GB for a patch, but {free / 2**30:.1f} GB are "
+            f"run_cnmfe needs {patch_bytes / 2**30:.1f} GB for a patch, but {free / 2**30:.1f} GB are "
             "free: lower patch_size, preprocess with a larger down-sampling factor, or give it more memory"
         )
     return min(threads, fits)

@@ -23,8 +23,8 @@ def _temporal_factor(movie: Series) -> int:
 
 
 def _spatial_factor(movie: Series) -> int:
-    """The largest whole factor that leaves cells of DIAMETER_PX."""
-    return max(1, int(estimate_cell_diameter(movie) / DIAMETER_PX))
+    """The whole factor that leaves cells of about DIAMETER_PX."""
+    return max(1, round(estimate_cell_diameter(movie) / DIAMETER_PX))
 
 
 def _cell_diameter(movie: Series) -> int:

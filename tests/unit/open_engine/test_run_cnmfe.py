@@ -195,6 +195,23 @@ def test_tiles_cover_the_field_and_every_place_belongs_to_one() -> None:
     assert set(CANNOT) == {"gaussian_kernel_size", "closing_kernel_size"}
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_patches_are_read_from_their_rows(tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patches, "READ_MB", 0.1)
+    data = noisy(n=37, shape=(90, 130))
+    data[5, 60, 70] = np.nan
+    paths = [str(recordings.movie_from(tmp_path / f"{i}.isxd", data, dropped=[i, 9])) for i in range(2)]
+    tiles = patches.tiles((90, 130), 50, 10)
+    with open_series(paths) as series:
+        whole = series.read(0, series.n_frames)[series.valid]
+        for group in (tiles[1:2], tiles[2:5], tiles):
+            for tile, movie in zip(group, patches.read(series, group, threads)):
+                expected = np.moveaxis(whole[:, slice(*tile.rows), slice(*tile.columns)], 0, 2)
+                known = np.isfinite(expected)
+                np.testing.assert_array_equal(movie[known], expected[known])
+                assert np.isfinite(movie).all()
+
+
 def test_few_frames_are_warned_of(
     made: synthetic.Recording, tmp_path: Path, context: StepContext, warnings: list[str]
 ) -> None:
