@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,23 @@ from recording.errors import BadRecording
 from recording.kinds import KINDS
 
 TOO_MUCH_MEMORY = "its metadata need more memory to check than there is: they are damaged, or the run needs more memory"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a recording states of where it comes from; "" and None where it states nothing."""
+
+    uuid: str = ""  # equal for recordings that were started and stopped together
+    animal: str = ""
+    microscope: str = ""  # serial number
+    system: str = ""  # serial number of the acquisition box
+    session: str = ""  # name
+    clock_us: int | None = None  # the hardware clock at the first sample
+    clock_end_us: int | None = None  # and at the last, of files that state no number of samples
+    colour: str = ""  # of all frames
+    n_colours: int = 1  # that alternate from frame to frame
+    planes: tuple[int, ...] = ()  # the focus of each plane, if frames alternate between several
+    is_made: bool = False  # by processing another recording
 
 
 @dataclass(frozen=True)
@@ -29,14 +46,18 @@ class RecordingInfo:
     height: int = 0  # px
     pixel_um: tuple[float, float] = (0.0, 0.0)  # width, height
     names: tuple[str, ...] = ()  # of cells, channels or vessels
+    origin: Origin = field(default_factory=Origin)
 
     @property
     def end(self) -> datetime | None:
         """When the last sample ends."""
         if self.start is None:
             return None
+        seconds = self.n_samples * self.period_s
+        if not seconds and self.origin.clock_us is not None and self.origin.clock_end_us is not None:
+            seconds = max(0, self.origin.clock_end_us - self.origin.clock_us) / 1e6
         try:
-            return self.start + timedelta(seconds=self.n_samples * self.period_s)
+            return self.start + timedelta(seconds=seconds)
         except OverflowError:
             return None
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from typing import Any
 
 from recording.findings import RecordingInfo
 from recording.formats.fields import to_datetime
 from recording.formats.file import MAX_JSON, Damaged, File
+from recording.formats.origin import of_acquisition
 
 SYNC = struct.pack("<I", 0x0000AA55)
 SEARCHED = 64 << 20  # bytes; whether a larger file holds a packet is for its worker to find out
 HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
+PACKET = struct.Struct("<IIIIII")  # sync, type, sequence, words of payload; the payload begins with its time, high and low
+EVENT = 0x40  # the upper bits of a type
+EDGE = 1 << 20  # bytes at either end in which the first and the last packet are looked for
 LONGER = struct.Struct("<QQ")  # in newer files: version of the format, session offset
 
 
 def check(file: File) -> RecordingInfo:
     if file.size < 16:
         raise Damaged("too short to hold a GPIO packet")
-    start, offset = None, 0
+    start, offset, session = None, 0, 0
     if file.read(0, 4) != SYNC:
         if file.size < HEADER.size:
             raise Damaged("too short to hold its header")
@@ -33,7 +38,38 @@ def check(file: File) -> RecordingInfo:
             file.shallow(session, min(file.size - session, MAX_JSON), "session")
     if file.size <= SEARCHED and not any(SYNC in chunk for chunk in file.chunks(0, file.size)):
         raise Damaged("holds no GPIO packet")
-    return file.info("gpio", start=start)
+    end = session if offset < session < file.size else file.size
+    first, last = _ticks(file, offset, min(offset + EDGE, end)), _ticks(file, max(offset, end - EDGE), end)
+    clock = {"clock_us": first[0], "clock_end_us": last[1]} if first and last else {}
+    return file.info("gpio", start=start, origin=of_acquisition(_session(file, session), **clock))
+
+
+def _ticks(file: File, start: int, end: int) -> tuple[int, int] | None:
+    """The hardware clock in µs at the first and the last packet between these bytes."""
+    content = file.read(start, end - start)
+    found: list[int] = []
+    for look, step in ((content.find, 1), (content.rfind, -1)):
+        at = look(SYNC)
+        for _ in range(1000):  # other packets have other contents
+            if at < 0:
+                return None
+            if at + PACKET.size <= len(content):
+                _, kind, _, _, high, low = PACKET.unpack_from(content, at)
+                if kind >> 8 == EVENT:
+                    found.append(high << 32 | low)
+                    break
+            at = content.find(SYNC, at + 1) if step > 0 else content.rfind(SYNC, 0, at)
+    return (found[0], found[1]) if len(found) == 2 else None
+
+
+def _session(file: File, offset: int) -> dict[str, Any]:
+    """The acquisition metadata at its end; {} if there are none that can be read, as in the library."""
+    if not 0 < offset < file.size:
+        return {}
+    try:
+        return file.json(offset, min(file.size - offset, MAX_JSON), "session", alone=False)
+    except Damaged:
+        return {}
 
 
 def _session_offset(file: File) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 from recording.findings import RecordingInfo
 from recording.formats.fields import MAX_SAMPLES, field, listed, ratio, time, to_datetime, whole
 from recording.formats.file import MAX_JSON, Damaged, File, opened
+from recording.formats.origin import of_acquisition
 
 HEADER = struct.Struct("<QQiHH" + "QQQ" * 3 + "QQ")  # start, then count, offset, size of each, then the session
 
@@ -30,7 +31,8 @@ def check(file: File) -> RecordingInfo:
     n_samples = max(rest[0], rest[6])
     if n_samples == 0:
         raise Damaged("not an IMU recording: its header states no samples")
-    timing = field(_session(file, rest[9]), "timingInfo")
+    session = _session(file, rest[9])
+    timing = field(session, "timingInfo")
     period = Fraction(20, 1000)  # unless the session says otherwise
     for name, stored in (("accelerometer", min(rest[0], rest[6])), ("magnetometer", rest[3])):
         if name in timing:
@@ -40,7 +42,13 @@ def check(file: File) -> RecordingInfo:
             each = ratio(timing[name], "periodMs", 1e-6, 1e9) / 1000
             period = each if name == "accelerometer" else period
     start, _ = time(timing, "start"), time(timing, "end")
-    return file.info("imu", n_samples=n_samples, start=to_datetime(*start), period_s=float(period))
+    return file.info(
+        "imu",
+        n_samples=n_samples,
+        start=to_datetime(*start),
+        period_s=float(period),
+        origin=of_acquisition(session),
+    )
 
 
 def _session(file: File, offset: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 from recording.findings import RecordingInfo
 from recording.formats.fields import BYTES_OF_MISSING, MAX_SAMPLES, MISSING_FREE, field, listed, to_datetime, whole
 from recording.formats.file import Damaged, File, opened
+from recording.formats.origin import of_camera
 from recording.formats.timing import Timing, read_timing
 
 HEADER = struct.Struct("<QQQq" + "Q" * 8)
@@ -58,7 +59,16 @@ def check(file: File) -> RecordingInfo:
         period_s=timing.period_s,
         width=width,
         height=height,
+        origin=of_camera(session, _first_tick(samples, timing)),
     )
+
+
+def _first_tick(samples: list[Any], timing: Timing) -> int | None:
+    """The hardware clock in µs at the first frame, as isx has it: reckoned back if that one was dropped."""
+    try:
+        return samples[0]["tsc"] - round(timing.first_stored * timing.period_s * 1e6)
+    except (IndexError, KeyError, TypeError):
+        return None
 
 
 def _timing_of(header: IsxbHeader, meta: dict[str, Any], samples: list[Any]) -> Timing:

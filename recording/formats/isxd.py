@@ -9,11 +9,11 @@ import os
 import re
 import struct
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
-from recording.findings import RecordingInfo
+from recording.findings import Origin, RecordingInfo
 from recording.formats.fields import (
     BYTES_OF_MISSING,
     MAX_SAMPLES,
@@ -27,12 +27,14 @@ from recording.formats.fields import (
     whole,
 )
 from recording.formats.file import Damaged, File, opened
+from recording.formats.origin import of_acquisition
 from recording.formats.timing import Timing, read_timing
 from recording.kinds import KIND_OF_TYPE
 
 DTYPE_OF_TYPE = {0: "<u2", 1: "<f4", 2: "|u1"}
 
 FRAME_MARGIN = 5120  # bytes before and after each frame, where the sensor's header and footer are kept
+CLOCK_AT = 1272 * 2  # bytes into the header: the hardware time in 8 pixels of 12 bits, 8 of which are used
 PACKET_SIZE = 20  # of an event: <u8 offset in µs, u8 channel, f4 value>
 CHECKED = 10_000_000 * PACKET_SIZE  # bytes of events; the worker sees the rest
 IMU_CHANNELS = 100  # three axes of three sensors; each channel has a column for all times of all of them
@@ -106,7 +108,11 @@ class _Isxd:
     def kind(self) -> str | None:
         return KIND_OF_TYPE.get(whole(self.footer, "type"))
 
+    def origin(self, **more: Any) -> Origin:
+        return of_acquisition(self.footer.get("extraProperties"), **more)
+
     def info(self, timing: Timing, spacing: _Spacing | None = None, **more: Any) -> RecordingInfo:
+        more = {"origin": self.origin(), **more}
         more |= {"n_samples": timing.n_samples, "start": timing.start, "period_s": timing.period_s}
         if spacing:
             more |= {"width": spacing.width, "height": spacing.height, "pixel_um": spacing.pixel_um}
@@ -197,8 +203,21 @@ def _writes_timestamps(footer: dict[str, Any]) -> bool:
 
 
 def _check_movie(one: _Isxd) -> RecordingInfo:
-    _layout(one)
-    return one.info(read_timing(one.footer), _spacing(one.footer))
+    layout, timing = _layout(one), read_timing(one.footer)
+    origin = one.origin(clock_us=_first_tick(one, layout, timing))
+    if layout.dtype == "<f4":  # a sensor gives whole numbers
+        origin = replace(origin, is_made=True)
+    return one.info(timing, _spacing(one.footer), origin=origin)
+
+
+def _first_tick(one: _Isxd, layout: MovieLayout, timing: Timing) -> int | None:
+    """The hardware clock in µs at the first frame, as isx has it: reckoned back if that one was dropped."""
+    if not layout.has_timestamps or not layout.n_stored:
+        return None
+    pixels = struct.unpack("<8H", one.file.read(CLOCK_AT, 16))
+    words = [(high << 4 | low >> 4) & 0xFFFF for low, high in zip(pixels[::2], pixels[1::2])]
+    tick = sum(word << 16 * i for i, word in enumerate(words))
+    return tick - round(timing.first_stored * timing.period_s * 1e6)
 
 
 def _check_cell_set(one: _Isxd) -> RecordingInfo:
@@ -250,7 +269,7 @@ def _check_events(one: _Isxd) -> RecordingInfo:
     """Events, GPIO and IMU: the library crashes on a packet of a channel that is not there."""
     footer = one.footer
     if not has_packets(footer):
-        return one.file.info(str(one.kind))
+        return _oldest_events(one)
     whole(footer, "fileType", low=1, high=1)
     whole(footer, "fileVersion", low=1)
     names = names_in(footer, "channel list")
@@ -280,7 +299,18 @@ def _check_events(one: _Isxd) -> RecordingInfo:
     if n_samples > MAX_SAMPLES:
         raise Damaged(f"its footer is damaged: it claims {n_samples} samples")
     timing = Timing(n_samples, float(period), to_datetime(start, offset), (), (), ())
-    return one.info(timing, names=names)
+    first = footer.get("extraProperties")
+    tick = first.get("firstTsc") if isinstance(first, dict) else None
+    return one.info(timing, names=names, origin=one.origin(clock_us=tick if isinstance(tick, int) else None))
+
+
+def _oldest_events(one: _Isxd) -> RecordingInfo:
+    """Of the first kind of file, which states its times under another name, if at all."""
+    try:
+        timing = read_timing({"timingInfo": one.footer["timing info"]})
+    except (Damaged, KeyError):
+        return one.file.info(str(one.kind))
+    return one.info(timing)
 
 
 def _check_channels(one: _Isxd, n_channels: int) -> None:

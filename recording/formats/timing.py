@@ -33,6 +33,17 @@ class Timing:
             covered = max(covered, last)
         return self.n_samples - invalid
 
+    @property
+    def first_stored(self) -> int:
+        """The index of the first sample that is neither dropped, cropped nor blank."""
+        index, lost = 0, {*self.dropped, *self.blank}
+        while index < self.n_samples:
+            last = max((last for first, last in self.cropped if first <= index <= last), default=-1)
+            if last < 0 and index not in lost:
+                break
+            index = max(index, last) + 1
+        return index
+
 
 def read_timing(holder: dict[str, Any]) -> Timing:
     """Raises Damaged."""
