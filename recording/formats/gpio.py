@@ -14,7 +14,7 @@ from recording.formats.origin import of_acquisition
 SYNC = struct.pack("<I", 0x0000AA55)
 SEARCHED = 64 << 20  # bytes; whether a larger file holds a packet is for its worker to find out
 HEADER = struct.Struct("<QQiIQ")  # start: numerator, denominator, UTC offset; event data offset, event count
-PACKET = struct.Struct("<IIIIII")  # sync, type, sequence, words of payload; the payload begins with its time, high and low
+PACKET = struct.Struct("<IIIIII")  # sync, type, sequence, words of payload; then its time, high and low
 EVENT = 0x40  # the upper bits of a type
 EDGE = 1 << 20  # bytes at either end in which the first and the last packet are looked for
 LONGER = struct.Struct("<QQ")  # in newer files: version of the format, session offset
