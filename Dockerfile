@@ -261,6 +261,7 @@ FROM builder AS app
 COPY --chmod=755 VERSION bootstrap.py healthcheck.py /app/
 COPY --from=lock /requirements.txt /app/
 COPY recording /app/recording
+COPY study /app/study
 COPY runner /app/runner
 COPY open_engine /app/open_engine
 COPY pipeline /app/pipeline

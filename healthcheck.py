@@ -17,7 +17,8 @@ from recording import APP
 from runner import heartbeat, native
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "runner", "open_engine", "pipeline", "recipes")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "study", "runner")
+CODE += ("open_engine", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:

@@ -20,7 +20,7 @@ from runner.settings import Settings
 from runner.supervise import Signals
 
 SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
-WORKERS_CODE = ("recording", "open_engine", "pipeline")
+WORKERS_CODE = ("recording", "study", "open_engine", "pipeline")
 
 
 @dataclass(frozen=True)

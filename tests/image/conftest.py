@@ -30,6 +30,7 @@ SOURCES += (
     "requirements.txt",
     "requirements",
     "recording",
+    "study",
     "runner",
     "open_engine",
     "pipeline",

@@ -14,7 +14,8 @@ import pytest
 from tests import recordings
 from tests.launch import API, ROOT
 
-CODE = ("recording", "runner", "open_engine", "pipeline", "recipes", "bootstrap.py", "VERSION", "requirements.txt")
+CODE = ("recording", "study", "runner", "open_engine", "pipeline", "recipes")
+CODE += ("bootstrap.py", "VERSION", "requirements.txt")
 
 TOY_KIND = '''"""A toy kind."""
 
