@@ -6,6 +6,7 @@ The pre-check refuses what cannot be read. What remains can be read and may stil
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ DENSE = 1  # type of a channel that has a value for each sample
 FARTHEST = 14 * 3600  # seconds from UTC, of any place
 HEAD_OF_CHANNEL = 4096  # bytes; it is JSON of a few fields
 CHUNK = 16 << 20  # bytes of a video
+IMAGE = re.compile(rb"\xff\xd8\xff")
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
 
 Warn = Callable[[str], None]
@@ -192,7 +194,7 @@ def video(
 
     Raises BadRecording if there are fewer: the library would look for the others for ever.
     """
-    n_images = _count_images(recording, header)
+    n_images = len(image_offsets(recording, header))
     if n_images < header.n_frames:
         raise BadRecording(
             recording,
@@ -215,16 +217,18 @@ def video(
     _tracked(samples, session, warn)
 
 
-def _count_images(recording: Path, header: formats.IsxbHeader) -> int:
-    """JPEGs begin with FFD8, and another marker follows: no compressed data holds that."""
-    count, last = 0, b""
+def image_offsets(recording: Path, header: formats.IsxbHeader) -> list[int]:
+    """Where the images of the video begin. JPEGs begin with FFD8, and another marker follows: no compressed data holds
+    that.
+    """
+    found, last, at = [], b"", header.video_offset
     with recording.open("rb") as file:
-        file.seek(header.video_offset)
-        left = header.meta_offset - header.video_offset
-        while left > 0 and (chunk := file.read(min(left, CHUNK))):
-            count += (last + chunk).count(b"\xff\xd8\xff")
-            last, left = chunk[-2:], left - len(chunk)
-    return count
+        file.seek(at)
+        while at < header.meta_offset and (chunk := file.read(min(header.meta_offset - at, CHUNK))):
+            both = last + chunk
+            found += [at - len(last) + match.start() for match in IMAGE.finditer(both)]
+            last, at = chunk[-2:], at + len(chunk)
+    return found
 
 
 def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:

@@ -101,6 +101,11 @@ def acquisition(source: Any) -> dict[str, Any]:
         return {}
 
 
+def is_stated(label: str, value: Any) -> bool:
+    """Whether an entry of the acquisition info says anything."""
+    return value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))
+
+
 @functools.cache
 def software() -> Mapping[str, Any]:
     """Versions of the software that reads recordings and writes results."""

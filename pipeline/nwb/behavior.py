@@ -1,39 +1,69 @@
-"""Behaviour movies: a reference to the file, and what nVision's tracking found."""
+"""Behaviour movies: a film beside the file, which refers to it, and what nVision's tracking found."""
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 from hdmf.backends.hdf5 import H5DataIO
+from hdmf.utils import get_docval
 from pynwb import TimeSeries
 from pynwb.behavior import Position, SpatialSeries
 from pynwb.device import Device
 from pynwb.image import ImageSeries
 
 from pipeline.inspect.behavior import tracking_table
-from pipeline.nwb.movies import elsewhere
+from pipeline.nwb import film
 from pipeline.nwb.session import Opened, SessionFile
 from recording import formats
 
+# pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
+ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval(ImageSeries.__init__)}
+SERIES = "BehaviorMovie"
 BOX = ("box_left_px", "box_top_px", "box_right_px", "box_bottom_px")
 
 
 def add(session: SessionFile, recording: Opened) -> None:
-    rows, columns = recording.handle.spacing.num_pixels
-    size = recording.source.path.stat().st_size
-    if "BehaviorCamera" not in session.file.devices:
-        session.file.add_device(Device(name="BehaviorCamera", description="Camera of a behavior movie"))
-    series = ImageSeries(
-        name=session.name("BehaviorMovie", recording.source.label),
-        description=f"Movie {recording.name} ({size} bytes): {recording.timing.num_samples} frames, Motion JPEG",
-        unit="counts",
-        device=session.file.devices["BehaviorCamera"],
-        starting_time=session.seconds(recording.start),
-        rate=recording.rate,
-        **elsewhere(recording, columns, rows, recording.timing.num_samples),
-    )
-    session.file.add_acquisition(series)
+    _add_film(session, recording)
     if recording.kind == "nvision":
         _add_tracking(session, recording)
+
+
+def _add_film(session: SessionFile, recording: Opened) -> None:
+    """Its frames are those that were stored, in order; times tell where some were dropped."""
+    rows, columns = recording.handle.spacing.num_pixels
+    shown = np.flatnonzero(recording.timing.get_valid_samples_mask())
+    frames = film.frames_of(recording.stored, shown, recording.period)
+    if frames is None:
+        session.warn(f"{recording.name} has no film beside the NWB file: its frames cannot be told apart")
+        session.describe(recording, n_frames=recording.timing.num_samples, width=columns, height=rows)
+        return
+    if "BehaviorCamera" not in session.file.devices:
+        session.file.add_device(Device(name="BehaviorCamera", description="Camera of a behavior movie"))
+    name = session.name(SERIES, recording.source.label)
+    file = f"{session.path.stem}-behavior{name.removeprefix(SERIES)}.mp4"
+    session.films[file] = partial(film.write, recording.stored, frames, columns, rows)
+    series = ImageSeries(
+        name=name,
+        description=f"{len(shown)} of {recording.timing.num_samples} frames of {recording.name} as stored: Motion JPEG",
+        unit="counts",
+        device=session.file.devices["BehaviorCamera"],
+        external_file=[file],
+        format="external",
+        starting_frame=[0],
+        dimension=[columns, rows],
+        **_times(session, recording, shown),
+    )
+    session.file.add_acquisition(series)
+
+
+def _times(session: SessionFile, recording: Opened, shown: np.ndarray) -> dict[str, Any]:
+    if len(shown) < recording.timing.num_samples:
+        times = [session.seconds(recording.start + int(index) * recording.period) for index in shown]
+        return {"timestamps": H5DataIO(np.array(times), compression="gzip", shuffle=True)}
+    when = {"starting_time": session.seconds(recording.start), "rate": recording.rate}
+    return {**when, "num_samples": len(shown)} if ASKS_FOR_SAMPLES else when
 
 
 def _add_tracking(session: SessionFile, recording: Opened) -> None:

@@ -61,14 +61,18 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
     rows, columns = cells.spacing.num_pixels
     masks = empty((n, columns, rows), np.float32, (1, columns, rows))
     status = [cell.status for cell in described]
-    x, y = ([cell.centroid[axis] for cell in described] for axis in (0, 1))
     found = [
         ("image_mask", masks, "Footprint, as isx reads it; axes x, y"),
         ("cell_name", names, "Name in the cell set"),
         ("status", status, "accepted, undecided or rejected"),
-        ("accepted", [each == "accepted" for each in status], "Whether the status is accepted"),
-        ("centroid_x", x, "px from the middle of the top left pixel, rightwards"),
-        ("centroid_y", y, "px from the middle of the top left pixel, downwards"),
+        # These three as neuroconv writes and roiextractors reads them.
+        ("Accepted", [each == "accepted" for each in status], "Whether the status is accepted"),
+        ("Rejected", [each == "rejected" for each in status], "Whether the status is rejected"),
+        (
+            "ROICentroids",
+            np.array([cell.centroid for cell in described], dtype=np.float64),
+            "x rightwards, y downwards, px from the middle of the top left pixel",
+        ),
         ("area", [cell.area for cell in described], "px in which the footprint reaches half its maximum"),
         ("noise", activity.noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
         ("snr", activity.snr, "(maximum - median) / noise of the trace"),

@@ -52,8 +52,11 @@ def write_inspected(session: Session, recording: Path, kind: str, stem: str, out
 
 def write_run(
     inputs: Sequence[Path], kind: str, products: Sequence[Product], out: Path, session: Session, context: Context
-) -> None:
-    """The NWB file of a recipe's run, `out`: the recording or the parts of the series, and what was made of them."""
+) -> list[Path]:
+    """The NWB file of a recipe's run, `out`: the recording or the parts of the series, and what was made of them.
+
+    Returns it, and what was written beside it.
+    """
     n_parts = len(inputs)
     sources = [Source(path, kind, f"-{part + 1}", part=part) for part, path in enumerate(inputs)]
     sources += _companions(inputs, session.companions, context.warn)
@@ -63,11 +66,12 @@ def write_run(
         if product.kind in READERS:
             sources.append(Source(product.path, product.kind, label, product.made_by, product.label, product.part))
         elif product.path.name.endswith(TRANSLATIONS):
-            translations.append(Translations(product.path, label, product.part, product.made_by))
+            movie = product.label.removesuffix(TRANSLATIONS.removesuffix(".csv"))
+            translations.append(Translations(product.path, label, movie, product.part, product.made_by))
         if product.kind == "movie":
             stem = product.path.stem
             projections |= {f"{name}{label}": out.parent / f"{stem}-{name}.tif" for name in PROJECTIONS}
-    _write(out, sources, translations, projections, session, context)
+    return _write(out, sources, translations, projections, session, context)
 
 
 def _companions(inputs: Sequence[Path], paths: Sequence[Path], warn: Callable[[str], None]) -> list[Source]:
@@ -107,7 +111,7 @@ def _write(
     projections: dict[str, Path],
     session: Session,
     context: Context,
-) -> None:
+) -> list[Path]:
     try:
         known = metadata.read(session.metadata)
     except metadata.MetadataMistakes as error:
@@ -119,4 +123,4 @@ def _write(
     }
     identifier = str(context.provenance.get("fingerprint") or out.stem)
     contents = Contents(sources, identifier, known, images, translations, embed=context.options.nwb_movie)
-    write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))
+    return write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))

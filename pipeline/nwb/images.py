@@ -10,6 +10,8 @@ from pynwb.image import GrayscaleImage
 
 from pipeline.nwb.session import Opened, SessionFile
 
+CONTAINER = "SegmentationImages"  # roiextractors and neuroconv look for images there
+
 
 def add(session: SessionFile, recording: Opened) -> None:
     add_images(session, {recording.source.path.stem: (recording.handle.get_data(), f"Image {recording.title}")})
@@ -19,8 +21,8 @@ def add_images(session: SessionFile, images: Mapping[str, tuple[np.ndarray, str]
     """By name: pixels (rows, columns), and what they show. NWB orders the axes x, y."""
     if not images:
         return
-    if "Images" not in session.ophys.data_interfaces:
-        session.ophys.add(Images(name="Images", description="Projections of movies, and images made of them"))
+    if CONTAINER not in session.ophys.data_interfaces:
+        session.ophys.add(Images(name=CONTAINER, description="Projections of movies, and images made of them"))
     for name, (pixels, what) in images.items():
         image = GrayscaleImage(name=session.name(name), data=np.ascontiguousarray(pixels.T), description=what)
-        session.ophys["Images"].add_image(image)
+        session.ophys[CONTAINER].add_image(image)

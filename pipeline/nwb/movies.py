@@ -1,4 +1,4 @@
-"""Movies: the frames themselves, or a reference to the file that holds them."""
+"""Movies: their frames, or a table that says what they are."""
 
 from __future__ import annotations
 
@@ -7,67 +7,75 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from hdmf.utils import get_docval
-from pynwb.image import ImageSeries
 from pynwb.ophys import OnePhotonSeries
 
 from open_engine.files.movies import open_frames
 from pipeline.inspect.export import refuse_mostly_black
 from pipeline.inspect.movie import sample_status
+from pipeline.nwb import motion
 from pipeline.nwb.fill import Fill, empty
-from pipeline.nwb.session import Opened, SessionFile
+from pipeline.nwb.session import NOT_STATED, Opened, SessionFile
 from recording import formats
 
-# pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
-ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval(ImageSeries.__init__)}
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
+LED = ("Microscope EX LED Power (mw/mm^2)", "Microscope EX LED 1 Power (mw/mm^2)")
 
 
-def add(session: SessionFile, recording: Opened) -> OnePhotonSeries:
-    """A OnePhotonSeries; NWB orders its axes time, x, y.
+def add(session: SessionFile, recording: Opened) -> None:
+    """A OnePhotonSeries if frames are wanted, else a row of `Movies`: no reader knows a reference to an `.isxd`.
 
-    Frames keep their numbers: those that were dropped, cropped or blank read as zeros, as in isx, and are listed in
-    `invalid_times` with the reason.
+    NWB orders the axes time, x, y. Frames keep their numbers: those that were dropped, cropped or blank read as zeros,
+    as in isx, and are listed in `invalid_times` with the reason.
     """
     layout = formats.movie_layout(recording.stored)
-    name = session.name("OnePhotonSeries", recording.source.label)
-    series = OnePhotonSeries(
-        name=name,
-        description=_description(recording, layout),
-        imaging_plane=session.plane(recording),
-        unit="a.u." if layout.dtype == "<f4" else "counts",
-        starting_time=session.seconds(recording.start),
-        rate=recording.rate,
-        **_light(recording.acquisition),
-        **_content(session, recording, layout, name),
-    )
-    if recording.source.is_product:
-        session.ophys.add(series)
-    else:
-        session.file.add_acquisition(series)
+    name = _add_frames(session, recording, layout) if session.embed else _describe(session, recording, layout)
     _note_invalid(session, recording, layout, name)
-    return series
 
 
-def _content(session: SessionFile, recording: Opened, layout: formats.MovieLayout, name: str) -> dict[str, Any]:
-    if not session.embed or recording.source.is_product:
-        return elsewhere(recording, layout.columns, layout.rows, layout.n_samples)
+def _add_frames(session: SessionFile, recording: Opened, layout: formats.MovieLayout) -> str:
+    """Returns what the series is called."""
     refuse_mostly_black(layout)
+    stack = motion.stack_of(session, recording, layout.n_samples)
     shape = (layout.n_samples, layout.columns, layout.rows)
     chunks = chunks_of(shape)
-    session.fills.append(Fill(f"/acquisition/{name}/data", lambda: slabs(recording.stored, chunks[0])))
-    return {"data": empty(shape, layout.dtype, chunks)}
+    series = OnePhotonSeries(
+        name="corrected" if stack else session.name("OnePhotonSeries", recording.source.label),
+        description=_description(recording, layout),
+        imaging_plane=session.plane(recording),
+        unit=_unit(layout),
+        starting_time=session.seconds(recording.start),
+        rate=recording.rate,
+        data=empty(shape, layout.dtype, chunks),
+        **_light(recording.acquisition),
+    )
+    if stack:
+        place, name = stack.add(session, series), stack.name
+    elif recording.source.is_product:
+        session.ophys.add(series)
+        place, name = f"processing/ophys/{series.name}", series.name
+    else:
+        session.file.add_acquisition(series)
+        session.originals.setdefault(recording.source.part, series)
+        place, name = f"acquisition/{series.name}", series.name
+    session.fills.append(Fill(f"/{place}/data", lambda: slabs(recording.stored, chunks[0])))
+    return name
 
 
-def elsewhere(recording: Opened, columns: int, rows: int, n_samples: int) -> dict[str, Any]:
-    """Frames that stay in the recording's own file."""
-    found = {
-        "external_file": [recording.name],
-        "format": "external",
-        "starting_frame": [0],
-        "dimension": [columns, rows],
-    }
-    return {**found, "num_samples": n_samples} if ASKS_FOR_SAMPLES else found
+def _describe(session: SessionFile, recording: Opened, layout: formats.MovieLayout) -> str:
+    """Returns the name of its file."""
+    light = _light(recording.acquisition)
+    session.describe(
+        recording,
+        n_frames=layout.n_samples,
+        width=layout.columns,
+        height=layout.rows,
+        pixel_type=np.dtype(layout.dtype).name,
+        unit=_unit(layout),
+        imaging_plane=session.plane(recording).name,
+        exposure_time=light.get("exposure_time", NOT_STATED),
+        intensity=light.get("intensity", NOT_STATED),
+    )
+    return recording.name
 
 
 def chunks_of(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,6 +97,10 @@ def slabs(path: Path, n_frames: int) -> Iterator[np.ndarray]:
             yield slab[: len(places)].transpose(0, 2, 1)
 
 
+def _unit(layout: formats.MovieLayout) -> str:
+    return "a.u." if layout.dtype == "<f4" else "counts"
+
+
 def _description(recording: Opened, layout: formats.MovieLayout) -> str:
     size = recording.source.path.stat().st_size
     return (
@@ -102,7 +114,7 @@ def _light(acquired: dict[str, Any]) -> dict[str, float]:
     found = {}
     if acquired.get("Exposure Time (ms)"):
         found["exposure_time"] = acquired["Exposure Time (ms)"] / 1000
-    power = acquired.get("Microscope EX LED Power (mw/mm^2)") or acquired.get("Microscope EX LED 1 Power (mw/mm^2)")
+    power = next((acquired[name] for name in LED if acquired.get(name)), None)
     if power:
         found["intensity"] = float(power)
     return found

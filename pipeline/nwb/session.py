@@ -12,7 +12,8 @@ from typing import Any
 
 import isx
 import numpy as np
-from pynwb import NWBFile, ProcessingModule
+from hdmf.common import DynamicTable, VectorData
+from pynwb import NWBFile, ProcessingModule, TimeSeries
 from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
@@ -35,6 +36,22 @@ READERS = {  # by kind, in the order in which they enter the file: cell sets bef
     "gpio": isx.GpioSet.read,
     "imu": isx.GpioSet.read,
 }
+MOVIE = {  # what is said of a movie without its frames: what it means, and the value if it is not known
+    "file": ("Name of the file, and how it was made", UNKNOWN),
+    "bytes": ("Size of the file", -1),
+    "n_frames": ("Frames, with those that were dropped, cropped or blank", -1),
+    "width": ("px", -1),
+    "height": ("px", -1),
+    "pixel_type": ("Type of a pixel", UNKNOWN),
+    "unit": ("Unit of a pixel's value", UNKNOWN),
+    "starting_time": ("Seconds from the session's start to the first frame", NOT_STATED),
+    "rate": ("Hz", NOT_STATED),
+    "imaging_plane": ("Name of the imaging plane", UNKNOWN),
+    "exposure_time": ("s", NOT_STATED),
+    "intensity": ("Power of the excitation LED, mW/mm^2", NOT_STATED),
+}
+FOCUS = ("Microscope Focus", "efocus")
+IDENTITY = ("Microscope Type", "Microscope Serial Number")
 PLANE = re.compile(r"-(green|red|efocus_\d+)(?=-|$)", re.ASCII)  # what de-interleaving adds to a name
 
 
@@ -110,6 +127,7 @@ class SessionFile:
     zero: Fraction  # session_start_time, in seconds since 1970
     metadata: Metadata
     embed: bool  # frames go into the file
+    path: Path  # where it will be
     scratch: Path
     warn: Callable[[str], None]
     planes: dict[str, ImagingPlane] = field(default_factory=dict)
@@ -117,6 +135,10 @@ class SessionFile:
     parts: dict[str, list[tuple[Opened, PlaneSegmentation]]] = field(default_factory=dict)  # by series
     fills: list[Fill] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
+    films: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # beside the file: names, what writes them
+    originals: dict[int, TimeSeries] = field(default_factory=dict)  # recorded movies with frames, by part
+    translations: list[Any] = field(default_factory=list)  # those that no series has yet
+    described: dict[bool, list[dict[str, Any]]] = field(default_factory=dict)  # movies without frames: were they made?
 
     def seconds(self, start: Fraction) -> float:
         """From the session's start."""
@@ -141,6 +163,28 @@ class SessionFile:
 
     def leave_out(self, recording: Opened, lacks: str) -> None:
         self.warn(f"{recording.name} has no {lacks}: it is not in the NWB file, which takes no empty table")
+
+    def describe(self, movie: Opened, **facts: Any) -> None:
+        """A movie whose frames are not in the file."""
+        row = {"file": movie.title, "bytes": movie.source.path.stat().st_size}
+        row |= {"starting_time": self.seconds(movie.start), "rate": movie.rate, **facts}
+        self.described.setdefault(movie.source.is_product, []).append(row)
+
+    def add_descriptions(self) -> None:
+        """A table of the recorded ones, and one of those that were made of them."""
+        for was_made, rows in self.described.items():
+            columns = [
+                VectorData(name=name, description=what, data=[row.get(name, default) for row in rows])
+                for name, (what, default) in MOVIE.items()
+                if any(row.get(name, default) is not default for row in rows)
+            ]
+            table = DynamicTable(
+                name="Movies",
+                description="Movies whose frames are not in this file",
+                id=list(range(len(rows))),
+                columns=columns,
+            )
+            self.ophys.add(table) if was_made else self.file.add_acquisition(table)
 
     def module(self, name: str, description: str) -> ProcessingModule:
         if name not in self.file.processing:
@@ -193,8 +237,7 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
     what = "Field of view of a miniature microscope"
     if key:
         what += f", {key.replace('-', ' ')}"
-    if acquired.get("Microscope Focus") is not None:
-        what += f"; electronic focus {acquired['Microscope Focus']}"
+    what += "".join(f"; {label}: {acquired[label]}" for label in FOCUS if acquired.get(label) is not None)
     spacing = getattr(recording.handle, "spacing", None)
     if spacing is not None and "grid_spacing" not in given:
         width, height = metadata.pixel_um(spacing)
@@ -221,8 +264,10 @@ def _device(session: SessionFile, recording: Opened) -> Device:
     if "Microscope" in session.file.devices:
         return session.file.devices["Microscope"]
     given, acquired = session.metadata.section("Device"), recording.acquisition
+    settings = [f"{label}: {value}" for label, value in acquired.items() if _is_setting(label, value)]
+    what = "; ".join(["Inscopix miniature microscope", *settings])
     stated = {
-        "description": given.get("description", "Inscopix miniature microscope"),
+        "description": given.get("description", what),
         "serial_number": acquired.get("Microscope Serial Number") or None,
     }
     kind = acquired.get("Microscope Type")
@@ -233,6 +278,14 @@ def _device(session: SessionFile, recording: Opened) -> Device:
     device = Device(name="Microscope", **stated)
     session.file.add_device(device)
     return device
+
+
+def _is_setting(label: str, value: Any) -> bool:
+    """Whether it says something of the microscope or the probe that no other field holds."""
+    if label.startswith("Probe"):
+        return metadata.is_stated(label, value)
+    is_of_device = label.startswith(("Microscope", "Exposure", "Trigger")) and label not in (*FOCUS, *IDENTITY)
+    return is_of_device and metadata.is_stated(label, value)
 
 
 def footer(recording: Opened) -> dict[str, Any]:

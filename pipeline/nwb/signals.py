@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,25 @@ def add(session: SessionFile, recording: Opened) -> None:
 
 
 def _add_gpio(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:
-    """The unit depends on the channel, and the file does not state it."""
+    """The unit depends on the channel; the file does not state it."""
     for channel in channels:
         series = TimeSeries(
             name=session.name(channel.name, recording.source.label),
             description=f"{channel.name} of {recording.name}: the value holds until the next",
             data=H5DataIO(channel.value, compression="gzip", shuffle=True),
-            unit=UNKNOWN,
+            unit=unit_of(channel.name),
             continuity="step",
             **_when(session, recording, channel.offset_us),
         )
         session.file.add_acquisition(series)
+
+
+def unit_of(channel: str) -> str:
+    """Inscopix's software gives the LEDs' power and the electronic focus in these; other channels have none."""
+    name = re.sub("[ _]", "-", channel)
+    if re.fullmatch(r"(EX|OG|DI)-LED(-\d)?", name):
+        return "mW/mm^2"
+    return "micrometers" if re.fullmatch("e-?focus", name, re.IGNORECASE) else UNKNOWN
 
 
 def _add_imu(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:

@@ -26,6 +26,7 @@ from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, opened, start_of
 
+SOFTWARE = " SW Version"  # "Acquisition SW Version", "Behavior Acquisition SW Version"
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
 
 
@@ -41,12 +42,18 @@ class Contents:
     embed: bool = False  # movies' frames, too
 
 
-def write(path: Path, contents: Contents, means: StepContext) -> None:
-    """Write the file whole or not at all. The same contents give the same bytes. Raises Unusable, BadRecording."""
+def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
+    """Write the file, and films beside it, whole or not at all. The same contents give the same bytes.
+
+    Returns all of them. Raises Unusable, BadRecording.
+    """
     recordings = sorted((opened(each, means.scratch) for each in contents.sources), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
+    session = _session(path, recordings, contents, means)
+    films = [path.with_name(name) for name in session.films]
     try:
-        session = _session(recordings, contents, means)
+        for film, write_film in zip(films, session.films.values()):
+            write_film(film)
         _name_objects(session.file, contents.identifier)
         with NWBHDF5IO(str(temporary), "w") as io:
             io.write(session.file)
@@ -54,16 +61,19 @@ def write(path: Path, contents: Contents, means: StepContext) -> None:
             for each in session.fills:
                 fill(file[each.dataset], each.slabs(), means.threads, means.progress)
         temporary.replace(path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
+        return [path, *films]
+    except BaseException:
+        for each in (temporary, *films):
+            with contextlib.suppress(FileNotFoundError):
+                each.unlink()
+        raise
 
 
-def _order(recording: Opened) -> tuple[int, Fraction, str]:
-    return list(READERS).index(recording.kind), recording.start, recording.name
+def _order(recording: Opened) -> tuple[int, bool, Fraction, str]:
+    return list(READERS).index(recording.kind), recording.source.is_product, recording.start, recording.name
 
 
-def _session(recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
+def _session(path: Path, recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
     known = contents.metadata.over(stated(recordings))
     _warn_of_missing(known, means.warn)
     start = start_of(recordings, known)
@@ -74,7 +84,7 @@ def _session(recordings: list[Opened], contents: Contents, means: StepContext) -
     given.pop("session_start_time", None)
     names = ", ".join(each.name for each in recordings)
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
-    software = {**inspect_metadata.software(), "pynwb": version("pynwb")}
+    software = {**inspect_metadata.software(), "pynwb": version("pynwb"), **_acquired_with(recordings)}
     acquired = [each for each in recordings if not each.source.is_product] or recordings
     changed = max(each.source.path.stat().st_mtime for each in acquired)
     file = NWBFile(
@@ -85,12 +95,14 @@ def _session(recordings: list[Opened], contents: Contents, means: StepContext) -
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
-    session = SessionFile(file, zero, known, contents.embed, means.scratch, means.warn)
+    session = SessionFile(file, zero, known, contents.embed, path, means.scratch, means.warn)
+    session.translations = [*contents.translations]
     for recording in _labelled(recordings):
         _ADD[recording.kind](session, recording)
     images.add_images(session, contents.projections)
-    for translations in contents.translations:
+    for translations in session.translations:
         motion.add(session, translations, recordings)
+    session.add_descriptions()
     return session
 
 
@@ -142,6 +154,16 @@ def _stated_session(acquired: Mapping[str, Any]) -> dict[str, Any]:
             "experimenter": [acquired.get("Experimenter Name")],
         },
     )
+
+
+def _acquired_with(recordings: Sequence[Opened]) -> dict[str, str]:
+    """Versions of the acquisition software, by its name."""
+    stated = [item for recording in recordings for item in recording.acquisition.items()]
+    return {
+        f"Inscopix {name[: -len(SOFTWARE)]} Software": str(value)
+        for name, value in stated
+        if name.endswith(SOFTWARE) and value
+    }
 
 
 def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import jinja2
 
 import recording
 from pipeline.inspect.figures import nice_length
+from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown
 
@@ -100,7 +101,7 @@ def acquisition(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [
         (label.replace("mw/mm^2", "mW/mm²"), number(value) if isinstance(value, float) else str(value))
         for label, value in (record.get("acquisition") or {}).items()
-        if value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))
+        if is_stated(label, value)
     ]
 
 

@@ -360,15 +360,15 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     quality.write(staging / f"{this.stem}-quality.csv", measures)
     found.append(f"{this.stem}-quality.csv")
     if job.session:
-        found.append(_write_nwb(this, job, names, job.session))
+        found += _write_nwb(this, job, names, job.session)
     products = sorted({*names, *found})
     _write_record(this, job, products, measures)
     summaries = [(each.kind, each.summary) for each in made.values()]
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
 
 
-def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> str:
-    """One file of the recording or series and the last products of each kind; returns its name."""
+def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> list[str]:
+    """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
 
     last = kept(this.planned, "last")
@@ -381,8 +381,7 @@ def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> s
         if name in names
     ]
     out = this.store.staging / f"{this.stem}.nwb"
-    write_run(this.inputs, job.kind, products, out, session, this.context)
-    return out.name
+    return [path.name for path in write_run(this.inputs, job.kind, products, out, session, this.context)]
 
 
 def _made_by(step: Step) -> str:

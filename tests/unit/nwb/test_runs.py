@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+import isx
 import numpy as np
 import pynwb
 import pytest
@@ -46,11 +47,11 @@ def test_one_session_one_file(mouse, input, output):
         file = io.read()
         assert set(file.acquisition) == {"OnePhotonSeries", "GPIO-1", "EX-LED"}
         ophys = file.processing["ophys"]
-        assert set(ophys.data_interfaces) == {"ImageSegmentation", "Fluorescence", "Events", "Images"}
-        assert ophys["Events"]["cell"].table is ophys["ImageSegmentation"]["PlaneSegmentation"]
+        assert set(ophys.data_interfaces) == {"ImageSegmentation", "Fluorescence", "SegmentationImages"}
+        assert file.events["Events"]["cell"].table is ophys["ImageSegmentation"]["PlaneSegmentation"]
         frames = file.acquisition["OnePhotonSeries"].data[:]
-        assert np.allclose(ophys["Images"]["mean"].data[:], frames.mean(axis=0))
-        assert np.array_equal(ophys["Images"]["max"].data[:], frames.max(axis=0))
+        assert np.allclose(ophys["SegmentationImages"]["mean"].data[:], frames.mean(axis=0))
+        assert np.array_equal(ophys["SegmentationImages"]["max"].data[:], frames.max(axis=0))
     with pynwb.NWBHDF5IO(str(output / "m_part1/m_part1.nwb"), "r") as io:
         series = io.read().acquisition
         assert {name: each.starting_time for name, each in series.items()} == {
@@ -163,19 +164,18 @@ def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, t
     parts = [
         recordings.movie(tmp_path / f"part{n}.isxd", n=30, start_ms=recordings.START_MS + 10_000 * n) for n in (1, 2)
     ]
-    companion = recordings.gpio(tmp_path / "part2.gpio")
-    done = bench.run(STANDARD, *parts, session={"companions": [str(companion)], "metadata": []})
-    assert "mouse.nwb" in done.products
+    companions = [recordings.gpio(tmp_path / "part2.gpio"), recordings.behavior_movie(tmp_path / "part2.isxb")]
+    done = bench.run(STANDARD, *parts, session={"companions": [*map(str, companions)], "metadata": []})
+    assert {"mouse.nwb", "mouse-behavior.mp4"} <= set(done.products)
     path = done.staging / "mouse.nwb"
     assert pynwb.validate(path=str(path)) == []
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         file = io.read()
-        assert set(file.acquisition) == {"OnePhotonSeries-1", "OnePhotonSeries-2", "GPIO-1", "EX-LED"}
+        assert set(file.acquisition) == {"Movies", "BehaviorMovie", "GPIO-1", "EX-LED"}
+        assert file.acquisition["Movies"]["file"][:].tolist() == ["part1.isxd", "part2.isxd"]
         ophys = file.processing["ophys"]
-        last = ("OnePhotonSeries-MC-DFF-1", "OnePhotonSeries-MC-DFF-2")
-        assert set(last) <= set(ophys.data_interfaces)
-        assert not [name for name in ophys.data_interfaces if name.startswith("OnePhotonSeries") and name not in last]
-        assert "made by dff (IDPS)" in ophys[last[0]].description
+        last = [f"part{n}-MC-DFF.isxd, made by dff (IDPS)" for n in (1, 2)]
+        assert ophys["Movies"]["file"][:].tolist() == last
         for number in (1, 2):
             shifts = ophys[f"MotionTranslations-MC-translations-{number}"]
             table = np.loadtxt(done.staging / f"part{number}-MC-translations.csv", delimiter=",", skiprows=1)
@@ -184,4 +184,24 @@ def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, t
             assert shifts.rate == 20.0
         tables = ophys["ImageSegmentation"].plane_segmentations
         assert all(name.startswith("PlaneSegmentation-MC-DFF-PCA-ICA-AR") for name in tables)
-        assert {f"mean-MC-DFF-{n}" for n in (1, 2)} <= set(ophys["Images"].images)
+        assert {f"mean-MC-DFF-{n}" for n in (1, 2)} <= set(ophys["SegmentationImages"].images)
+
+
+def test_a_corrected_movie_lies_with_its_translations_and_the_recorded_one(bench: Bench, tmp_path):  # noqa: F811
+    recipe = 'nwb = true\nengine = "open"\n[[step]]\nuse = "motion_correct"\n'
+    movie = recordings.movie(tmp_path / "mouse.isxd", n=30)
+    done = bench.run(
+        recipe, movie, session={"companions": [], "metadata": []}, options={"nwb": True, "nwb_movie": True}
+    )
+    path = done.staging / "mouse.nwb"
+    assert pynwb.validate(path=str(path)) == []
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        file = io.read()
+        stack = file.processing["ophys"]["MotionCorrection"]["CorrectedImageStack-MC"]
+        assert stack.original is file.acquisition["OnePhotonSeries"]
+        corrected = isx.Movie.read(str(done.staging / "mouse-MC.isxd"))
+        frames = np.array([corrected.get_frame_data(i) for i in range(30)])
+        assert np.array_equal(stack.corrected.data[:].transpose(0, 2, 1), frames)
+        table = np.loadtxt(done.staging / "mouse-MC-translations.csv", delimiter=",", skiprows=1)
+        assert np.array_equal(stack.xy_translation.data[:], table[:, :2])
+        assert not [name for name in file.processing["ophys"].data_interfaces if name.startswith("MotionTr")]

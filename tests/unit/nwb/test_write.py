@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
@@ -20,11 +21,13 @@ from open_engine.context import StepContext
 from pipeline.inspect import packets
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.nwb import signals
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
+from recording import formats
 from recording.errors import BadRecording
-from tests import recordings
+from tests import damage, recordings
 
 START = datetime(2020, 9, 13, 13, 26, 40, tzinfo=timezone(timedelta(hours=1)))  # of the recordings that tests make
 LATER = 7_300  # ms
@@ -77,14 +80,28 @@ def test_bytes_as_frames(tmp_path):
         assert np.array_equal(data[:].transpose(MASK_AXES), frames_of(path))
 
 
-def test_a_movie_that_is_not_embedded_is_named_with_its_size(tmp_path):
-    path = recordings.movie(tmp_path / "m.isxd")
-    with written(tmp_path / "m.nwb", Source(path, "movie")) as file:
-        series = file.acquisition["OnePhotonSeries"]
-        assert list(series.external_file) == ["m.isxd"]
-        assert list(series.dimension) == [32, 24]
-        assert f"m.isxd ({path.stat().st_size} bytes): 12 frames of 32 x 24 pixels, uint16" in series.description
-        assert not any(b"uint16" in each for each in (series.unit.encode(),))
+def test_a_movie_without_its_frames_is_described_and_nothing_refers_to_it(tmp_path):
+    path = recordings.movie(tmp_path / "m.isxd", start_ms=recordings.START_MS + LATER, dropped=[2])
+    made = recordings.movie(tmp_path / "m-BP.isxd", dtype=np.float32)
+    sources = (Source(path, "movie", "-1"), Source(made, "movie", "-BP", "made by spatial_filter", "-BP"))
+    with written(tmp_path / "m.nwb", *sources) as file:
+        assert not any(getattr(each, "external_file", None) for each in file.objects.values())
+        (recorded,) = file.acquisition["Movies"].to_dataframe().to_dict("records")
+        assert recorded == {
+            "file": "m.isxd",
+            "bytes": path.stat().st_size,
+            "n_frames": 12,
+            "width": 32,
+            "height": 24,
+            "pixel_type": "uint16",
+            "unit": "counts",
+            "starting_time": LATER / 1000,
+            "rate": 20.0,
+            "imaging_plane": "ImagingPlane",
+        }
+        product = file.processing["ophys"]["Movies"].to_dataframe().iloc[0]
+        assert (product["file"], product["pixel_type"]) == ("m-BP.isxd, made by spatial_filter", "float32")
+        assert [tuple(tags) for tags in file.invalid_times.to_dataframe()["tags"]] == [("dropped", "m.isxd")]
         assert (tmp_path / "m.nwb").stat().st_size < 1e6
 
 
@@ -94,7 +111,8 @@ def test_a_movie_that_is_not_embedded_is_named_with_its_size(tmp_path):
 def test_seconds_count_from_the_earliest_start_which_has_its_zone(tmp_path):
     movie = recordings.movie(tmp_path / "m.isxd", start_ms=recordings.START_MS + LATER)
     cells = recordings.cell_set(tmp_path / "m-PCA-ICA.isxd")
-    with written(tmp_path / "m.nwb", Source(movie, "movie"), Source(cells, "cell_set", "-PCA-ICA")) as file:
+    sources = (Source(movie, "movie"), Source(cells, "cell_set", "-PCA-ICA"))
+    with written(tmp_path / "m.nwb", *sources, embed=True) as file:
         assert file.session_start_time == START
         assert file.session_start_time.utcoffset() == timedelta(hours=1)
         assert file.acquisition["OnePhotonSeries"].starting_time == LATER / 1000
@@ -108,7 +126,7 @@ def test_a_start_that_the_metadata_give_is_that_of_the_earliest_recording(tmp_pa
     movie = recordings.movie(tmp_path / "m.isxd")
     later = recordings.movie(tmp_path / "n.isxd", start_ms=recordings.START_MS + LATER)
     sources = (Source(movie, "movie", "-1"), Source(later, "movie", "-2"))
-    with written(tmp_path / "m.nwb", *sources, metadata=known) as file:
+    with written(tmp_path / "m.nwb", *sources, metadata=known, embed=True) as file:
         assert file.session_start_time == given
         series = file.acquisition
         assert (series["OnePhotonSeries-1"].starting_time, series["OnePhotonSeries-2"].starting_time) == (0, 7.3)
@@ -133,7 +151,8 @@ def test_cells_and_traces_are_those_that_isx_reads(tmp_path):
         found = table.to_dataframe()
         assert found["cell_name"].tolist() == ["C0", "C1", "C2", "C3", "C4"]
         assert found["status"].tolist() == ["accepted", "undecided", "rejected", "accepted", "undecided"]
-        assert found["accepted"].tolist() == [True, False, False, True, False]
+        assert found["Accepted"].tolist() == [True, False, False, True, False]
+        assert found["Rejected"].tolist() == [False, False, True, False, False]
         assert (found[["noise", "snr", "area"]] > 0).all(axis=None)
 
 
@@ -143,13 +162,14 @@ def test_numbers_of_cells_are_those_of_the_table(tmp_path):
     out.mkdir()
     adapt(path, "cell_set", "c", out, Context(tmp_path))
     table = pd.read_csv(out / "c-cells.csv")
-    names = {"centroid_x": "centroid_x_px", "centroid_y": "centroid_y_px", "area": "area_px", "noise": "noise"}
+    names = {"area": "area_px", "noise": "noise"}
     names |= {"snr": "snr", "n_transients": "n_transients", "transient_rate": "transient_rate_hz"}
     with written(tmp_path / "c.nwb", Source(path, "cell_set")) as file:
         found = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"].to_dataframe()
         for name, column in {**names, "half_decay": "half_decay_s"}.items():
             assert np.allclose(found[name], table[column], rtol=1e-6, equal_nan=True), name
         assert found["n_transients"].sum() > 0
+        assert np.allclose(np.stack(found["ROICentroids"]), table[["centroid_x_px", "centroid_y_px"]], rtol=1e-6)
 
 
 def _with_unit(path: Path, unit: str) -> Path:
@@ -189,6 +209,26 @@ def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
     events = isx.EventSet.read(str(path))
     stored = packets.channels(path, events)
     with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
+        table = file.events["Events"]
+        found = table.to_dataframe()
+        assert table["cell"].table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+        assert (np.diff(found["timestamp"]) >= 0).all()
+        for i in range(4):
+            own = found[found["cell_name"] == f"C{i}"]
+            offsets, amplitudes = events.get_cell_data(i)
+            assert np.array_equal(own["amplitude"], amplitudes)
+            assert np.array_equal(own["timestamp"], stored[i].offset_us / 1e6)
+            assert np.abs(np.rint(own["timestamp"] * 1e6) - offsets).max() <= 1 or not len(own)  # isx rounds down
+            assert set(table["cell"].data[:][own.index]) <= {i}
+        assert table.description == "Events of e.isxd; without any: C3"
+
+
+def test_events_for_a_pynwb_that_has_no_table_of_them(tmp_path, monkeypatch):
+    monkeypatch.setattr("pipeline.nwb.events.HAS_EVENTS", False)
+    cells, path = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
+    events = isx.EventSet.read(str(path))
+    stored = packets.channels(path, events)
+    with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
         table = file.processing["ophys"]["Events"]
         assert table["cell_name"][:].tolist() == ["C0", "C1", "C2", "C3"]
         assert table["cell"].table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
@@ -214,6 +254,19 @@ def test_gpio_channels_are_those_that_isx_reads(tmp_path):
             assert np.array_equal(series.data[:], values)
             assert np.abs(times_of(series) * 1e6 - offsets).max() < 1.5
             assert series.continuity == "step"
+            assert series.unit == ("mW/mm^2" if name == "EX-LED" else "unknown")
+
+
+@pytest.mark.parametrize(
+    ("channel", "unit"),
+    [
+        *((name, "mW/mm^2") for name in ("EX-LED", "OG-LED", "DI-LED", "EX_LED", "EX-LED-2", "OG LED")),
+        *((name, "micrometers") for name in ("e-focus", "efocus")),
+        *((name, "unknown") for name in ("GPIO-1", "BNC Sync Output", "BNC Trigger Input", "LED", "my e-focus")),
+    ],
+)
+def test_units_of_channels(channel, unit):
+    assert signals.unit_of(channel) == unit
 
 
 def times_of(series: pynwb.TimeSeries) -> np.ndarray:
@@ -254,26 +307,26 @@ def test_vessels_are_those_that_isx_reads(tmp_path, measure, series, unit):
     valid = vessels.timing.get_valid_samples_mask()
     with written(tmp_path / "v.nwb", Source(path, "vessel_set")) as file:
         ophys = file.processing["ophys"]
-        assert set(ophys.data_interfaces) == series | {"Vessels", "Images"}
+        assert set(ophys.data_interfaces) == series | {"Vessels", "SegmentationImages"}
         table, traces = ophys["Vessels"], ophys[min(series & {"VesselDiameter", "VesselVelocity"})]
         assert traces.unit == unit
         for i in range(3):
             assert np.array_equal(table["corners"][i], vessels.get_vessel_line_data(i))
             assert np.array_equal(traces.data[valid, i], vessels.get_vessel_trace_data(i)[valid])
         assert table["status"][0] == "rejected"
-        assert np.array_equal(ophys["Images"]["v"].data[:].T, vessels.get_vessel_image_data(0))
+        assert np.array_equal(ophys["SegmentationImages"]["v"].data[:].T, vessels.get_vessel_image_data(0))
 
 
 def test_an_image_is_that_which_isx_reads(tmp_path):
     path = recordings.image(tmp_path / "i.isxd")
     with written(tmp_path / "i.nwb", Source(path, "image")) as file:
-        assert np.array_equal(file.processing["ophys"]["Images"]["i"].data[:].T, isx.Image.read(str(path)).get_data())
+        images = file.processing["ophys"]["SegmentationImages"]
+        assert np.array_equal(images["i"].data[:].T, isx.Image.read(str(path)).get_data())
 
 
 def test_tracking_is_that_which_isx_exports(tmp_path):
     path = recordings.behavior_movie(tmp_path / "b.isxb", tracked=True)
     with written(tmp_path / "b.nwb", Source(path, "nvision")) as file:
-        assert list(file.acquisition["BehaviorMovie"].external_file) == ["b.isxb"]
         behavior = file.processing["behavior"]
         box, centre = behavior["Box"].data[:], behavior["Position"]["Centre"].data[:]
         found = np.isfinite(centre[:, 0])
@@ -283,13 +336,121 @@ def test_tracking_is_that_which_isx_exports(tmp_path):
         assert np.array_equal(behavior["Confidence"].data[found, 0], 90 + np.array([1, *range(3, 11)]) / 2), frames
 
 
+# ---- behaviour movies
+
+
+@pytest.mark.parametrize("states", [(), ("spacingInfo", "timingInfo")])
+def test_a_film_has_the_frames_as_stored_and_their_times(tmp_path, states):
+    path = recordings.behavior_movie(tmp_path / "b.isxb", n=9, states=states)
+    header = formats.read_isxb(path)[0]
+    stored = path.read_bytes()[header.video_offset : header.video_offset + header.video_size]
+    movie = isx.Movie.read(str(path))  # whose timing goes with it
+    timing = movie.timing
+    shown = np.flatnonzero(timing.get_valid_samples_mask())
+    with written(tmp_path / "s.nwb", Source(path, "behavior_movie")) as file:
+        series = file.acquisition["BehaviorMovie"]
+        assert list(series.external_file) == ["s-behavior.mp4"]
+        assert len(shown) == 9 < timing.num_samples
+        assert np.abs(series.timestamps[:] - shown * timing.period.secs_float).max() < 1e-6
+    frames, times = film_of(tmp_path / "s-behavior.mp4")
+    assert b"".join(frames) == stored
+    assert all(frame.startswith(b"\xff\xd8") for frame in frames)
+    assert np.abs(times - (shown - shown[0]) * timing.period.secs_float).max() < 1e-6
+
+
+def film_of(path: Path) -> tuple[list[bytes], np.ndarray]:
+    """The frames of an MP4 file as it stores them, and the seconds at which they are shown (ISO/IEC 14496-12)."""
+    film = path.read_bytes()
+    boxes = {kind: film[start:end] for kind, start, end in _boxes(film, 0, len(film))}
+    assert b"ftyp" in boxes and boxes[b"hdlr"][8:12] == b"vide"
+    n = struct.unpack_from(">I", boxes[b"stsz"], 8)[0]
+    sizes = np.frombuffer(boxes[b"stsz"], ">u4", n, 12)
+    (start,) = struct.unpack_from(">Q", boxes[b"co64"], 8)
+    ends = start + np.cumsum(sizes, dtype=np.int64)
+    assert ends[-1] == len(film)
+    runs = np.frombuffer(boxes[b"stts"], ">u4", -1, 8).reshape(-1, 2)
+    durations = np.repeat(runs[:, 1].astype(np.int64), runs[:, 0])
+    rate = struct.unpack_from(">I", boxes[b"mdhd"], 20)[0]
+    return [film[end - size : end] for end, size in zip(ends, sizes)], (np.cumsum(durations) - durations) / rate
+
+
+def _boxes(film: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    while start < end:
+        size, kind = struct.unpack_from(">I4s", film, start)
+        header = 16 if size == 1 else 8
+        size = struct.unpack_from(">Q", film, start + 8)[0] if size == 1 else size
+        yield kind, start + header, start + size
+        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
+            yield from _boxes(film, start + header, start + size)
+        start += size
+    assert start == end
+
+
+def test_a_film_without_gaps_has_a_rate(tmp_path):
+    path = recordings.behavior_movie(tmp_path / "b.isxb")
+    data = path.read_bytes()
+    read_meta, with_meta = damage.PARTS[".isxb"]["meta"]
+    meta = json.loads(read_meta(data))
+    for counter, sample in enumerate(meta["samples"]):
+        sample |= {"fc": counter, "tsc": 7_000_000 + 33_333 * counter}
+    whole = with_meta(data, json.dumps({**meta, "droppedFrames": []}).encode())
+    path.write_bytes(whole[:40] + bytes(8) + whole[48:])  # none dropped
+    with written(tmp_path / "s.nwb", Source(path, "behavior_movie")) as file:
+        series = file.acquisition["BehaviorMovie"]
+        assert (series.starting_time, series.num_samples, series.timestamps) == (0.0, 10, None)
+        assert series.rate == pytest.approx(1e6 / 33_333)
+    assert len(film_of(tmp_path / "s-behavior.mp4")[0]) == 10
+
+
+def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
+    path = recordings.behavior_movie(tmp_path / "b.isxb")
+    data, header = path.read_bytes(), formats.read_isxb(path)[0]
+    at = header.video_offset + 100  # a start of an image within the first one
+    path.write_bytes(data[:at] + b"\xff\xd8\xff" + data[at + 3 :])
+    warnings: list[str] = []
+    made = write(
+        tmp_path / "b.nwb",
+        Contents([Source(path, "behavior_movie")], "x"),
+        StepContext(tmp_path, 1, warnings.append),
+    )
+    assert made == [tmp_path / "b.nwb"]
+    assert warnings[1:] == ["b.isxb has no film beside the NWB file: its frames cannot be told apart"]
+    assert pynwb.validate(path=str(tmp_path / "b.nwb")) == []
+    with pynwb.NWBHDF5IO(str(tmp_path / "b.nwb"), "r") as io:
+        (row,) = io.read().acquisition["Movies"].to_dataframe().to_dict("records")
+    assert (row["file"], row["n_frames"], row["width"], row["height"]) == ("b.isxb", 11, 64, 48)
+
+
 # ---- planes, devices, metadata
+
+
+def test_the_device_says_what_the_recording_says_of_it(tmp_path):
+    path = recordings.movie(tmp_path / "m.isxd")
+    data, text = recordings.split_footer(path.read_bytes())
+    stated = {  # as nVista 3 writes it
+        "microscope": {"exp": 50, "focus": 850, "gain": 4, "serial": "11145510", "type": "NVista3"},
+        "probe": {"diameter": 0.5, "flip": "none", "length": 0, "pitch": 0, "rotation": 0, "type": "Lens Probe"},
+        "producer": {"versionBE": "1.8.2-3f62163"},
+    }
+    path.write_bytes(data + recordings.footer_bytes({**json.loads(text), "extraProperties": stated}))
+    with written(tmp_path / "m.nwb", Source(path, "movie"), embed=True) as file:
+        device = file.devices["Microscope"]
+        assert (device.serial_number, device.model.name, device.model.manufacturer) == (
+            "11145510", "NVista3", "Inscopix",
+        )  # fmt: skip
+        assert device.description == (
+            "Inscopix miniature microscope; Exposure Time (ms): 50; Microscope Gain: 4; Probe Diameter (mm): 0.5; "
+            "Probe Type: Lens Probe"
+        )
+        assert "Microscope Focus: 850" in file.imaging_planes["ImagingPlane"].description
+        assert ["Inscopix Acquisition Software", "1.8.2"] in [list(each) for each in file.was_generated_by]
+        assert file.acquisition["OnePhotonSeries"].exposure_time == 0.05
 
 
 def test_colours_and_foci_have_planes_of_their_own(tmp_path):
     names = ("m-green", "m-red", "m-efocus_400", "m-efocus_800")
     sources = [Source(recordings.movie(tmp_path / f"{name}.isxd"), "movie", name[1:]) for name in names]
-    with written(tmp_path / "m.nwb", *sources) as file:
+    with written(tmp_path / "m.nwb", *sources, embed=True) as file:
         assert set(file.imaging_planes) == {
             f"ImagingPlane-{key}" for key in ("green", "red", "efocus-400", "efocus-800")
         }
@@ -343,19 +504,25 @@ def every_kind(folder: Path) -> list[Source]:
 @pytest.mark.parametrize("embed", [False, True])
 def test_the_same_contents_give_the_same_bytes(tmp_path, embed):
     sources = every_kind(tmp_path)
-    with written(tmp_path / "a.nwb", *sources, embed=embed) as file:
-        assert len({each.object_id for each in file.objects.values()}) == len(file.objects)
-    with written(tmp_path / "b.nwb", *reversed(sources), embed=embed):
-        assert (tmp_path / "a.nwb").read_bytes() == (tmp_path / "b.nwb").read_bytes()
+    places = [tmp_path / "1/s.nwb", tmp_path / "2/s.nwb"]
+    for place, given in zip(places, (sources, reversed(sources))):
+        place.parent.mkdir()
+        with written(place, *given, embed=embed) as file:
+            assert len({each.object_id for each in file.objects.values()}) == len(file.objects)
+    first, second = ({path.name: path.read_bytes() for path in place.parent.glob("s*")} for place in places)
+    assert len(first) == 3, "the file, and two films"
+    assert first == second
 
 
 def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
+    camera = recordings.behavior_movie(tmp_path / "m.isxb")
     means = StepContext(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
-        write(tmp_path / "m.nwb", Contents([Source(path, "movie")], "x", embed=True), means)
-    assert [each.name for each in tmp_path.iterdir()] == ["m.isxd"]
+        sources = [Source(path, "movie"), Source(camera, "behavior_movie")]
+        write(tmp_path / "m.nwb", Contents(sources, "x", embed=True), means)
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["m.isxb", "m.isxd"]
 
 
 def test_empty_sets_are_left_out_with_a_word(tmp_path):
