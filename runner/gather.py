@@ -83,10 +83,7 @@ def _as_gathered(record: results.Record | None, recording: Recording, output: Fo
 
 def _shard_count(state: RunState, request: Request) -> int:
     """How many shards there should be: as said, else as the shards' sentinels tell. Raises UsageError."""
-    try:
-        count = shards.count_from(request.texts["SHARD"], os.environ)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    count = shards.count_from(request.texts["SHARD"], os.environ)
     if count:
         return count
     counts = {shard.count for shard in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from runner import NAME, elf, inside, native, places, recipe, results, sentinels, settings, version
+from runner import NAME, elf, inside, native, places, recipe, results, sentinels, settings, shards, version
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -123,6 +123,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     output, shard = chosen.output_dir, chosen.shard
     _refuse_sentinel_among_results(chosen, signals.check)
     sentinels.refuse_foreign_unopened(chosen.sentinel, output, shard)
+    if not (shard or gathering) and (scheduled := shards.unasked(os.environ)):
+        log("not-sharded", scheduled)
     try:
         refuse_container_layer(output)
         with writing(output):

@@ -12,7 +12,7 @@ from recording.job import Options
 from runner.endings import UsageError
 from runner.events import FORMATS
 from runner.own import DEFAULT_SENTINEL
-from runner.shards import Shard, shard_from
+from runner.shards import MOST, Shard, count_from, shard_from
 
 USAGE = """\
 Usage: docker run --rm -v "$PWD/input:/data:ro" -v "$PWD/output:/output" isx [OPTION...]
@@ -38,6 +38,7 @@ Exit codes:
 """
 
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+MOST_DIGITS = 5  # of a count
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -45,8 +46,10 @@ UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
 def _count(text: str) -> int | None:
-    if text and (not text.isascii() or not text.isdigit() or int(text) < 1):
+    if text and not re.fullmatch(r"0*[1-9]\d*", text, re.ASCII):
         raise ValueError("a whole number from 1")
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a whole number of at most {MOST_DIGITS} digits")
     return int(text) if text else None
 
 
@@ -125,7 +128,7 @@ OPTIONS = (
     Option(
         "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
     ),
-    Option("SHARD", "I/N", "", str, "handle part I of N, from 1/N to N/N (default: from the scheduler, else all)"),
+    Option("SHARD", "I/N", "", str, "handle part I of N, from 1/N to N/N (default: all)"),
     Option("FORCE", "", "0", _switch, "do again what is already done"),
     Option("MOVIE_TIFF", "", "0", _switch, "also write each movie as TIFF", changes_results=True),
     Option("MOVIE_MP4", "", "0", _switch, "also write each movie as MP4", changes_results=True),
@@ -163,10 +166,9 @@ ACTIONS = {  # instead of a run: the name of the value that each takes, and its 
     "--help": ("", "this text"),
 }
 
-SCHEDULERS = """\
-Shards, in order of precedence: --shard or SHARD (from 1); SHARD_INDEX (from 0) with SHARD_COUNT; SHARD_COUNT with
-SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX (from 0); Slurm's array variables alone. Set SHARD_COUNT wherever a single
-index may be run again: a scheduler then no longer tells how many there were.
+SHARDS = f"""\
+A part of the recordings is taken only if it is asked for: by --shard or SHARD (from 1), else by SHARD_INDEX (from 0)
+with SHARD_COUNT. Variables of a scheduler's own, such as SLURM_ARRAY_TASK_ID, change nothing. N is at most {MOST}.
 """
 
 
@@ -259,11 +261,13 @@ def understand(request: Request, environment: Mapping[str, str]) -> Settings:
             values[option] = option.parse(text)
         except ValueError as error:
             problems.append(f"{option.variable} must be {error}, not {text!r}")
-    if request.action != "--gather":
-        try:
+    try:
+        if request.action == "--gather":
+            count_from(request.texts["SHARD"], environment)
+        else:
             shard = shard_from(request.texts["SHARD"], environment)
-        except ValueError as error:
-            problems.append(str(error))
+    except ValueError as error:
+        problems.append(str(error))
     if problems:
         raise UsageError("; ".join(problems) + " (--help lists what there is)")
     known = {each.name for each in fields(Settings)} - {"shard"}
@@ -285,4 +289,4 @@ def help_text() -> str:
     lines += ["", "Instead of a run:"]
     for flag, (value, text) in ACTIONS.items():
         lines.append(f"  {f'{flag} {value}'.rstrip():22} {text}")
-    return "\n".join([*lines, "", SCHEDULERS, EXIT_CODES]).rstrip() + "\n"
+    return "\n".join([*lines, "", SHARDS, EXIT_CODES]).rstrip() + "\n"

@@ -1,4 +1,4 @@
-"""Which part of the recordings this run handles: from the scheduler, balanced by bytes, from the file list alone."""
+"""Which part of the recordings this run handles: as asked for, balanced by bytes, from the file list alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 MOST = 100_000  # shards
+MOST_DIGITS = 12
+SCHEDULERS = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")  # Slurm's array jobs, indexed Jobs of Kubernetes
 
 
 @dataclass(frozen=True)
@@ -29,27 +31,25 @@ class Shard:
 
 
 def shard_from(text: str, environment: Mapping[str, str]) -> Shard | None:
-    """The shard that an option or a scheduler asks for; None if all is one run.
+    """The shard that is asked for; None if all is one run.
 
-    An explicit count wins: a scheduler that runs a single index again says that there is just one. Raises ValueError.
+    A scheduler's own variables ask for none: in an array job of somebody else's, each task has its own input.
+    Raises ValueError.
     """
     get = {name: value for name, value in environment.items() if value}.get
     if text:
         match = re.fullmatch(r"(\d+)/(\d+)", text, re.ASCII)
         if not match:
             raise ValueError(f"SHARD must be I/N such as 2/8, not {text!r}")
-        return _shard(int(match[1]), int(match[2]), "SHARD")
-    if get("SHARD_COUNT"):
-        for name in ("SHARD_INDEX", "SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"):
-            if get(name):
-                return _shard(_number(name, get(name)) + 1, _number("SHARD_COUNT", get("SHARD_COUNT")), name)
-        raise ValueError("SHARD_COUNT needs an index: set SHARD_INDEX, from 0 to SHARD_COUNT - 1")
-    if get("SHARD_INDEX"):
+        return _shard(_number("SHARD", match[1]), _number("SHARD", match[2]), "SHARD")
+    index, count = get("SHARD_INDEX"), get("SHARD_COUNT")
+    if index and count:
+        return _shard(_number("SHARD_INDEX", index) + 1, _number("SHARD_COUNT", count), "SHARD_INDEX")
+    if count:
+        also = "".join(f"; {name} alone is not taken for it" for name in _scheduled(environment))
+        raise ValueError(f"SHARD_COUNT needs an index: set SHARD_INDEX, from 0 to SHARD_COUNT - 1{also}")
+    if index:
         raise ValueError("SHARD_INDEX needs SHARD_COUNT, the number of shards")
-    if get("SLURM_ARRAY_TASK_ID"):
-        return _slurm_shard(environment)
-    if get("JOB_COMPLETION_INDEX"):
-        raise ValueError("JOB_COMPLETION_INDEX is set, but Kubernetes does not tell how many: set SHARD_COUNT")
     return None
 
 
@@ -58,7 +58,13 @@ def count_from(text: str, environment: Mapping[str, str]) -> int | None:
     if text:
         return shard_from(text, {}).count
     count = environment.get("SHARD_COUNT")
-    return _number("SHARD_COUNT", count) if count else None
+    return _bounded("SHARD_COUNT", _number("SHARD_COUNT", count)) if count else None
+
+
+def unasked(environment: Mapping[str, str]) -> str:
+    """A sentence about a scheduler's variables that this run does not follow; "" if there are none."""
+    found = " and ".join(f"{name} is {environment[name]}" for name in _scheduled(environment))
+    return f"{found}, but no shard is asked for: this run handles all recordings (SHARD takes a part)" if found else ""
 
 
 def assign(
@@ -87,27 +93,26 @@ def assign(
     return shards
 
 
-def _slurm_shard(environment: Mapping[str, str]) -> Shard:
-    def variable(name: str, default: str) -> int:
-        return _number(f"SLURM_ARRAY_TASK_{name}", environment.get(f"SLURM_ARRAY_TASK_{name}") or default)
-
-    task, first, step = variable("ID", ""), variable("MIN", "0"), variable("STEP", "1")
-    count = variable("COUNT", str((variable("MAX", "0") - first) // max(1, step) + 1))
-    if count == 1 and task > 0:
-        raise ValueError(
-            f"SLURM_ARRAY_TASK_ID is {task} in an array of one, as when one index is submitted again: "
-            "set SHARD_COUNT to the number of shards"
-        )
-    return _shard((task - first) // max(1, step) + 1, count, "SLURM_ARRAY_TASK_ID")
+def _scheduled(environment: Mapping[str, str]) -> list[str]:
+    return [name for name in SCHEDULERS if environment.get(name)]
 
 
 def _shard(index: int, count: int, source: str) -> Shard:
+    _bounded(source, count)
     if not 1 <= index <= count:
         raise ValueError(f"{source} asks for part {index} (counted from 1) of {count}: there is no such part")
     return Shard(index, count)
 
 
+def _bounded(source: str, count: int) -> int:
+    if not 1 <= count <= MOST:
+        raise ValueError(f"{source} asks for {count} shards: there may be 1 to {MOST}")
+    return count
+
+
 def _number(name: str, text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise ValueError(f"{name} must be a whole number, not {text!r}")
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"{name} has a number of {len(text)} digits: there may be 1 to {MOST} shards")
     return int(text)

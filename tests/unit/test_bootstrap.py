@@ -226,6 +226,7 @@ def test_series_are_shown_together(samples, input, output):
         (["--bogus"], {}, "unknown option '--bogus'"),
         (["--workers"], {}, "--workers needs a value: N"),
         (["--workers", "0"], {}, "WORKERS must be a whole number from 1, not '0'"),
+        (["--workers", "9" * 5000], {}, "WORKERS must be a whole number of at most 5 digits, not '999"),
         (["--force=perhaps"], {}, "FORCE must be 1 or 0"),
         (["--check", "--gather"], {}, "--check and --gather do not go together"),
         (["--gather=now"], {}, "--gather takes no value"),

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from runner.results import STAGING
-from tests.launch import run, start, tree
+from tests.launch import run, sentinel, start, tree
 
 SEED = 20260101
 KILLS = 20
@@ -192,6 +192,44 @@ def test_shards_cover_everything_once_and_gather_ends_the_run(recordings, tmp_pa
     assert not (output / STAGING).exists()
     mine = {name: content for name, content in tree(output).items() if "-of-" not in name}
     assert mine == tree(reference)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [
+        {"SLURM_ARRAY_TASK_ID": "1", "SLURM_ARRAY_TASK_COUNT": "2", "SLURM_ARRAY_TASK_MIN": "1"},
+        {"JOB_COMPLETION_INDEX": "1"},
+    ],
+)
+def test_an_array_job_of_somebody_elses_is_no_shard(recordings, output, scheduler):
+    """Each of its tasks has an input of its own: all of it is done."""
+    done = run(recordings, output, env=scheduler)
+    assert (done.code, done.end) == (0, "3 recordings, all done"), done.stderr
+    assert [path.name for path in output.glob("done.marker*")] == ["done.marker"]
+    (said,) = done.named("not-sharded")
+    assert said["message"].startswith(f"{next(iter(scheduler))} is 1, but no shard is asked for: this run handles all")
+    asked = run(recordings, output, "--shard=1/2", env=scheduler)
+    assert (asked.code, asked.named("not-sharded")) == (0, [])
+    assert (output / "done.marker.1-of-2").exists()
+
+
+@pytest.mark.parametrize("option", [["--shard=1/99999999999999999999"], ["--gather", "--shard=1/100001"]])
+def test_more_shards_than_anybody_has_cost_nothing(recordings, output, option):
+    process = start("--input-dir", recordings, "--output-dir", output, *option)
+    end = json.loads(process.stderr.read().splitlines()[-1])
+    _, status, usage = os.wait4(process.pid, 0)
+    assert (os.waitstatus_to_exitcode(status), end["code"]) == (64, 64)
+    assert "there may be 1 to 100000" in end["message"]
+    assert usage.ru_maxrss < 100_000  # KB
+    assert not output.exists()
+
+
+def test_a_planted_sentinel_of_too_many_shards_costs_nothing(recordings, output):
+    assert run(recordings, output, "--shard=1/1").code == 0
+    for count in ("99999999999", "99999"):
+        (output / f"done.marker.1-of-{count}").write_text(sentinel(f"1/{count}"))
+    gathered = run(recordings, output, "--gather")
+    assert (gathered.code, "99998 of 99999 shards are not done: 2, 3," in gathered.end) == (1, True)
 
 
 def test_gather_says_which_shards_differ(recordings, output):

@@ -38,7 +38,7 @@ def container(name: str) -> dict:
 
 
 def environment(name: str) -> dict[str, str]:
-    return {variable["name"]: variable["value"] for variable in container(name)["env"]}
+    return {variable["name"]: variable.get("value", "") for variable in container(name)["env"]}
 
 
 def exit_codes(name: str) -> dict[int, str]:
@@ -77,6 +77,9 @@ def test_an_indexed_job_with_a_count_that_holds():
     spec = job("shards")["spec"]
     assert spec["completionMode"] == "Indexed"
     assert spec["parallelism"] <= spec["completions"] == int(environment("shards")["SHARD_COUNT"])
+    (index,) = [variable for variable in container("shards")["env"] if variable["name"] == "SHARD_INDEX"]
+    annotation = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
+    assert index["valueFrom"] == {"fieldRef": {"fieldPath": annotation}}, "which the Job controller sets, from 0"
     assert spec["backoffLimitPerIndex"] > 0
     assert "backoffLimit" not in spec, "it would count the failures of all shards together"
     assert container("gather")["args"] == ["--gather"]
