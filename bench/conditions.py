@@ -1,0 +1,278 @@
+"""Small one-photon recordings, each with one thing that is hard: conditions.py FOLDER [NAME-SEED ...]
+
+The second family of simulations beside minisim's, with NumPy and SciPy alone; it shares nothing with
+scripts/simulate.py. Each recording is FOLDER/NAME-SEED.npz, as minisim_movies.py describes it, here with `true_shift`,
+no diameter of one value where cells differ (0), and `counted` for cells that fire and have 60% of their light in the
+field. Names that begin with "no_" hold no cells at all.
+
+The tissue is a bright, uneven background with dark vessels and cells whose bodies are rounded ellipses with a halo. It
+moves as a whole and, where `bend` is not 0, differently in different places. Photons are counted.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from scipy import ndimage
+
+LIGHT = 1000.0  # photons a pixel and frame, of tissue at rest
+INSIDE = 0.6  # least share of a cell's light in the field
+MARGIN = 14  # px, of tissue around the field
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a recording is like; lengths in px, times in s."""
+
+    size: int = 128
+    frames: int = 600
+    rate_hz: float = 10.0
+    cells: int = 40
+    diameters: tuple[float, float] = (7.0, 8.5)  # width at half of the peak: smallest and largest
+    flash: tuple[float, float] = (70.0, 260.0)  # photons at the peak, of one spike
+    bursts_hz: tuple[float, float] = (0.04, 0.15)
+    decay_s: float = 0.6
+    rise_s: float = 0.06
+    tonic: float = 0.0  # share of the cells that fire all the time
+    motion: float = 1.5  # standard deviation
+    bend: float = 0.0  # root mean square of what the motion differs by from place to place
+    neuropil: float = 12.0  # photons, standard deviation
+    waves: float = 0.0  # photons; bright fronts that travel through the field
+    patches: float = 0.0  # photons; out-of-focus light, 1 to 3 diameters wide
+    edge: float = 0.0  # photons; a bright border that comes and goes
+    vessels: float = 0.0  # photons; a vessel that pulses
+    light: float = 1.0  # less of it is more noise
+    apart: float = 0.8  # least distance of cells, in diameters
+    gaussian: bool = False  # cells and background as in Zhou et al. 2018
+    noise: float = 0.0  # photons, besides that of counting
+    drift: float = 0.0  # by how many px the focus blurs in the end
+
+
+CONDITIONS = {
+    "base": Condition(),
+    "few": Condition(cells=5),
+    "large": Condition(cells=14, size=160, diameters=(17, 22)),
+    "mixed": Condition(diameters=(5, 14)),
+    "short": Condition(frames=200),
+    "dim": Condition(light=0.25),
+    "bend1": Condition(bend=1.0),
+    "bend2": Condition(bend=2.0),
+    "slow": Condition(decay_s=1.8, rise_s=0.2),
+    "busy": Condition(bursts_hz=(0.3, 0.8)),
+    "slow_busy": Condition(decay_s=1.8, rise_s=0.2, bursts_hz=(0.2, 0.5)),
+    "fast20": Condition(rate_hz=20, decay_s=0.15, rise_s=0.01, frames=900),
+    "fast50": Condition(rate_hz=50, decay_s=0.15, rise_s=0.01, frames=1500, size=96, cells=22),
+    "tonic": Condition(tonic=0.5),
+    "waves": Condition(waves=90),
+    "patches": Condition(patches=130),
+    "edge": Condition(edge=300),
+    "focus": Condition(drift=3.0),
+    "all": Condition(waves=60, patches=90, edge=200, vessels=80),
+    "zhou": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, bursts_hz=(0.08, 0.12)),
+    "zhou_noisy": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, noise=90),
+    "no_noise": Condition(cells=0),
+    "no_waves": Condition(cells=0, waves=90),
+    "no_patches": Condition(cells=0, patches=130),
+    "no_vessels": Condition(cells=0, vessels=80),
+    "no_all": Condition(cells=0, waves=60, patches=90, edge=200, vessels=80),
+}
+
+
+def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
+    """The arrays of a recording, as the file holds them."""
+    rng = np.random.default_rng(seed)
+    side = what.size + 2 * MARGIN
+    diameters = rng.uniform(*what.diameters, what.cells)
+    centres = _centres(rng, side, what, diameters)
+    bodies = np.array([_body(rng, side, at, d, what.gaussian) for at, d in zip(centres, diameters)])
+    bodies = bodies.reshape(-1, side, side)
+    spikes = _spikes(rng, what)[: len(bodies)]
+    calcium = np.array([_calcium(rng, each, what) for each in spikes]).reshape(len(bodies), what.frames)
+    still, others, courses = _tissue(rng, side, what)
+    peaks = rng.uniform(*what.flash, len(bodies))[:, None]
+    images = np.concatenate([bodies, others]).reshape(-1, side * side).astype(np.float32)
+    weights = np.concatenate([0.4 * peaks + peaks * calcium, courses]).astype(np.float32)
+    shifts, bending = _motion(rng, what)
+    light = _illumination(rng, what.size)
+    movie = np.empty((what.frames, what.size, what.size), np.uint16)
+    for t in range(what.frames):
+        seen = still + (weights[:, t] @ images).reshape(side, side)
+        if what.drift:
+            seen = ndimage.gaussian_filter(seen, 0.1 + what.drift * t / what.frames)
+        seen = what.light * light * _moved(seen, shifts[t], bending[t] if what.bend else None, what.size)
+        counted = rng.poisson(np.maximum(seen, 0)) + rng.normal(100, 3 + what.noise, seen.shape)
+        movie[t] = np.clip(np.rint(counted), 0, 65535)
+    inner = slice(MARGIN, MARGIN + what.size)
+    A = peaks[:, :, None] * bodies[:, inner, inner] * light if len(bodies) else np.zeros((0, what.size, what.size))
+    inside = bodies[:, inner, inner].sum(axis=(1, 2)) / np.maximum(bodies.sum(axis=(1, 2)), 1e-9)
+    return {
+        "movie": movie,
+        "A": A.astype(np.float32),
+        "C": calcium.astype(np.float32),
+        "S": spikes.astype(np.float32),
+        "counted": (inside > INSIDE) & spikes.any(axis=1),
+        "shifts": shifts,
+        "rate_hz": np.array(what.rate_hz),
+        "diameter": np.array(float(np.median(diameters)) if len(diameters) else 0.0),
+    }
+
+
+def _centres(rng: np.random.Generator, side: int, what: Condition, diameters: np.ndarray) -> list[np.ndarray]:
+    places: list[np.ndarray] = []
+    tries = 0
+    while len(places) < what.cells:
+        tries += 1
+        at = rng.uniform(MARGIN - 2, side - MARGIN + 2, 2)
+        near = [np.hypot(*(at - other)) / d for other, d in zip(places, diameters)]
+        if min(near, default=9) > what.apart * (1 - tries / 20000):
+            places.append(at)
+    return places
+
+
+def _body(rng: np.random.Generator, side: int, at: np.ndarray, diameter: float, gaussian: bool) -> np.ndarray:
+    """Peak 1; the part above half of it has the area of a disc of this diameter."""
+    y, x = np.mgrid[:side, :side] - at[:, None, None]
+    turn, ratio, power = rng.uniform(0, np.pi), rng.uniform(1, 1.35), 2.0 if gaussian else rng.uniform(2, 3.5)
+    ratio = 1.0 if gaussian else ratio
+    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    r = np.hypot(u / np.sqrt(ratio), v * np.sqrt(ratio)) / (diameter / 2)
+    dent = 0.0 if gaussian else rng.uniform(0, 0.1)
+    r *= 1 + dent * np.cos(3 * np.arctan2(v, u) + rng.uniform(0, 6))
+    body = np.exp(-np.log(2) * r**power)
+    if not gaussian:
+        body = 0.88 * body + 0.12 * np.exp(-(r**2) / 6)  # light scattered on its way
+    return (body / body.max()).astype(np.float32)
+
+
+def _spikes(rng: np.random.Generator, what: Condition) -> np.ndarray:
+    """(cells, frames): bursts of 1 to 4 spikes, or a rate that never rests."""
+    rates = rng.uniform(*what.bursts_hz, (what.cells, 1))
+    spikes = (rng.random((what.cells, what.frames)) < rates / what.rate_hz) * rng.integers(1, 5, (what.cells, what.frames))
+    fires = np.arange(what.cells) < round(what.tonic * what.cells)
+    always = rng.poisson(2.5 / what.rate_hz, (what.cells, what.frames))
+    return np.where(fires[:, None], always, spikes)
+
+
+def _calcium(rng: np.random.Generator, spikes: np.ndarray, what: Condition) -> np.ndarray:
+    decay = what.decay_s * rng.uniform(0.75, 1.3)
+    t = np.arange(round(6 * decay * what.rate_hz) + 2) / what.rate_hz
+    kernel = np.exp(-t / decay) * (1 - np.exp(-(t + 0.5 / what.rate_hz) / what.rise_s))
+    return np.convolve(spikes, kernel / kernel.max())[: len(spikes)]
+
+
+def _tissue(rng: np.random.Generator, side: int, what: Condition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What does not change, (side, side); images of what does (n, side, side), and how (n, frames), in photons."""
+    dark, pulsing = _vessels(rng, side), _vessels(rng, side, 1)
+    still = LIGHT * (1 + 0.15 * _smooth(rng, side, 12) + 0.03 * _smooth(rng, side, 2)) * (1 - 0.5 * dark)
+    images, courses = [], []
+    middle = float(np.mean(what.diameters))
+    times = np.arange(what.frames) / what.rate_hz
+
+    def slow(seconds: float) -> np.ndarray:
+        course = ndimage.gaussian_filter1d(rng.normal(size=what.frames + 200), seconds * what.rate_hz)[100:-100]
+        return (course - course.mean()) / course.std()
+
+    for _ in range(8):
+        width = rng.uniform(2.5, 5) * middle
+        images.append(_blob(rng, side, width) if what.gaussian else np.maximum(_smooth(rng, side, width / 2), 0))
+        courses.append(what.neuropil * (1 + slow(rng.uniform(0.3, 2))))
+    if what.waves:
+        y, x = np.mgrid[:side, :side]
+        for _ in range(6):  # a front, in pieces that light up one after the other
+            turn, start, speed = rng.uniform(0, 2 * np.pi), rng.uniform(0, times[-1]), rng.uniform(15, 50)
+            along = x * np.cos(turn) + y * np.sin(turn)
+            rough = np.maximum(1 + 0.5 * _smooth(rng, side, middle), 0)
+            for place in np.arange(along.min(), along.max(), middle):
+                images.append(rough * np.exp(-(((along - place) / middle) ** 2)))
+                since = times - start - (place - along.min()) / speed
+                courses.append(what.waves * np.where(since > 0, since / 0.3 * np.exp(1 - since / 0.3), 0))
+    if what.patches:
+        for _ in range(16):
+            images.append(_blob(rng, side, middle * rng.uniform(1.2, 3)))
+            bursts = rng.random(what.frames) < rng.uniform(0.03, 0.12) / what.rate_hz
+            courses.append(what.patches * rng.uniform(0.5, 1.3) * _calcium(rng, bursts, what))
+    if what.edge:
+        y, x = np.mgrid[:side, :side]
+        images.append(np.exp(-np.abs(x - MARGIN - rng.uniform(2, 10)) / 4) * np.maximum(1 + 0.3 * _smooth(rng, side, 9), 0))
+        courses.append(what.edge * (1 + 0.5 * slow(0.5)))
+    if what.vessels:
+        images.append(pulsing)
+        courses.append(what.vessels * (np.sin(2 * np.pi * 1.7 * times) + slow(1.0)))
+    return still, np.array(images), np.array(courses)
+
+
+def _smooth(rng: np.random.Generator, side: int, sigma: float) -> np.ndarray:
+    image = ndimage.gaussian_filter(rng.normal(size=(side, side)), sigma, mode="wrap")
+    return (image - image.mean()) / image.std()
+
+
+def _blob(rng: np.random.Generator, side: int, width: float) -> np.ndarray:
+    """Round, `width` wide at half of its peak."""
+    y, x = np.mgrid[:side, :side] - rng.uniform(0, side, 2)[:, None, None]
+    return np.exp(-np.log(2) * (x**2 + y**2) / (width / 2) ** 2)
+
+
+def _vessels(rng: np.random.Generator, side: int, n: int = 4) -> np.ndarray:
+    """0 to 1, along lines that wander."""
+    image = np.zeros((side, side))
+    for _ in range(n):
+        at, turn, width = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 3.5)
+        line = np.zeros((side, side))
+        for _ in range(2 * side):
+            turn += rng.normal(0, 0.06)
+            at = at + (np.sin(turn), np.cos(turn))
+            if (at >= 0).all() and (at < side - 1).all():
+                line[tuple(np.rint(at).astype(int))] = 1
+        line = ndimage.gaussian_filter(line, width)
+        image = np.maximum(image, line / max(line.max(), 1e-9))
+    return image
+
+
+def _motion(rng: np.random.Generator, what: Condition) -> tuple[np.ndarray, np.ndarray]:
+    """The whole field's shifts (frames, 2), and what they differ by at 3 x 3 places (frames, 2, 3, 3), px."""
+
+    def path(*shape: int) -> np.ndarray:
+        steps = rng.normal(size=(what.frames, *shape))
+        made = ndimage.gaussian_filter1d(steps, 0.25 * what.rate_hz, axis=0)
+        return made / made.std()
+
+    shifts, bending = what.motion * path(2), path(2, 3, 3)
+    bending -= bending.mean(axis=(2, 3), keepdims=True)
+    return np.clip(shifts - shifts[0], -MARGIN + 4, MARGIN - 4), what.bend * bending / bending.std()
+
+
+def _moved(seen: np.ndarray, shift: np.ndarray, bending: np.ndarray | None, size: int) -> np.ndarray:
+    """The field's part of the tissue once it has moved down and to the right."""
+    if bending is None and not shift.any():
+        return seen[MARGIN : MARGIN + size, MARGIN : MARGIN + size]
+    y, x = np.mgrid[:size, :size] + float(MARGIN)
+    dy, dx = shift[0], shift[1]
+    if bending is not None:
+        at = np.mgrid[:size, :size] * 2 / (size - 1)
+        dy, dx = (d + ndimage.map_coordinates(each, at, order=2, mode="nearest") for d, each in zip(shift, bending))
+    return ndimage.map_coordinates(seen, [y - dy, x - dx], order=3, mode="nearest", prefilter=True)
+
+
+def _illumination(rng: np.random.Generator, size: int) -> np.ndarray:
+    y, x = np.mgrid[:size, :size] / size - rng.uniform(0.4, 0.6, 2)[:, None, None]
+    return 0.6 + 0.6 * np.exp(-(x**2 + y**2) / 0.3)
+
+
+def made(folder: Path, names: list[str]) -> list[Path]:
+    """The recordings NAME-SEED, each made unless it is there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        path = folder / f"{name}.npz"
+        if not path.exists():
+            kind, _, seed = name.partition("-")
+            unfinished = path.with_suffix(".part.npz")
+            np.savez(unfinished, **simulate(CONDITIONS[kind], int(seed)))
+            unfinished.rename(path)
+    return [folder / f"{name}.npz" for name in names]
+
+
+if __name__ == "__main__":
+    made(Path(sys.argv[1]), sys.argv[2:] or [f"{kind}-1" for kind in CONDITIONS])
