@@ -114,7 +114,7 @@ def open_engine(movie: Path, diameter: float | None, work: Path) -> Cells:
     out = work / "cells.isxd"
     if diameter is None:
         with frames.open_series([str(movie)]) as series:
-            diameter = estimate.estimate_cell_diameter(series)
+            diameter = estimate.estimate_cell_diameter(series).px
     run_cnmfe.run_cnmfe([str(movie)], [str(out)], cell_diameter=diameter, context=_context(work))
     found = cellsets.read_cell_set([out])
     return Cells(np.stack([found.images[i] for i in range(found.n_cells)]), np.nan_to_num(found.traces))

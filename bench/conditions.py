@@ -149,10 +149,11 @@ def _body(rng: np.random.Generator, side: int, at: np.ndarray, diameter: float, 
 
 def _spikes(rng: np.random.Generator, what: Condition) -> np.ndarray:
     """(cells, frames): bursts of 1 to 4 spikes, or a rate that never rests."""
+    shape = what.cells, what.frames
     rates = rng.uniform(*what.bursts_hz, (what.cells, 1))
-    spikes = (rng.random((what.cells, what.frames)) < rates / what.rate_hz) * rng.integers(1, 5, (what.cells, what.frames))
+    spikes = (rng.random(shape) < rates / what.rate_hz) * rng.integers(1, 5, shape)
     fires = np.arange(what.cells) < round(what.tonic * what.cells)
-    always = rng.poisson(2.5 / what.rate_hz, (what.cells, what.frames))
+    always = rng.poisson(2.5 / what.rate_hz, shape)
     return np.where(fires[:, None], always, spikes)
 
 
@@ -165,10 +166,11 @@ def _calcium(rng: np.random.Generator, spikes: np.ndarray, what: Condition) -> n
 
 def _tissue(rng: np.random.Generator, side: int, what: Condition) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What does not change, (side, side); images of what does (n, side, side), and how (n, frames), in photons."""
-    dark, pulsing = _vessels(rng, side), _vessels(rng, side, 1)
-    still = LIGHT * (1 + 0.15 * _smooth(rng, side, 12) + 0.03 * _smooth(rng, side, 2)) * (1 - 0.5 * dark)
-    images, courses = [], []
     middle = float(np.mean(what.diameters))
+    dark, pulsing = _vessels(rng, side, middle), _vessels(rng, side, middle, 1)
+    rough = 0.15 * _smooth(rng, side, 1.5 * middle) + 0.03 * _smooth(rng, side, 0.25 * middle)
+    still = LIGHT * (1 + rough) * (1 - 0.5 * dark)
+    images, courses = [], []
     times = np.arange(what.frames) / what.rate_hz
 
     def slow(seconds: float) -> np.ndarray:
@@ -196,7 +198,9 @@ def _tissue(rng: np.random.Generator, side: int, what: Condition) -> tuple[np.nd
             courses.append(what.patches * rng.uniform(0.5, 1.3) * _calcium(rng, bursts, what))
     if what.edge:
         y, x = np.mgrid[:side, :side]
-        images.append(np.exp(-np.abs(x - MARGIN - rng.uniform(2, 10)) / 4) * np.maximum(1 + 0.3 * _smooth(rng, side, 9), 0))
+        images.append(
+            np.exp(-np.abs(x - MARGIN - rng.uniform(2, 10)) / 4) * np.maximum(1 + 0.3 * _smooth(rng, side, 9), 0)
+        )
         courses.append(what.edge * (1 + 0.5 * slow(0.5)))
     if what.vessels:
         images.append(pulsing)
@@ -215,15 +219,15 @@ def _blob(rng: np.random.Generator, side: int, width: float) -> np.ndarray:
     return np.exp(-np.log(2) * (x**2 + y**2) / (width / 2) ** 2)
 
 
-def _vessels(rng: np.random.Generator, side: int, n: int = 4) -> np.ndarray:
+def _vessels(rng: np.random.Generator, side: int, diameter: float, n: int = 4) -> np.ndarray:
     """0 to 1, along lines that wander."""
     image = np.zeros((side, side))
     for _ in range(n):
-        at, turn, width = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 3.5)
+        at, turn, width = rng.uniform(0, side, 2), rng.uniform(0, 2 * np.pi), diameter * rng.uniform(0.2, 0.45)
         line = np.zeros((side, side))
         for _ in range(2 * side):
             turn += rng.normal(0, 0.06)
-            at = at + (np.sin(turn), np.cos(turn))
+            at = at + np.array([np.sin(turn), np.cos(turn)])
             if (at >= 0).all() and (at < side - 1).all():
                 line[tuple(np.rint(at).astype(int))] = 1
         line = ndimage.gaussian_filter(line, width)

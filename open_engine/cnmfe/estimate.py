@@ -1,88 +1,184 @@
 """How large cells are, where nobody says.
 
-Places where transients stand out from the noise are found as for seeds (seeds.py), first at a size that is small for a
-cell and then at the one measured so. At each of the clearest, the frames in which it is brightest are averaged, less
-those just before them: an image of what was active. The diameter is that of a disc as large as the part above half of
-the image's peak, which is what cell_diameter means in this engine; the result is the median over places.
+Places where transients stand out from the noise are looked for at several sizes, each with a filter for cells of that
+size, as for seeds (seeds.py). The frames in which a place is brightest are averaged, less those a second before: an
+image of what was active. Its peak is measured from the light around it, so that background that lit up with it does not
+count. The diameter is that of a disc as large as the part above half of the peak, which is what cell_diameter means in
+this engine. What is not about as wide as the filter expects is dropped; a place that several filters find belongs to
+the one in which it stands out most. The result is the median over places, each with the weight of its power over that
+of the noise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
-from open_engine.cnmfe import background, extraction, oasis, patches, seeds
+from open_engine.cnmfe import background, extraction, oasis, seeds
 from open_engine.files.frames import Series
-from recording.errors import Unusable
 
-FIRST_GUESS = 8.0  # px
-PASSES = 2
+SIZES = (4.5, 6.0, 8.0, 11.0, 15.0, 20.0, 27.0, 36.0)  # px, of the filters
 FIELD = 192  # px: the middle of a larger field is enough
-FRAMES = 800  # and so many frames, in stretches
-STRETCH = 100
-CLEAREST = 40  # places
+FRAMES = 500  # and so many frames, in stretches over the recording
+STRETCH = 50
+RATE_HZ = 10.0  # faster recordings are averaged to about this
+CLEAREST = 60  # places of each size
 LEAST_PEAK = 8.0  # times the noise
+SAMPLED = 200  # frames from which noise is measured
+APART = 0.6  # least distance of two places, in diameters
 BRIGHTEST = 8  # frames of a place
 BEFORE_S = 1.0  # from a frame to the one it is compared with
-REACH = 3  # diameters from a place to the edge of its image
+RING = 1.1, 1.8  # in diameters from a place: where the light around it is measured
 BLUR = 1.0  # px, sigma, of the image
+FITS = 0.6, 1.5  # of a filter's size
+FEWEST = 5  # places: with fewer, the median may be that of what is no cell
+DISAGREE = 2.0  # ratio of the quartiles of widths
+USUAL = 7.0  # px, where nothing stands out: IDPS's default
 
 
-def estimate_cell_diameter(movie: Series) -> float:
-    """In px. Raises Unusable if no transients stand out from the noise."""
-    shape = movie.shape
-    starts = [max(0, (length - FIELD) // 2) for length in shape]
-    spans = [(start, min(length, start + FIELD)) for start, length in zip(starts, shape)]
-    tile = patches.Tile(*spans, *spans)
+@dataclass(frozen=True)
+class Diameter:
+    """Of cells, px; `doubt` says why it may be wrong, or is empty."""
+
+    px: float
+    doubt: str = ""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where transients are, and in which filter they stand out most."""
+
+    at: tuple[int, int]
+    size: float  # px, of the filter
+    height: float  # times the noise
+    width: float  # px, as measured
+
+    @property
+    def fits(self) -> bool:
+        return FITS[0] * self.size < self.width < FITS[1] * self.size
+
+
+def estimate_cell_diameter(movie: Series) -> Diameter:
+    """Of the cells of a movie. What does not stand out or does not agree is said in the result, and is no error."""
+    middle = tuple(slice(max(0, (n - FIELD) // 2), max(0, (n - FIELD) // 2) + FIELD) for n in movie.shape)
+    together = max(1, int(movie.timing.rate_hz / RATE_HZ + 1e-6))
     recorded = np.flatnonzero(movie.valid)
-    pieces = np.array_split(recorded, max(1, min(FRAMES, len(recorded)) // STRETCH))
-    frames = np.concatenate([_frames(movie, tile, piece[:STRETCH]) for piece in pieces])
-    found = diameter_of(np.ascontiguousarray(np.moveaxis(frames, 0, 2)), movie.timing.rate_hz)
-    if found is None:
-        name = movie.parts[0].path.name
-        raise Unusable(f"no cells found in {name}: nothing stands out from the noise, so give cell_diameter")
-    return found
+    n_stretches = max(1, min(FRAMES * together, len(recorded)) // (STRETCH * together))
+    stretches = [piece[: STRETCH * together] for piece in np.array_split(recorded, n_stretches)]
+    read = [_averaged(_frames(movie, middle, piece), together) for piece in stretches if len(piece)]
+    lengths = [len(piece) for piece in read]
+    stack = np.ascontiguousarray(np.moveaxis(np.concatenate(read), 0, 2)) if read else np.zeros((*movie.shape, 0))
+    return diameter_of(stack, movie.timing.rate_hz / together, lengths)
 
 
-def _frames(movie: Series, tile: patches.Tile, wanted: np.ndarray) -> np.ndarray:
-    """Those of these samples that are recorded."""
+def _frames(movie: Series, part: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
+    """Those of these samples that are recorded, and of them a part of the field."""
     start, stop = int(wanted[0]), int(wanted[-1]) + 1
-    return movie.read(start, stop)[movie.valid[start:stop], slice(*tile.rows), slice(*tile.columns)]
+    return movie.read(start, stop)[movie.valid[start:stop]][:, part[0], part[1]]
 
 
-def diameter_of(movie: np.ndarray, rate_hz: float) -> float | None:
-    """Of a movie (rows, columns, frames), float32, which is overwritten; None where no transients stand out."""
+def _averaged(frames: np.ndarray, n: int) -> np.ndarray:
+    """Means of n frames each; a rest is left out."""
+    whole = len(frames) // n * n
+    return frames[:whole].reshape(-1, n, *frames.shape[1:]).mean(axis=1, dtype=np.float32)
+
+
+def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()) -> Diameter:
+    """Of a movie (rows, columns, frames), float32, which is overwritten.
+
+    stretches: lengths of the pieces that it consists of, where it does not run on.
+    """
+    before = max(1, round(BEFORE_S * rate_hz))
+    if movie.shape[2] <= before or min(movie.shape[:2]) < 2 * SIZES[0]:
+        return Diameter(USUAL, "the movie is too small or too short to tell")
     np.nan_to_num(movie, copy=False, nan=0, posinf=0, neginf=0)
     movie -= movie.mean(axis=2, keepdims=True)
     noise = np.stack([oasis.noise_level(row) for row in movie]).astype(np.float32)
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
     movie /= noise[:, :, None]
-    diameter: float | None = FIRST_GUESS
-    for _ in range(PASSES):
-        if diameter is None or min(movie.shape[:2]) < 2 * diameter:
-            return None
-        diameter = _measured(movie, diameter, rate_hz)
-    return diameter
+    usable = np.concatenate([np.arange(n) >= before for n in stretches or (movie.shape[2],)])
+    decayed = seeds.with_decay(movie, np.exp(-1 / (rate_hz * extraction.DECAY_S)))
+    sizes = [size for size in SIZES if min(movie.shape[:2]) >= 3 * size]
+    found = [place for size in sizes for place in _places(movie, decayed, size, np.flatnonzero(usable), before)]
+    cells = _once([place for place in found if place.fits])
+    if not cells:
+        return Diameter(USUAL, "nothing as large as a cell stands out from the noise")
+    widths, heights = (np.array(each) for each in zip(*((place.width, place.height) for place in cells)))
+    lower, middle, upper = _weighted_quantiles(widths, heights**2, (0.25, 0.5, 0.75))
+    if len(cells) < FEWEST:
+        return Diameter(middle, f"only {len(cells)} places stand out from the noise")
+    if upper > DISAGREE * lower:
+        return Diameter(middle, f"what stands out from the noise differs in size, from {lower:.1f} to {upper:.1f} px")
+    return Diameter(middle)
 
 
-def _measured(movie: np.ndarray, guess: float, rate_hz: float) -> float | None:
-    """The median diameter at the places that a filter for cells of the guessed diameter finds."""
-    bins = background.grid(movie.shape[:2], max(1, int(guess / 4)), guess)
-    z, _ = seeds.matched(background.down(bins, movie), guess / bins.size, np.exp(-1 / (rate_hz * extraction.DECAY_S)))
-    places = seeds.places(z.max(axis=2), guess / bins.size, LEAST_PEAK)[:CLEAREST]
-    before = max(1, round(BEFORE_S * rate_hz))
-    widths = [_width(movie, bins.size, place, z[tuple(place)], before, int(REACH * guess)) for place in places]
-    return float(np.median(widths)) if widths else None
+def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndarray, before: int) -> list[Place]:
+    """Where the movie, filtered for cells of this size, stands out; the clearest, not cut by the border."""
+    bin_size = max(1, int(size / 4))
+    z = _band(_binned(decayed, bin_size), size / bin_size)
+    sample = z[:, :, :: max(1, z.shape[2] // SAMPLED)]
+    middle = np.median(sample, axis=2)
+    spread = 1.4826 * np.median(np.abs(sample - middle[:, :, None]), axis=2)
+    spread = np.clip(spread, 1e-6, max(1e-6, seeds.BUSY * float(np.median(spread))))
+    height = (z[:, :, usable].max(axis=2) - middle) / spread
+    found = []
+    for place in seeds.places(height, APART * size / bin_size, LEAST_PEAK)[:CLEAREST]:
+        at = ((place + 0.5) * bin_size).astype(int)
+        if (at < size / 2).any() or (at >= np.array(movie.shape[:2]) - size / 2).any():
+            continue
+        frames = usable[np.argsort(-z[tuple(place)][usable], kind="stable")[:BRIGHTEST]]
+        width = _width(movie, at, size, frames, before)
+        found.append(Place((int(at[0]), int(at[1])), size, float(height[tuple(place)]), width))
+    return found
 
 
-def _width(movie: np.ndarray, size: int, place: np.ndarray, z: np.ndarray, before: int, reach: int) -> float:
-    frames = np.argsort(-z[before:], kind="stable")[:BRIGHTEST] + before
-    at = ((place + 0.5) * size).astype(int)
+def _binned(movie: np.ndarray, n: int) -> np.ndarray:
+    """Means of n x n pixels; what is left at the far edges is left out."""
+    if n == 1:
+        return movie
+    h, w = (length // n for length in movie.shape[:2])
+    return movie[: h * n, : w * n].reshape(h, n, w, n, -1).mean(axis=(1, 3))
+
+
+def _band(movie: np.ndarray, diameter: float) -> np.ndarray:
+    """What is as large as a cell of this diameter: a difference of Gaussians in space."""
+    inner, outer = (
+        [background.gaussian(n, sigma * diameter) for n in movie.shape[:2]] for sigma in (seeds.INNER, seeds.OUTER)
+    )
+    return background.both_ways(*inner, movie) - background.both_ways(*outer, movie)
+
+
+def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, before: int) -> float:
+    """Of what is active at a place in these frames, px; 0 if it is no brighter than what is around it."""
+    reach = int(RING[1] * size) + 4
     low = np.maximum(at - reach, 0)
     field = movie[low[0] : at[0] + reach + 1, low[1] : at[1] + reach + 1]
     image = ndimage.gaussian_filter((field[:, :, frames] - field[:, :, frames - before]).mean(axis=2), BLUR)
-    here = tuple(slice(max(0, k - size), k + size + 1) for k in at - low)
-    peak = image[here].max()
-    labels, _ = ndimage.label(image > peak / 2)
-    inside = labels == labels[here].max(initial=0)
-    return float(np.sqrt(max(1.0, 4 * inside.sum() / np.pi - (2.355 * BLUR) ** 2)))
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    away = np.hypot(y - (at - low)[0], x - (at - low)[1])
+    image = image - np.median(image[(away > RING[0] * size) & (away < RING[1] * size + 1)])
+    peak = np.unravel_index(np.where(away <= size / 3, image, -np.inf).argmax(), image.shape)
+    if image[peak] <= 0:
+        return 0.0
+    labels, _ = ndimage.label(image > image[peak] / 2)
+    area = int((labels == labels[peak]).sum())
+    return float(np.sqrt(max(1.0, 4 * area / np.pi - (2.355 * BLUR) ** 2)))
+
+
+def _once(places: list[Place]) -> list[Place]:
+    """Of those at one place, the one that stands out most."""
+    kept: list[Place] = []
+    for place in sorted(places, key=lambda each: -each.height):
+        y, x = place.at
+        if all(np.hypot(y - k.at[0], x - k.at[1]) > APART * max(place.size, k.size) for k in kept):
+            kept.append(place)
+    return kept
+
+
+def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, parts: Sequence[float]) -> list[float]:
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order])
+    return [float(values[order][np.searchsorted(below, part * below[-1])]) for part in parts]

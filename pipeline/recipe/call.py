@@ -11,7 +11,6 @@ from typing import Any
 from open_engine.context import StepContext
 from pipeline.engines.protocol import Call
 from pipeline.inspect import metadata
-from pipeline.recipe import estimates
 from pipeline.recipe.chain import PlannedStep
 from pipeline.recipe.model import Step
 from pipeline.recipe.steps import Makes, Takes
@@ -46,19 +45,17 @@ def files_of(
     return Files(read, made, folder, deferred)
 
 
-def call_step(each: PlannedStep, files: Files, context: StepContext) -> dict[str, Any]:
+def call_step(each: PlannedStep, files: Files, context: StepContext, estimated: Mapping[str, Any]) -> None:
     """Call the step's function, once for all parts or once for each, as its contract says.
 
-    Returns the values of the parameters that were estimated.
+    `estimated`: the values of the parameters that the recipe leaves to the movie.
     """
     step = each.step
     first = next(iter(files.read.values()))
-    estimated = estimates.estimate(step.function, step.parameters, first)
     n_calls = len(first) if step.contract.each else 1
     for part in range(n_calls):
         _call_once(each, files, part, {**step.parameters, **estimated}, context)
         context.progress((part + 1) / n_calls)
-    return estimated
 
 
 def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext) -> None:

@@ -64,6 +64,7 @@ class Run:
     warnings: list[str]  # all that the context was given
     fingerprints: list[str] = field(default_factory=list)
     deferred: dict[str, Any] = field(default_factory=dict)  # by name: what stands for movies that are no files
+    diameters: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of cells, by the files that show them
 
     def names(self, stream: Stream) -> list[str]:
         return stream.names(self.stem, [short(path.stem) for path in self.inputs])
@@ -249,7 +250,8 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     }
     context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
     try:
-        estimated = call_step(each, files_of(each, read, this.names, folder, this.deferred), context)
+        estimated = _estimated(this, each, context)
+        call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
         _replace_links(folder)
         _check_products(this, each, folder)
         if engine.name != "python":  # what a lab's own function writes is its own affair
@@ -285,6 +287,31 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     for name, value in estimated.items():
         print(f"{label}: {name} was estimated as {value}")  # noqa: T201
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
+
+
+def _estimated(this: Run, each: PlannedStep, context: StepContext) -> dict[str, Any]:
+    """The values of the step's parameters that the recipe leaves to the movie."""
+    step, stream = each.step, next(iter(each.read), None)
+    if stream is None or not estimates.wanted(step.parameters):
+        return {}
+    files = this.files(stream)
+    factor = _down_sampled(this, stream)
+    measured, factor = (files, 1.0) if factor is None else (this.inputs, factor)
+    movie = estimates.Movie(files, measured, factor, context.warn, this.diameters)
+    return estimates.estimate(step.function, step.parameters, movie)
+
+
+def _down_sampled(this: Run, stream: Stream) -> float | None:
+    """By which factor, since it was recorded; None if the size of cells may have changed otherwise."""
+    factor = 1.0
+    while stream.step >= 0:
+        made_by = this.planned[stream.step]
+        if made_by.step.function not in estimates.KEEP_SIZE:
+            return None
+        entry = this.store.entries[this.fingerprints[stream.step]]
+        factor *= {**entry.parameters, **entry.estimated}.get(estimates.DOWN_SAMPLING, 1)
+        stream = made_by.read[0]
+    return factor
 
 
 def _replace_links(folder: Path) -> None:

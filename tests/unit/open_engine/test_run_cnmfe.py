@@ -10,9 +10,7 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 from open_engine.cnmfe import patches
-from open_engine.cnmfe.estimate import diameter_of, estimate_cell_diameter
 from open_engine.context import StepContext
-from open_engine.files.frames import open_series
 from open_engine.steps.run_cnmfe import CANNOT, run_cnmfe
 from recording.errors import Unusable
 from scripts import simulate as synthetic
@@ -109,13 +107,6 @@ def test_units(movie: Path, tmp_path: Path, context: StepContext) -> None:
     assert 0.3 < np.median(1.4826 * np.median(np.abs(high), axis=1) / np.sqrt(2)) < 1.5
 
 
-def test_estimates_the_diameter(made: synthetic.Recording) -> None:
-    stack = np.ascontiguousarray(np.moveaxis(made.movie.astype(np.float32), 0, 2))
-    assert diameter_of(stack, made.rate_hz) == pytest.approx(DIAMETER, rel=0.2)
-    noise = np.random.default_rng(0).normal(0, 1, (40, 40, 100)).astype(np.float32)
-    assert diameter_of(noise, 10) is None
-
-
 def test_a_series_gives_one_cell_set_over_all_parts(
     made: synthetic.Recording, tmp_path: Path, context: StepContext
 ) -> None:
@@ -152,13 +143,6 @@ def test_says_why_there_are_no_cells(
     with pytest.raises(Unusable, match=message):
         run(path, tmp_path / "out.isxd", context, **given)
     assert not (tmp_path / "out.isxd").exists()
-
-
-def test_says_why_no_diameter_can_be_estimated(tmp_path: Path) -> None:
-    path = recordings.movie_from(tmp_path / "movie.isxd", noisy())
-    message = "nothing stands out from the noise, so give cell_diameter"
-    with open_series([str(path)]) as series, pytest.raises(Unusable, match=message):
-        estimate_cell_diameter(series)
 
 
 def test_all_frames_dropped(tmp_path: Path, context: StepContext) -> None:

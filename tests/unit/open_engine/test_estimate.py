@@ -1,0 +1,99 @@
+"""The size of cells, estimated from raw movies of several makes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import conditions
+from open_engine.cnmfe.estimate import USUAL, Diameter, diameter_of, estimate_cell_diameter
+from open_engine.files.frames import open_series
+from pipeline.recipe import estimates
+from scripts import simulate as synthetic
+from tests import recordings
+
+MADE = {
+    "zhou": {},
+    "few": {"cells": 5, "frames": 300, "size": 96},
+    "mixed": {},
+    "large": {"cells": 7, "size": 110},
+}
+
+
+def stack(movie: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(np.moveaxis(movie.astype(np.float32), 0, 2))
+
+
+@pytest.mark.parametrize("name", MADE)
+def test_of_recordings_of_other_makes(name: str) -> None:
+    what = replace(conditions.CONDITIONS[name], **{"cells": 14, "size": 84, "frames": 160, **MADE[name]})
+    made = conditions.simulate(what, seed=5)
+    found = diameter_of(stack(made["movie"]), what.rate_hz)
+    assert found.px == pytest.approx(float(made["diameter"]), rel=0.3)
+    assert not found.doubt
+
+
+def test_of_the_project_s_own_simulation() -> None:
+    made = synthetic.recording(5, 30, (126, 126), 24, diameter_px=18)
+    assert diameter_of(stack(made.movie), made.rate_hz).px == pytest.approx(18, rel=0.3)
+
+
+def test_where_nothing_stands_out_it_is_no_failure(tmp_path: Path) -> None:
+    movie = np.random.default_rng(0).normal(1000, 10, (60, 40, 44)).astype(np.float32)
+    path = recordings.movie_from(tmp_path / "movie.isxd", movie)
+    with open_series([str(path)]) as series:
+        assert estimate_cell_diameter(series) == Diameter(USUAL, "nothing as large as a cell stands out from the noise")
+
+
+@pytest.mark.parametrize("shape", [(0, 40, 40), (5, 40, 40), (60, 6, 6)])
+def test_too_small_to_tell(shape: tuple[int, ...]) -> None:
+    assert diameter_of(stack(np.ones(shape)), 10) == Diameter(USUAL, "the movie is too small or too short to tell")
+
+
+def test_of_a_published_movie() -> None:
+    """Inscopix's movie_part2_108x123x63.isxd, of its toolbox for CaImAn: its cells are 6 to 8 px wide."""
+    given = os.environ.get("PUBLISHED_MOVIE")
+    if not given:
+        pytest.skip("PUBLISHED_MOVIE names no file")
+    with open_series([given]) as series:
+        found = estimate_cell_diameter(series)
+    assert 5 <= found.px <= 9
+    assert not found.doubt
+
+
+AUTO = {"spatial_downsample_factor": "auto", "cell_diameter": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("measured", "factor", "diameter", "warnings"),
+    [
+        (Diameter(6.4), 1, 6, []),
+        (Diameter(15.4), 2, 8, []),
+        (Diameter(25.0), 3, 8, []),
+        (
+            Diameter(20.0, "only 2 places stand out from the noise"),
+            1,
+            20,
+            [
+                "the size of cells is in doubt, as only 2 places stand out from the noise: 20 px is taken; "
+                "give cell_diameter if you know"
+            ],
+        ),
+    ],
+)
+def test_the_recipe_estimates_once_and_is_careful(
+    measured: Diameter, factor: int, diameter: int, warnings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [measured]
+    monkeypatch.setattr(estimates, "estimate_cell_diameter", lambda series: made.pop())
+    path = str(recordings.movie_from(tmp_path / "movie.isxd", np.ones((30, 9, 9), np.float32)))
+    said: list[str] = []
+    before = estimates.Movie([path], [path], 1, said.append)
+    assert estimates.estimate("preprocess", AUTO, before) == {"spatial_downsample_factor": factor}
+    after = replace(before, factor=factor)
+    assert estimates.estimate("run_cnmfe", AUTO, after) == {"cell_diameter": diameter}
+    assert said == warnings
