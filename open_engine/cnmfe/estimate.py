@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from open_engine.cnmfe import background, extraction, oasis, seeds
+from open_engine.cnmfe import extraction, oasis, seeds
 from open_engine.files.frames import Series
 
 SIZES = (4.5, 6.0, 8.0, 11.0, 15.0, 20.0, 27.0, 36.0)  # px, of the filters
@@ -118,7 +118,7 @@ def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()
 def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndarray, before: int) -> list[Place]:
     """Where the movie, filtered for cells of this size, stands out; the clearest, not cut by the border."""
     bin_size = max(1, int(size / 4))
-    z = _band(_binned(decayed, bin_size), size / bin_size)
+    z = seeds.in_space(_binned(decayed, bin_size), size / bin_size)
     sample = z[:, :, :: max(1, z.shape[2] // SAMPLED)]
     middle = np.median(sample, axis=2)
     spread = 1.4826 * np.median(np.abs(sample - middle[:, :, None]), axis=2)
@@ -141,14 +141,6 @@ def _binned(movie: np.ndarray, n: int) -> np.ndarray:
         return movie
     h, w = (length // n for length in movie.shape[:2])
     return movie[: h * n, : w * n].reshape(h, n, w, n, -1).mean(axis=(1, 3))
-
-
-def _band(movie: np.ndarray, diameter: float) -> np.ndarray:
-    """What is as large as a cell of this diameter: a difference of Gaussians in space."""
-    inner, outer = (
-        [background.gaussian(n, sigma * diameter) for n in movie.shape[:2]] for sigma in (seeds.INNER, seeds.OUTER)
-    )
-    return background.both_ways(*inner, movie) - background.both_ways(*outer, movie)
 
 
 def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, before: int) -> float:

@@ -11,6 +11,7 @@ from scipy.optimize import linear_sum_assignment
 
 from open_engine.cnmfe import patches
 from open_engine.context import StepContext
+from open_engine.files.frames import open_series
 from open_engine.steps.run_cnmfe import CANNOT, run_cnmfe
 from recording.errors import Unusable
 from scripts import simulate as synthetic
