@@ -7,6 +7,7 @@ import os
 import re
 
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
+STEPS = "steps"  # in a folder of results: what the steps of a recipe made on the way
 
 _FORMULA = re.compile("['\\s]*[=+\\-@＝＋－＠]|'*[\t\r\n]")  # some spreadsheets skip spaces
 
@@ -32,6 +33,17 @@ def short(name: str) -> str:
     if len(raw) <= MAX_NAME:
         return name
     return raw[: MAX_NAME - 9].decode("utf-8", "ignore") + "-" + hashlib.sha256(raw).hexdigest()[:8]
+
+
+def is_product(name: str) -> bool:
+    """Whether a folder of results may hold such a file: a visible name, in `steps/` perhaps; never a way out."""
+    plain = name[len(STEPS) + 1 :] if name.startswith(f"{STEPS}/") else name
+    return is_visible(plain)
+
+
+def is_visible(name: str) -> bool:
+    """Of one file or folder that is not hidden, as the run's own are."""
+    return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
 
 
 def join(folder: str, name: str) -> str:

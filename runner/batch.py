@@ -16,6 +16,7 @@ from pathlib import Path
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 from recording.job import Job
+from recording.names import is_product
 from runner import machine, native, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
@@ -477,7 +478,7 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
     if last not in names:
         raise _BadProducts(f"its worker wrote no {last}")
     for name in names:
-        if "/" in name or not (staging / name).is_file() or (staging / name).is_symlink():
+        if not is_product(name) or not (staging / name).is_file() or (staging / name).is_symlink():
             raise _BadProducts(f"its worker lists {name}, but wrote no such file")
     info = batch.infos[first.relative]
     return Record(

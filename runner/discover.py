@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 
 from recording.kinds import SUFFIXES, why_left_out
-from recording.names import join, set_apart, short
+from recording.names import STEPS, join, set_apart, short
 from runner.own import LOGS, RESERVED, is_one_of
 
 SERIES = "-series"  # added to the name of the first part, for the results of a series
@@ -161,7 +161,7 @@ def _in_the_way(results: str) -> set[tuple[str, str]]:
     parts = results.split("/")
     found = set()
     for i, (outer, inner) in enumerate(zip(parts, parts[1:])):
-        if inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
+        if inner == STEPS or inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
             folder, lower = "/".join(parts[:i]), outer.casefold()
             found |= {(folder, lower), (folder, lower.removesuffix(SERIES))}
     return found

@@ -12,7 +12,7 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,6 +176,12 @@ class Folder:
             os.rename(file, file.name, dst_dir_fd=self.fd)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path / file.name)) from error
+
+    def take_all(self, files: Iterable[Path]) -> None:
+        """Move files to here, and make that last."""
+        for file in files:
+            self.take(file)
+        self.sync()
 
     def remove(self, relative: str) -> None:
         """A file or a link, if it is there."""

@@ -25,7 +25,7 @@ from typing import Any
 from recording.findings import RecordingInfo, info_of
 from recording.kinds import KINDS
 from recording.message import Malformed, Message
-from recording.names import join, short
+from recording.names import STEPS, is_product, is_visible, join, short
 from runner.discover import Recording
 from runner.endings import OutputInUse
 from runner.inside import EVERYBODY, ONLY_MINE, Folder
@@ -83,15 +83,11 @@ def read_record(output: Folder, recording: Recording) -> Record | None:
 def _is_sound(record: Record) -> bool:
     """Whether every name is that of something in the output, and all else what a run may have written."""
     return (
-        all(map(_is_name, (*record.products, *(record.results.split("/") if record.results else ()))))
+        all(map(is_product, record.products))
+        and all(map(is_visible, record.results.split("/") if record.results else ()))
         and (record.status != "done" or bool(record.results and record.kind in KINDS))
         and (record.thumbnail is None or re.fullmatch(r"[A-Za-z0-9+/=]*", record.thumbnail) is not None)
     )
-
-
-def _is_name(text: str) -> bool:
-    """Of one visible file or folder: neither hidden, as the run's own are, nor a way out."""
-    return bool(text) and not text.startswith(".") and "/" not in text and "\0" not in text
 
 
 def write_record(output: Folder, recordings: Iterable[Recording], record: Record) -> None:
@@ -138,11 +134,14 @@ def publish(output: Folder, staging: Path, recordings: Sequence[Recording], reco
     with output.folder(record.results, EVERYBODY) as folder:
         for name in (last, *stale):
             folder.remove(name)
-        for name in names:
-            folder.take(staging / name)
-        folder.sync()
+        of_steps = [name for name in names if name.startswith(f"{STEPS}/")]
+        if of_steps:
+            with folder.folder(STEPS, EVERYBODY) as steps:
+                steps.take_all(staging / name for name in of_steps)
+        folder.take_all(staging / name for name in names if name not in of_steps)
         folder.take(staging / last)
         folder.sync()
+        folder.remove_if_empty(STEPS)
     write_record(output, recordings, record)
 
 
@@ -151,6 +150,7 @@ def withdraw(output: Folder, record: Record) -> None:
     with contextlib.suppress(FileNotFoundError), output.folder(record.results) as folder:
         for name in sorted(record.products, key=lambda name: name != f"{folder.path.name}.json"):
             folder.remove(name)
+        folder.remove_if_empty(STEPS)
     output.remove_if_empty(record.results)
 
 

@@ -73,8 +73,8 @@ def read_found(path: Path) -> tuple[Cells, tuple[int, int], float]:
 
 
 def corner_of(path: Path) -> tuple[int, int]:
-    """Where the field that motion correction left lies in the recording's: its crop rectangle, beside the products."""
-    for table in path.parent.glob("*-MC-crop_rect.csv"):
+    """Where the field that motion correction left lies in the recording's: its crop rectangle, among the products of the steps."""
+    for table in path.parent.glob("steps/*-MC-crop_rect.csv"):
         x, y, *_ = table.read_text().split(",")
         return int(y), int(x)
     return 0, 0

@@ -59,7 +59,7 @@ def main() -> int:
 
 def compare(source: Path, results: Path) -> None:
     """Say how much of what was simulated the recipe found, and draw it."""
-    for cell_set in sorted((results / "simulated").glob("*-AR.isxd")):
+    for cell_set in sorted((results / "simulated").glob("*-cells.isxd")):
         mounts = ["-v", f"{source}:/data:ro", "-v", f"{results}:/output"]
         mounts += ["-v", f"{PROJECT / 'scripts/compare.py'}:/compare.py:ro"]
         files = [f"/output/simulated/{cell_set.name}", f"/data/{TRUTH}", f"/output/{PICTURE}"]

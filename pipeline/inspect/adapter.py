@@ -19,6 +19,7 @@ class Summary:
     thumbnail: bytes
     products: tuple[str, ...]  # file names in `out`; the JSON, by which results count as complete, is last
     part: Part  # for the page
+    beside: Path  # what the paths of the files begin with
 
     @property
     def picture(self) -> str | None:
@@ -26,8 +27,18 @@ class Summary:
         return b64encode(self.thumbnail).decode() if self.thumbnail else None
 
 
-def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, with_page: bool = False) -> Summary:
+def adapt(
+    recording: Path,
+    kind: str,
+    stem: str,
+    out: Path,
+    context: Context,
+    with_page: bool = False,
+    is_part: bool = False,
+) -> Summary:
     """Write every result of one recording as `out/<stem>...`; the JSON, by which results count as complete, is last.
+
+    `is_part`: of results that have a JSON and a table of quality for all of them, so none is written here.
 
     Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library, the machine or
     this program.
@@ -38,7 +49,7 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, wi
     module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
     before = {path.name for path in out.iterdir()}
     outcome = module.adapt(recording, stem, out, context)
-    if outcome.measures:
+    if outcome.measures and not is_part:
         quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})
     if context.session:
         from pipeline.nwb.collect import write_inspected  # imported only when asked for
@@ -69,6 +80,8 @@ def adapt(recording: Path, kind: str, stem: str, out: Path, context: Context, wi
         shown = page.Page(part.name, stem, [part], metadata.software(), context.provenance, warnings=warnings)
         page.write(shown, out)
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
-    metadata.write(out / f"{stem}.json", {**record, "results": results})
+    if not is_part:
+        metadata.write(out / f"{stem}.json", {**record, "results": results})
+        results.append(f"{stem}.json")
     context.progress(1.0)
-    return Summary(outcome.summary, outcome.thumbnail, (*results, f"{stem}.json"), part)
+    return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem)

@@ -38,6 +38,7 @@ class Product:
     label: str  # what its name adds to the recording's
     part: int
     made_by: str
+    beside: Path | None = None  # what the paths of its results begin with
 
 
 def write_inspected(session: Session, recording: Path, kind: str, stem: str, out: Path, context: Context) -> None:
@@ -68,9 +69,8 @@ def write_run(
         elif product.path.name.endswith(TRANSLATIONS):
             movie = product.label.removesuffix(TRANSLATIONS.removesuffix(".csv"))
             translations.append(Translations(product.path, label, movie, product.part, product.made_by))
-        if product.kind == "movie":
-            stem = product.path.stem
-            projections |= {f"{name}{label}": out.parent / f"{stem}-{name}.tif" for name in PROJECTIONS}
+        if product.kind == "movie" and product.beside:
+            projections |= {f"{name}{label}": Path(f"{product.beside}-{name}.tif") for name in PROJECTIONS}
     return _write(out, sources, translations, projections, session, context)
 
 

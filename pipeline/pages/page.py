@@ -19,6 +19,7 @@ from pipeline.inspect.figures import nice_length
 from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown
+from recording.names import STEPS
 
 HERE = Path(__file__).parent
 PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
@@ -71,7 +72,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
         picture=_Pictures(out),
         explorers=[_explorer(part.cells, n_sets) if part.cells else None for part in page.parts],
         methods=methods_text,
-        files=sorted({*names, f"{page.stem}.html", f"{page.stem}.json"}),
+        files=[*sorted({*names, f"{page.stem}.html", f"{page.stem}.json"}), *[f"{STEPS}/"] * (out / STEPS).is_dir()],
     )
 
 

@@ -67,18 +67,23 @@ def plan(steps: Sequence[Step], kind: str) -> tuple[list[PlannedStep], list[Prob
     return planned, problems
 
 
+def latest(planned: Sequence[PlannedStep]) -> list[Stream]:
+    """The last product of each kind: what a lab looks for. Several, if the step that makes it splits its input."""
+    last = {stream.kind: stream.step for each in planned for stream in each.made}
+    return [
+        stream for each in planned for stream in each.made if stream.kind != FILE and last[stream.kind] == stream.step
+    ]
+
+
 def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
     """The products that stay: all, or (`keep = "last"`) those that no later step used, and the latest of each kind."""
     used = {stream for each in planned for stream in each.read}
-    latest = {stream.kind: (stream.step, stream.kind) for each in planned for stream in each.made}
+    last = set(latest(planned))
     return {
         stream
         for each in planned
         for stream in each.made
-        if keep == "all"
-        or stream.kind == FILE
-        or stream not in used
-        or latest[stream.kind] == (stream.step, stream.kind)
+        if keep == "all" or stream.kind == FILE or stream not in used or stream in last
     }
 
 

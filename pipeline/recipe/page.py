@@ -33,34 +33,32 @@ class Made:
     summary: Summary
 
 
-def shown_parts(made: Mapping[str, Made], staging: Path) -> list[Part]:
+def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     """The last product of each kind, cells with the events that were found in them. `made` goes by file name."""
-    parts = []
+    shown: list[Summary] = []
     for kind in SHOWN:
         of_kind = [each for each in made.values() if each.kind == kind]
         last = max((each.step for each in of_kind), default=-1)
-        if kind in ("image", "movie") and parts:
+        if kind in ("image", "movie") and shown:
             break  # cells are what a lab looks for
-        parts += [each.summary.part for each in of_kind if each.step == last]
-    events = [part for part in parts if part.kind == "event_set"]
-    cells = [part for part in parts if part.kind == "cell_set"]
-    if len(events) != len(cells):
-        return parts
-    found = dict(zip((part.name for part in cells), events))
-    return [_with_events(part, found[part.name], staging) if part.name in found else part for part in parts]
+        shown += [each.summary for each in of_kind if each.step == last]
+    events = [each for each in shown if each.part.kind == "event_set"]
+    cells = [each.part.name for each in shown if each.part.kind == "cell_set"]
+    found = dict(zip(cells, events)) if len(events) == len(cells) else {}
+    return [_with_events(each.part, found[each.part.name]) if each.part.name in found else each.part for each in shown]
 
 
-def _with_events(part: Part, events: Part, staging: Path) -> Part:
+def _with_events(part: Part, events: Summary) -> Part:
     """Cells whose events are those of an event set with the same names."""
     if not part.cells:
         return part
-    table = pd.read_csv(staging / f"{Path(events.name).stem}-events.csv", dtype={"cell": str}, keep_default_na=False)
+    table = pd.read_csv(f"{events.beside}-events.csv", dtype={"cell": str}, keep_default_na=False)
     if not set(table["cell"]) <= set(part.cells.names):
         return part
     samples = np.rint(table["time_s"].to_numpy(float) / part.cells.period_s).astype(np.int64)
     by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
     found = [by_cell[name].to_numpy() if name in by_cell else np.empty(0, np.int64) for name in part.cells.names]
-    return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.name}"))
+    return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.part.name}"))
 
 
 def shown_steps(

@@ -28,7 +28,7 @@ from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import estimates, page
 from pipeline.recipe.call import call_step, files_of
-from pipeline.recipe.chain import PlannedStep, Stream, kept, plan, room
+from pipeline.recipe.chain import PlannedStep, Stream, kept, latest, plan, room
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.page import Made
 from pipeline.recipe.read import complaints, read
@@ -38,12 +38,20 @@ from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Job, Result, Session
 from recording.kinds import KINDS, Shape
-from recording.names import short
+from recording.names import STEPS, short
 
 COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
 UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
 RULES = 2  # counted up when the runner comes to call a function in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
+NOUNS = {  # what the last product of a kind is called, after the name of the session
+    "cell_set": "cells",
+    "event_set": "events",
+    "movie": "movie",
+    "image": "image",
+    "vessel_set": "vessels",
+}
+PLAIN = ("cell_set", "event_set", "movie")  # kinds whose results have the name of the session alone
 SPARE = 1.05  # for the inspect results of the products
 
 
@@ -354,60 +362,99 @@ def _why(error: BaseException, step: Step) -> str:
 
 
 def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
-    """Inspect every product that stays, and write what says that all is there."""
-    staging, context = this.store.staging, this.context
+    """Inspect every product that stays, and write what says that all is there.
+
+    The last product of each kind is what a lab looks for: it and its results lie at the top, under names that do not
+    depend on the steps. What was made on the way, with its results, is in the folder of the steps.
+    """
+    out, steps = job.staging, this.store.staging
     keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
     names = [name for stream in keepers for name in this.names(stream)]
     names = [name for name in names if any(this.store.find(entry, name) for entry in this.entries_done())]
     names += [name for entry in this.entries_done() for name in entry.extras]
     this.store.gather(names)
-    recordings = [
-        (name, stream.kind, this.fingerprints[stream.step])
-        for stream in keepers
-        if stream.kind != FILE
-        for name in this.names(stream)
-    ]
-    found: list[str] = []
+    titles = _titles(this)
+    recordings = [(name, stream) for stream in keepers if stream.kind != FILE for name in this.names(stream)]
+    products = [f"{STEPS}/{name}" for name in names]
     made: dict[str, Made] = {}
-    for number, (name, kind, fingerprint) in enumerate(recordings):
+    for number, (name, stream) in enumerate(recordings):
+        fingerprint = this.fingerprints[stream.step]
         entry = this.store.entries[fingerprint]
+        shown, title = titles.get(name, (name, Path(name).stem))
         part = replace(
-            context,
-            provenance={**context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
+            this.context,
+            provenance={**this.context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
             progress=_part_of_progress(progress, number, len(recordings)),
-            warn=lambda text, name=name: context.warn(f"{name}: {text}"),
+            warn=lambda text, shown=shown: this.context.warn(f"{shown}: {text}"),
         )
-        summary = adapt(staging / name, kind, Path(name).stem, staging, part)
-        found += summary.products
-        made[name] = Made(this.fingerprints.index(fingerprint), kind, summary)
-    shown = _page(this, job, made)
-    found += write_page(shown, staging)
-    found += [figure.file for part in shown.parts for figure in part.figures]
-    measures = {part.name: part.measures for part in shown.parts}
-    quality.write(staging / f"{this.stem}-quality.csv", measures)
-    found.append(f"{this.stem}-quality.csv")
+        is_last = name in titles
+        if is_last:
+            _second_name(steps / name, out / shown)
+            products.append(shown)
+        place = out if is_last else steps
+        summary = adapt(place / shown, stream.kind, title, place, part, is_part=is_last)
+        products += summary.products if is_last else [f"{STEPS}/{product}" for product in summary.products]
+        made[name] = Made(stream.step, stream.kind, summary)
+    shown_page = _page(this, job, made)
+    products += write_page(shown_page, out)
+    products += [figure.file for part in shown_page.parts for figure in part.figures]
+    measures = {part.name: part.measures for part in shown_page.parts}
+    quality.write(out / f"{this.stem}-quality.csv", measures)
+    products.append(f"{this.stem}-quality.csv")
     if job.session:
-        found += _write_nwb(this, job, names, job.session)
-    products = sorted({*names, *found})
-    _write_record(this, job, products, measures)
+        products += _write_nwb(this, job, made, names, job.session)
+    products = sorted(set(products))
+    records = {each.summary.part.name: each.summary.part.record for name, each in made.items() if name in titles}
+    _write_record(this, job, products, measures, records)
     summaries = [(each.kind, each.summary) for each in made.values()]
     return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
 
 
-def _write_nwb(this: Run, job: Job, names: Sequence[str], session: Session) -> list[str]:
+def _titles(this: Run) -> dict[str, tuple[str, str]]:
+    """Of the last product of each kind, by file name: its name at the top, and what those of its results begin with.
+
+    Cells, events and the movie have no results of equal names; other kinds add theirs.
+    """
+    found = {}
+    last = latest(this.planned)
+    for stream in last:
+        several = sum(other.kind == stream.kind for other in last) > 1
+        label = f"-{stream.label or stream.chain.lstrip('-')}" if several else ""
+        stems = [this.stem] if stream.once or len(this.inputs) == 1 else [short(path.stem) for path in this.inputs]
+        for name, stem in zip(this.names(stream), stems):
+            title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{NOUNS[stream.kind]}")
+            found[name] = f"{stem}{label}-{NOUNS[stream.kind]}{stream.extension}", title
+    return found
+
+
+def _second_name(file: Path, name: Path) -> None:
+    try:
+        os.link(file, name)
+    except OSError:  # a disk without hard links
+        shutil.copyfile(file, name)
+
+
+def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str], session: Session) -> list[str]:
     """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
 
     last = kept(this.planned, "last")
+    out = job.staging / f"{this.stem}.nwb"
     products = [
-        Product(this.store.staging / name, stream.kind, stream.chain, part, _made_by(each.step))
+        Product(
+            this.store.staging / name,
+            stream.kind,
+            stream.chain,
+            part,
+            _made_by(each.step),
+            made[name].summary.beside if name in made else None,
+        )
         for each in this.planned
         for stream in each.made
         if stream in last
         for part, name in enumerate(this.names(stream))
         if name in names
     ]
-    out = this.store.staging / f"{this.stem}.nwb"
     return [path.name for path in write_run(this.inputs, job.kind, products, out, session, this.context)]
 
 
@@ -417,7 +464,7 @@ def _made_by(step: Step) -> str:
 
 def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
     """Everything that the page of this run shows."""
-    staging, inputs = this.store.staging, {path.name: path for path in this.inputs}
+    steps, inputs = this.store.staging, {path.name: path for path in this.inputs}
     done = [
         (each.step.number, each.step.bound.title, this.store.entries[fingerprint])
         for each, fingerprint in zip(this.planned, this.fingerprints)
@@ -425,15 +472,15 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
     ]
 
     def find(name: str) -> Path | None:
-        path = inputs.get(name, staging / name)
+        path = inputs.get(name, steps / name)
         return path if path.is_file() else None
 
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
-    motions = [page.motion(entry, find, this.stem, staging) for entry in corrections[-1:]]
+    motions = [page.motion(entry, find, this.stem, job.staging) for entry in corrections[-1:]]
     return Page(
         title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
         stem=this.stem,
-        parts=[*page.shown_parts(made, staging), *filter(None, motions)],
+        parts=[*page.shown_parts(made), *filter(None, motions)],
         software=metadata.software(),
         provenance=this.context.provenance,
         steps=page.shown_steps(done, made, page.pictures(this.inputs, job.kind)),
@@ -442,7 +489,13 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
     )
 
 
-def _write_record(this: Run, job: Job, products: list[str], measures: Mapping[str, Sequence[Measure]]) -> None:
+def _write_record(
+    this: Run,
+    job: Job,
+    products: list[str],
+    measures: Mapping[str, Sequence[Measure]],
+    records: Mapping[str, Mapping[str, Any]],
+) -> None:
     record = {
         "schema_version": metadata.SCHEMA_VERSION,
         "kind": job.kind,
@@ -453,12 +506,13 @@ def _write_record(this: Run, job: Job, products: list[str], measures: Mapping[st
             "text": this.recipe.path.read_text(encoding="utf-8"),
         },
         "steps": [asdict(entry) for entry in this.entries_done()],
+        "recordings": records,
         "results": products,
         "quality": {name: quality.to_json(each) for name, each in measures.items()},
         "software": metadata.software(),
         "provenance": this.context.provenance,
     }
-    metadata.write(this.store.staging / f"{this.stem}.json", record)
+    metadata.write(job.staging / f"{this.stem}.json", record)
 
 
 def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recording.names import STEPS
+
 INDEX = ".steps.json"
 
 
@@ -33,12 +35,14 @@ class Entry:
 
 
 class Store:
-    """Finished steps: in the staging folder, and in the results of an earlier run."""
+    """Finished steps: in the folder `steps` of staging, and in that of the results of an earlier run."""
 
-    def __init__(self, staging: Path, published: Path | None, stem: str) -> None:
-        self.staging, self.published, self.json = staging, published, f"{stem}.json"
-        earlier = _entries(published / self.json) if published else ()
-        self.entries = {entry.fingerprint: entry for entry in [*earlier, *_entries(staging / INDEX)]}
+    def __init__(self, staging: Path, results: Path | None, stem: str) -> None:
+        self.staging, self.published = staging / STEPS, results / STEPS if results else None
+        self.staging.mkdir(exist_ok=True)
+        self.record = results / f"{stem}.json" if results else None  # of the earlier run
+        earlier = _entries(self.record) if self.record else ()
+        self.entries = {entry.fingerprint: entry for entry in [*earlier, *_entries(self.staging / INDEX)]}
 
     def tidy(self, wanted: set[str]) -> None:
         """Remove from staging what no step of the present recipe vouches for."""
@@ -46,6 +50,9 @@ class Store:
         vouched = {name for entry in self.entries.values() for name in entry.products}
         for path in list(self.staging.iterdir()):
             if path.name not in vouched | {INDEX}:
+                _remove(path)
+        for path in list(self.staging.parent.iterdir()):
+            if path != self.staging:
                 _remove(path)
         self._write()
 
@@ -89,9 +96,9 @@ class Store:
     def gather(self, names: Sequence[str]) -> None:
         """Bring products of an earlier run back to staging, to be published with the new ones."""
         outside = [name for name in names if not (self.staging / name).exists()]
-        if outside and self.published:
+        if outside and self.published and self.record:
             with contextlib.suppress(FileNotFoundError):  # the results are not whole without what follows
-                (self.published / self.json).unlink()
+                self.record.unlink()
             for name in outside:
                 (self.published / name).replace(self.staging / name)
 

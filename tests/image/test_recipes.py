@@ -29,8 +29,10 @@ def with_algorithms(installers) -> str:
 def test_shipped_recipes(with_algorithms, movie, output, recipe, last):
     done = container("--recipe", recipe, image=with_algorithms, options=mounts(movie, output))
     assert done.returncode == 0, done.stderr
-    assert (output / f"movie/movie-{last}.isxd").is_file()
-    assert (output / f"movie/movie-{last}-cells.csv").is_file()
+    assert (output / f"movie/steps/movie-{last}.isxd").is_file()
+    assert {"movie-cells.isxd", "movie-cells.csv", "movie-traces.csv", "movie-footprints.tif", "movie-events.csv"} <= {
+        path.name for path in (output / "movie").iterdir()
+    }
     assert (output / "done.marker").is_file()
 
 
@@ -40,7 +42,8 @@ def test_shipped_recipes(with_algorithms, movie, output, recipe, last):
 def test_shipped_recipes_compute_without_a_licence(public, simulated, output, recipe, last):
     done = container("--recipe", recipe, image=PUBLIC, options=mounts(simulated, output))
     assert done.returncode == 0, done.stderr
-    cells = json.loads((output / f"simulated/simulated-{last}-AR.json").read_text())
+    cells = json.loads((output / "simulated/simulated.json").read_text())["recordings"]["simulated-cells.isxd"]
+    assert (output / f"simulated/steps/simulated-{last}-AR.isxd").is_file()
     assert cells["n_accepted"] >= 10
     assert cells["provenance"]["step"]["engine"] == "open"
     (row,) = csv.DictReader((output / "summary.csv").open(newline=""))
@@ -73,7 +76,7 @@ def test_the_example_of_the_docs(public, movie, output):
     options = [*mounts(movie, output), "-v", f"{EXAMPLES}:/recipes:ro", "--read-only", "--tmpfs", "/tmp"]
     done = container("--recipe", "/recipes/local_correlation.toml", image=PUBLIC, options=options)
     assert done.returncode == 0, done.stderr
-    assert (output / "movie/movie-CORR.tif").is_file()
+    assert (output / "movie/movie-image.tif").is_file()
 
 
 def test_check_recipe_names_every_mistake_with_its_line(public, tmp_path):

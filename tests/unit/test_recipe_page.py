@@ -84,7 +84,7 @@ def made(folder: Path, **paths: tuple[int, Path]) -> dict[str, Made]:
 
 def test_cells_show_the_events_that_a_recipe_found_in_them(tmp_path):
     cells, events = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
-    parts = page.shown_parts(made(tmp_path, cells=(0, cells), events=(1, events)), tmp_path)
+    parts = page.shown_parts(made(tmp_path, cells=(0, cells), events=(1, events)))
     assert [part.kind for part in parts] == ["cell_set", "event_set"]
     table = pd.read_csv(tmp_path / "e-events.csv")
     for name, samples in zip(parts[0].cells.names, parts[0].cells.events):
@@ -95,7 +95,7 @@ def test_cells_show_the_events_that_a_recipe_found_in_them(tmp_path):
 def test_events_of_other_cells_are_not_taken_for_theirs(tmp_path):
     cells = recordings.cell_set(tmp_path / "c.isxd", n_cells=2)
     events = recordings.event_set(tmp_path / "e.isxd", n_cells=4)
-    (part, _) = page.shown_parts(made(tmp_path, cells=(0, cells), events=(1, events)), tmp_path)
+    (part, _) = page.shown_parts(made(tmp_path, cells=(0, cells), events=(1, events)))
     assert part.cells.event_kind.startswith("transients")
 
 
@@ -103,8 +103,8 @@ def test_only_the_last_product_of_a_kind_is_shown_in_full(tmp_path):
     first, last = recordings.cell_set(tmp_path / "a.isxd"), recordings.cell_set(tmp_path / "b.isxd", seed=1)
     movie = recordings.movie(tmp_path / "m.isxd")
     found = made(tmp_path, first=(1, first), last=(2, last), movie=(0, movie))
-    assert [part.name for part in page.shown_parts(found, tmp_path)] == ["b.isxd"]
-    assert [part.name for part in page.shown_parts({"m.isxd": found["m.isxd"]}, tmp_path)] == ["m.isxd"]
+    assert [part.name for part in page.shown_parts(found)] == ["b.isxd"]
+    assert [part.name for part in page.shown_parts({"m.isxd": found["m.isxd"]})] == ["m.isxd"]
 
 
 def test_steps_have_a_picture_before_and_after(tmp_path):

@@ -10,6 +10,7 @@ import importlib.util
 import inspect
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,7 +95,8 @@ class Bench:
 
     def __post_init__(self) -> None:
         self.staging, self.results = self.folder / "staging", self.folder / "output" / "mouse"
-        self.staging.mkdir()
+        self.steps = self.staging / "steps"
+        self.steps.mkdir(parents=True)
 
     def recipe(self, text: str) -> Path:
         path = self.folder / "mine.toml"
@@ -149,11 +151,11 @@ class Bench:
 
     def publish(self, done: Done) -> None:
         """As PID 1 does in the end; what the worker listed and nothing else."""
-        self.results.mkdir(parents=True, exist_ok=True)
+        (self.results / "steps").mkdir(parents=True, exist_ok=True)
         for name in done.products:
             (self.staging / name).replace(self.results / name)
-        for left in self.staging.iterdir():
-            left.unlink()
+        shutil.rmtree(self.staging)
+        self.steps.mkdir(parents=True)
 
 
 @pytest.fixture
@@ -171,8 +173,13 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recordings.cell_set(tmp_path_factory.mktemp("cells") / "mouse.isxd", n=100, rows=24, columns=32)
 
 
+def of_steps(names: list[str]) -> set[str]:
+    return {name[len("steps/") :] for name in names if name.startswith("steps/")}
+
+
 def recordings_among(names: list[str]) -> list[str]:
-    return sorted(name for name in names if name.endswith(".isxd"))
+    """Those that steps made; the last of each kind have a second name at the top."""
+    return sorted(name for name in of_steps(names) if name.endswith(".isxd"))
 
 
 # ---- the stand-in
@@ -219,17 +226,22 @@ def test_every_shipped_recipe_is_run_somewhere() -> None:
 def test_shipped_recipes(bench: Bench, movie: Path, standard: Done, name: str) -> None:
     done = standard if name == "standard" else bench.run(ROOT / f"recipes/{name}.toml", movie)
     assert recordings_among(done.products) == sorted(f"mouse{ending}.isxd" for ending in SHIPPED[name])
-    last = f"mouse{SHIPPED[name][-1]}"
-    assert {f"{last}-cells.csv", f"{last}-traces.csv", f"{last}-cellmap.png", f"{last}.json"} <= set(done.products)
-    assert "mouse-PP-BP-MC-translations.csv" in done.products
+    tables = {
+        f"mouse{ending}" for ending in ("-cells.csv", "-traces.csv", "-footprints.tif", "-events.csv", "-mean.tif")
+    }
+    files = {f"mouse-{kind}.isxd" for kind in ("cells", "events", "movie", "image")}
+    assert tables | files <= set(done.products)
+    assert {path.name for path in done.staging.glob("*.isxd")} == files
+    assert "steps/mouse-PP-BP-MC-translations.csv" in done.products
     assert done.last["summary"].startswith(f"recipe {name}: ")
     assert done.last["thumbnail"]
-    corrected = isx.Movie.read(str(done.staging / "mouse-PP-BP-MC.isxd"))
+    corrected = isx.Movie.read(str(done.staging / "steps/mouse-PP-BP-MC.isxd"))
     assert corrected.timing.num_samples == 12
     assert corrected.spacing.num_pixels == (12, 16)
-    before, after = (isx.CellSet.read(str(done.staging / f"mouse{SHIPPED[name][i]}.isxd")) for i in (-3, -1))
+    before, after = (isx.CellSet.read(str(done.staging / f"steps/mouse{SHIPPED[name][i]}.isxd")) for i in (-3, -1))
     assert {before.get_cell_status(i) for i in range(before.num_cells)} == {"undecided"}
     assert "undecided" not in {after.get_cell_status(i) for i in range(after.num_cells)}
+    assert (done.staging / "mouse-cells.isxd").samefile(done.staging / f"steps/mouse{SHIPPED[name][-1]}.isxd")
 
 
 def test_a_series_is_worked_on_together(bench: Bench) -> None:
@@ -246,13 +258,13 @@ def test_a_series_is_worked_on_together(bench: Bench) -> None:
         "part2-PP-BP-MC-DFF-PCA-ICA-ED.isxd",
     ]
     assert "mouse-PP-BP-mean_image.isxd" in found
-    assert "mouse-PP-BP-MC-crop_rect.csv" in done.products
+    assert "steps/mouse-PP-BP-MC-crop_rect.csv" in done.products
     assert done.products[-1] == "mouse.json"
 
 
 def test_provenance_of_each_product(standard: Done, movie: Path) -> None:
     done = standard
-    step = done.json("mouse-PP-BP-MC.json")["provenance"]["step"]
+    step = done.json("steps/mouse-PP-BP-MC.json")["provenance"]["step"]
     assert step["function"] == "motion_correct"
     assert step["parameters"] == {
         "max_translation": 20,
@@ -387,7 +399,7 @@ def test_every_algorithm_is_run_below_or_by_a_shipped_recipe() -> None:
 
 def test_algorithms_on_movies(bench: Bench, movie: Path) -> None:
     done = bench.run(MOVIES, movie)
-    endings = {name.removeprefix("mouse") for name in done.products}
+    endings = {name.removeprefix("mouse") for name in of_steps(done.products)}
     assert {
         "-INT.isxd",
         "-INT-TPC.isxd",
@@ -403,21 +415,20 @@ def test_algorithms_on_movies(bench: Bench, movie: Path) -> None:
         "-VD.isxd",
         "-RBCV.isxd",
         "-diameter.json",
-        "-movie.mp4",
     } <= endings
-    profile, fit, estimate = done.json("mouse-diameter.json")
+    profile, fit, estimate = done.json("steps/mouse-diameter.json")
     assert len(profile) == 8
     assert fit == {"amplitude": None}  # not a number
     assert estimate == {"length": 8.0, "center": 4.0}
-    assert isinstance(done.json("mouse-INT-TPC-standard_deviation_image-num_ics.json"), int)
-    plane = isx.Movie.read(str(bench.staging / "mouse-efocus_0900.isxd"))
+    assert isinstance(done.json("steps/mouse-INT-TPC-standard_deviation_image-num_ics.json"), int)
+    plane = isx.Movie.read(str(bench.steps / "mouse-efocus_0900.isxd"))
     whole = isx.Movie.read(str(movie))
     assert np.array_equal(plane.get_frame_data(3), whole.get_frame_data(7))
 
 
 def test_algorithms_on_sessions(bench: Bench) -> None:
     parts = [recordings.movie(bench.folder / f"mouse{i}.isxd", n=4, seed=i) for i in (1, 2)]
-    products = set(bench.run(SESSIONS, *parts).products)
+    products = of_steps(bench.run(SESSIONS, *parts).products)
     each = {f"mouse{i}-AC-LR{kind}.isxd" for i in (1, 2) for kind in ("", "_movie")}
     assert each | {f"mouse-AC-LR-{table}.csv" for table in ("matches", "transforms", "crop_rect")} <= products
 
@@ -426,13 +437,13 @@ def test_one_session_is_not_registered_to_itself(bench: Bench, movie: Path) -> N
     done = bench.run(SESSIONS, movie)
     message = f"step 3 (longitudinal_registration) compares at least 2 recordings, and there is only {movie.name}: "
     assert done.code == 1 and done.events[-1]["reason"].startswith(message)
-    assert done.steps_run == [] and not any(bench.staging.glob("*.isxd"))
+    assert done.steps_run == [] and not any(bench.staging.rglob("*.isxd"))
 
 
 def test_algorithms_on_cell_sets(bench: Bench, cells: Path) -> None:
     before = cells.read_bytes()
     done = bench.run(CELL_SETS, cells, kind="cell_set")
-    endings = {name.removeprefix("mouse") for name in done.products}
+    endings = {name.removeprefix("mouse") for name in of_steps(done.products)}
     assert {
         "-DEN.isxd",
         "-SPK.isxd",
@@ -452,7 +463,7 @@ def test_algorithms_on_cell_sets(bench: Bench, cells: Path) -> None:
         "-cell_map.isxd",
         "-cell_map-rgb.tif",
     } <= endings
-    assert isx.CellSet.read(str(bench.staging / "mouse-MPR.isxd")).num_cells == 8
+    assert isx.CellSet.read(str(bench.steps / "mouse-MPR.isxd")).num_cells == 8
     assert cells.read_bytes() == before
 
 
@@ -558,10 +569,10 @@ TABLE = '[[step]]\npython = "steps.py:table"\nmakes = ".csv"\n'
 
 def test_a_step_in_python_without_any_licence(bench: Bench, steps: Path, movie: Path) -> None:
     done = bench.run(BRIGHTEN.format(3) + TABLE, movie, api=False)
-    assert {"mouse-BR.isxd", "mouse-BR-mean.tif", "mouse-BR-table.csv", "mouse.json"} <= set(done.products)
-    assert (bench.staging / "mouse-BR-table.csv").read_text() == "files\nmouse-BR.isxd"
+    assert {"mouse-movie.isxd", "mouse-mean.tif", "steps/mouse-BR-table.csv", "mouse.json"} <= set(done.products)
+    assert (bench.steps / "mouse-BR-table.csv").read_text() == "files\nmouse-BR.isxd"
     assert "step 1 (brighten): brightened" in done.warnings
-    before, after = isx.Movie.read(str(movie)), isx.Movie.read(str(bench.staging / "mouse-BR.isxd"))
+    before, after = isx.Movie.read(str(movie)), isx.Movie.read(str(bench.staging / "mouse-movie.isxd"))
     assert np.array_equal(after.get_frame_data(5), 3.0 * before.get_frame_data(5))
 
 
@@ -569,7 +580,7 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
     pick = '[[step]]\npython = "steps.py:table"\ntakes = ["cell_set", "movie"]\nmakes = ".csv"\n'
     rois = '[[step]]\nuse = "apply_rois"\nrois = [[[1, 1], [5, 5]]]\n'
     done = bench.run(rois + pick, movie)
-    assert (bench.staging / "mouse-ROI-table.csv").read_text() == "files\nmouse-ROI.isxd\nmouse.isxd", done.log
+    assert (bench.steps / "mouse-ROI-table.csv").read_text() == "files\nmouse-ROI.isxd\nmouse.isxd", done.log
 
 
 @pytest.mark.parametrize(
@@ -586,21 +597,22 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
 def test_a_step_that_fails(bench: Bench, steps: Path, movie: Path, function: str, reason: str) -> None:
     done = bench.run(f'[[step]]\npython = "steps.py:{function}"\n', movie, api=False)
     assert done.reason.startswith(reason)
-    assert not list(bench.staging.glob("*.isxd"))
+    assert not [*bench.staging.glob("*.isxd"), *bench.steps.glob("*.isxd")]
 
 
 def test_what_a_step_writes_beside_its_products(bench: Bench, steps: Path, movie: Path) -> None:
     done = bench.run('[[step]]\npython = "steps.py:more"\nmakes = ".csv"\n', movie, api=False)
     page = ["mouse-citations.bib", "mouse-methods.md"]
-    assert done.products == ["more.txt", *page, "mouse-more.csv", "mouse-quality.csv", "mouse.html", "mouse.json"]
+    made = ["steps/more.txt", "steps/mouse-more.csv"]
+    assert done.products == [*page, "mouse-quality.csv", "mouse.html", *made, "mouse.json"]
     assert all((bench.staging / name).is_file() for name in done.products)
     assert done.warnings == ["step 1 (more): folder, which it made beside its products, is no file and was not kept"]
 
 
 def test_a_link_as_product_becomes_what_it_leads_to(bench: Bench, steps: Path, movie: Path) -> None:
     done = bench.run('[[step]]\npython = "steps.py:links"\n', movie, api=False)
-    product = bench.staging / "mouse-links.isxd"
-    assert product.name in done.products, done.log
+    product = bench.steps / "mouse-links.isxd"
+    assert f"steps/{product.name}" in done.products, done.log
     assert not product.is_symlink()
     assert product.read_bytes() == movie.read_bytes()
 
@@ -610,8 +622,8 @@ def test_the_example_of_the_docs(bench: Bench) -> None:
     data = recordings.frames(40, 24, 32, seed=5)
     movie = recordings.movie(bench.folder / "mouse.isxd", n=40, seed=5, dropped=[3])
     done = bench.run(ROOT / "docs/examples/local_correlation.toml", movie, api=False)
-    image = tifffile.imread(bench.staging / "mouse-CORR.tif")
-    assert {"mouse-CORR.isxd", "mouse-CORR-preview.png"} <= set(done.products)
+    image = tifffile.imread(bench.staging / "mouse-image.tif")
+    assert {"steps/mouse-CORR.isxd", "mouse-image.isxd", "mouse-image-preview.png"} <= set(done.products)
     valid = np.array([frame - gaussian_filter(frame, 8) for frame in np.delete(data, 3, axis=0).astype(float)])
     neighbours = [
         np.corrcoef(valid[:, 12, 16], valid[:, 12 + dy, 16 + dx])[0, 1]
@@ -630,14 +642,14 @@ def test_a_change_further_down_leaves_the_steps_before_it(bench: Bench, steps: P
     first = bench.run(BRIGHTEN.format(2) + TABLE, movie)
     assert first.steps_run == ["brighten", "table"]
     bench.publish(first)
-    stamp = (bench.results / "mouse-BR.isxd").stat().st_mtime_ns
+    stamp = (bench.results / "steps/mouse-BR.isxd").stat().st_mtime_ns
     other = TABLE.replace('makes = ".csv"', 'makes = ".txt"')
     second = bench.run(BRIGHTEN.format(2) + other, movie)
     assert second.steps_run == ["table"]
-    assert {"mouse-BR.isxd", "mouse-BR-mean.tif", "mouse-BR-table.txt"} <= set(second.products)
-    assert "mouse-BR-table.csv" not in second.products
+    assert {"steps/mouse-BR.isxd", "mouse-mean.tif", "steps/mouse-BR-table.txt"} <= set(second.products)
+    assert "steps/mouse-BR-table.csv" not in second.products
     bench.publish(second)
-    assert (bench.results / "mouse-BR.isxd").stat().st_mtime_ns == stamp
+    assert (bench.results / "steps/mouse-BR.isxd").stat().st_mtime_ns == stamp
     third = bench.run(BRIGHTEN.format(5) + other, movie)
     assert third.steps_run == ["brighten", "table"]
 
@@ -653,7 +665,7 @@ def test_a_step_is_done_again_when_its_code_its_input_or_its_product_changes(
     assert bench.run(BRIGHTEN.format(2), source).steps_run == ["brighten"]
     os.utime(source, ns=(1, 1))
     assert bench.run(BRIGHTEN.format(2), source).steps_run == ["brighten"]
-    product = bench.staging / "mouse-BR.isxd"
+    product = bench.steps / "mouse-BR.isxd"
     product.write_bytes(product.read_bytes()[:-1])
     assert bench.run(BRIGHTEN.format(2), source).steps_run == ["brighten"]
 
@@ -683,8 +695,8 @@ def test_finished_steps_outlast_a_worker(bench: Bench, steps: Path, movie: Path,
 def test_killed_while_publishing(bench: Bench, steps: Path, movie: Path) -> None:
     """Some products are published already, others are not, the record is not: nothing is done again or lost."""
     done = bench.run(BRIGHTEN.format(2) + TABLE, movie)
-    bench.results.mkdir(parents=True)
-    for name in ("mouse-BR.isxd", "mouse-BR-mean.tif"):
+    (bench.results / "steps").mkdir(parents=True)
+    for name in ("steps/mouse-BR.isxd", "mouse-mean.tif"):
         (bench.staging / name).replace(bench.results / name)
     again = bench.run(BRIGHTEN.format(2) + TABLE, movie)
     assert again.steps_run == []
@@ -693,13 +705,15 @@ def test_killed_while_publishing(bench: Bench, steps: Path, movie: Path) -> None
 
 
 def test_what_nothing_vouches_for_is_removed(bench: Bench, steps: Path, movie: Path) -> None:
-    (bench.staging / "mouse-BR.isxd").write_bytes(b"half")
-    (bench.staging / ".unfinished").mkdir()
-    (bench.staging / ".unfinished" / "x.isxd").write_bytes(b"half")
-    (bench.staging / ".steps.json").write_text("[{")
+    (bench.staging / "mouse-movie.isxd").write_bytes(b"half")
+    (bench.steps / "mouse-BR.isxd").write_bytes(b"half")
+    (bench.steps / ".unfinished").mkdir()
+    (bench.steps / ".unfinished" / "x.isxd").write_bytes(b"half")
+    (bench.steps / ".steps.json").write_text("[{")
     done = bench.run(BRIGHTEN.format(2), movie)
     assert done.steps_run == ["brighten"]
-    assert {path.name for path in bench.staging.iterdir()} == {*done.products, ".steps.json"}
+    files = {str(path.relative_to(bench.staging)) for path in bench.staging.rglob("*") if path.is_file()}
+    assert files == {*done.products, "steps/.steps.json"}
 
 
 def test_keep_last(bench: Bench, steps: Path, movie: Path) -> None:
@@ -707,8 +721,8 @@ def test_keep_last(bench: Bench, steps: Path, movie: Path) -> None:
     text = 'keep = "last"\n' + BRIGHTEN.format(2) + again.format(3) + TABLE
     done = bench.run(text, movie)
     assert recordings_among(done.products) == ["mouse-BR-TWO.isxd"]
-    assert "mouse-BR-mean.tif" not in done.products
-    assert "mouse-BR-TWO-table.csv" in done.products
+    assert "steps/mouse-BR-mean.tif" not in done.products
+    assert "steps/mouse-BR-TWO-table.csv" in done.products
     bench.publish(done)
     further = bench.run(text.replace('makes = ".csv"', 'makes = ".txt"'), movie)
     assert further.steps_run == ["table"]
@@ -739,14 +753,13 @@ def test_keep_last_writes_no_movie_that_nobody_keeps(bench: Bench) -> None:
     """And what is kept is the same, to the byte. A step that is done again has its movies computed again."""
     parts = [recordings.movie(bench.folder / f"mouse{i}.isxd", rows=80, columns=96, seed=i) for i in (1, 2)]
     every = bench.run(MOVIE_STEPS, *parts)
-    all_products = {name: (bench.staging / name).read_bytes() for name in recordings_among(every.products)}
+    all_products = {name: (bench.steps / name).read_bytes() for name in recordings_among(every.products)}
     assert {name[7:] for name in all_products} >= {"PP.isxd", "PP-BP.isxd", "PP-BP-MC.isxd", "PP-BP-MC-DFF.isxd"}
-    for path in bench.staging.iterdir():
-        path.unlink()
+    shutil.rmtree(bench.steps)
     last = bench.run('keep = "last"\n' + MOVIE_STEPS, *parts)
     kept = recordings_among(last.products)
     assert [name for name in kept if "DFF" in name] == ["mouse1-PP-BP-MC-DFF.isxd", "mouse2-PP-BP-MC-DFF.isxd"]
-    assert {name: (bench.staging / name).read_bytes() for name in kept} == {name: all_products[name] for name in kept}
+    assert {name: (bench.steps / name).read_bytes() for name in kept} == {name: all_products[name] for name in kept}
     written = {step["step"]: set(step["products"]) for step in last.json("mouse.json")["steps"]}
     assert written["preprocess"] == written["spatial_filter"] == set()
     assert {Path(name).suffix for name in written["motion_correct"]} == {".csv"}
@@ -802,7 +815,7 @@ def test_a_kind_that_the_recipe_does_not_take(bench: Bench, steps: Path, cells: 
 def test_licensed_steps_without_the_algorithms(bench: Bench, movie: Path) -> None:
     done = bench.run(bench.recipe('[[step]]\nuse = "de_interleave_dualcolor"\n'), movie, api=False)
     assert "needs the licensed algorithms of IDPS, which are not in this image" in done.reason
-    assert not list(bench.staging.iterdir())
+    assert not [path for path in bench.staging.rglob("*") if path.is_file()]
 
 
 # ---- from PID 1 to the sentinel
@@ -827,9 +840,10 @@ def test_a_recipe_from_start_to_sentinel(bench: Bench, steps: Path, tmp_path: Pa
     log = (output / "logs" / "mouse.isxd.log").read_text()
     assert "step 1 (brighten) begins" not in log  # finished by the first run
     assert "step 2 (table) begins" in log
-    assert {"mouse-BR.isxd", "mouse-BR-table.csv", "mouse-BR-mean.tif", "mouse.json"} <= {
+    assert {"mouse-movie.isxd", "mouse-mean.tif", "mouse.json", "steps"} <= {
         path.name for path in (output / "mouse").iterdir()
     }
+    assert (output / "mouse" / "steps" / "mouse-BR-table.csv").is_file()
     assert not (output / ".staging").exists()
     assert (output / "done.marker").is_file()
 

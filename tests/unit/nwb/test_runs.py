@@ -178,7 +178,7 @@ def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, t
         assert ophys["Movies"]["file"][:].tolist() == last
         for number in (1, 2):
             shifts = ophys[f"MotionTranslations-MC-translations-{number}"]
-            table = np.loadtxt(done.staging / f"part{number}-MC-translations.csv", delimiter=",", skiprows=1)
+            table = np.loadtxt(done.staging / f"steps/part{number}-MC-translations.csv", delimiter=",", skiprows=1)
             assert np.array_equal(shifts.data[:], table[:, :2])
             assert shifts.starting_time == 10.0 * number  # after the GPIO recording
             assert shifts.rate == 20.0
