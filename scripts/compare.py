@@ -73,7 +73,7 @@ def read_found(path: Path) -> tuple[Cells, tuple[int, int], float]:
 
 
 def corner_of(path: Path) -> tuple[int, int]:
-    """Where the field that motion correction left lies in the recording's: its crop rectangle, among the products of the steps."""
+    """Where the field that motion correction left lies in the recording's: its crop rectangle, in the steps' folder."""
     for table in path.parent.glob("steps/*-MC-crop_rect.csv"):
         x, y, *_ = table.read_text().split(",")
         return int(y), int(x)
