@@ -199,9 +199,9 @@ def test_a_corrected_movie_lies_with_its_translations_and_the_recorded_one(bench
         file = io.read()
         stack = file.processing["ophys"]["MotionCorrection"]["CorrectedImageStack-MC"]
         assert stack.original is file.acquisition["OnePhotonSeries"]
-        corrected = isx.Movie.read(str(done.staging / "mouse-MC.isxd"))
+        corrected = isx.Movie.read(str(done.staging / "mouse-movie.isxd"))
         frames = np.array([corrected.get_frame_data(i) for i in range(30)])
         assert np.array_equal(stack.corrected.data[:].transpose(0, 2, 1), frames)
-        table = np.loadtxt(done.staging / "mouse-MC-translations.csv", delimiter=",", skiprows=1)
+        table = np.loadtxt(done.staging / "steps/mouse-MC-translations.csv", delimiter=",", skiprows=1)
         assert np.array_equal(stack.xy_translation.data[:], table[:, :2])
         assert not [name for name in file.processing["ophys"].data_interfaces if name.startswith("MotionTr")]
