@@ -279,7 +279,7 @@ def out_of_memory(chaos: Chaos) -> None:
         output = chaos.new_output()
         limit = f"{chaos.rng.randrange(40, 75)}m"
         ended = chaos.run(output, options=("--memory", limit, "--memory-swap", limit))
-        chaos.judge(output, ended, {1})
+        chaos.judge(output, ended, {71})
         chaos.tally.expect(
             any("out of memory" in each for each in ended.reasons.values()), f"{limit}: no failure names the memory"
         )

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import fork_server
-from recording.errors import BadRecording, Unusable
+from recording.errors import BadRecording, TooLittleMemory, Unusable
 from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
 
@@ -55,7 +55,7 @@ def do_job(job: Job) -> int:
         events.send(_run(job, events))
     except Exception as error:
         traceback.print_exc()
-        events.send(Failure(reason(error)))
+        events.send(Failure(reason(error), isinstance(error, (MemoryError, TooLittleMemory))))
         return 1
     return 0
 

@@ -19,6 +19,10 @@ class Unusable(Exception):
     """No results can be had; the message is one sentence that names the cause and the way out."""
 
 
+class TooLittleMemory(Unusable):
+    """No results can be had with the memory that there is; more of it would help."""
+
+
 def shown(value: object, most: int = 40) -> str:
     """A value that was read, in a message; cut if it is long."""
     text = repr(value)

@@ -81,6 +81,7 @@ class Failure:
 
     event: ClassVar[str] = "error"
     reason: str  # one sentence that names the cause and the way out
+    out_of_memory: bool = False  # more memory would help
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,7 @@ class Batch:
     parts: dict[str, list[Recording]] = field(default_factory=dict)  # by relative path: named as parts of one recording
     current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
     n_unchanged: int = 0
+    n_out_of_memory: int = 0  # recordings that failed, and would not have with more of it
     import_works: bool = False  # known once a worker has failed
 
 
@@ -429,6 +430,7 @@ def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
     if problem:
         verdict.ok, verdict.reason = False, problem
     if not verdict.ok:
+        batch.n_out_of_memory += len(unit.recordings) if verdict.out_of_memory and not problem else 0
         _fail(unit.recordings, verdict.reason, batch, unit.kind, verdict)
     _note_in_log(place.log, verdict)
     place.close()

@@ -15,7 +15,7 @@ from recording.kinds import SUFFIXES
 from runner import elf, machine, native, places, report, results, sessions, shards
 from runner.batch import Batch, handle
 from runner.discover import Discovery, Recording, discover
-from runner.endings import DONE, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
+from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
 from runner.events import Log, counted
 from runner.overview import LEFT_OUT
 from runner.own import RESERVED
@@ -64,6 +64,8 @@ def run(state: RunState) -> Ending:
             with writing(output.path):
                 report.write_report(output, rows, wanted.software, time.monotonic() - began)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
+    if batch.n_out_of_memory:
+        facts["out_of_memory"] = batch.n_out_of_memory
     return judge(rows, state, facts)
 
 
@@ -85,8 +87,10 @@ def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) ->
     earlier = f", {unchanged} of them earlier" if unchanged else ""
     besides = f"; {left_out} left out" if left_out else ""
     if failed:
-        done = f"{count - failed} done{earlier}{besides}"
-        return Ending(SOME_FAILED, f"{failed} of {count} failed, {done}; no sentinel", facts)
+        message = f"{failed} of {count} failed, {count - failed} done{earlier}{besides}; no sentinel"
+        if starved := facts.get("out_of_memory"):
+            message += f"; {starved} failed for want of memory: give the run more, or lower WORKERS"
+        return Ending(OUT_OF_MEMORY if starved else SOME_FAILED, message, facts)
     return Ending(DONE, f"{counted(count, 'recording')}, all done{earlier}{besides}", facts)
 
 

@@ -31,6 +31,7 @@ Exit codes:
   66   no recording found, or no input folder
   69   isx cannot be loaded; the message says why
   70   an internal error: please report it with the log
+  71   some recordings failed for want of memory: give the run more, or lower WORKERS; the rest is as with 1
   73   the output cannot be written, or nothing is mounted there; the message says what to pass
   75   another run is working on this output
   130  stopped by SIGINT

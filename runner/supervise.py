@@ -60,6 +60,7 @@ class Verdict:
     result: Result = field(default_factory=lambda: Result(()))
     warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    out_of_memory: bool = False  # with more it might have gone well
 
 
 @dataclass
@@ -74,6 +75,7 @@ class _Worker:
     fraction: float = 0.0
     result: Result | None = None
     failure: str = ""  # the reason, as far as the worker has said or shown it
+    out_of_memory: bool = False
     activity: Activity = field(default_factory=Activity)
     warnings: list[str] = field(default_factory=list)
 
@@ -269,7 +271,7 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
     elif isinstance(event, Caution):
         worker.warnings.append(event.message)
     elif isinstance(event, Failure):
-        worker.failure = event.reason
+        worker.failure, worker.out_of_memory = event.reason, event.out_of_memory
     elif isinstance(event, Result):
         worker.result = event
 
@@ -307,27 +309,29 @@ def _kill(worker: _Worker) -> None:
 def _verdict(worker: _Worker) -> Verdict:
     failure = worker.failure
     if not failure and (worker.result is None or worker.returncode != 0):
-        failure = _cause_of_death(worker)
+        failure, worker.out_of_memory = _cause_of_death(worker)
     seconds = round(time.monotonic() - worker.started, 3)
     result = worker.result if worker.result and not failure else Result(())
-    return Verdict(not failure, failure, result, worker.warnings, seconds)
+    return Verdict(not failure, failure, result, worker.warnings, seconds, worker.out_of_memory)
 
 
-def _cause_of_death(worker: _Worker) -> str:
+def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
+    """What it was, and whether more memory would help."""
     code = worker.returncode
     if code == -signal.SIGKILL and machine.oom_kills() > worker.oom_kills:
         limit = machine.memory_limit() >> 20
-        return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS"
+        return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS", True
     with contextlib.suppress(OSError):
         disk = os.fstatvfs(worker.task.log)
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
-            return "no space left on the output's disk: free some and run again"
+            return "no space left on the output's disk: free some and run again", False
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
     last_words = _last_line(worker.task.log)
+    starved = code == -signal.SIGKILL or "std::bad_alloc" in last_words
     advice = " (most likely the file is damaged)" if code < 0 else ""
-    if code == -signal.SIGKILL:
+    if starved:
         advice = " (most likely out of memory: give the run more, or lower WORKERS)"
-    return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else "")
+    return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else ""), starved
 
 
 def _last_line(log: int) -> str:

@@ -22,7 +22,7 @@ from open_engine.cnmfe.patches import Tile
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.frames import Series, in_order, open_series
-from recording.errors import Unusable
+from recording.errors import TooLittleMemory, Unusable
 
 UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
@@ -136,10 +136,10 @@ def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads
 
 
 def _threads_that_fit(patch_bytes: float, threads: int, free: float) -> int:
-    """How many patches can be worked on at a time. Raises Unusable if not even one."""
+    """How many patches can be worked on at a time. Raises TooLittleMemory if not even one."""
     fits = int((free - min(READ_SHARE * free, READ_MOST)) / patch_bytes)
     if fits < 1:
-        raise Unusable(
+        raise TooLittleMemory(
             f"run_cnmfe needs {patch_bytes / 2**30:.1f} GB for a patch, but {free / 2**30:.1f} GB are "
             "free: lower patch_size, preprocess with a larger down-sampling factor, or give it more memory"
         )

@@ -268,7 +268,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     except BadRecording as error:
         raise Unusable(f"{label} left an unusable {error.path.name}: {error.reason}") from error
     except Unusable as error:
-        raise Unusable(f"{label}: {error}") from error
+        raise type(error)(f"{label}: {error}") from error
     except MemoryError:
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:

@@ -167,6 +167,38 @@ def test_a_failure_is_named_and_the_rest_goes_on(samples, input, output):
     assert page.index("empty.isxd") < page.index("good.isxd"), "failures come first"
 
 
+MINE = """
+version = 1
+description = "One step of my own"
+
+[[step]]
+python = "step.py:write"
+makes = ".csv"
+"""
+STEP = "import os\n\ndef write(inputs, outputs, context):\n    "
+FAILURES = {  # what a step does, options, the exit code, the end
+    "killed for its memory": ("os.kill(os.getpid(), 9)", [], 71, "; 1 failed for want of memory: give the run more"),
+    "at its limit": ("bytearray(1 << 40)", ["--worker-memory=4G"], 71, "; 1 failed for want of memory: give the run"),
+    "of itself": ("raise ValueError('x')", [], 1, "; no sentinel"),
+}
+
+
+@pytest.mark.parametrize("body, options, code, end", FAILURES.values(), ids=FAILURES)
+def test_a_want_of_memory_has_an_exit_code_of_its_own(samples, tmp_path, input, output, body, options, code, end):
+    """A scheduler can then try again with more."""
+    put(samples, "part1.isxd", input / "m.isxd")
+    put(samples, "image.isxd", input / "a.isxd")
+    (tmp_path / "step.py").write_text(STEP + body)
+    (tmp_path / "mine.toml").write_text(MINE)
+    done = run(input, output, "--recipe", str(tmp_path / "mine.toml"), *options)
+    assert done.code == code, done.stderr
+    assert done.end.startswith("1 of 2 failed, 1 done; no sentinel")
+    assert end in done.end
+    assert done.events[-1].get("out_of_memory", 0) == (code == 71)
+    assert not (output / "done.marker").exists()
+    assert (output / "a/a.json").is_file()
+
+
 def test_names_that_the_library_cannot_take(samples, input, output):
     raw = os.fsencode(input) + b"/\xff.isxd"
     shutil.copy(samples / "image.isxd", raw)

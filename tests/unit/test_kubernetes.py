@@ -91,7 +91,9 @@ def test_what_makes_no_sense_to_try_again(name):
     actions = exit_codes(name)
     hopeless = {endings.USAGE, endings.NO_INPUT, endings.NO_API, endings.NO_OUTPUT}
     assert {code for code, action in actions.items() if action == "FailJob"} >= hopeless
-    assert not {endings.DONE, endings.IN_USE, 137, 143} & set(actions), "these are worth another try"
+    assert not {endings.DONE, endings.IN_USE, endings.OUT_OF_MEMORY, 137, 143} & set(actions), (
+        "these are worth another try"
+    )
     assert {endings.SOME_FAILED, endings.INTERNAL} <= set(actions)
     allowed = {"shards": {"Ignore", "FailJob", "FailIndex", "Count"}, "gather": {"Ignore", "FailJob", "Count"}}
     rules = job(name)["spec"]["podFailurePolicy"]["rules"]

@@ -72,6 +72,12 @@ CASES = {
     ),
     "abort after the result": (RESULT + "os.abort()", False, "ended with signal SIGABRT"),
     "killed": ("os.kill(os.getpid(), 9)", False, "ended with signal SIGKILL (most likely out of memory: "),
+    "out of memory in the library": (
+        "print(\"terminate called after throwing an instance of 'std::bad_alloc'\", flush=True); os.abort()",
+        False,
+        "ended with signal SIGABRT (most likely out of memory: ",
+    ),
+    "says so": (say(event="error", reason="too large", out_of_memory=True) + "sys.exit(1)", False, "too large"),
     "nonsense": ("os.write(job['events_fd'], b'nonsense' + bytes([10]))", False, "sent an event that cannot be read"),
     "nonsense in an event": (say(event="progress", done="x") + RESULT, False, "sent an event that cannot be read"),
     "endless event": (
@@ -95,6 +101,7 @@ def test_verdict(verdicts, case):
     _, ok, reason = CASES[case]
     assert verdicts[case]["ok"] is ok
     assert reason in verdicts[case]["reason"]
+    assert verdicts[case]["out_of_memory"] is (case in ("killed", "out of memory in the library", "says so"))
     assert verdicts[case]["summary"] == ("fine" if ok and case != "result without newline" else "")
 
 
