@@ -39,12 +39,25 @@ def execute(command: list[str]) -> int:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     try:
         os.execvp(command[0], command)
-    except FileNotFoundError:
-        sys.stderr.write(f"{command[0]}: no such command in this image; options start with '-' (see --help)\n")
-        return NOT_FOUND
     except OSError as error:
+        return _explain(command, error)
+
+
+def _explain(command: list[str], error: OSError) -> int:
+    """Why it is no command, and what to type if it is something else that is known here. Returns the exit code."""
+    from runner import advice, settings
+    from runner.endings import USAGE
+
+    found = advice.instead_of(command, settings.FLAGS)
+    if found:
+        sys.stderr.write(f"{found}\n")
+        return USAGE
+    if not isinstance(error, FileNotFoundError):
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")
         return NOT_EXECUTABLE
+    guess = advice.guess(command[0], settings.FLAGS)
+    sys.stderr.write(f"{command[0]}: no such command in this image; options start with '-' (see --help){guess}\n")
+    return NOT_FOUND
 
 
 if __name__ == "__main__":

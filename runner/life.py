@@ -107,6 +107,7 @@ def _only_check(request: Request, log: Log) -> Ending:
         path = recipe.locate(request.argument)
         recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
+    recipe.load(chosen.recipe, chosen.options.engine, signals.check)
     api = native.find_api()
     report_preflight(api, native.finish_probe(native.start_probe(api)), log)
     error = native.import_error(signals.check)

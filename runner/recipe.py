@@ -51,12 +51,16 @@ def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
     return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
 
 
+def shipped() -> dict[str, Path]:
+    """The recipes in the image, by name."""
+    return {path.stem: path for path in sorted((APP / "recipes").glob("*.toml"))}
+
+
 def locate(name: str) -> Path:
     """Raises BadRecipe that lists the shipped recipes."""
-    shipped = {path.stem: path for path in sorted((APP / "recipes").glob("*.toml"))}
-    path = shipped.get(name) or Path(name).absolute()
+    path = shipped().get(name) or Path(name).absolute()
     if not path.is_file():
-        names = ", ".join([INSPECT, *shipped])
+        names = ", ".join([INSPECT, *shipped()])
         raise BadRecipe(f"no recipe {name!r}: neither a file nor one of those shipped ({names})")
     if not os.access(path, os.R_OK):
         raise BadRecipe(f"the recipe {path} cannot be read by uid {os.getuid()}")

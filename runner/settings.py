@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -167,6 +168,8 @@ ACTIONS = {  # instead of a run: the name of the value that each takes, and its 
     "--help": ("", "this text"),
 }
 
+FLAGS = frozenset({*(option.flag for option in OPTIONS), *ACTIONS})
+
 SHARDS = f"""\
 A part of the recordings is taken only if it is asked for: by --shard or SHARD (from 1), else by SHARD_INDEX (from 0)
 with SHARD_COUNT. Variables of a scheduler's own, such as SLURM_ARRAY_TASK_ID, change nothing. N is at most {MOST}.
@@ -221,8 +224,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
         flag, has_value, value = argument.partition("=")
         flag = "--help" if flag == "-h" else flag
         if flag not in options and flag not in ACTIONS:
-            kind = "option" if argument.startswith("-") else "argument after options"
-            request.problems.append(f"unknown {kind} {argument!r}")
+            request.problems.append(_unknown(argument))
             continue
         takes = options[flag].value if flag in options else ACTIONS[flag][0]
         if takes and not has_value:
@@ -236,6 +238,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
         else:
             _choose_action(request, flag, value)
     return request
+
+
+def _unknown(argument: str) -> str:
+    from runner import advice  # which few need
+
+    if argument.startswith("-"):
+        flag, equals, value = argument.partition("=")
+        meant = advice.nearest(f"--{flag.lstrip('-')}", FLAGS)
+        return f"unknown option {argument!r}" + (f": did you mean {meant}{equals}{value}?" if meant else "")
+    meant = shlex.join(advice.as_options([argument], FLAGS)) if argument else ""
+    return f"unknown argument after options {argument!r}" + (f": did you mean {meant}?" if meant else "")
 
 
 def _choose_action(request: Request, flag: str, argument: str) -> None:

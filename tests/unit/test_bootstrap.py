@@ -255,7 +255,14 @@ def test_series_are_shown_together(samples, input, output):
 @pytest.mark.parametrize(
     ("arguments", "env", "message"),
     [
-        (["--bogus"], {}, "unknown option '--bogus'"),
+        (["--bogus"], {}, "unknown option '--bogus' (--help lists what there is)"),
+        (["--nwb-moive"], {}, "unknown option '--nwb-moive': did you mean --nwb-movie?"),
+        (["--recpie=cells"], {}, "unknown option '--recpie=cells': did you mean --recipe=cells?"),
+        (["--Movie_TIFF"], {}, "unknown option '--Movie_TIFF': did you mean --movie-tiff?"),
+        (["-force"], {}, "unknown option '-force': did you mean --force?"),
+        (["--force", "cells"], {}, "unknown argument after options 'cells': did you mean --recipe cells?"),
+        (["--force", "/tmp"], {}, "unknown argument after options '/tmp': did you mean --input-dir /tmp?"),
+        (["--force", "gather"], {}, "unknown argument after options 'gather': did you mean --gather?"),
         (["--workers"], {}, "--workers needs a value: N"),
         (["--workers", "0"], {}, "WORKERS must be a whole number from 1, not '0'"),
         (["--workers", "9" * 5000], {}, "WORKERS must be a whole number of at most 5 digits, not '999"),
@@ -501,12 +508,95 @@ def test_check_touches_nothing(output):
         (["sh", "-c", "exit 7"], 7, ""),
         (["sh", "-c", "kill -PIPE $$; echo deaf to SIGPIPE"], -13, ""),
         (["no-such-command"], 127, ""),
-        ([str(ROOT / "VERSION")], 126, ""),
     ],
 )
 def test_anything_else_is_a_command(arguments, code, stdout):
     done = bootstrap(*arguments)
     assert (done.code, done.stdout) == (code, stdout)
+
+
+DOCKER = 'docker run --rm -v "$PWD/input:/data:ro" -v "$PWD/output:/output" isx'
+ALONE = 'docker run --rm -v "{}:/data/{}:ro" -v "$PWD/output:/output" isx'
+MEANT = {  # arguments with {lab} for a folder, and the answer
+    "a recipe": (["cells"], f"cells is a recipe, not a command:\n  {DOCKER} --recipe cells"),
+    "the first recipe": (
+        ["inspect", "--force"], f"inspect is a recipe, not a command:\n  {DOCKER} --recipe inspect --force",
+    ),
+    "a recipe and folders": (
+        ["standard", "{lab}", "--nwb"],
+        f"standard is a recipe, not a command:\n  {DOCKER} --recipe standard --input-dir {{lab}} --nwb",
+    ),
+    "a recipe's file": (
+        ["{lab}/mine.toml", "--force"],
+        f"{{lab}}/mine.toml is a recipe, not a command:\n  {DOCKER} --recipe {{lab}}/mine.toml --force",
+    ),
+    "a folder": (["{lab}"], f"{{lab}} is a folder, not a command:\n  {DOCKER} --input-dir {{lab}}"),
+    "as BIDS Apps are called": (
+        ["{lab}", "{lab}/out put", "participant", "--recipe", "cells"],
+        f"{{lab}} is a folder, not a command:\n  {DOCKER} --input-dir {{lab}} --output-dir '{{lab}}/out put' "
+        "--recipe cells",
+    ),
+    "a recording": (
+        ["{lab}/mouse.isxd", "--nwb"],
+        "{lab}/mouse.isxd is a recording, not a command; mount it alone:\n  "
+        + ALONE.format("{lab}/mouse.isxd", "mouse.isxd") + " --nwb",
+    ),
+    "one that may be executed": (
+        ["{lab}/executable.isxd"],
+        "{lab}/executable.isxd is a recording, not a command; mount it alone:\n  "
+        + ALONE.format("{lab}/executable.isxd", "executable.isxd"),
+    ),
+    "one of the usual folder": (
+        ["/data/day 1/mouse.GPIO"],
+        "/data/day 1/mouse.GPIO is a recording, not a command; mount it alone:\n  "
+        + ALONE.format("$PWD/input/day 1/mouse.GPIO", "mouse.GPIO"),
+    ),
+    "one whose name a shell would run": (
+        ["/data/$(reboot).isxd"],
+        "/data/$(reboot).isxd is a recording, not a command; mount it alone:\n  "
+        """docker run --rm -v "$PWD/"'input/$(reboot).isxd:/data/$(reboot).isxd:ro' -v "$PWD/output:/output" isx""",
+    ),
+    "one of the host": (
+        ["input/mouse.isxd"],
+        "input/mouse.isxd is a recording, not a command; mount it alone:\n  "
+        + ALONE.format("$PWD/input/mouse.isxd", "mouse.isxd"),
+    ),
+    "another file": (
+        ["{lab}/notes.txt"],
+        "{lab}/notes.txt is a file, not a command; recordings are given as a folder:\n  "
+        + DOCKER + " --input-dir {lab}",
+    ),
+    "a script": (
+        ["{lab}/x.py", "a b"],
+        f"{{lab}}/x.py is not executable:\n  {DOCKER} python {{lab}}/x.py 'a b'",
+    ),
+    "an option without dashes": (["check"], f"check is an option, not a command:\n  {DOCKER} --check"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments, answer", MEANT.values(), ids=MEANT)
+def test_an_argument_that_is_no_command_is_answered_with_the_one_that_does_it(samples, tmp_path, arguments, answer):
+    put(samples, "image.isxd", tmp_path / "mouse.isxd", tmp_path / "executable.isxd")
+    (tmp_path / "executable.isxd").chmod(0o755)
+    (tmp_path / "out put").mkdir()
+    for name in ("mine.toml", "notes.txt", "x.py"):
+        (tmp_path / name).touch()
+    before = tree(tmp_path)
+    done = bootstrap(*[argument.format(lab=tmp_path) for argument in arguments], cwd=tmp_path)
+    assert (done.code, done.stdout, done.stderr) == (64, "", answer.format(lab=tmp_path) + "\n")
+    assert tree(tmp_path) == before
+
+
+def test_a_word_that_is_like_one_that_is_known():
+    done = bootstrap("cels")
+    assert done.code == 127
+    assert done.stderr.endswith(f"(see --help); if cells was meant:\n  {DOCKER} --recipe cells\n")
+
+
+@pytest.mark.parametrize("arguments", [["--check", "--recipe", "nope"], ["--recipe=nope", "--check"]])
+def test_a_check_looks_at_the_recipe_too(arguments):
+    done = bootstrap(*arguments)
+    assert (done.code, done.end.partition(":")[0]) == (64, "no recipe 'nope'")
 
 
 def test_log_on_request_as_text(samples, input, output):
