@@ -6,8 +6,8 @@
 Options after `--` go to the image (see `docker run isx --help`). The command prints the ids of the jobs. If every shard
 succeeds, the gather job runs and writes the final sentinel; if not, Slurm cancels it. `--redo` submits only the shards
 that have no sentinel. `--redo` and `--gather` reuse the earlier `--bind` and the options after `--`, unless you give
-new ones; they are kept in the caller's home folder, where nobody else can change them. Needs `sbatch`; standard library
-only.
+new ones; they are kept in the caller's home folder, where nobody else can change them. So are the logs of the jobs:
+Slurm follows links, and whoever may write to the output could plant one there. Needs `sbatch`; standard library only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SENTINEL = "done.marker"
-LOGS = "logs/slurm"
+MOST_SHARDS = 100_000
+MOST_OF_SENTINEL = 1 << 20  # bytes; they need some thousands
 
 
 class SubmitError(Exception):
@@ -59,12 +60,15 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("image", type=Path, help="a .sif file (Apptainer), or a folder (Charliecloud)")
     parser.add_argument("input", type=Path, help="the folder of recordings")
     parser.add_argument("output", type=Path, help="the folder of results, on a file system that all nodes share")
-    parser.add_argument("--shards", type=positive, help="number of parts of the recordings")
+    parser.add_argument("--shards", type=shards, help="number of parts of the recordings")
     parser.add_argument("--memory", default="4G", help="memory of each shard (default: %(default)s)")
     parser.add_argument("--time", help="time limit of each shard, such as 4:00:00 (default: the partition's)")
     parser.add_argument("--cpus", type=positive, default=1, help="cores of each shard (default: %(default)s)")
     parser.add_argument("--at-once", type=positive, help="run at most this many shards at a time")
     parser.add_argument("--bind", type=Path, action="append", default=[], help="another folder that the image may read")
+    parser.add_argument(
+        "--logs", type=Path, help="folder of the jobs' logs, which all nodes see (default: in your home)"
+    )
     parser.add_argument("--sbatch", action="append", default=[], metavar="OPTION", help="any other option of sbatch")
     parser.add_argument("--redo", action="store_true", help="run only the shards that are not done, then gather")
     parser.add_argument("--gather", action="store_true", help="only gather: write the report, even if shards failed")
@@ -77,6 +81,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options.shards = options.shards or shards_of_earlier_run(options)
     if options.redo or options.gather:
         recall(options)
+    options.logs = (options.logs or remembered(options.output).with_suffix("")).resolve()
     return options
 
 
@@ -86,9 +91,16 @@ def split_at_dashes(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 
 def positive(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text!r}")
+    if not re.fullmatch(r"0*[1-9]\d{0,8}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1, not {text[:20]!r}")
     return int(text)
+
+
+def shards(text: str) -> int:
+    count = positive(text)
+    if count > MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"must be at most {MOST_SHARDS}, not {count}")
+    return count
 
 
 def recall(options: argparse.Namespace) -> None:
@@ -107,6 +119,7 @@ def recall(options: argparse.Namespace) -> None:
     if not options.for_image and earlier["for_image"]:
         options.for_image = earlier["for_image"]
         again += ["--", *options.for_image]
+    options.logs = options.logs or (earlier.get("logs") and Path(earlier["logs"]))
     if again:
         print(f"as before: {shlex.join(again)}", file=sys.stderr)
 
@@ -114,7 +127,7 @@ def recall(options: argparse.Namespace) -> None:
 def remember(options: argparse.Namespace) -> None:
     """For `--redo` and `--gather`. Who has no home folder says it again."""
     memory = remembered(options.output)
-    told = {"bind": list(map(str, options.bind)), "for_image": options.for_image}
+    told = {"bind": list(map(str, options.bind)), "for_image": options.for_image, "logs": str(options.logs)}
     try:
         memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         memory.write_text(json.dumps({"output": str(options.output), **told}))
@@ -139,6 +152,10 @@ def check(options: argparse.Namespace) -> None:
     for folder in (options.input, *options.bind):
         if not folder.is_dir():
             raise SubmitError(f"{folder} is not a folder")
+    if options.output in (options.logs, *options.logs.parents):
+        raise SubmitError(
+            f"--logs {options.logs} lies in the output, where others could plant links that Slurm follows"
+        )
     if not options.dry_run and not shutil.which("sbatch"):
         raise SubmitError("there is no sbatch: submit from a machine of the cluster, or see --dry-run")
     if options.image.is_dir():
@@ -152,9 +169,32 @@ def check(options: argparse.Namespace) -> None:
 
 def sentinels(output: Path) -> dict[Path, tuple[int, int]]:
     """The shards' sentinels, each with its index, from 1, and the number of shards."""
-    pattern = re.compile(re.escape(SENTINEL) + r"\.(\d+)-of-(\d+)", re.ASCII)
+    pattern = re.compile(re.escape(SENTINEL) + r"\.([1-9]\d{0,5})-of-([1-9]\d{0,5})", re.ASCII)
     matches = {file: pattern.fullmatch(file.name) for file in output.glob(SENTINEL + ".*")}
-    return {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
+    found = {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
+    return {
+        file: (index, count)
+        for file, (index, count) in found.items()
+        if index <= count <= MOST_SHARDS and (said := sentinel(file)) and said["shard"] == f"{index}/{count}"
+    }
+
+
+def sentinel(file: Path) -> dict[str, object] | None:
+    """What a sentinel says; None if there is none, or another file, a link or a FIFO of its name. As runner/own.py."""
+    says = {"version": str, "finished": str, "recordings": int, "failed": int, "shard": str, "isx": dict}
+    try:
+        with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:  # noqa: PTH123 - no link
+            found = json.loads(opened.read(MOST_OF_SENTINEL))
+    except (OSError, ValueError, RecursionError):
+        return None
+    sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in says.items())
+    return found if sound else None
+
+
+def refuse_foreign(file: Path) -> None:
+    """Raise SubmitError if something stands there that is no sentinel: it is not ours to remove."""
+    if os.path.lexists(file) and not sentinel(file):
+        raise SubmitError(f"{file} is no sentinel of an earlier run and stays as it is: move it away")
 
 
 def shards_of_earlier_run(options: argparse.Namespace) -> int:
@@ -226,7 +266,7 @@ def container(options: argparse.Namespace) -> list[str]:
 
 
 def sbatch(script: str, options: argparse.Namespace, *of_sbatch: str) -> list[str]:
-    log = str(options.output / LOGS).replace("%", "%%")
+    log = str(options.logs).replace("%", "%%")
     number = "%A_%a" if script == "array.sh" else "%j"
     common = ["--parsable", f"--output={log}/{number}.log", "--open-mode=append", f"--mem={options.memory}"]
     return [
@@ -247,15 +287,22 @@ def gather_command(options: argparse.Namespace, after: str) -> list[str]:
 
 
 def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
-    """Make the folders, and remove the sentinels of an earlier run."""
+    """Make the folders, and remove the sentinels of an earlier run. Raises SubmitError before that."""
+    for name in (SENTINEL, *(f"{SENTINEL}.{index}-of-{options.shards}" for index in indices)):
+        refuse_foreign(options.output / name)
     if options.image.is_dir():  # Charliecloud mounts only onto a folder that exists
         for place in (options.image / folder.relative_to("/") for folder in options.bind):
             try:
                 place.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
-    (options.output / LOGS).mkdir(parents=True, exist_ok=True)
+    options.output.mkdir(parents=True, exist_ok=True)
     remember(options)
+    try:
+        options.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        why = f"{options.logs} cannot be made: {error.strerror}"
+        raise SubmitError(f"the folder {why}; give another with --logs") from error
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
         if count != options.shards or index in indices:
@@ -268,6 +315,7 @@ def submit(options: argparse.Namespace, indices: Sequence[int]) -> None:
         array = run(array_command(options, indices), options.dry_run, "ARRAY")
         print(f"shards {array} ({ranges(indices)} of {options.shards})")
     print(f"gather {run(gather_command(options, array), options.dry_run, 'GATHER')}")
+    print(f"logs {options.logs}")
 
 
 def run(command: list[str], dry_run: bool, name: str) -> str:

@@ -109,6 +109,7 @@ class Lab:
     image: Path
     input: Path
     output: Path
+    logs: Path = Path("/nowhere")  # of Slurm, as submit.py says
 
     @property
     def sentinel(self) -> Path:
@@ -125,14 +126,16 @@ class Lab:
         """The ids of the jobs: `shards` and `gather`."""
         done = self.try_to_submit(*options)
         assert done.returncode == 0, done.stderr
-        return dict(line.split()[:2] for line in done.stdout.splitlines())
+        *jobs, logs = done.stdout.splitlines()
+        self.logs = Path(logs.removeprefix("logs "))
+        return dict(line.split()[:2] for line in jobs)
 
     def try_to_submit(self, *options: object) -> subprocess.CompletedProcess[str]:
         script = self.image.parent / "deploy/submit.py"
         return self.slurm.as_user("/usr/bin/python3", script, self.image, self.input, self.output, *options)
 
     def log(self, name: str) -> str:
-        return (self.output / f"logs/slurm/{name}.log").read_text()
+        return (self.logs / f"{name}.log").read_text()
 
     def shard_sentinels(self) -> dict[str, int]:
         """Their names, and when each was written."""
@@ -149,5 +152,5 @@ def lab(slurm, sif, workspace, request) -> Iterator[Lab]:
     os.chown(folder / "output", NOBODY, NOBODY)
     lab = Lab(slurm, sif, folder / "input", folder / "output")
     yield lab
-    for log in sorted((lab.output / "logs/slurm").glob("*.log")):  # pytest shows it where a test fails
+    for log in sorted(lab.logs.glob("*.log")):  # pytest shows it where a test fails
         print(f"--- {log.name}\n{log.read_text()}")

@@ -87,7 +87,7 @@ def test_out_of_memory_then_more(lab, recordings):
 def test_one_shard_cancelled_in_the_middle_then_redo(lab, recordings):
     lab.add(recordings / "movie.isxd", *MANY)
     jobs = lab.submit("--shards", 3)
-    log = lab.output / f"logs/slurm/{jobs['shards']}_2.log"
+    log = lab.logs / f"{jobs['shards']}_2.log"
     wait_for("a first result of the shard", lambda: log.exists() and "recording-done" in log.read_text(), 60)
     assert lab.slurm.as_user("scancel", f"{jobs['shards']}_2").returncode == 0
     assert lab.slurm.wait(jobs["shards"]) == {"1": "COMPLETED", "2": "CANCELLED", "3": "COMPLETED"}
@@ -130,7 +130,7 @@ def test_a_lost_node(lab, recordings):
     jobs = lab.submit("--shards", 2, "--memory", "900M")
     wait_for("both shards", lambda: set(lab.slurm.states(jobs["shards"]).values()) == {"RUNNING"})
     lost = next(index for index, facts in lab.slurm.jobs(jobs["shards"]).items() if facts["BatchHost"] == "n2")
-    log = lab.output / f"logs/slurm/{jobs['shards']}_{lost}.log"
+    log = lab.logs / f"{jobs['shards']}_{lost}.log"
     wait_for("a first result of the shard", lambda: log.exists() and "recording-done" in log.read_text(), 60)
     lab.slurm.lose_node("n2")
     try:

@@ -14,6 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "deploy/slurm"))
 
 import submit
 
+from runner import own
+from tests.trees import sentinel
+
 NEW, OLD = 2_000_000_000, 1_000_000_000
 
 
@@ -36,9 +39,9 @@ def places(tmp_path) -> list[str]:
 def finish(output: str, *shards: str) -> None:
     """Sentinels that are newer than the input, whose time of change is now."""
     for shard in shards:
-        sentinel = Path(output, f"done.marker.{shard}")
-        sentinel.touch()
-        os.utime(sentinel, (NEW, NEW))
+        file = Path(output, f"done.marker.{shard}")
+        file.write_text(sentinel(shard.replace("-of-", "/")))
+        os.utime(file, (NEW, NEW))
 
 
 def commands(capsys) -> list[list[str]]:
@@ -120,6 +123,7 @@ def test_a_colleague_who_can_write_to_the_output_decides_nothing(places, home, t
     for path in Path(places[2]).rglob("*"):
         if path.is_file():
             path.write_text(evil)
+    (Path(places[2]) / "logs/slurm").mkdir(parents=True)
     Path(places[2], "logs/slurm/submitted.json").write_text(evil)
     assert submit.main([*places, "--redo", "--shards", "3", "--dry-run"]) == 0
     said = capsys.readouterr()
@@ -148,7 +152,7 @@ def test_redo_after_a_change_of_the_input_looks_at_all_shards(places, capsys):
 
 def test_sentinels_of_an_earlier_run_do_not_speak_for_this_one(places):
     finish(places[2], "1-of-2", "2-of-2", "1-of-5")
-    Path(places[2], "done.marker").touch()
+    Path(places[2], "done.marker").write_text(sentinel())
     options = submit.parse([*places, "--shards", "2"])
     submit.prepare(options, [2])
     assert [file.name for file in Path(places[2]).glob("done.marker*")] == ["done.marker.1-of-2"]
@@ -185,6 +189,10 @@ REFUSED = {
         lambda image, i, o: [image, i, o, "--redo"],
         "{output} does not tell how many shards there were: say it with --shards",
     ),
+    "logs in the output": (
+        lambda image, i, o: [image, i, o, "--logs", f"{o}/logs/slurm"],
+        "--logs {output}/logs/slurm lies in the output, where others could plant links that Slurm follows",
+    ),
     "no Slurm": (
         lambda image, i, o: [image, i, o],
         "there is no sbatch: submit from a machine of the cluster, or see --dry-run",
@@ -205,7 +213,7 @@ def test_an_output_that_cannot_be_written(places, tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert submit.main([places[0], places[1], str(tmp_path / "isx.sif/results")]) == 1
     said = capsys.readouterr().err
-    assert said == f"submit.py: [Errno 20] Not a directory: '{tmp_path}/isx.sif/results/logs/slurm'\n"
+    assert said == f"submit.py: [Errno 20] Not a directory: '{tmp_path}/isx.sif/results'\n"
 
 
 def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
@@ -219,5 +227,115 @@ def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
 
 def test_without_a_home_folder_it_says_what_to_give_again(home, tmp_path, capsys):
     home.touch()  # a file: nothing can be written below it
-    submit.remember(submit.argparse.Namespace(output=tmp_path / "output", bind=[], for_image=[]))
+    submit.remember(submit.argparse.Namespace(output=tmp_path / "output", bind=[], for_image=[], logs=tmp_path))
     assert "cannot be written: " in capsys.readouterr().err
+
+
+SBATCH = """#!/bin/sh
+# As Slurm does: appends to the log, whatever is there.
+for word; do case "$word" in --output=*) log=${word#--output=} ;; esac; done
+log=$(printf %s "$log" | sed -e 's/%A_%a/1_1/' -e 's/%j/2/' -e 's/%%/%/g')
+echo "a line of the job" >> "$log" || exit 1
+echo 1
+"""
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/sbatch").write_text(SBATCH)
+    (tmp_path / "bin/sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+
+
+def plant(place: Path, target: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(target)
+
+
+@pytest.mark.parametrize("place", ["logs", "logs/slurm", "logs/slurm/1_1.log", "logs/slurm/2.log"])
+def test_links_that_a_neighbour_plants_in_the_output_lead_slurm_nowhere(places, home, tmp_path, slurm, capsys, place):
+    victim = tmp_path / "victim"
+    if place.endswith(".log"):
+        victim.write_text("theirs")
+    else:
+        victim.mkdir()
+    plant(Path(places[2], place), victim)
+    assert submit.main([*places, "--shards", "2"]) == 0, capsys.readouterr().err
+    assert victim.is_dir() or victim.read_text() == "theirs"
+    assert victim.is_file() or list(victim.iterdir()) == []
+    (logs,) = [line[5:] for line in capsys.readouterr().out.splitlines() if line.startswith("logs ")]
+    assert Path(logs).is_relative_to(home)
+    assert Path(logs).stat().st_mode & 0o777 == 0o700
+    assert {path.name: path.read_text() for path in Path(logs).iterdir()} == {
+        "1_1.log": "a line of the job\n",
+        "2.log": "a line of the job\n",
+    }
+
+
+def test_logs_elsewhere_and_again(places, tmp_path, slurm, capsys):
+    elsewhere = tmp_path / "50 % logs"
+    assert submit.main([*places, "--shards", "2", "--logs", str(elsewhere)]) == 0
+    finish(places[2], "1-of-2")
+    assert submit.main([*places, "--redo"]) == 0
+    assert (elsewhere / "2.log").read_text() == "a line of the job\n" * 2
+    assert capsys.readouterr().out.count(f"logs {elsewhere}\n") == 2
+
+
+def test_a_folder_for_logs_that_cannot_be_made(places, tmp_path, slurm, capsys):
+    assert submit.main([*places, "--logs", f"{places[0]}/x"]) == 1
+    said = capsys.readouterr().err
+    assert said == f"submit.py: the folder {places[0]}/x cannot be made: Not a directory; give another with --logs\n"
+
+
+def as_it_is(path: Path) -> tuple[int, ...]:
+    status = path.lstat()
+    return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
+
+
+FOREIGN = {
+    "a table": lambda path: path.write_text("a,b\n"),
+    "empty": lambda path: path.touch(),
+    "a link": lambda path: path.symlink_to("../isx.sif"),
+    "a folder": lambda path: path.mkdir(),
+    "a FIFO": os.mkfifo,
+}
+
+
+@pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+def test_what_only_has_the_name_of_a_sentinel_is_neither_removed_nor_counted(places, slurm, capsys, make):
+    output = Path(places[2])
+    make(output / "done.marker.7-of-9")
+    before = as_it_is(output / "done.marker.7-of-9")
+    assert submit.main([*places, "--shards", "2"]) == 0
+    assert submit.main([*places, "--redo", "--dry-run"]) == 1, "nothing tells how many shards there were"
+    for name in ("done.marker", "done.marker.2-of-2"):
+        make(output / name)
+        capsys.readouterr()
+        assert submit.main([*places, "--shards", "2"]) == 1
+        said = f"submit.py: {output}/{name} is no sentinel of an earlier run and stays as it is: move it away\n"
+        assert capsys.readouterr().err == said
+        (output / name).rename(output / f"kept {name}")
+    assert as_it_is(output / "done.marker.7-of-9") == before
+
+
+@pytest.mark.parametrize(
+    "content", [sentinel(), sentinel("2/9"), "{}", "[]", "", "[" * 100_000, '{"version": 1}', "\xff"]
+)
+def test_it_takes_for_a_sentinel_what_the_image_does(tmp_path, content):
+    (tmp_path / "done.marker").write_text(content)
+    assert submit.sentinel(tmp_path / "done.marker") == own.sentinel_content(content.encode())
+
+
+@pytest.mark.parametrize("count", ["100001", "99999999999999999999", "9" * 5000, "0", "-1", "\u00b2"])
+def test_more_shards_than_anybody_has(places, capsys, count):
+    with pytest.raises(SystemExit):
+        submit.main([*places, "--shards", count, "--dry-run"])
+    assert "argument --shards: must be " in capsys.readouterr().err
+
+
+def test_a_planted_count_is_no_count(places, capsys):
+    finish(places[2], "1-of-99999999999")
+    finish(places[2], "2-of-3")
+    assert submit.main([*places, "--redo", "--dry-run"]) == 0
+    assert "--array=1,3" in commands(capsys)[0]
