@@ -2,9 +2,9 @@
 
 # Build with docker-bake.hcl ('docker buildx bake', 'make image'); it describes every variable.
 ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
-# The public isx, and the sha256 of its wheels for Python 3.9, 3.10, 3.11 and 3.12.
+# The public isx, and the sha256 of its wheels for Python 3.9, 3.11 and 3.13.
 ARG ISX_VERSION=2.1.0
-ARG ISX_SHA256="a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60 38eb83561f1391fb6d1ba8b61423278b8bf53aabe9e05bf61765bae14a7e2555 ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd 2151150cdd30cc3093fb56f94bd91661a49130f60170f1e727070f91c91cb427"
+ARG ISX_SHA256="a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60 ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd 45f7232688f99daa8857415fd49ff0635174bc3a1581bf82f95377065bd5d851"
 # Who accepts the vendor's licence asks for IDPS. The stage `choice` refuses if no installer is there for it, or if one
 # is there and its licence is not accepted, or if ISX_SOURCE is neither: it then stands for public so that the build
 # gets as far as that message.
@@ -52,8 +52,8 @@ if ! command -v python3; then
 fi
 python3 - <<'CHECK'
 import ctypes, json, sqlite3, ssl, sys
-if not (3, 9) <= sys.version_info < (3, 13):
-    sys.exit(f"ERROR: BASE_IMAGE has Python {sys.version.split()[0]}: take one with 3.9 to 3.12, such as Debian 12.")
+if sys.version_info[:2] not in ((3, 9), (3, 11), (3, 13)):
+    sys.exit(f"ERROR: BASE_IMAGE has Python {sys.version.split()[0]}: take one with 3.9, 3.11 or 3.13, such as Debian 12.")
 CHECK
 EOF
 
@@ -76,12 +76,17 @@ ARG NUMPY=""
 RUN <<EOF
 set -eu
 case "$NUMPY" in
-  "" | 1) cp "/locks/python$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')${NUMPY:+-numpy1}.txt" /requirements.txt ;;
+  "" | 1) ;;
   *)
     echo >&2 "ERROR: NUMPY=$NUMPY: there is only 1, for a product that needs NumPy before 2. For a current NumPy, leave it out."
     exit 1
     ;;
 esac
+python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if ! cp "/locks/python$python${NUMPY:+-numpy1}.txt" /requirements.txt; then
+  echo >&2 "ERROR: NumPy 1 does not exist for Python $python: leave NUMPY out, or take a BASE_IMAGE with Python 3.9 or 3.11."
+  exit 1
+fi
 EOF
 
 # What the runtime needs of the distribution, and nothing of what it does not.

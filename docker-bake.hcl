@@ -7,7 +7,7 @@ variable "IMAGE" {
 }
 variable "BASE_IMAGE" {
   default     = null
-  description = "Base of the runtime: Debian 12, Ubuntu 22.04 or 24.04, or an image of Python 3.9 to 3.12 made of one or of Debian 13."
+  description = "Base of the runtime: Debian 12 or 13, or an image of Python 3.9, 3.11 or 3.13 made of one."
 }
 variable "BASE_DIGEST" {
   default     = null
