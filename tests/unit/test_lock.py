@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
-PYTHONS = {"3.9": ("", "-numpy1"), "3.11": ("", "-numpy1"), "3.13": ("",)}  # and which NumPy there is for each
+PYTHONS = {"3.9": ("", "-numpy1"), "3.11": ("", "-numpy1"), "3.13": ("",)}  # and NumPy 1 where it exists
 DEFAULT = "3.11"  # of the default base: its lock is requirements.txt
 
 
