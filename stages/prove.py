@@ -33,7 +33,8 @@ WAYS_OUT = {
     ),
     r"numpy|\bnp\.": "If it needs a NumPy of before 2: build with NUMPY=1.",
     r"python ?\d|python version|syntax ?error": (
-        "If it needs another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; there are locks for 3.9, 3.11, 3.13."
+        "If it needs another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; "
+        "there are locks for 3.9, 3.11 and 3.13."
     ),
 }
 ALL_THE_SAME = "To build all the same, with what works: PROOF=load."
