@@ -12,12 +12,14 @@ message: what was found, and what to do. Standard library and `runner.elf` only.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.client
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -28,6 +30,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -43,6 +46,7 @@ LOOPBACK = (
     "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder reaches, or pass "
     "the file itself with INSTALLER=path."
 )
+LAST_OUTPUT = 1 << 16  # bytes
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
 
@@ -240,21 +244,44 @@ def explain(error: Exception, host: str) -> tuple[str, str, bool]:
 
 
 def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit."""
+    """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit.
+
+    Its output, of which the last LAST_OUTPUT bytes are returned, goes to a file: the end of a pipe would wait for
+    whatever the installer left in the background. That is ended, as it could change the tree that is looked at next.
+    """
     given = os.environ.get("INSTALLER_TIMEOUT") or "900"
     try:
         seconds = float(given)
     except ValueError:
         raise BuildError(f"INSTALLER_TIMEOUT={given}: it must be a number of seconds.") from None
     command = ["sh", str(installer), *arguments]
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    try:
-        return subprocess.run(command, check=False, timeout=seconds, text=True, errors="replace", **pipes)
-    except subprocess.TimeoutExpired:
-        raise BuildError(
-            f"{installer.name} {' '.join(arguments)} did not end within {seconds:.0f} s: it may be waiting for an "
-            "answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
-        ) from None
+    with tempfile.TemporaryFile() as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise BuildError(
+                f"{installer.name} {' '.join(arguments)} did not end within {seconds:.0f} s: it may be waiting for an "
+                "answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
+                f"{quoted(end_of(output))}"
+            ) from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return subprocess.CompletedProcess(command, process.returncode, end_of(output))
+
+
+def end_of(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_OUTPUT))
+    return output.read(LAST_OUTPUT).decode(errors="replace")
+
+
+def quoted(said: str) -> str:
+    """The last lines of what the installer said, for the end of a message."""
+    return "".join(f"\n{line}" for line in said.strip().splitlines()[-10:])
 
 
 def name_and_version(installer: Path) -> tuple[str, str]:
@@ -266,8 +293,7 @@ def unpack(installer: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     done = run_stub(installer, "--skip-license", f"--prefix={target}", "--exclude-subdir")
     if done.returncode:
-        tail = "\n".join(done.stdout.strip().splitlines()[-10:])
-        raise BuildError(f"{installer.name} failed with exit code {done.returncode}:\n{tail}")
+        raise BuildError(f"{installer.name} failed with exit code {done.returncode}:{quoted(done.stdout)}")
 
 
 def find_api(target: Path, name: str, version: str) -> Path:

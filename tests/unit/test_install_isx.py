@@ -6,8 +6,10 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,6 +47,43 @@ def test_a_stub_that_does_not_end(tmp_path, monkeypatch):
     monkeypatch.setenv("INSTALLER_TIMEOUT", "0.2")
     with pytest.raises(BuildError, match=r"did not end within 0 s: .* Give it longer with INSTALLER_TIMEOUT"):
         install_isx.run_stub(written(tmp_path, b"exec sleep 60\n"))
+
+
+def test_the_last_words_of_a_stub_that_does_not_end_are_quoted(tmp_path, monkeypatch):
+    monkeypatch.setenv("INSTALLER_TIMEOUT", "1")
+    with pytest.raises(BuildError, match=r"did not end within 1 s: .*\nWhich folder\?$"):
+        install_isx.run_stub(written(tmp_path, b"echo Which folder?; exec sleep 60\n"))
+
+
+@pytest.mark.parametrize("leave", [b"sleep 60 &", b"(sleep 60; touch late) &", b"nohup sleep 60 >&2 &"])
+def test_what_a_stub_leaves_in_the_background_is_not_waited_for_and_ended(tmp_path, monkeypatch, leave):
+    monkeypatch.setenv("INSTALLER_TIMEOUT", "30")
+    before = time.monotonic()
+    done = install_isx.run_stub(
+        written(tmp_path, leave + b" echo $! >" + bytes(tmp_path / "pid") + b"; echo said\nexit 2\n")
+    )
+    assert time.monotonic() - before < 10
+    assert (done.returncode, done.stdout) == (2, "said\n")
+    child = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
+    time.sleep(0.2)
+    assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
+
+
+def test_the_output_of_a_stub_is_not_held_in_memory(tmp_path):
+    noisy = b"yes 'some words of no interest' | head -c 300000000; echo; echo the end; exit 3\n"
+    code = (
+        "import resource, sys; sys.path.insert(0, sys.argv[1]); import install_isx; from pathlib import Path\n"
+        "try: install_isx.unpack(Path(sys.argv[2]), Path(sys.argv[3]))\n"
+        "except install_isx.BuildError as error: print(error)\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    stages = Path(install_isx.__file__).parent
+    command = [sys.executable, "-c", code, stages, written(tmp_path, noisy), tmp_path / "target"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    *message, peak = done.stdout.splitlines()
+    assert message[0] == "setup.sh failed with exit code 3:"
+    assert (len(message), message[-1]) == (11, "the end")
+    assert int(peak) < 100 << 10  # KiB
 
 
 def test_a_time_limit_that_is_none(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_the_recipe_of_the_proof_differs_in_the_number_of_components_alone(tmp_p
 def test_errors_of_a_run():
     log = '{"level": "info", "message": "with the licensed algorithms"}\nnoise\n{"level": "error", "message": "no"}\n'
     assert prove.errors(log) == ["no"]
+
+
+def test_what_is_left_in_the_background_is_not_waited_for():
+    before = time.monotonic()
+    done = prove.run(
+        "-c",
+        "import os; print('x' * 2_000_000); print('said', flush=True); os.fork() or os.execlp('sleep', 'sleep', '20')",
+    )
+    assert (done.returncode, done.stdout) == (0, "said\n")
+    assert time.monotonic() - before < 10
 
 
 ANSWERS = {
