@@ -5,11 +5,11 @@
 
 Sound recordings and variants of them (tests/damage.py) lie in one input folder. They are run in each of WAYS:
 inspected, with every optional product, and through a recipe of the open engine; the sound ones by themselves first.
-Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row, and
-each failure a reason that names what is wrong; nothing outside the output changes; nothing is half-written; the results
-of the sound ones are byte for byte what they were. A variant that gives results gives the sound file's, or a warning,
-or it differs in what no program can know (UNKNOWABLE). The seed decides everything; it is printed. Exits with 1 if any
-of this does not hold. Standard library only.
+Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row, in no
+words of Python's, and each failure a reason that names what is wrong; nothing outside the output changes; nothing is
+half-written; the results of the sound ones are byte for byte what they were. A variant that gives results gives the
+sound file's, or a warning, or it differs in what no program can know (UNKNOWABLE). The seed decides everything; it is
+printed. Exits with 1 if any of this does not hold. Standard library only.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ WAYS = {
 
 # A reason that names no fault of the file.
 NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
+PYTHONS = re.compile(r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b")  # names for the log, not for whoever recorded
 
 # What nothing in a file contradicts: each is a class of changes, and why nobody can know.
 # A pattern for "kind: what was changed"; docs/results.md says the same in words.
@@ -253,6 +254,8 @@ def judge_variants(way: str, made: list[dict[str, str]], output: Path, found: Fu
 
 def judge(label: str, row: dict[str, str], variant: dict[str, str], output: Path, found: Fuzzed) -> str:
     """How it ended."""
+    spoken = [cell for cell in row.values() if PYTHONS.search(cell)]
+    found.expect(not spoken, f"{label} has Python's words in its row: {spoken}")
     folder = output / row["results"] if row["results"] else None
     if row["status"] == "failed":
         found.expect(not NO_REASON.search(row["reason"]), f"{label} fails and names no fault: {row['reason']!r}")

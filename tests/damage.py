@@ -45,6 +45,7 @@ TYPES: tuple[Any, ...] = ([], {}, "x", None, True, [[]], {"num": 1}, -0.0)
 TEXTS = (
     *("", "=cmd|' /C calc'!A0", "../../../canary", "/etc/passwd", "a/b", "\x00", "\x1b[31m\r\n", "\u202etxt.exe"),
     *("\ud800", "<script>alert(1)</script>", "x" * 100_000, "{0}%s", "index.html", "0", "NaN"),
+    *("left, near", 'a "b"', "a\n3,0,3,"),
 )
 FLOATS = (float("nan"), float("inf"), float("-inf"), 1e30, -1e30, 3e38)
 

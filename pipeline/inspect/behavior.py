@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,9 +52,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    if not consistency.has_boxes(samples):
-        context.warn("its tracking is left out: a box has no four numbers, without which the library fails")
-    tracking = tracking_table(recording, samples, context.scratch)
+    tracking = tracking_table(recording, samples, context.scratch, context.warn)
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -100,18 +100,59 @@ def _hardware_times(samples: list[dict[str, Any]], valid: np.ndarray) -> list[in
     return times.tolist()
 
 
-def tracking_table(recording: Path, samples: list[Any], scratch: Path) -> pd.DataFrame | None:
+def tracking_table(
+    recording: Path, samples: list[Any], scratch: Path, warn: Callable[[str], None]
+) -> pd.DataFrame | None:
     """Box, zone and confidence of each frame, read by the library from the frames' metadata, which are `samples`.
 
-    None if frames are not described, or a box is no box: asked for these, the library ends the process.
+    None if frames are not described; with a warning if the library cannot read how.
     """
-    if not samples or not consistency.has_boxes(samples):
+    if not samples:
+        return None
+    if not consistency.has_boxes(samples):  # asked for these, the library ends the process
+        warn("its tracking is left out: a box has no four numbers, without which the library fails")
         return None
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"
-        isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))
-        table = pd.read_csv(path)
-    return table[[name for name in TRACKING_COLUMNS if name in table]].rename(columns=TRACKING_COLUMNS)
+        try:
+            isx.export_nvision_movie_tracking_frame_data_to_csv([str(recording)], str(path))
+        except Exception as error:  # isx raises nothing narrower
+            warn(f"its tracking is left out: isx cannot read it: {str(error).strip().rpartition(chr(10))[2]}")
+            return None
+        try:
+            table = _rows(path.read_bytes().decode("utf-8", "replace"))
+        except ValueError:
+            warn("its tracking is left out: the texts in it are mixed up with the table that isx makes of it")
+            return None
+    return table[list(TRACKING_COLUMNS)].rename(columns=TRACKING_COLUMNS)
+
+
+def _rows(text: str) -> pd.DataFrame:
+    """The library's table, whose names of zones are as they are: commas, quotes and ends of lines, too.
+
+    A row begins with its own number, the number of the movie and its own number again. Numbers come first; the last
+    four fields are of the zone, quoted only if there are several.
+    """
+    header, _, text = text.partition("\n")
+    columns = header.split(",")
+    starts = [0]
+    while (match := re.compile(rf"^{len(starts)},0,{len(starts)},", re.MULTILINE).search(text, starts[-1])) is not None:
+        starts.append(match.start())
+    rows = [text[start:end].rstrip("\n") for start, end in zip(starts, [*starts[1:], len(text)])]
+    n_numbers = columns.index("Zone ID")
+    fields = [row.split(",", n_numbers) for row in rows]
+    found = pd.DataFrame([[*numbers, *_zone(zone)] for *numbers, zone in fields], columns=columns)
+    found = found.replace("", np.nan)
+    return found.assign(**{name: pd.to_numeric(found[name]) for name in columns[:n_numbers]})
+
+
+def _zone(text: str) -> list[str]:
+    """ID, name, event and trigger."""
+    if text.startswith('"'):
+        first, *name, event, trigger = text[1:-1].split('","')
+        return [first, '","'.join(name), event, trigger]
+    first, _, rest = text.partition(",")
+    return [first, *rest.rsplit(",", 2)]
 
 
 def _preview(

@@ -69,7 +69,7 @@ def _times(session: SessionFile, recording: Opened, shown: np.ndarray) -> dict[s
 def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
     samples = formats.read_isxb(recording.source.path)[1].get("samples", [])
-    table = tracking_table(recording.source.path, samples, session.scratch)
+    table = tracking_table(recording.source.path, samples, session.scratch, session.warn)
     if table is None or not table["center_x_px"].notna().any():
         return
     period, start = recording.period, session.seconds(recording.start)

@@ -348,14 +348,15 @@ def _check_products(this: Run, each: PlannedStep, folder: Path) -> None:
 
 
 def _why(error: BaseException, step: Step) -> str:
-    """For a step in Python also where, in its own file."""
+    """The error's text; then, for whoever wrote the step, its kind and, for a step in Python, where in its own file."""
     text = str(error).strip()
     if text.startswith("Error calling C library function"):
         return text.splitlines()[-1]
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     place = step.bound.source_line(step.function, error)
-    return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
+    kind = type(error).__name__ + (f" in {place}" if place else "")
+    return f"{text} ({kind})" if text else kind
 
 
 # ---- results

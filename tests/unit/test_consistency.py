@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import shutil
 import struct
 from collections.abc import Callable
@@ -421,6 +423,74 @@ def test_an_animal_in_several_zones(kinds, tmp_path):
     path.write_bytes(several(kinds["nvision"].read_bytes(), ".isxb"))
     warnings, record = adapted(path)
     assert (warnings, record["is_tracked"]) == ([], True)
+
+
+@pytest.mark.parametrize("name", ["left, near", 'a "b"', "a\nb", 'a","b', "NaN", "", "a,b,c,d,e,f,g", '",'])
+def test_a_zone_of_any_name(kinds, tmp_path, name):
+    """The library writes it into its table as it is."""
+    path = tmp_path / "tracked.isxb"
+
+    def rename(part: str, change: Callable[[Any], Any], data: bytes) -> bytes:
+        return in_json(part, change)(data, ".isxb")
+
+    def renamed_in_frames(meta: Any) -> None:
+        for sample in meta["samples"][1:]:
+            sample["tracker"]["zones"]["name"] = name
+
+    def renamed_in_session(session: Any) -> None:
+        session["trackingInterface"]["camera-1"]["zones"][0]["name"] = name
+
+    data = rename("meta", renamed_in_frames, kinds["nvision"].read_bytes())
+    path.write_bytes(rename("session", renamed_in_session, data))
+    warnings, record = adapted(path)
+    assert (warnings, record["is_tracked"]) == ([], True)
+    with (path.parent / "out/s-tracking.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["index"] for row in rows] == [str(i) for i in range(11)]
+    assert (rows[5]["center_x_px"], rows[5]["zone_id"], rows[5]["zone_name"]) == ("20.0", "7", name)
+    assert (rows[2]["center_x_px"], rows[2]["zone_name"]) == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda tracker: tracker.pop("conf"), "key 'conf' not found"),
+        (lambda tracker: tracker["zones"].update(event="enter"), "Failed to recognize zone event from str: enter"),
+        (lambda tracker: tracker["zones"].update(id="x"), "type must be number, but is string"),
+        (lambda tracker: tracker.update(zones=None), "cannot use at() with null"),
+    ],
+)
+def test_tracking_that_the_library_cannot_read_is_left_out_alone(kinds, tmp_path, change, why):
+    path = tmp_path / "tracked.isxb"
+    damaged = in_json("meta", lambda meta: change(meta["samples"][3]["tracker"]))
+    path.write_bytes(damaged(kinds["nvision"].read_bytes(), ".isxb"))
+    warnings, record = adapted(path)
+    assert f"its tracking is left out: isx cannot read it: {why}" in warnings
+    assert (record["is_tracked"], record["n_samples"]) == (False, 11)
+
+
+def _raised(code: str, module: str) -> Exception:
+    try:
+        exec(compile(code, "x.py", "exec"), {"__name__": module})
+    except Exception as error:
+        return error
+    raise AssertionError(code)
+
+
+@pytest.mark.parametrize(
+    ("code", "module", "said"),
+    [
+        ("[][0]", "pipeline.inspect.movie", "it holds something that pipeline.inspect.movie does not expect: "),
+        ("{}['x']", "elsewhere", "it holds something that this program does not expect: "),
+        ("raise ValueError('no such unit')", "isx.core", "isx cannot read it: no such unit"),
+        ("raise KeyError", "isx.core", "isx cannot read it: it is not as isx expects"),
+        ("raise Exception('Error calling C library function x.\\nbad\\n')", "isx.core", "isx cannot read it: bad"),
+    ],
+)
+def test_no_reason_is_in_pythons_words(code, module, said):
+    found = reason(_raised(code, module))
+    assert found.startswith(said)
+    assert not re.search(r"\w+Error", found)
 
 
 @pytest.mark.parametrize("channel", [0, 1])

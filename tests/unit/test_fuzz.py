@@ -61,7 +61,7 @@ def test_another_number_in_the_json_is_seen(output):
     "reason",
     [
         "",
-        "KeyError: 'x' (its log has the details)",
+        "it may be damaged; its log has the details",
         "its worker ended with SIGSEGV",
         "not finished after 60 s",
         "out of memory",
@@ -71,6 +71,23 @@ def test_a_failure_must_name_the_fault(output, reason):
     (output / "0/movie").rename(output / "elsewhere")
     assert judged(output, FAILED) == ("refused", [])
     assert "fails and names no fault" in judged(output, {**FAILED, "reason": reason})[1][0]
+
+
+@pytest.mark.parametrize(
+    ("row", "column"),
+    [
+        (FAILED, {"reason": "IndexError: only integers, slices"}),
+        (FAILED, {"reason": "step 1 (dff) failed: no frames (ValueError in a.py, line 1)"}),
+        (DONE, {"warnings": "not read: OSError()"}),
+        (DONE, {"warnings": "Exception: no"}),
+    ],
+)
+def test_words_of_pythons_are_seen_wherever_they_are(output, row, column):
+    if row is FAILED:
+        (output / "0/movie").rename(output / "elsewhere")
+    (failure,) = judged(output, {**row, **column})[1]
+    assert failure.startswith("it has Python's words in its row: ")
+    assert judged(output, row)[1] == []
 
 
 def test_what_a_failure_leaves_is_seen(output):

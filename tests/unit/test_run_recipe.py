@@ -586,10 +586,10 @@ def test_several_kinds_come_in_the_order_of_takes(bench: Bench, steps: Path, mov
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("fails", "step 1 (fails) failed: ValueError: no cells (steps.py, line 24)"),
+        ("fails", "step 1 (fails) failed: no cells (ValueError in steps.py, line 24)"),
         ("forgets", "step 1 (forgets): it ended without an error, but wrote no mouse-forgets.isxd"),
         ("mistakes", "step 1 (mistakes): it should write a movie, but mouse-mistakes.isxd is an image"),
-        ("quits", "step 1 (quits) failed: SystemExit: enough (steps.py, line 42)"),
+        ("quits", "step 1 (quits) failed: enough (SystemExit in steps.py, line 42)"),
         ("interrupts", "step 1 (interrupts) failed: KeyboardInterrupt"),
         ("garbage", "step 1 (garbage) left an unusable mouse-garbage.isxd: "),
     ],
@@ -830,7 +830,7 @@ def test_a_recipe_from_start_to_sentinel(bench: Bench, steps: Path, tmp_path: Pa
     first = launch.run(source, output, "--recipe", str(broken))
     assert first.code == 1
     (failure,) = first.named("recording-failed")
-    assert failure["reason"] == "step 2 (fails) failed: ValueError: no cells (steps.py, line 24)"
+    assert failure["reason"] == "step 2 (fails) failed: no cells (ValueError in steps.py, line 24)"
     assert not (output / "mouse").exists()
     assert (output / "cells" / "cells-cells.csv").is_file()  # not of a kind that the recipe takes: inspected
 
