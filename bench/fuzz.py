@@ -74,7 +74,9 @@ WAYS = {
 
 # A reason that names no fault of the file.
 NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
-PYTHONS = re.compile(r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b")  # names for the log, not for whoever recorded
+PYTHONS = re.compile(
+    r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b"
+)  # names for the log, not for whoever recorded
 
 # What nothing in a file contradicts: each is a class of changes, and why nobody can know.
 # A pattern for "kind: what was changed"; docs/results.md says the same in words.

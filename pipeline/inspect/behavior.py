@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inspect import consistency, figures, metadata, quality, tables
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -85,7 +86,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "width_px": columns,
             "height_px": rows,
             "is_tracked": is_tracked,
-            "acquisition": metadata.acquisition(movie),
+            "acquisition": acquisition(movie, recording, context.warn),
             "file_metadata": {"header": asdict(header), "session": session},
         },
     )

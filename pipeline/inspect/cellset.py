@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from pipeline.inspect import consistency, figures, metadata, quality, tables, tiff
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
@@ -138,7 +139,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
                 }
                 for pair in alike
             ],
-            "acquisition": metadata.acquisition(cell_set),
+            "acquisition": acquisition(cell_set, recording, context.warn),
             **count.report("values of traces and footprints", context.warn),
             "file_metadata": footer,
         },

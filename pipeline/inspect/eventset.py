@@ -9,6 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, packets, quality, tables
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -81,7 +82,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             **metadata.timing(timing),
             "n_cells": len(cells),
             "n_events": int(counts.sum()),
-            "acquisition": metadata.acquisition(event_set),
+            "acquisition": acquisition(event_set, recording, context.warn),
             **consistency.values("amplitudes", [cell.value for cell in cells], context.warn),
             "file_metadata": footer,
         },

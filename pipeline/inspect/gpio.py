@@ -9,6 +9,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import boxes, consistency, figures, metadata, packets, tables
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -60,7 +61,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         metadata={
             **metadata.timing(timing),
             "channels": {channel.name: len(channel.value) for channel in channels},
-            "acquisition": metadata.acquisition(source),
+            "acquisition": acquisition(source, stored, context.warn),
             **consistency.values("values", [channel.value for channel in channels], context.warn),
             "file_metadata": footer,
         },

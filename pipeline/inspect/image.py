@@ -8,6 +8,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, tiff
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -31,7 +32,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "data_type": data.dtype.name,
             "unit": unit,
             **consistency.values("pixels", data, context.warn),
-            "acquisition": metadata.acquisition(image._impl),
+            "acquisition": acquisition(image._impl, recording, context.warn),
             "file_metadata": formats.read_footer(recording),
         },
     )

@@ -93,14 +93,6 @@ def pixel_um(spacing: Any) -> tuple[float, float]:
     return spacing._impl.pixel_width._as_float(), spacing._impl.pixel_height._as_float()
 
 
-def acquisition(source: Any) -> dict[str, Any]:
-    """The acquisition info from isx; empty if the file lacks it, or lacks a part that isx requires."""
-    try:
-        return source.get_acquisition_info() or {}
-    except Exception:  # isx raises nothing narrower
-        return {}
-
-
 def is_stated(label: str, value: Any) -> bool:
     """Whether an entry of the acquisition info says anything."""
     return value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))

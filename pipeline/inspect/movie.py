@@ -10,6 +10,7 @@ import numpy as np
 from open_engine.files.movies import StoredFrames, open_frames
 from open_engine.statistics import MovieStatistics, movie_statistics
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
 from recording import formats
@@ -68,7 +69,7 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
             "unit": unit,
             **consistency.values("extremes of frames", extremes, context.warn),
             "saturation_level_counts": found.saturation_level if found else None,
-            "acquisition": metadata.acquisition(movie),
+            "acquisition": acquisition(movie, recording, context.warn),
             "file_metadata": formats.read_footer(recording),
         },
     )

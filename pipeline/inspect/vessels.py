@@ -10,6 +10,7 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, quality, tables
+from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -71,7 +72,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "unit": unit,
             **consistency.values("measurements", [values[~np.isnan(values)] for values in taken], context.warn),
             "n_undefined_values": n_undefined,
-            "acquisition": metadata.acquisition(vessel_set),
+            "acquisition": acquisition(vessel_set, recording, context.warn),
             "file_metadata": footer,
         },
     )

@@ -111,13 +111,10 @@ def _description(recording: Opened, layout: formats.MovieLayout) -> str:
 
 def _light(acquired: dict[str, Any]) -> dict[str, float]:
     """The microscope's settings in NWB's units: s, mW/mm^2."""
-    found = {}
-    if acquired.get("Exposure Time (ms)"):
-        found["exposure_time"] = acquired["Exposure Time (ms)"] / 1000
-    power = next((acquired[name] for name in LED if acquired.get(name)), None)
-    if power:
-        found["intensity"] = float(power)
-    return found
+    numbers = {name: float(value) for name, value in acquired.items() if isinstance(value, (int, float)) and value}
+    power = next((numbers[name] for name in LED if name in numbers), None)
+    found = {"exposure_time": numbers.get("Exposure Time (ms)", 0.0) / 1000, "intensity": power}
+    return {name: value for name, value in found.items() if value}
 
 
 def _note_invalid(session: SessionFile, recording: Opened, layout: formats.MovieLayout, name: str) -> None:

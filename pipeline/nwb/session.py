@@ -18,8 +18,10 @@ from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
 from pipeline.inspect import gpio, metadata
+from pipeline.inspect.acquisition import acquisition
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
+from pipeline.recipe.lines import unfit
 from recording import formats
 
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
@@ -52,6 +54,7 @@ MOVIE = {  # what is said of a movie without its frames: what it means, and the 
 }
 FOCUS = ("Microscope Focus", "efocus")
 IDENTITY = ("Microscope Type", "Microscope Serial Number")
+NOT_IN_NAMES = r"[/:\s\0]+"
 PLANE = re.compile(r"-(green|red|efocus_\d+)(?=-|$)", re.ASCII)  # what de-interleaving adds to a name
 
 
@@ -116,7 +119,13 @@ def opened(source: Source, scratch: Path) -> Opened:
     time = inner.timing.start._impl
     start = Fraction(time.secs_since_epoch.num, time.secs_since_epoch.den or 1)
     offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
-    return Opened(source, stored, handle, inner.timing, start, offset, metadata.acquisition(inner))
+    acquired = {name: value for name, value in acquisition(inner, stored).items() if _can_be_written(value)}
+    return Opened(source, stored, handle, inner.timing, start, offset, acquired)
+
+
+def _can_be_written(value: Any) -> bool:
+    """Whether it is a text or a number, and one that NWB takes."""
+    return isinstance(value, (str, int, float)) and not unfit(value)
 
 
 @dataclass
@@ -153,7 +162,7 @@ class SessionFile:
 
     def name(self, base: str, label: str = "") -> str:
         """A name for an object that no other has; NWB forbids "/" and ":" in names."""
-        wanted = re.sub(r"[/:\s]+", "-", base + label)
+        wanted = re.sub(NOT_IN_NAMES, "-", base + label)
         name, number = wanted, 1
         while name in self.names:
             number += 1
@@ -268,9 +277,9 @@ def _device(session: SessionFile, recording: Opened) -> Device:
     what = "; ".join(["Inscopix miniature microscope", *settings])
     stated = {
         "description": given.get("description", what),
-        "serial_number": acquired.get("Microscope Serial Number") or None,
+        "serial_number": str(acquired.get("Microscope Serial Number") or "") or None,
     }
-    kind = acquired.get("Microscope Type")
+    kind = re.sub(NOT_IN_NAMES, "-", str(acquired.get("Microscope Type") or ""))
     if kind or "manufacturer" in given:
         model = DeviceModel(name=kind or "MicroscopeModel", manufacturer=given.get("manufacturer", "Inscopix"))
         session.file.add_device_model(model)

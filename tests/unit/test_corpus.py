@@ -15,7 +15,9 @@ from recording.errors import BadRecording
 from tests import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDLESS = re.compile(r"its log has the details|\b[A-Z][A-Za-z]*(Error|Exception)\b|\bException\b|^$")  # no reason for a user
+WORDLESS = re.compile(
+    r"its log has the details|\b[A-Z][A-Za-z]*(Error|Exception)\b|\bException\b|^$"
+)  # no reason for a user
 VARIANTS = 260  # make fuzz has more
 SECONDS = 30  # for one recording, of which each takes well under one
 

@@ -1,0 +1,152 @@
+"""What the acquisition software and IDPS noted of a recording: animal, experimenter, microscope, processing.
+
+isx reads it, and nothing of it if one key is missing. Then it is read here, in the same words.
+Format: isxcore, isxDataSet.cpp, getAcquisitionInfoFromExtraProps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from recording import formats
+from recording.formats import isxb
+
+# Keys that isx requires of a part that is there, and its names for them.
+PARTS: Mapping[str, Mapping[str, str]] = {
+    "animal": {
+        "sex": "Animal Sex",
+        "dob": "Animal Date of Birth",
+        "id": "Animal ID",
+        "species": "Animal Species",
+        "weight": "Animal Weight",
+        "description": "Animal Description",
+    },
+    "microscope": {
+        "focus": "Microscope Focus",
+        "gain": "Microscope Gain",
+        "serial": "Microscope Serial Number",
+        "type": "Microscope Type",
+        "exp": "Exposure Time (ms)",
+    },
+    "personnel": {"name": "Experimenter Name"},
+    "probe": {
+        "diameter": "Probe Diameter (mm)",
+        "flip": "Probe Flip",
+        "length": "Probe Length (mm)",
+        "pitch": "Probe Pitch",
+        "rotation": "Probe Rotation (degrees)",
+        "type": "Probe Type",
+    },
+}
+# What may be there besides: path, isx's name, how it says it.
+OPTIONAL: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
+    ("name", "Session Name", lambda value: value),
+    ("microscope.widefield", "Wide Field", lambda value: str(_a(bool, value))),
+    ("producer.versionBE", "Acquisition SW Version", lambda value: _a(str, value).partition("-")[0]),
+    ("idps.efocus", "efocus", lambda value: _a(int, value)),
+    ("idps.channel", "channel", lambda value: _a(str, value)),
+    ("idps.interpolatedFrames", "Interpolated Samples", lambda value: "".join(f"{_a(int, i)} " for i in value)),
+    ("idps.mc_padding", "Motion correction padding", lambda value: _a(bool, value)),
+    ("idps.cellset.method", "Cell Identification Method", lambda value: _a(str, value)),
+    ("idps.cellset.units", "Trace Units", lambda value: _a(str, value)),
+    ("idps.vesselset.type", "Vessel Set Type", lambda value: _a(str, value)),
+    ("idps.vesselset.units", "Trace Units", lambda value: _a(str, value)),
+    ("idps.vesselset.timeIncrement", "Time Increment (s)", float),
+    ("idps.vesselset.timeWindow", "Time Window (s)", float),
+    ("idps.vesselset.estimationMethod", "Vessel Diameter Estimation Method", lambda value: _a(str, value)),
+    (
+        "idps.vesselset.invalidWindows",
+        "Windows with Invalid Frame Error",
+        lambda value: "".join(f"{_a(int, i)} " for i in value),
+    ),
+    ("processingInterface.recordingUUID", "Recording UUID", lambda value: _a(str, value)),
+)
+VESSEL_ERRORS = {
+    "clippedVessels": "Vessels with Clipping Error",
+    "noSignificantVessels": "Vessels with No Significant Pixels Error",
+    "directionChangedVessels": "Vessels with Direction Change Error",
+}
+
+
+def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
+    """By isx's names; empty if the file has none. `source` is the file `stored`, opened by isx."""
+    try:
+        return source.get_acquisition_info() or {}
+    except Exception as error:  # isx raises nothing narrower
+        why = str(error).strip().rpartition("\n")[2]
+    noted = _noted(stored)
+    if not isinstance(noted, Mapping):
+        warn(f"its acquisition metadata cannot be read: {why}")
+        return {}
+    lacking: list[str] = []
+    found = dict(sorted(read(noted, lacking)))
+    warn(f"its acquisition metadata lack {', '.join(lacking) or f'something ({why})'}: only the rest of them is known")
+    return found
+
+
+def read(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
+    """isx's names and values; keys that are missing, or hold what isx does not take, are added to `lacking`."""
+    for part in filter(noted.__contains__, PARTS):
+        for key, label in PARTS[part].items():
+            if isinstance(noted[part], Mapping) and key in noted[part]:
+                yield label, noted[part][key]
+            else:
+                lacking.append(f"{part}.{key}")
+    yield from _lights(noted, lacking)
+    yield from _custom(noted)
+    for path, label, said in OPTIONAL:
+        value = _at(noted, path)
+        if value is not None:
+            try:
+                yield label, said(value)
+            except (TypeError, ValueError):
+                lacking.append(path)
+    if isinstance(_at(noted, "idps.vesselset"), Mapping):
+        for key, label in VESSEL_ERRORS.items():
+            yield label, _at(noted, f"idps.vesselset.{key}") or "{}"
+
+
+def _lights(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
+    """Power of the LEDs; a microscope of two colours has other ones."""
+    if "microscope" not in noted:
+        return
+    two_colours = _at(noted, "microscope.dualColor") is not None
+    both = _at(noted, "microscope.dualColor.enabled") if two_colours else False
+    first, second = ("EX LED 1", "EX LED 2") if two_colours else ("EX LED", "OG LED")
+    powers = {"microscope.led.exPower": first}
+    if isinstance(both, bool):
+        powers["microscope.led.exPower2" if both else "microscope.led.ogPower"] = second
+    else:
+        lacking.append("microscope.dualColor.enabled")
+    for path, name in powers.items():
+        power = _at(noted, path)
+        if power is None:
+            lacking.append(path)
+        else:
+            yield f"Microscope {name} Power (mw/mm^2)", power
+
+
+def _custom(noted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    custom = _at(noted, "microscope.customMetadata")
+    yield from custom.items() if isinstance(custom, Mapping) else ()
+
+
+def _at(noted: Any, path: str) -> Any:
+    """None if it is not there."""
+    for key in path.split("."):
+        noted = noted.get(key) if isinstance(noted, Mapping) else None
+    return noted
+
+
+def _a(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError
+    return value
+
+
+def _noted(stored: Path) -> Any:
+    if stored.suffix.lower() == ".isxb":
+        return isxb.read_isxb(stored)[2]
+    return formats.read_footer(stored).get("extraProperties")
