@@ -72,10 +72,10 @@ def test_what_a_stub_leaves_in_the_background_is_not_waited_for_and_ended(tmp_pa
 def test_the_output_of_a_stub_is_not_held_in_memory(tmp_path):
     noisy = b"yes 'some words of no interest' | head -c 300000000; echo; echo the end; exit 3\n"
     code = (
-        "import resource, sys; sys.path.insert(0, sys.argv[1]); import install_isx; from pathlib import Path\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import install_isx; from pathlib import Path\n"
         "try: install_isx.unpack(Path(sys.argv[2]), Path(sys.argv[3]))\n"
         "except install_isx.BuildError as error: print(error)\n"
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
     )
     stages = Path(install_isx.__file__).parent
     command = [sys.executable, "-c", code, stages, written(tmp_path, noisy), tmp_path / "target"]
