@@ -145,7 +145,7 @@ def test_blocks_of_another_kind(tmp_path, extra, said):
 
 def nwb(folder: Path, extra: Any) -> pynwb.NWBFile:
     movie = recordings.with_extra(recordings.movie(folder / "mouse.isxd", n=4), extra)
-    write(folder / "mouse.nwb", Contents([Source(movie, "movie")], "id", Metadata()), StepContext(folder))
+    write(folder / "mouse.nwb", Contents([Source(movie, "movie")], "id", Metadata(), embed=True), StepContext(folder))
     with pynwb.NWBHDF5IO(str(folder / "mouse.nwb"), "r") as io:
         file = io.read()
         assert file.devices["Microscope"]
