@@ -186,7 +186,7 @@ def _isxb_part(first: int) -> Callable[[bytes], bytes]:
     return part
 
 
-video_of = _isxb_part(6)
+video_of, session_of = _isxb_part(6), _isxb_part(10)
 
 
 def with_isxb(data: bytes, **parts: bytes) -> bytes:

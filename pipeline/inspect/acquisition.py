@@ -1,7 +1,7 @@
 """What the acquisition software and IDPS noted of a recording: animal, experimenter, microscope, processing.
 
 isx reads it, and nothing of it if one key is missing. Then it is read here, in the same words.
-Format: isxcore, isxDataSet.cpp, getAcquisitionInfoFromExtraProps.
+Format: isxcore, isxDataSet.cpp, getAcquisitionInfoFromExtraProps and getNVisionAcquisitionInfoFromExtraProps.
 """
 
 from __future__ import annotations
@@ -14,15 +14,16 @@ from recording import formats
 from recording.formats import isxb
 
 # Keys that isx requires of a part that is there, and its names for them.
+ANIMAL = {
+    "sex": "Animal Sex",
+    "dob": "Animal Date of Birth",
+    "id": "Animal ID",
+    "species": "Animal Species",
+    "weight": "Animal Weight",
+    "description": "Animal Description",
+}
 PARTS: Mapping[str, Mapping[str, str]] = {
-    "animal": {
-        "sex": "Animal Sex",
-        "dob": "Animal Date of Birth",
-        "id": "Animal ID",
-        "species": "Animal Species",
-        "weight": "Animal Weight",
-        "description": "Animal Description",
-    },
+    "animal": ANIMAL,
     "microscope": {
         "focus": "Microscope Focus",
         "gain": "Microscope Gain",
@@ -40,6 +41,19 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "type": "Probe Type",
     },
 }
+SYSTEM = "processingInterface.system"
+CAMERA_PARTS: Mapping[str, Mapping[str, str]] = {  # of nVision, besides the camera's own
+    "userInterface.animal": ANIMAL,
+    f"{SYSTEM}.behavior.system": {"sessionName": "Behavior Session Name"},
+    f"{SYSTEM}.behavior.software": {"behaviorIdas": "Behavior Acquisition SW Version"},
+}
+PAIRED_PARTS: Mapping[str, Mapping[str, str]] = {
+    f"{SYSTEM}.behavior": {"synced": "Miniscope Synced"},
+    f"{SYSTEM}.miniscope.system": {"sessionName": "Miniscope Session Name", "systemSerial": "Miniscope Serial Number"},
+    f"{SYSTEM}.miniscope.software": {"miniscopeIdas": "Miniscope Acquisition SW Version"},
+}
+CAMERA = {"cameraAlias": "Camera Name", "cameraSerial": "Camera Serial Number"}
+SENSOR = {name: f"Camera {name.capitalize()}" for name in ("brightness", "contrast", "saturation", "gain")}
 # What may be there besides: path, isx's name, how it says it.
 OPTIONAL: tuple[tuple[str, str, Callable[[Any], Any]], ...] = (
     ("name", "Session Name", lambda value: value),
@@ -81,21 +95,21 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
         warn(f"its acquisition metadata cannot be read: {why}")
         return {}
     lacking: list[str] = []
-    found = dict(sorted(read(noted, lacking)))
+    found = dict(sorted((read_camera if is_camera(stored) else read)(noted, lacking)))
     warn(f"its acquisition metadata lack {', '.join(lacking) or f'something ({why})'}: only the rest of them is known")
     return found
+
+
+def is_camera(stored: Path) -> bool:
+    return stored.suffix.lower() == ".isxb"
 
 
 def read(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
     """isx's names and values; keys that are missing, or hold what isx does not take, are added to `lacking`."""
     for part in filter(noted.__contains__, PARTS):
-        for key, label in PARTS[part].items():
-            if isinstance(noted[part], Mapping) and key in noted[part]:
-                yield label, noted[part][key]
-            else:
-                lacking.append(f"{part}.{key}")
+        yield from _part(noted, part, PARTS[part], lacking)
     yield from _lights(noted, lacking)
-    yield from _custom(noted)
+    yield from _items(_at(noted, "microscope.customMetadata"))
     for path, label, said in OPTIONAL:
         value = _at(noted, path)
         if value is not None:
@@ -106,6 +120,42 @@ def read(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, An
     if isinstance(_at(noted, "idps.vesselset"), Mapping):
         for key, label in VESSEL_ERRORS.items():
             yield label, _at(noted, f"idps.vesselset.{key}") or "{}"
+
+
+def read_camera(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
+    """The same of a movie of nVision's."""
+    for path in (path for path in CAMERA_PARTS if _at(noted, path)):
+        yield from _part(noted, path, CAMERA_PARTS[path], lacking)
+    for name, custom in _items(_at(noted, "userInterface.customMetadata")):
+        yield from _part({"it": custom}, "it", {"value": name}, lacking)
+    if (recording := _at(noted, "processingInterface.recordingUUID")) is not None:
+        yield "Recording UUID", recording
+    if _at(noted, SYSTEM) is not None:
+        paired = _at(noted, f"{SYSTEM}.behavior.paired") if _at(noted, f"{SYSTEM}.behavior") is not None else False
+        if isinstance(paired, bool):
+            yield "Miniscope Paired", paired
+        else:
+            lacking.append(f"{SYSTEM}.behavior.paired")
+        for path in (path for path in PAIRED_PARTS if paired is True and _at(noted, path) is not None):
+            yield from _part(noted, path, PAIRED_PARTS[path], lacking)
+    camera = f"processingInterface.{noted.get('cameraName')}"
+    if _at(noted, camera) is not None:
+        yield from _part(noted, camera, CAMERA, lacking)
+        yield from _part(noted, f"{camera}.sensorParams", SENSOR, lacking)
+        exposure = f"{camera}.sensorParams.exposure"
+        if _at(noted, f"{exposure}.type") == "manual":
+            yield from _part(noted, exposure, {"value": "Camera Exposure Time (ms)"}, lacking)
+
+
+def _part(
+    noted: Mapping[str, Any], path: str, keys: Mapping[str, str], lacking: list[str]
+) -> Iterator[tuple[str, Any]]:
+    holder = _at(noted, path)
+    for key, label in keys.items():
+        if isinstance(holder, Mapping) and key in holder:
+            yield label, holder[key]
+        else:
+            lacking.append(f"{path}.{key}")
 
 
 def _lights(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
@@ -128,8 +178,7 @@ def _lights(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str,
             yield f"Microscope {name} Power (mw/mm^2)", power
 
 
-def _custom(noted: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    custom = _at(noted, "microscope.customMetadata")
+def _items(custom: Any) -> Iterator[tuple[str, Any]]:
     yield from custom.items() if isinstance(custom, Mapping) else ()
 
 
@@ -147,6 +196,6 @@ def _a(kind: type, value: Any) -> Any:
 
 
 def _noted(stored: Path) -> Any:
-    if stored.suffix.lower() == ".isxb":
+    if is_camera(stored):
         return isxb.read_isxb(stored)[2]
     return formats.read_footer(stored).get("extraProperties")

@@ -19,6 +19,7 @@ from pipeline.inspect.context import Context
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
+from recording import formats
 from tests import damage, recordings
 
 Change = Callable[[dict[str, Any]], object]
@@ -79,6 +80,82 @@ def test_a_complete_block_says_what_isx_says(tmp_path, change):
     found = dict(acquisition.read(noted(change), lacking))
     assert found == isx.Movie.read(str(path)).get_acquisition_info()
     assert lacking == []
+
+
+PAIR = {
+    "behavior": {
+        "paired": True,
+        "synced": True,
+        "system": {"sessionName": "b"},
+        "software": {"behaviorIdas": "2.0"},
+    },
+    "miniscope": {"system": {"sessionName": "m", "systemSerial": "AC"}, "software": {"miniscopeIdas": "1.8"}},
+}
+ANIMAL = recordings.ACQUISITION["animal"]
+CAMERAS: dict[str, Change] = {
+    "alone": lambda session: None,
+    "an animal": lambda session: session.update(userInterface={"animal": ANIMAL}),
+    "no animal": lambda session: session.update(userInterface={"animal": {}}),
+    "custom": lambda session: session.update(userInterface={"customMetadata": {"mine": {"value": 5}}}),
+    "paired": lambda session: session["processingInterface"].update(system=PAIR, recordingUUID="u-1"),
+    "not paired": lambda session: session["processingInterface"].update(system={"behavior": {"paired": False}}),
+    "no behavior": lambda session: session["processingInterface"].update(system={}),
+    "automatic": lambda session: camera_of(session)["sensorParams"]["exposure"].update(type="auto"),
+    "no exposure": lambda session: camera_of(session)["sensorParams"].pop("exposure"),
+}
+
+
+def camera_of(session: dict[str, Any]) -> dict[str, Any]:
+    return session["processingInterface"]["camera-1"]
+
+
+def with_session(path: Path, change: Change) -> Path:
+    data = recordings.behavior_movie(path).read_bytes()
+    session = json.loads(damage.session_of(data))
+    change(session)
+    path.write_bytes(damage.with_isxb(data, session=json.dumps(session).encode()))
+    return path
+
+
+@pytest.mark.parametrize("change", CAMERAS.values(), ids=CAMERAS)
+def test_a_complete_session_of_nvision_says_what_isx_says(tmp_path, change):
+    path = with_session(tmp_path / "m.isxb", change)
+    lacking: list[str] = []
+    found = dict(acquisition.read_camera(formats.read_isxb(path)[2], lacking))
+    assert found == isx.Movie.read(str(path)).get_acquisition_info()
+    assert lacking == []
+
+
+@pytest.mark.parametrize(
+    ("change", "lacks"),
+    [
+        (lambda session: camera_of(session).pop("cameraSerial"), "processingInterface.camera-1.cameraSerial"),
+        (lambda session: session["userInterface"]["animal"].pop("dob"), "userInterface.animal.dob"),
+        (
+            lambda session: session["processingInterface"]["system"]["behavior"].pop("synced"),
+            "processingInterface.system.behavior.synced",
+        ),
+        (
+            lambda session: camera_of(session)["sensorParams"].pop("gain"),
+            "processingInterface.camera-1.sensorParams.gain",
+        ),
+    ],
+)
+def test_one_missing_key_of_a_session_of_nvision_takes_nothing_else_with_it(tmp_path, change, lacks):
+    def all_of_it(session: dict[str, Any]) -> None:
+        session.update(userInterface={"animal": dict(ANIMAL)})
+        session["processingInterface"].update(system=copy.deepcopy(PAIR))
+
+    def less(session: dict[str, Any]) -> None:
+        all_of_it(session)
+        change(session)
+
+    whole = isx.Movie.read(str(with_session(tmp_path / "whole.isxb", all_of_it))).get_acquisition_info()
+    path, said = with_session(tmp_path / "m.isxb", less), []
+    found = acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
+    assert said == [f"its acquisition metadata lack {lacks}: only the rest of them is known"]
+    assert len(whole.keys() - found.keys()) == 1
+    assert {name: whole[name] for name in found} == found
 
 
 def _dropped() -> list[str]:
