@@ -2,7 +2,8 @@
 
 Of the trace, as Inscopix's open I/O library defines them (isxcore, TraceMetrics): median absolute deviation; SNR, the
 median amplitude of the events divided by it; events per second of recorded time; of amplitudes, rise and decay times
-the median and the standard deviation from it. A cell without events has 0 throughout, as in IDPS.
+the median and the standard deviation from it. A cell without events has 0 throughout, as in IDPS; one whose trace holds
+no number has NaN, as nothing is known of it.
 
 Rise and decay times are approximate, as IDPS's rule is not public. From the event's time the trace is followed up to
 its next peak, and from there down to where the rise began. The decay time ends where the trace has lost 1 - 1/e of
@@ -16,6 +17,7 @@ field, so that sizes differ from these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -29,6 +31,7 @@ from recording import formats
 from recording.errors import BadRecording, Unusable
 
 CUT = 0.5  # of the maximum
+NOWHERE = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -46,26 +49,32 @@ class TraceMetrics:
     decay_sd: float = 0.0
 
 
+UNKNOWN = TraceMetrics(*[math.nan] * 9)
+
+
 @dataclass(frozen=True)
 class ImageMetrics:
     """Of all components together and of the one with the greatest area. Centres are cut to whole pixels, as by IDPS."""
 
     n_components: int = 0
-    center: tuple[int, int] = (0, 0)  # x, y, px: mean of the components' centres
+    center: tuple[float, float] = NOWHERE  # x, y, px: mean of the components' centres
     area: float = 0.0  # px
     width: float = 0.0  # px, greatest distance of two points of the outlines: the "cell size"
-    largest_center: tuple[int, int] = (0, 0)
+    largest_center: tuple[float, float] = NOWHERE
     largest_area: float = 0.0
     largest_width: float = 0.0
 
     def as_json(self) -> list[object]:
-        """In the order of a cell set's footer."""
-        places = [{"x": x, "y": y} for x, y in (self.center, self.largest_center)]
+        """In the order of a cell set's footer, which has no word for a place that is not known: 0, as in IDPS."""
+        centers = (self.center, self.largest_center) if self.n_components else ((0, 0), (0, 0))
+        places = [{"x": x, "y": y} for x, y in centers]
         return [self.n_components, *places, self.area, self.largest_area, self.width, self.largest_width]
 
     @classmethod
     def of_json(cls, stored: Sequence[object]) -> ImageMetrics:
         n, center, largest_center, area, largest_area, width, largest_width = stored
+        if not n:
+            return cls()
         return cls(n, _xy(center), area, width, _xy(largest_center), largest_area, largest_width)
 
 
@@ -81,7 +90,7 @@ NO_EVENTS = Events(np.zeros(0, int), np.zeros(0))
 
 
 def image_metrics(footprint: np.ndarray) -> ImageMetrics:
-    """Of a footprint, shape (rows, columns); all 0 if nothing of it is positive."""
+    """Of a footprint, shape (rows, columns); if nothing of it is positive, no component, whose place is NaN."""
     found = outlines(footprint, CUT)
     if not found:
         return ImageMetrics()
@@ -101,7 +110,9 @@ def image_metrics(footprint: np.ndarray) -> ImageMetrics:
 def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s: float) -> TraceMetrics:
     """Of a trace, shape (samples), of which those in `valid` were recorded."""
     good = valid & np.isfinite(trace)
-    if not len(events.samples) or not good.any():
+    if not good.any():
+        return UNKNOWN
+    if not len(events.samples):
         return TraceMetrics()
     recorded = trace[good].astype(np.float64)
     mad = float(np.median(np.abs(recorded - np.median(recorded))))
@@ -111,7 +122,7 @@ def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s
     return TraceMetrics(
         snr=amplitude / mad if mad > 0 else 0.0,
         mad=mad,
-        event_rate=len(events.samples) / (valid.sum() * period_s),
+        event_rate=len(events.samples) / (good.sum() * period_s),
         amplitude_median=amplitude,
         amplitude_sd=amplitude_sd,
         rise_median=rise[0],
@@ -193,6 +204,7 @@ def stored_metrics(cells: CellSet, event_files: object) -> list[tuple[TraceMetri
             "the cell sets and event sets hold no metrics that were computed before: set recompute_metrics = true"
         )
     weighted = np.tensordot(durations / durations.sum(), np.array(per_part), 1)
+    weighted[cells.without_values()] = np.nan
     return [(TraceMetrics(*row), ImageMetrics.of_json(image)) for row, image in zip(weighted.tolist(), images)]
 
 

@@ -12,7 +12,7 @@ import copy
 import json
 import os
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Union
@@ -26,6 +26,7 @@ from recording.errors import BadRecording, Unusable
 STATUSES = ("accepted", "undecided", "rejected")  # by their number in the file
 FILE_VERSION = 5
 WHITE = 0xFFFFFFFF
+MOST_LISTED = 20
 PRODUCER = {"name": "open engine", "version": [1, 0, 0]}
 
 Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
@@ -94,6 +95,15 @@ class CellSet:
             images=self.images[keep],
             traces=self.traces[keep],
         )
+
+    def without_values(self) -> list[int]:
+        """Indices of the cells of whose traces no recorded sample holds a number: nothing can be said of them."""
+        return [i for i, trace in enumerate(self.traces) if not np.isfinite(trace[self.valid]).any()]
+
+    def without_footprint(self) -> list[int]:
+        """Indices of the cells of whose footprints no pixel is above 0."""
+        with np.errstate(invalid="ignore"):
+            return [i for i, image in enumerate(self.images) if not (image > 0).any()]
 
     def usable(self, accepted_cells_only: bool) -> list[int]:
         """Indices of the accepted cells, or of all that were not rejected."""
@@ -240,6 +250,21 @@ def period_of(footer: Mapping[str, Any]) -> float:
 def noted_of(footer: Mapping[str, Any]) -> dict[str, Any]:
     """What IDPS notes of a cell set: method, type and units."""
     return dict(idps_of(footer).get("cellset") or {})
+
+
+def warn_of_unmatched(cells: CellSet, warn: Callable[[str], None]) -> None:
+    """Cells that are compared by footprints that they do not have."""
+    empty = [cells.names[i] for i in cells.without_footprint()]
+    if empty:
+        warn(f"cells of {cells.parts[0].path.name} match none, as their footprints are empty: {listed(empty)}")
+
+
+def listed(names: Iterable[str]) -> str:
+    """Cells in a warning."""
+    names = list(names)
+    return ", ".join(names[:MOST_LISTED]) + (
+        f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    )
 
 
 def default_names(n: int) -> list[str]:

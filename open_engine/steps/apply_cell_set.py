@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import as_list, footer_like, read_cell_set, write_cell_set
+from open_engine.files.cellsets import as_list, footer_like, listed, read_cell_set, write_cell_set
 from open_engine.files.frames import open_series
 from open_engine.weighted_means import weighted_means
 from recording.errors import Unusable
@@ -32,7 +32,7 @@ def apply_cell_set(
     footprints = np.array([cut(image, threshold) for image in cells.images], np.float32).reshape(-1, *cells.shape)
     empty = [name for name, footprint in zip(cells.names, footprints) if not footprint.any()]
     if empty:
-        context.warn(f"{len(empty)} cells have an empty footprint, so no trace: {', '.join(empty[:5])}")
+        context.warn(f"{len(empty)} cells have an empty footprint, so no trace: {listed(empty)}")
     with open_series(as_list(input_movie_files)) as series:
         if series.shape != cells.shape:
             (h, w), (rows, columns) = series.shape, cells.shape

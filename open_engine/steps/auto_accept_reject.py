@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import edit_footer, read_cell_set, status_numbers
+from open_engine.files.cellsets import edit_footer, listed, read_cell_set, status_numbers
 from open_engine.metrics import ImageMetrics, TraceMetrics, all_metrics
 from recording.errors import Unusable
 
@@ -33,23 +33,37 @@ def auto_accept_reject(
 
     A filter is (statistic, operator, value), as in `isx.algo.auto_accept_reject`: "# Comps", "Cell Size" (px), "SNR" or
     "Event Rate" (Hz); "<", "=" or ">". Without filters: SNR > 3, Event Rate > 0, # Comps = 1. Of a series, a cell has
-    one status. Raises Unusable for any other statistic or operator.
+    one status. A cell of which a filter's statistic is not known, as its trace holds no number, stays undecided unless
+    another filter rejects it. Raises Unusable for any other statistic or operator.
     """
     tests = [_test(*each) for each in (DEFAULT_FILTERS if filters is None else filters)]
     cells = read_cell_set(input_cell_set_files)
     of_cells = all_metrics(cells, input_event_set_files)
-    good = [all(test(trace, image) for test in tests) for trace, image in of_cells]
-    if not any(good):
+    decided = [_status([test(trace, image) for test in tests]) for trace, image in of_cells]
+    if "accepted" not in decided:
         context.warn(f"none of {cells.n_cells} cells passes all filters")
-    statuses = status_numbers(["accepted" if each else "rejected" for each in good])
+    unknown = [name for name, status in zip(cells.names, decided) if status == "undecided"]
+    if unknown:
+        context.warn(f"cells whose traces hold no number stay undecided: {listed(unknown)}")
+    statuses = status_numbers(decided)
     for part in cells.parts:
         edit_footer(part.path, CellStatuses=statuses)
 
 
-def _test(statistic: str, sign: str, value: float) -> Callable[[TraceMetrics, ImageMetrics], bool]:
+def _status(passes: Sequence[bool | None]) -> str:
+    return "rejected" if False in passes else "undecided" if None in passes else "accepted"
+
+
+def _test(statistic: str, sign: str, value: float) -> Callable[[TraceMetrics, ImageMetrics], bool | None]:
+    """Whether a cell passes; None if that is not known."""
     if statistic not in STATISTICS or sign not in OPERATORS:
         raise Unusable(
             f"filter [{statistic!r}, {sign!r}, {value}] is not known: "
             f"use one of {', '.join(STATISTICS)} and one of {', '.join(OPERATORS)}"
         )
-    return lambda trace, image: bool(OPERATORS[sign](STATISTICS[statistic](trace, image), value))
+
+    def passes(trace: TraceMetrics, image: ImageMetrics) -> bool | None:
+        found = STATISTICS[statistic](trace, image)
+        return None if found != found else bool(OPERATORS[sign](found, value))
+
+    return passes

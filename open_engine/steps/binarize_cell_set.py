@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import read_cell_set, write_like
+from open_engine.files.cellsets import listed, read_cell_set, write_like
 
 
 def binarize_cell_set(
@@ -26,9 +26,10 @@ def binarize_cell_set(
     for image, footprint in zip(cells.images, binary):
         footprint[:] = _exceeds(image, threshold, use_percentile_threshold)
     write_like(output_cellset_file, cells, images=binary, noted={"type": "binary"})
-    empty = sum(not footprint.any() for footprint in binary)
+    empty = [name for name, footprint in zip(cells.names, binary) if not footprint.any()]
     if empty:
-        context.warn(f"{empty} of {cells.n_cells} footprints have no pixel above the threshold")
+        few = f"{len(empty)} of {cells.n_cells} footprints have no pixel above the threshold"
+        context.warn(f"{few}: {listed(empty)}")
 
 
 def _exceeds(image: np.ndarray, threshold: float, percentile: bool) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import astuple
 from pathlib import Path
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import edit_footer, read_cell_set
+from open_engine.files.cellsets import edit_footer, listed, read_cell_set
 from open_engine.metrics import ImageMetrics, TraceMetrics, all_metrics, stored_metrics
 
 COLUMNS = (
@@ -45,12 +45,19 @@ def cell_metrics(
 
     Several files are a series, in which a cell has one row. The footprints' metrics are also kept in the cell sets,
     which this changes in place. Without `recompute_metrics` the table holds what is kept in the cell sets and event
-    sets; raises Unusable if there is nothing.
+    sets; raises Unusable if there is nothing. What is not known of a cell is `nan`.
     """
     cells = read_cell_set(input_cell_set_files)
     if not cells.n_cells:
         context.warn("the cell set has no cells, so the table of metrics has no rows")
     of_cells = (all_metrics if recompute_metrics else stored_metrics)(cells, input_event_set_files)
+    for what, unknown in (
+        ("traces hold no number, so SNR, rates and times are", [trace.snr != trace.snr for trace, _ in of_cells]),
+        ("footprints are empty, so places are", [not image.n_components for _, image in of_cells]),
+    ):
+        if any(unknown):
+            names = listed(name for name, each in zip(cells.names, unknown) if each)
+            context.warn(f"cells whose {what} not known: {names}")
     table = Path(output_metrics_file)
     partial = table.with_name(f".{table.name}.partial")
     with partial.open("w", newline="") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import read_cell_set
+from open_engine.files.cellsets import read_cell_set, warn_of_unmatched
 from open_engine.overlap import overlaps, write_table
 
 
@@ -22,6 +22,8 @@ def compute_spatial_overlap_cell_set(
     """
     first, second = (read_cell_set(path) for path in (input_cellset_file1, input_cellset_file2))
     first, second = (cells.chosen(cells.usable(accepted_cells_only)) for cells in (first, second))
+    for cells in (first, second):
+        warn_of_unmatched(cells, context.warn)
     _, scores = overlaps(first, second)
     rows = [[name, *map(float, row)] for name, row in zip(first.names, scores)]
     write_table(output_csv_file, [["", *second.names], *rows])

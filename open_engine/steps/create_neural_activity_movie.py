@@ -15,7 +15,7 @@ import numpy as np
 
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.files.cellsets import CellSet, Part, read_cell_set
+from open_engine.files.cellsets import CellSet, Part, listed, read_cell_set
 from open_engine.files.frames import Spacing, Timing
 from recording.errors import Unusable
 
@@ -35,6 +35,9 @@ def create_neural_activity_movie(
             f"{cells.parts[0].path.name} has no {'accepted' if accepted_cells_only else 'accepted or undecided'} cell, "
             "so there is no activity to show"
         )
+    unknown = [cells.names[i] for i in cells.without_values()]
+    if unknown:
+        context.warn(f"cells whose traces hold no number are dark in the movie: {listed(unknown)}")
     for i, (part, target) in enumerate(zip(cells.parts, output_neural_movie_files)):
         made = _activity(cells, part, context, frames.share(i, len(cells.parts)))
         timing, spacing = Timing.of(part.footer["timingInfo"]), Spacing.of(part.footer["spacingInfo"])

@@ -51,7 +51,8 @@ def deconvolve_cellset(
     """Write the denoised traces and the spikes of at least spike_snr_threshold times the noise; one file a part.
 
     Cells are those accepted, or all that are not rejected. Parameters as in isx.algo.deconvolve_cellset; noise_range in
-    parts of the sampling rate. Raises Unusable for AR(2), for "scs", and where there is nothing to deconvolve.
+    parts of the sampling rate. Where a trace holds no number, neither does the denoised one; a cell whose trace holds
+    none at all is not among the spikes. Raises Unusable for AR(2), for "scs", and where there is nothing to deconvolve.
     """
     for name, value in (("first_order_ar", first_order_ar), ("deconvolution_method", deconvolution_method)):
         if reason := CANNOT[name](value):
@@ -63,18 +64,27 @@ def deconvolve_cellset(
         raise Unusable(f"no cell of {name} is accepted{'' if accepted_only else ' or undecided'}: accept some first")
     if cells.valid.sum() < FEWEST_SAMPLES:
         raise Unusable(f"{name} has fewer than {FEWEST_SAMPLES} recorded samples: deconvolve longer recordings")
-    traces = np.stack([filled(trace, cells.valid) for trace in chosen.traces])
+    unknown = chosen.without_values()
+    if unknown:
+        names = cellsets.listed(chosen.names[i] for i in unknown)
+        context.warn(f"cells whose traces hold no number stay so, and have no spikes: {names}")
+    seen = [i for i in range(chosen.n_cells) if i not in unknown]
+    if not seen:
+        raise Unusable(f"no trace of {name} that would be deconvolved holds a number")
+    traces = np.stack([filled(trace, cells.valid) for trace in chosen.traces[seen]])
     traces -= baseline(traces)
     noise = oasis.noise_level(traces, tuple(noise_range), noise_method)
     decay = oasis.decay_per_sample(traces, noise, lags, fudge_factor)
     calcium, spikes = oasis.denoise(traces, decay, noise)
     context.progress(0.9)
+    known = cells.valid & np.isfinite(chosen.traces[seen])
     if output_denoised_cellset_files:
-        cellsets.write_like(output_denoised_cellset_files, chosen, traces=calcium.astype(np.float32))
+        denoised = np.full(chosen.traces.shape, np.nan, np.float32)
+        denoised[seen] = np.where(known, calcium, np.nan)
+        cellsets.write_like(output_denoised_cellset_files, chosen, traces=denoised)
     if output_spike_eventset_files:
-        spikes[:, ~cells.valid] = 0
-        events = [_spikes(s, spike_snr_threshold * sigma) for s, sigma in zip(spikes, noise)]
-        write_event_sets(output_spike_eventset_files, chosen, chosen.names, events)
+        events = [_spikes(s, spike_snr_threshold * sigma) for s, sigma in zip(np.where(known, spikes, 0), noise)]
+        write_event_sets(output_spike_eventset_files, chosen, [chosen.names[i] for i in seen], events)
 
 
 def _spikes(spikes: np.ndarray, least: float) -> Events:

@@ -39,6 +39,8 @@ def event_detection(
 ) -> None:
     """Write the events of all cells that are not rejected, or of the accepted ones; one file a part.
 
+    A cell whose trace holds no number is left out: without a row, nobody takes it for a silent one.
+
     Parameters as in isx.algo.event_detection: threshold in MADs, tau in s, event_time_ref "beginning" and "maximum" of
     the rise, or "mid_rise", the first sample in its upper half.
     """
@@ -46,11 +48,16 @@ def event_detection(
     chosen = cells.usable(accepted_cells_only)
     if not chosen:
         context.warn("no cell is accepted or undecided: the event set is empty")
+    unknown = [i for i in chosen if i in cells.without_values()]
+    if unknown:
+        names = cellsets.listed(cells.names[i] for i in unknown)
+        context.warn(f"cells whose traces hold no number are not in the event set: {names}")
+    chosen = [i for i in chosen if i not in unknown]
     events = []
     for done, i in enumerate(chosen, 1):
-        trace = filled(cells.traces[i], cells.valid)
+        trace, known = filled(cells.traces[i], cells.valid), cells.valid & np.isfinite(cells.traces[i])
         events.append(
-            find_events(trace, cells.period_s, threshold, tau, event_time_ref, ignore_negative_transients, cells.valid)
+            find_events(trace, cells.period_s, threshold, tau, event_time_ref, ignore_negative_transients, known)
         )
         context.progress(done / len(chosen))
     write_event_sets(output_event_set_files, cells, [cells.names[i] for i in chosen], events)

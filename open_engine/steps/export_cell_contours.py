@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import read_cell_set
+from open_engine.files.cellsets import listed, read_cell_set
 from open_engine.outlines import outlines
 
 
@@ -30,6 +30,9 @@ def export_cell_contours(
         name: [outline.points.tolist() for outline in outlines(image, threshold, rectify_first)]
         for name, image in zip(cells.names, cells.images)
     }
+    empty = [name for name, lines in contours.items() if not lines]
+    if empty:
+        context.warn(f"cells without a contour, as their footprints are empty: {listed(empty)}")
     target = Path(output_json_file)
     partial = target.with_name(f".{target.name}.partial")
     partial.write_text(json.dumps(contours))

@@ -22,7 +22,7 @@ import numpy as np
 
 from open_engine.alignment import IDENTITY, align, cut_footprints, reached, rectangle_within, warped
 from open_engine.context import StepContext
-from open_engine.files.cellsets import CellSet, as_list, read_cell_set, write_like
+from open_engine.files.cellsets import CellSet, as_list, read_cell_set, warn_of_unmatched, write_like
 from open_engine.files.frames import Spacing, chunks, open_movie, write_movie
 from open_engine.overlap import best_pairs, cross_correlations, write_table
 from recording.errors import Unusable
@@ -75,6 +75,7 @@ def longitudinal_registration(
     for session, cells in zip(sessions, used):
         if not cells:
             context.warn(f"{session.parts[0].path.name} has no cells to match")
+        warn_of_unmatched(session.chosen(cells), context.warn)
     transforms = _transforms(sessions, used)
     crop = _shared_field(sessions, transforms)
     context.progress(0.3)

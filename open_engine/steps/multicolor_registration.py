@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import idps_of, read_cell_set, write_like
+from open_engine.files.cellsets import idps_of, read_cell_set, warn_of_unmatched, write_like
 from open_engine.steps.register_cellsets import read_pair, write_maps, write_tables
 from open_engine.steps.transform_cell_set import transform_cell_set
 
@@ -52,6 +52,8 @@ def multicolor_registration(
     if kinds[0] != kinds[1]:
         paths = [path if kind == "binary" else _binarized(path, folder) for path, kind in zip(paths, kinds)]
     pair = read_pair(paths, accepted_cells_only)
+    for cells in pair:
+        warn_of_unmatched(cells, context.warn)
     tables = (output_spatial_overlap_csv_file, output_registration_matrix_csv_file)
     found = write_tables(tables, pair, ("primary", "secondary"), (lower_threshold, upper_threshold))
     write_maps(folder, pair, [path.stem for path in paths], COLOURS, image_format)

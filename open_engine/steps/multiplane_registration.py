@@ -20,7 +20,15 @@ import numpy as np
 
 from open_engine.alignment import cut_footprints
 from open_engine.context import StepContext
-from open_engine.files.cellsets import CellSet, as_list, default_names, read_cell_set, write_cell_set
+from open_engine.files.cellsets import (
+    CellSet,
+    as_list,
+    default_names,
+    listed,
+    read_cell_set,
+    warn_of_unmatched,
+    write_cell_set,
+)
 from open_engine.overlap import cross_correlations
 from recording.errors import Unusable
 
@@ -45,6 +53,12 @@ def multiplane_registration(
     planes = [read_cell_set(path) for path in as_list(input_cell_set_files)]
     planes = [plane.chosen(plane.usable(accepted_cells_only)) for plane in planes]
     _check(planes)
+    for plane in planes:
+        warn_of_unmatched(plane, context.warn)
+        unknown = [plane.names[i] for i in plane.without_values()]
+        if unknown:
+            name = plane.parts[0].path.name
+            context.warn(f"cells of {name} match none, as their traces hold no number: {listed(unknown)}")
     n_samples = planes[0].traces.shape[1]
     recorded = np.logical_and.reduce([_fitted(plane.valid[np.newaxis], n_samples, False)[0] for plane in planes])
     cut = [cut_footprints(plane.images) for plane in planes]
@@ -93,17 +107,22 @@ def _same_cells(
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each pair of traces; 0 where one is constant or not a number."""
+    """Of each pair of traces; samples that are no number count as the mean, and a trace of such correlates by 0."""
     units = []
     for traces in (a, b):
-        off = np.nan_to_num(traces - traces.mean(axis=1, keepdims=True, dtype=np.float64))
+        known = np.isfinite(traces)
+        mean = traces.sum(axis=1, keepdims=True, dtype=np.float64, where=known) / np.maximum(
+            known.sum(1, keepdims=True), 1
+        )
+        off = np.where(known, traces - mean, 0)
         length = np.linalg.norm(off, axis=1, keepdims=True)
         units.append(np.divide(off, length, out=np.zeros_like(off), where=length > 0))
     return units[0] @ units[1].T
 
 
 def _strength(trace: np.ndarray) -> float:
-    off = np.nan_to_num(trace.astype(np.float64) - np.median(trace)) if trace.size else np.zeros(1)
+    trace = trace[np.isfinite(trace)].astype(np.float64)
+    off = trace - np.median(trace) if trace.size else np.zeros(1)
     spread = float(np.median(np.abs(off)))
     return float(off.max()) / spread if spread > 0 else 0.0
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from open_engine.alignment import cut_footprints
 from open_engine.context import StepContext
-from open_engine.files.cellsets import CellSet, read_cell_set
+from open_engine.files.cellsets import CellSet, read_cell_set, warn_of_unmatched
 from open_engine.overlap import overlaps, write_table
 
 Pair = tuple[CellSet, CellSet]
@@ -43,6 +43,8 @@ def register_cellsets(
     """
     paths = [Path(input_cellset_file1), Path(input_cellset_file2)]
     pair = read_pair(paths, accepted_cells_only)
+    for cells in pair:
+        warn_of_unmatched(cells, context.warn)
     tables = (output_spatial_overlap_csv_file, output_registration_matrix_csv_file)
     write_tables(tables, pair, (primary_cellset_name, secondary_cellset_name), (lower_threshold, upper_threshold))
     write_maps(Path(output_directory), pair, [path.stem for path in paths], (primary_color, secondary_color), "tiff")

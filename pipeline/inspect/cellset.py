@@ -10,6 +10,7 @@ from typing import Any
 
 import isx
 import numpy as np
+import pandas as pd
 from PIL import Image
 
 from pipeline.inspect import consistency, figures, metadata, quality, tables, tiff
@@ -22,6 +23,7 @@ from recording import formats
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map
+MOST_LISTED = 20  # cells in a warning
 MAP_POINTS = 6 * 72  # length of a map's longer side, about
 
 
@@ -49,12 +51,18 @@ class Activity:
     noise: np.ndarray  # standard deviation, in the unit of the traces
     snr: np.ndarray
     transients: list[quality.Events]
-    rate_hz: np.ndarray  # of transients; NaN if no sample is valid
+    rate_hz: np.ndarray  # of transients; NaN if no sample is valid, or the noise is not known
     half_decay_s: np.ndarray
 
     @property
-    def n_transients(self) -> list[int]:
-        return [len(each.peaks) for each in self.transients]
+    def is_known(self) -> np.ndarray:
+        """Whether the trace of each cell tells its noise: not if it holds no number, or never two in a row."""
+        return np.isfinite(self.noise)
+
+    @property
+    def n_transients(self) -> list[int | None]:
+        """None if that is not known."""
+        return [len(each.peaks) if known else None for each, known in zip(self.transients, self.is_known)]
 
 
 def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
@@ -67,7 +75,12 @@ def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
         noise,
         np.array([snr_of(trace, sigma) for trace, sigma in zip(traces, noise)]),
         transients,
-        np.array([len(each.peaks) / valid_s if valid_s else np.nan for each in transients]),
+        np.array(
+            [
+                len(each.peaks) / valid_s if valid_s and np.isfinite(sigma) else np.nan
+                for each, sigma in zip(transients, noise)
+            ]
+        ),
         np.array([each.half_decay_s for each in transients]),
     )
 
@@ -89,6 +102,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     cells, together = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
 
     found = activity(traces, timing)
+    unknown = [name for name, known in zip(names, found.is_known) if not known]
+    if unknown and metadata.valid_samples(timing).any():
+        context.warn(f"{len(unknown)} of {n} cells have traces that tell nothing: {_listed(unknown)}")
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
     alike = [pair for pair in pairs if pair.is_alike]
@@ -106,7 +122,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "Rate [1/min]": 60 * found.rate_hz,
             "Half decay [s]": found.half_decay_s,
             "Area [px]": [cell.area for cell in cells],
-            "Overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+            "Overlap": _overlaps(cells, nearest),
         },
         traces,
         period_s,
@@ -177,8 +193,19 @@ def _write_footprints(
         )
     empty = [cell.name for cell in cells if not cell.area]
     if empty:
-        context.warn(f"{len(empty)} of {n} cells have no footprint: {', '.join(empty[:8])}")
+        context.warn(f"{len(empty)} of {n} cells have no footprint: {_listed(empty)}")
     return cells, together
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:MOST_LISTED]) + (
+        f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    )
+
+
+def _overlaps(cells: list[Cell], nearest: list[quality.Overlap | None]) -> list[float]:
+    """NaN for a cell without footprint."""
+    return [pair.cosine if pair else 0.0 if cell.area else np.nan for cell, pair in zip(cells, nearest)]
 
 
 def _table(
@@ -202,10 +229,10 @@ def _table(
         "noise": found.noise,
         "snr": found.snr,
         "trace_unit": [unit] * len(cells),
-        "n_transients": found.n_transients,
+        "n_transients": pd.array(found.n_transients, "Int64"),
         "transient_rate_hz": found.rate_hz,
         "half_decay_s": found.half_decay_s,
-        "overlap": [pair.cosine if pair else 0.0 for pair in nearest],
+        "overlap": _overlaps(cells, nearest),
         "overlaps_most_with": [names[pair.other(i)] if pair else "" for i, pair in enumerate(nearest)],
         "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
     }
@@ -246,7 +273,7 @@ def _measures(
     """Quality of the cell set; medians are over all cells but rejected ones. See docs/quality.md."""
     kept = np.array([cell.status != "rejected" for cell in cells], bool)
     areas = np.array([cell.area for cell in cells], float)
-    overlap = np.array([pair.cosine if pair else 0.0 for pair in nearest])
+    overlap = np.array(_overlaps(cells, nearest))
     said = ", ".join(f"{first} and {second}" for first, second in alike[:8]) + (", ..." if len(alike) > 8 else "")
     which = "median over the cells that are not rejected"
     return (

@@ -61,6 +61,8 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
     rows, columns = cells.spacing.num_pixels
     masks = empty((n, columns, rows), np.float32, (1, columns, rows))
     status = [cell.status for cell in described]
+    counted = activity.n_transients
+    n_transients = np.array(counted, float) if None in counted else counted  # NaN if not known
     found = [
         ("image_mask", masks, "Footprint, as isx reads it; axes x, y"),
         ("cell_name", names, "Name in the cell set"),
@@ -76,7 +78,7 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
         ("area", [cell.area for cell in described], "px in which the footprint reaches half its maximum"),
         ("noise", activity.noise, "Standard deviation of the trace's noise, in its unit (Donoho and Johnstone 1994)"),
         ("snr", activity.snr, "(maximum - median) / noise of the trace"),
-        ("n_transients", activity.n_transients, "Transients that the trace shows"),
+        ("n_transients", n_transients, "Transients that the trace shows"),
         ("transient_rate", activity.rate_hz, "Their rate in Hz"),
         ("half_decay", activity.half_decay_s, "Median time in s in which they fall to half"),
     ]
