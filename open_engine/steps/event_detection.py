@@ -22,6 +22,7 @@ from scipy import signal
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.eventsets import Events, write_event_sets
+from recording.errors import Unusable
 
 MAD_TO_SD = 1.4826  # of normal noise
 
@@ -39,20 +40,26 @@ def event_detection(
 ) -> None:
     """Write the events of all cells that are not rejected, or of the accepted ones; one file a part.
 
-    A cell whose trace holds no number is left out: without a row, nobody takes it for a silent one.
+    A cell whose trace holds no number is left out: without a row, nobody takes it for a silent one. Raises Unusable if
+    no cell is left, as no event set is without one.
 
     Parameters as in isx.algo.event_detection: threshold in MADs, tau in s, event_time_ref "beginning" and "maximum" of
     the rise, or "mid_rise", the first sample in its upper half.
     """
     cells = cellsets.read_cell_set(input_cell_set_files)
     chosen = cells.usable(accepted_cells_only)
+    name = cells.parts[0].path.name
     if not chosen:
-        context.warn("no cell is accepted or undecided: the event set is empty")
+        raise Unusable(
+            f"no cell of {name} is accepted{'' if accepted_cells_only else ' or undecided'}: accept some first"
+        )
     unknown = [i for i in chosen if i in cells.without_values()]
     if unknown:
         names = cellsets.listed(cells.names[i] for i in unknown)
         context.warn(f"cells whose traces hold no number are not in the event set: {names}")
     chosen = [i for i in chosen if i not in unknown]
+    if not chosen:
+        raise Unusable(f"no trace of {name} in which events would be sought holds a number")
     events = []
     for done, i in enumerate(chosen, 1):
         trace, known = filled(cells.traces[i], cells.valid), cells.valid & np.isfinite(cells.traces[i])

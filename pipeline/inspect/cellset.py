@@ -51,7 +51,7 @@ class Activity:
     noise: np.ndarray  # standard deviation, in the unit of the traces
     snr: np.ndarray
     transients: list[quality.Events]
-    rate_hz: np.ndarray  # of transients; NaN if no sample is valid, or the noise is not known
+    rate_hz: np.ndarray  # of transients, over the time for which the trace has values; NaN if it tells no noise
     half_decay_s: np.ndarray
 
     @property
@@ -68,7 +68,7 @@ class Activity:
 def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
     """Of traces, shape (cells, samples), NaN if a sample is missing."""
     period_s = timing.period.secs_float
-    valid_s = float(metadata.valid_samples(timing).sum()) * period_s
+    known_s = np.isfinite(traces).sum(axis=1) * period_s
     noise = np.array([noise_of(trace) for trace in traces])
     transients = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
     return Activity(
@@ -77,8 +77,8 @@ def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
         transients,
         np.array(
             [
-                len(each.peaks) / valid_s if valid_s and np.isfinite(sigma) else np.nan
-                for each, sigma in zip(transients, noise)
+                len(each.peaks) / seconds if np.isfinite(sigma) else np.nan
+                for each, sigma, seconds in zip(transients, noise, known_s)
             ]
         ),
         np.array([each.half_decay_s for each in transients]),

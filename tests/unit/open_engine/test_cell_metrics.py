@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import astuple
 from pathlib import Path
 
 import isx
@@ -140,12 +141,14 @@ def test_traces_without_noise_or_numbers():
     events = Events(np.array([3]), np.array([2.0]))
     constant = trace_metrics(np.ones(10), everywhere, events, 0.1)
     assert (constant.snr, constant.mad) == (0, 0) and constant.event_rate == pytest.approx(1)
-    assert trace_metrics(np.full(10, np.nan), everywhere, events, 0.1).snr == 0
+    assert np.isnan(astuple(trace_metrics(np.full(10, np.nan), everywhere, events, 0.1))).all()
     some = np.array([0, 1, np.nan, 1, 0, 1, 0, 1, 0, 1.0])
     assert (
         trace_metrics(some, everywhere, events, 0.1).mad == 0.5 or trace_metrics(some, everywhere, events, 0.1).mad == 0
     )
-    assert image_metrics(np.zeros((4, 4))).n_components == 0
+    nothing = image_metrics(np.zeros((4, 4)))
+    assert (nothing.n_components, nothing.area) == (0, 0) and np.isnan(nothing.center + nothing.largest_center).all()
+    assert nothing.as_json()[:3] == [0, {"x": 0, "y": 0}, {"x": 0, "y": 0}]
 
 
 def test_time_that_was_not_recorded_does_not_lower_the_event_rate():
