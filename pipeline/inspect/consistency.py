@@ -22,6 +22,7 @@ EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
 FARTHEST = 14 * 3600  # seconds from UTC, of any place
 HEAD_OF_CHANNEL = 4096  # bytes; it is JSON of a few fields
+VALUE_V1 = np.dtype([("time_us", "<u8"), ("value", "<f4"), ("state", "<u4")])  # since the epoch
 CHUNK = 16 << 20  # bytes of a video
 IMAGE = re.compile(rb"\xff\xd8\xff")
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
@@ -81,9 +82,7 @@ def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
     ordered = stored[np.argsort(stored["channel"], kind="stable")]
     channels = np.split(ordered, np.searchsorted(ordered["channel"], np.arange(1, len(names))))
     start, end = (each["secsSinceEpoch"]["num"] / each["secsSinceEpoch"]["den"] for each in footer["global times"][:2])
-    late = int((stored["offset_us"] > (end - start) * 1e6 + 1e6).sum())  # a second, for clocks that are rounded
-    if late:
-        warn(f"{late} of {len(stored)} values lie after the end that the file states: it may be damaged")
+    _warn_of_late(stored["offset_us"], (end - start) * 1e6, warn)
     for what, wrong in _wrong_channels(channels, footer, end - start):
         some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
         if wrong:
@@ -97,22 +96,66 @@ def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
 
 
 def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
-    """Whether the parts of the channels follow each other, in files of the first kind (isxEventBasedFileV1.cpp)."""
-    after = stray = n_values = 0
-    with recording.open("rb") as file:
-        for place in sorted(footer["channel offsets"].values()):
-            file.seek(place)
-            head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
-            try:
-                n_values = int(json.loads(head.decode("utf-8", "replace"))["Number of Packets"])
-            except (KeyError, TypeError, ValueError):
-                warn("the description of one of its channels cannot be read: it may be damaged")
-                return
-            stray += abs(place - after)
-            after = place + len(head) + 1 + 16 * n_values
-    stray += abs(formats.data_size(recording) - after) if n_values else 0
+    """Whether the parts of the channels follow each other, in files of the first kind (isxEventBasedFileV1.cpp), and
+    hold values of the time that the file states."""
+    places = sorted((place, name) for name, place in footer["channel offsets"].items())
+    size = formats.data_size(recording)
+    after = stray = 0
+    times: dict[str, np.ndarray] = {}
+    for place, name in places:
+        try:
+            head, n_values = _head(recording, place)
+        except (KeyError, TypeError, ValueError):
+            warn("the description of one of its channels cannot be read: it may be damaged")
+            return
+        stray += abs(place - after)
+        first = place + len(head) + 1
+        n_values = n_values or max(0, size - first) // VALUE_V1.itemsize  # a part that was never closed
+        times[name] = np.fromfile(recording, VALUE_V1, n_values, offset=first)["time_us"]
+        after = first + n_values * VALUE_V1.itemsize
+    stray += abs(size - after) if places else 0
     if stray:
-        warn(f"{stray} bytes belong to none of its {len(footer['channel offsets'])} channels: it may be damaged")
+        warn(f"{stray} bytes belong to none of its {len(places)} channels: it may be damaged")
+    _times_of_parts(times, footer, warn)
+
+
+def _head(recording: Path, place: int) -> tuple[bytes, int]:
+    """The description of a channel, and how many values it counts. Raises ValueError, KeyError, TypeError."""
+    with recording.open("rb") as file:
+        file.seek(place)
+        head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
+    return head, int(json.loads(head.decode("utf-8", "replace"))["Number of Packets"])
+
+
+def _times_of_parts(times: Mapping[str, np.ndarray], footer: Mapping[str, Any], warn: Warn) -> None:
+    try:
+        timing = footer["timing info"]
+        start, period = timing["start"]["secsSinceEpoch"], timing["period"]
+        start_us = 1e6 * start["num"] / start["den"]
+        end_us = start_us + 1e6 * timing["numTimes"] * period["num"] / period["den"]
+    except (ArithmeticError, KeyError, TypeError):
+        warn("it does not state its start and end as it should: the times of its values cannot be checked")
+        return
+    everything = np.concatenate([*times.values(), np.zeros(0, np.uint64)])
+    _warn_of_late(everything, end_us, warn)
+    early = int((everything < start_us - 1e6).sum())
+    if early:
+        warn(f"{early} of {len(everything)} values lie before the start that the file states: it may be damaged")
+    back = [f"{name} {count}" for name, each in times.items() if (count := _backwards(each))]
+    if back:
+        some = "; ".join(back[:3]) + ("; ..." if len(back) > 3 else "")
+        warn(f"{len(back)} of {len(times)} channels have values that are earlier than the one before: {some}")
+
+
+def _warn_of_late(times_us: np.ndarray, end_us: float, warn: Warn) -> None:
+    late = int((times_us > end_us + 1e6).sum())  # a second, for clocks that are rounded
+    if late:
+        warn(f"{late} of {len(times_us)} values lie after the end that the file states: it may be damaged")
+
+
+def _backwards(times_us: np.ndarray) -> int:
+    """How many are earlier than the one before."""
+    return int((times_us[1:] < times_us[:-1]).sum())
 
 
 def _wrong_channels(
@@ -134,7 +177,7 @@ def _wrong_channels(
         "do not begin when they claim to",
         [f"{name} at {first} µs, not {claimed}" for name, first, claimed in firsts if first != claimed],
     )
-    back = [(name, int((each["offset_us"][1:] < each["offset_us"][:-1]).sum())) for name, each in named]
+    back = [(name, _backwards(each["offset_us"])) for name, each in named]
     yield "have values that are earlier than the one before", [f"{name} {count}" for name, count in back if count]
     regular = [
         (name, _off_grid(each["offset_us"], step), len(each) * step["num"] / step["den"] - seconds)

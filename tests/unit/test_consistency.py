@@ -289,6 +289,22 @@ def session_of_imu(**fields: Any) -> Callable[[bytes, str], bytes]:
     return in_json("session", lambda session: session["timingInfo"]["accelerometer"].update(fields))
 
 
+def parts(change: Callable[[int, int], int]) -> Callable[[bytes, str], bytes]:
+    """Other times of the values, by their number in the channel, of the first kind of file."""
+
+    def changed(data: bytes, suffix: str) -> bytes:
+        stored, text = recordings.split_footer(data)
+        stored = bytearray(stored)
+        for place in json.loads(text)["channel offsets"].values():
+            first = stored.index(b"\0", place) + 1
+            for number in range(json.loads(stored[place : first - 1])["Number of Packets"]):
+                (time_us,) = struct.unpack_from("<Q", stored, first + 16 * number)
+                struct.pack_into("<Q", stored, first + 16 * number, change(number, time_us))
+        return bytes(stored) + recordings.footer_bytes(text)
+
+    return changed
+
+
 OTHER_STEP = {"num": 60, "den": 1000}
 START = {"secsSinceEpoch": {"num": 1 << 33, "den": 1}, "utcOffset": 0}
 CONTRADICTIONS = {
@@ -303,6 +319,21 @@ CONTRADICTIONS = {
         "event_set_v1",
         in_json("footer", lambda content: content["channel offsets"].pop("C1")),
         "bytes belong to none of its 1 channels",
+    ),
+    "values of the first kind of file that begin late": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us + 4_000_000_000),
+        "39 of 39 values lie after the end that the file states",
+    ),
+    "one of them": (
+        "event_set_v1",
+        parts(lambda number, time_us: time_us + (12_000_000 if number == 19 else 0)),
+        "1 of 39 values lie after the end that the file states",
+    ),
+    "back in time, in the first kind of file": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us - (150_000 if number == 5 else 0)),
+        "2 of 2 channels have values that are earlier than the one before: C0 1; C1 1",
     ),
     "back in time": ("event_set", packet(3, time=1), "1 of 4 channels have values that are earlier"),
     "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of their samples: Acc x 1"),
