@@ -60,7 +60,7 @@ def test_a_percentile_is_each_footprints_own(tmp_path, context):
 
 def test_footprints_that_binarize_to_nothing_are_reported(tmp_path, context, warnings):
     binarize_cell_set(written(tmp_path), str(tmp_path / "out.isxd"), 1000, context=context)
-    assert warnings == ["3 of 3 footprints have no pixel above the threshold"]
+    assert warnings == ["3 of 3 footprints have no pixel above the threshold: a, b, c"]
 
 
 def test_a_crop_is_left_right_top_bottom(tmp_path, context):
