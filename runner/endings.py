@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from runner import ownership
 from runner.inside import Folder
 
 DONE, SOME_FAILED, USAGE, NO_INPUT, NO_API, INTERNAL, NO_OUTPUT, IN_USE = 0, 1, 64, 66, 69, 70, 73, 75
@@ -77,14 +78,19 @@ def explain_unwritable(folder: Path, error: OSError) -> str:
         return f"{folder} is mounted read-only: mount the output without ':ro'"
     if error.errno not in (errno.EACCES, errno.EPERM):
         return f"{place} cannot be written: {error.strerror or error}"
-    while not os.path.isdir(place) or os.access(place, os.W_OK | os.X_OK):  # noqa: PTH112 - the Path's raises
-        if place == place.parent:
-            break
-        place = place.parent  # until it is the folder that stands in the way
-    owner, uid = place.stat(), os.getuid()
+    place = _in_the_way(place)
+    owner, uid = place.lstat(), os.getuid()
     if owner.st_uid == uid:
         return f"{place} belongs to this user (uid {uid}) but is not writable for it: chmod u+rwx"
-    return (
-        f"{place} is not writable for uid {uid}: it belongs to uid {owner.st_uid}, gid {owner.st_gid}; "
-        f"run with `--user {owner.st_uid}:{owner.st_gid}`, or give uid {uid} the right to write"
-    )
+    return f"{place} is not writable for uid {uid}: {ownership.way_out(owner)}"
+
+
+def _in_the_way(place: Path) -> Path:
+    """The folder whose rights do not suffice; a file of somebody else's, if its folder's do."""
+    for folder in (place, *place.parents):
+        is_folder = os.path.isdir(folder)  # noqa: PTH112 - the Path's raises
+        if is_folder and not os.access(folder, os.W_OK | os.X_OK):
+            return folder
+        if is_folder:
+            break
+    return place if os.path.lexists(place) else folder

@@ -133,13 +133,15 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
             held = until_the_end.enter_context(inside.hold(output))
             lock = results.locked(held, shard, lambda text: log("lock", text, "warning"))
             until_the_end.enter_context(lock)
+            results.check_own_folders(held)
         with writing(chosen.sentinel.parent):
             sentinel_folder = until_the_end.enter_context(sentinels.folder_of(chosen.sentinel, held))
     except OutputInUse:
         raise  # the sentinel is the other run's
-    except RunError:
-        with contextlib.suppress(RunError):  # the first reason is the better one
-            sentinels.remove_unopened(chosen.sentinel, output, shard, gathering)
+    except RunError:  # what is in the output stays as it is
+        if places.below(chosen.sentinel.parent, output) is None:
+            with contextlib.suppress(RunError):  # the first reason is the better one
+                sentinels.remove_unopened(chosen.sentinel, output, shard, gathering)
         raise
     sentinel = chosen.sentinel.name
     sentinels.remove_stale(sentinel_folder, sentinel, shard, gathering)

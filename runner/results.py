@@ -29,7 +29,7 @@ from recording.names import STEPS, is_product, is_visible, join, short
 from runner.discover import Recording
 from runner.endings import OutputInUse
 from runner.inside import EVERYBODY, ONLY_MINE, Folder
-from runner.own import KEPT, LOCK, RECORDS, STAGING
+from runner.own import KEPT, LOCK, LOGS, RECORDS, STAGING
 from runner.shards import Shard
 
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
@@ -223,6 +223,27 @@ def _open_lock(output: Folder, name: str) -> int:
         with contextlib.suppress(OSError):  # another user's
             change()
     return fd
+
+
+def check_own_folders(output: Folder) -> None:
+    """Raise OSError if a folder of the run's own, made by another user, cannot be written: nothing could be done.
+
+    A link is not followed: it is each recording's affair.
+    """
+    pending = [STAGING, RECORDS, LOGS]
+    while pending:
+        name = pending.pop()
+        try:
+            folder = output.folder(name)
+        except PermissionError:
+            raise
+        except OSError:
+            continue
+        with folder:
+            if not os.access(".", os.W_OK | os.X_OK, dir_fd=folder.fd):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder.path))
+            if name != STAGING and os.fstat(folder.fd).st_uid != os.getuid():
+                pending += [join(name, below) for below in folder.folders()]
 
 
 @contextlib.contextmanager

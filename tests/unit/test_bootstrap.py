@@ -434,6 +434,45 @@ def test_output_that_cannot_be_written(samples, open_tmp, owner, mode, message):
         assert message in done.stderr
 
 
+ANOTHERS = {  # what the first user did, and which folder is named then
+    "as usual": (lambda output: None, "logs"),
+    "a subfolder of the logs": (lambda output: (output / "logs").chmod(0o777), "logs/day1"),
+    "only the records": (lambda output: [(output / n).chmod(0o777) for n in ("logs", "logs/day1")], ".records"),
+}
+
+
+@pytest.mark.parametrize("options", [[], ["--force"], ["--movie-tiff"], ["--shard=1/2"]])
+@pytest.mark.parametrize("prepare, named", ANOTHERS.values(), ids=ANOTHERS)
+def test_output_of_another_user_in_a_folder_for_all(samples, open_tmp, options, prepare, named):
+    """Each recording would fail, and the sentinel be gone."""
+    put(samples, "image.isxd", open_tmp / "in/day1/a.isxd")
+    output = open_tmp / "out"
+    assert run(open_tmp / "in", output).code == 0
+    output.chmod(0o777)
+    (output / ".lock").chmod(0o666)
+    prepare(output)
+    before = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in output.rglob("*")}
+    done = as_nobody("--input-dir", open_tmp / "in", "--output-dir", output, *options)
+    assert done.returncode == 73, done.stderr
+    assert f"{output}/{named} is not writable for uid {NOBODY}: it belongs to uid {os.getuid()}, gid " in done.stderr
+    after = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in output.rglob("*")}
+    assert {path: found for path, found in after.items() if not path.name.startswith(".lock-")} == before
+
+
+def test_sentinel_and_lock_of_another_user_that_may_not_be_read(samples, open_tmp):
+    put(samples, "image.isxd", open_tmp / "in/a.isxd")
+    output = open_tmp / "out"
+    assert run(open_tmp / "in", output).code == 0
+    output.chmod(0o777)
+    for name in ("done.marker", ".lock"):
+        (output / name).chmod(0o600)
+        done = as_nobody("--input-dir", open_tmp / "in", "--output-dir", output)
+        assert done.returncode == 73, done.stderr
+        assert f"{output}/{name} is not writable for uid {NOBODY}: it belongs to uid {os.getuid()}" in done.stderr
+        (output / name).chmod(0o666)
+    assert (output / "done.marker").is_file()
+
+
 def test_output_that_is_a_file(samples, input, output):
     put(samples, "image.isxd", input / "a.isxd")
     output.touch()

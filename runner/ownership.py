@@ -1,0 +1,47 @@
+"""Whose a folder is that cannot be written, and the way out that fits what runs the container."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+ALL_IDS = 4294967295  # how many the first user namespace knows
+
+
+def way_out(owner: os.stat_result, root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> str:
+    """Who it belongs to, and what lets this user write there."""
+    uid = os.getuid()
+    unknown = owner.st_uid == _overflow_uid(root) and _in_user_namespace(root)
+    whose = f"it belongs to uid {owner.st_uid}, gid {owner.st_gid}"
+    if unknown:
+        whose = f"it belongs to a user whom the container does not know, shown as uid {owner.st_uid}"
+    if "APPTAINER_CONTAINER" in environment or "SINGULARITY_CONTAINER" in environment:
+        return f"{whose}; Apptainer runs as you: let its owner give you the right to write, or bind a folder of yours"
+    if not unknown:
+        return f"{whose}; run with `--user {owner.st_uid}:{owner.st_gid}`, or give uid {uid} the right to write"
+    if (root / "run/.containerenv").exists():
+        return (
+            f"{whose}; on the host, see whose it is with `ls -ld`: if you may write there, run with "
+            "`--userns=keep-id --group-add keep-groups`, else let its owner give you the right"
+        )
+    return f"{whose}; on the host, see whose it is with `ls -ld`: give all users the right to write, or mount another"
+
+
+def _overflow_uid(root: Path) -> int:
+    """As which the kernel shows a user that a user namespace does not know."""
+    text = _read(root / "proc/sys/kernel/overflowuid").strip()
+    return int(text) if text.isdigit() else 65534
+
+
+def _in_user_namespace(root: Path) -> bool:
+    """Whether not every user of the host is known here (user_namespaces(7))."""
+    ranges = [line.split() for line in _read(root / "proc/self/uid_map").splitlines()]
+    return bool(ranges) and ranges != [["0", "0", str(ALL_IDS)]]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
