@@ -68,7 +68,7 @@ RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
-# The lock for the Python of the base, with NumPy 1 if NUMPY=1.
+# The lock for the Python of the base, with NumPy 1 if NUMPY=1, and the packages that were asked for by name and hash.
 FROM base AS lock
 COPY requirements /locks
 COPY requirements.txt /locks/python3.11.txt
@@ -89,26 +89,11 @@ if ! cp "/locks/python$python${NUMPY:+-numpy1}.txt" /requirements.txt; then
 fi
 EOF
 
-# What the runtime needs of the distribution, and nothing of what it does not.
-FROM base AS rootfs
-RUN <<EOF
-set -eux
-apt-get update
-apt-get install -y --no-install-recommends libglib2.0-0
-python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
-EOF
+ARG PYTHON_PACKAGES=""
+RUN --mount=type=bind,source=stages/python_packages.py,target=/build/python_packages.py \
+    python3 /build/python_packages.py /requirements.txt
 
-RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
-    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
-set -eux
-find / -xdev -perm /6000 -type f -exec chmod a-s {} +
-python3 /build/slim.py rootfs /
-test -z "$(find / -xdev -perm /6000 -type f)"
-find /usr/bin /usr/sbin /usr/lib -type f -exec ldd {} + > /dev/shm/ldd 2>&1 || true
-if grep 'not found' /dev/shm/ldd; then exit 1; fi
-EOF
-
-# Tools of the build. It descends from base, so that a change of a runtime package rebuilds none of what follows.
+# Tools of the build.
 FROM base AS builder
 RUN <<EOF
 set -eux
@@ -195,6 +180,36 @@ EOF
 
 FROM isx-${CHOSEN} AS isx
 
+# What the runtime needs of the distribution: what isx needs, and what was asked for by name.
+FROM base AS system-public
+ARG RUNTIME_PACKAGES=""
+RUN <<EOF
+set -eux
+apt-get update
+# shellcheck disable=SC2086  # a list of names
+apt-get install -y --no-install-recommends libglib2.0-0 $RUNTIME_PACKAGES
+python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'
+EOF
+
+# And what the product needs and does not bring.
+FROM system-public AS system-idps
+RUN --mount=type=bind,source=stages,target=/build/stages \
+    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    --mount=type=bind,from=isx-idps,source=/opt/inscopix,target=/opt/inscopix \
+    python3 /build/stages/packages.py /opt/inscopix /usr/share/isx/packages.json
+
+# Nothing of what it does not need.
+FROM system-${CHOSEN} AS rootfs
+RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
+    --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
+set -eux
+find / -xdev -perm /6000 -type f -exec chmod a-s {} +
+python3 /build/slim.py rootfs /
+test -z "$(find / -xdev -perm /6000 -type f)"
+find /usr/bin /usr/sbin /usr/lib -type f -exec ldd {} + > /dev/shm/ldd 2>&1 || true
+if grep 'not found' /dev/shm/ldd; then exit 1; fi
+EOF
+
 # One copy each, in the order of change; linked, so that a change of one leaves the others as they are.
 FROM scratch AS assembled
 # hadolint ignore=DL3067
@@ -227,6 +242,7 @@ LABEL org.opencontainers.image.licenses="MIT AND CC-BY-NC-4.0" \
 
 FROM assembled AS labelled-idps
 COPY --link --from=links /links/ /
+ARG RUNTIME_PACKAGES=""
 ARG INSTALLER_VERSION=""
 ARG INSTALLER_SHA256=""
 LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
@@ -234,7 +250,8 @@ LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
       isx.source="idps" \
       isx.version="${INSTALLER_VERSION}" \
       isx.sha256="${INSTALLER_SHA256}" \
-      isx.redistributable="false"
+      isx.redistributable="false" \
+      isx.runtime-packages="${RUNTIME_PACKAGES}"
 
 # No image comes out of a build in which the API and every dependency do not load in the runtime's own root, as
 # healthcheck.py says. Only the modules that it uses are mounted: a change of others does not repeat the proof.
@@ -251,11 +268,7 @@ RUN --network=none \
     --mount=type=bind,source=runner/native.py,target=/app/runner/native.py \
     --mount=type=bind,source=runner/probe.py,target=/app/runner/probe.py <<EOF
 set -eu
-PYTHONPATH=/app python -m runner.elf /opt/inscopix/api/ || {
-  echo >&2 "ERROR: isx does not load on this BASE_IMAGE. Too old a glibc: take a newer base, such as Debian 12."
-  echo >&2 "A missing or damaged library: check that the installer is complete, or take a base that has the library."
-  exit 1
-}
+PYTHONPATH=/app python /build/prove.py libraries
 if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
 python /build/prove.py load
 touch /proved

@@ -17,6 +17,14 @@ variable "DEBIAN_SNAPSHOT" {
   default     = null
   description = "Address of a dated snapshot of the distribution's archive (.../debian/<time>): pins every package of the base."
 }
+variable "RUNTIME_PACKAGES" {
+  default     = null
+  description = "More packages of the distribution for the runtime, by name, separated by spaces."
+}
+variable "PYTHON_PACKAGES" {
+  default     = null
+  description = "More Python packages: name==version --hash=sha256:..., each with all of its hashes, separated by spaces."
+}
 variable "NUMPY" {
   default     = ""
   description = "1: NumPy 1, for a product that needs it."
@@ -127,6 +135,8 @@ target "_common" {
     BASE_DIGEST       = BASE_DIGEST
     DEBIAN_SNAPSHOT   = DEBIAN_SNAPSHOT
     NUMPY             = NUMPY
+    RUNTIME_PACKAGES  = RUNTIME_PACKAGES
+    PYTHON_PACKAGES   = PYTHON_PACKAGES
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
     REVISION          = REVISION
     SOURCE_URL        = SOURCE_URL

@@ -142,6 +142,18 @@ def find_library(tree: Path, name: str = LIBRARY) -> list[Path]:
     return list({path.resolve(): path for path in reversed(found)}.values())
 
 
+def glibc_needed(tree: Path) -> str:
+    """The newest glibc that any file of this name below a folder asks for; "" if that cannot be told."""
+    asked = []
+    for library in find_library(tree):
+        try:
+            found = closure(library)
+        except (NotElf, OSError):
+            continue
+        asked += [found.glibc_needed, *(what[6:] for what, _, _ in found.versions_missing if what.startswith("GLIBC_"))]
+    return max(asked, key=version_key, default="")
+
+
 def main(arguments: Sequence[str]) -> int:
     """The command line: 0 when all is found, 1 with one message when not, 64 on wrong usage."""
     if len(arguments) != 1:

@@ -95,8 +95,14 @@ def versions() -> str:
     digest = f", sha256 {api.sha256}" if api.sha256 else ""
     return (
         f"{NAME} {version()}\n{api.name} {api.version} ({api.source}{digest})\n"
-        f"Python {platform.python_version()}, glibc {elf.system_glibc() or 'none'}\n"
+        f"Python {platform.python_version()}, glibc {elf.system_glibc() or 'none'}\n{_packages()}"
     )
+
+
+def _packages() -> str:
+    """A line with the packages that the build added for the product, if it had to."""
+    added = native.system_packages()
+    return f"for the product: {', '.join(' '.join(each) for each in added.items())}\n" if added else ""
 
 
 def _only_check(request: Request, log: Log) -> Ending:

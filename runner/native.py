@@ -18,6 +18,7 @@ from pathlib import Path
 from recording import APP
 from runner import elf
 
+SYSTEM_PACKAGES = Path("/usr/share/isx/packages.json")
 PROBE = Path(__file__).with_name("probe.py")
 PROBE_TIMEOUT = 60  # seconds; it takes a twentieth of one
 IMPORT_TIMEOUT = 120
@@ -140,6 +141,14 @@ def distributions() -> dict[str, str]:
             if match:
                 found.setdefault(normalised(match[1]), match[2])
     return dict(sorted(found.items()))
+
+
+def system_packages() -> dict[str, str]:
+    """Versions of the distribution's packages that the build added for the product (stages/packages.py)."""
+    try:
+        return json.loads(SYSTEM_PACKAGES.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def locked() -> list[str]:

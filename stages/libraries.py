@@ -10,9 +10,11 @@ LD_LIBRARY_PATH, nothing of the system's is replaced, and no file of the vendor'
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -53,17 +55,29 @@ def in_tree(name: str, tree: Path) -> Path | None:
 
 def brought(library: Path, tree: Path) -> set[Path]:
     """The files in the tree that a library reaches, also those that the loader needs a link for."""
+    with _linked(library, tree) as links:
+        found = {path.resolve() for path in elf.closure(library).found.values()}
+        return {library.resolve(), *found, *(link.resolve() for link in links)}
+
+
+def unmet(library: Path, tree: Path) -> dict[str, str]:
+    """What a library needs, by name, that neither the system nor the tree has: who needs it."""
+    with _linked(library, tree):
+        return elf.closure(library).missing
+
+
+@contextlib.contextmanager
+def _linked(library: Path, tree: Path) -> Iterator[list[Path]]:
+    """As with the links that the image will have."""
     before = os.environ.get("LD_LIBRARY_PATH")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LD_LIBRARY_PATH"] = folder
         try:
-            links = link_missing(library, tree, Path(folder))
-            found = {path.resolve() for path in elf.closure(library).found.values()}
+            yield link_missing(library, tree, Path(folder))
         finally:
             os.environ.pop("LD_LIBRARY_PATH")
             if before is not None:
                 os.environ["LD_LIBRARY_PATH"] = before
-        return {library.resolve(), *found, *(link.resolve() for link in links)}
 
 
 def main(tree: Path, target: Path) -> int:

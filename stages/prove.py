@@ -2,6 +2,7 @@
 """No image comes out of a build in which the API, its dependencies or its algorithms do not work; runs in the runtime's
 own root, without network.
 
+    prove.py libraries     every shared library that the API needs is there, and the C library is new enough
     prove.py load          the API and all dependencies: healthcheck.py --deep
     prove.py algorithms    those of IDPS: the recipe `standard` on a small synthetic movie, as the image will run it, by
                            a user who may write nothing but /tmp
@@ -19,6 +20,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
@@ -28,10 +30,18 @@ LAST_OUTPUT = 1 << 20  # bytes
 APP = Path("/app")
 FEWER = {"num_pcs = 150": "num_pcs = 8", "num_ics = 120": "num_ics = 6"}  # cells of the small movie
 NO_ALGORITHMS = 3
+BASES = {  # by their glibc; each with a Python that a lock is for
+    "2.36": "debian:bookworm-slim",
+    "2.39": "ubuntu:24.04",
+    "2.41": "python:3.12-slim-trixie",
+}
 WAYS_OUT = {
     r"activat|licen[cs]e": (
         "If it wants a licence file, pass it with LICENCE=path: the build uses it for this proof alone, and runs need "
         "it again (docs/build.md)."
+    ),
+    r"No module named": (
+        'If it needs a Python package that the image lacks: PYTHON_PACKAGES="name==version --hash=sha256:...".'
     ),
     r"numpy|\bnp\.": "If it needs a NumPy of before 2: build with NUMPY=1.",
     r"python ?\d|python version|syntax ?error": (
@@ -40,6 +50,32 @@ WAYS_OUT = {
     ),
 }
 ALL_THE_SAME = "To build all the same, with what works: PROOF=load."
+
+
+def prove_libraries() -> int:
+    from runner import elf
+
+    tree = "/opt/inscopix/api/"
+    if elf.main([tree]) == 0:
+        return 0
+    needed = elf.glibc_needed(Path(tree))
+    found = elf.system_glibc()
+    if elf.version_key(needed) > elf.version_key(found):
+        message = f"isx needs glibc {needed}, and this BASE_IMAGE has {found}: {newer_base(needed, elf.version_key)}"
+    else:
+        message = (
+            "isx does not load on this BASE_IMAGE. A missing or damaged library: check that the installer is complete, "
+            "or take a base that has the library."
+        )
+    print(f"\nERROR: {message}\n", file=sys.stderr)
+    return 1
+
+
+def newer_base(glibc: str, key: Callable[[str], tuple[int, ...]]) -> str:
+    """The oldest base that is known to have it."""
+    fitting = [base for version, base in BASES.items() if key(version) >= key(glibc)]
+    newest = list(BASES)[-1]
+    return f"take BASE_IMAGE={fitting[0]}." if fitting else f"no base is known that has it; the newest has {newest}."
 
 
 def prove_load() -> int:
@@ -154,4 +190,4 @@ def write_movie(path: Path) -> int:
 if __name__ == "__main__":
     if sys.argv[1] == "movie":
         sys.exit(write_movie(Path(sys.argv[2])))
-    sys.exit({"load": prove_load, "algorithms": prove_algorithms}[sys.argv[1]]())
+    sys.exit({"libraries": prove_libraries, "load": prove_load, "algorithms": prove_algorithms}[sys.argv[1]]())

@@ -11,12 +11,14 @@ time. Standard library only.
 from __future__ import annotations
 
 import compileall
+import json
 import multiprocessing
 import os
 import py_compile
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +27,8 @@ EPOCH = int(os.environ.get("LAYER_EPOCH", "1735689600"))  # 2025-01-01
 SHARES = 4  # of the modules to compile,
 FEW_MODULES = 500  # if they are not so few that starting processes takes longer
 LIST = Path(__file__).with_name("slim.txt")
+PACKAGES = Path("/usr/share/isx/packages.json")  # of packages.py
+KINDS_NOT_NEEDED = ("recommends", "suggests", "conflicts", "breaks", "replaces", "enhances")
 
 
 def patterns(section: str) -> list[str]:
@@ -50,12 +54,29 @@ def drop(root: Path, section: str) -> int:
 
 
 def purge_packages() -> None:
-    """Purge what slim.txt lists under [packages], against the package manager's advice but through its records."""
+    """Purge what slim.txt lists under [packages], against the package manager's advice but through its records.
+
+    Libraries stay that packages need which were installed for the product.
+    """
     installed = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], check=True, capture_output=True, text=True)
-    present = [name for name in patterns("packages") if name in installed.stdout.split()]
+    kept = needed_by(json.loads(PACKAGES.read_text())) if PACKAGES.exists() else set()
+    present = [
+        name
+        for name in [*patterns("drivers"), *patterns("packages")]
+        if name in installed.stdout.split() and name not in kept
+    ]
     force = ["--force-depends", "--force-remove-essential", "--force-remove-protected"]
     for name in present:  # one by one: dpkg would put them into an order of its own
         subprocess.run(["dpkg", "--purge", *force, name], check=True, stdout=subprocess.DEVNULL)
+
+
+def needed_by(packages: Iterable[str]) -> set[str]:
+    """The packages of libraries that these depend on, whatever stands between; but no driver, as nothing is drawn."""
+    options = ["--recurse", "--installed", *(f"--no-{kind}" for kind in KINDS_NOT_NEEDED)]
+    command = ["apt-cache", "depends", *options, *packages]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    names = {line for line in done.stdout.splitlines() if line.startswith("lib")}
+    return names - set(patterns("drivers"))
 
 
 def size(path: Path) -> int:

@@ -4,29 +4,37 @@
     nwb_readers.py [--recordings FOLDER] [--tools FOLDER]
 
 Runs bootstrap.py from this checkout over recordings of every kind, and over those of a folder of your own, with NWB=1
-and with NWB_MOVIE=1. Then pynwb, nwbinspector (as DANDI configures it) and dandi look at each file, and what
-roiextractors reads from it is compared with what it reads from the recording; neuroconv does the same through its
-interfaces. Exits with 1 if any of them objects. Needs the locked dependencies, isx, and a package index, from which the
-tools are installed into an environment of their own (--tools keeps it).
+and with NWB_MOVIE=1; and over a simulated session with a behaviour movie, with RECIPE=cells. Then pynwb and
+nwbinspector (as DANDI configures it) look at each file, and the lines of docs/nwb.md that take an output to DANDI are
+run, up to the upload. What roiextractors reads from a file is compared with what it reads from the recording; neuroconv
+does the same through its interfaces; pynapple reads every series, PyAV every film. Exits with 1 if any of them objects.
+Needs the locked dependencies, isx, and a package index, from which the tools are installed into an environment of their
+own (--tools keeps it).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import venv
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("pynwb", "nwbinspector", "dandi", "roiextractors", "neuroconv", "isx")
-WAYS = ("NWB", "NWB_MOVIE")
+TOOLS = ("pynwb", "nwbinspector", "dandi", "roiextractors", "neuroconv", "pynapple", "av", "isx")
+WAYS = {  # by name: the environment of the run, and what it runs over
+    "NWB": ({"NWB": "1"}, "input"),
+    "NWB_MOVIE": ({"NWB_MOVIE": "1"}, "input"),
+    "RECIPE=cells": ({"RECIPE": "cells", "NWB_MOVIE": "1"}, "session"),
+}
+DANDISET = "identifier: DANDI:000000\nname: test\ndescription: test\n"  # as dandi download would bring it
 METADATA = """\
 [NWBFile]
 session_description = "A mouse explores an open field"
@@ -75,6 +83,7 @@ def _say(text: str) -> None:
 
 def _run(work: Path, more: Path | None) -> None:
     sys.path.insert(0, str(ROOT))
+    from scripts import simulate
     from tests import recordings
     from tests.launch import run
 
@@ -89,14 +98,17 @@ def _run(work: Path, more: Path | None) -> None:
     for path in more.iterdir() if more else ():
         if path.suffix.lower() in (".isxd", ".isxb", ".gpio", ".imu"):
             shutil.copyfile(path, source / path.name)
-    (source / "nwb.toml").write_text(METADATA)
-    for way in WAYS:
-        done = run(source, work / way, env={way: "1"})
+    session = work / "session"
+    session.mkdir()
+    simulate.write(session, "mouse", simulate.recording(seconds=30))
+    recordings.behavior_movie(session / "mouse.isxb", n=60, tracked=True)
+    recordings.gpio(session / "mouse.gpio")
+    for folder in (source, session):
+        (folder / "nwb.toml").write_text(METADATA)
+    for way, (environment, folder) in WAYS.items():
+        done = run(work / folder, work / way / "output", env=environment)
         if done.code:
             sys.exit(done.stderr)
-        for path in (work / way).rglob("*.nwb"):  # what an archive holds lies together
-            for recording in source.glob("*.isx[db]"):
-                os.link(recording, path.parent / recording.name)
 
 
 def _tools(folder: Path) -> Path:
@@ -117,13 +129,13 @@ def judge(work: Path) -> int:
     warnings.simplefilter("ignore")
     _say(", ".join(f"{name} {version(name)}" for name in TOOLS))
     n_files = n_objections = 0
-    for way in WAYS:
-        paths = sorted((work / way).rglob("*.nwb"))
-        for path in paths:
-            objections = [*_validate(path), *_inspect(path), *_compare(path, work / "input")]
+    for way, (_, folder) in WAYS.items():
+        output = work / way / "output"
+        for path in sorted(output.rglob("*.nwb")):
+            objections = [*_validate(path), *_inspect(path), *_compare(path, work / folder), *_series(path)]
             n_files, n_objections = n_files + 1, n_objections + len(objections)
             _say("\n    ".join([f"{way} {path.name}: {'fine' if not objections else 'objections'}", *objections]))
-        found = _dandi(paths)
+        found = _dandi(output)
         n_objections += len(found)
         _say("\n    ".join([f"{way}, all files, dandi: {'fine' if not found else 'objections'}", *found]))
     _say(f"{n_files} files, {n_objections} objections")
@@ -146,19 +158,29 @@ def _inspect(path: Path) -> Iterator[str]:
             yield f"nwbinspector: {found.importance.name} {found.object_name}: {found.message}"
 
 
-def _dandi(paths: Sequence[Path]) -> list[str]:
-    """All at once, under names as `dandi organize` gives them."""
-    with tempfile.TemporaryDirectory() as folder:
-        top = Path(folder)
-        (top / "dandiset.yaml").write_text("identifier: DANDI:000000\nname: test\ndescription: test\n")
-        (top / "sub-m1").mkdir()
-        for path in paths:
-            shutil.copyfile(path, top / "sub-m1" / f"sub-m1_ses-{path.stem.replace('_', '-')}_ophys.nwb")
-            for recording in path.parent.glob("*.isx[db]"):
-                shutil.copyfile(recording, top / "sub-m1" / recording.name)
-        command = [Path(sys.executable).with_name("dandi"), "validate", "--min-severity", "ERROR", top]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return [f"dandi: {line}" for line in done.stdout.splitlines()] if done.returncode else []
+def _dandi(output: Path) -> list[str]:
+    """The lines of docs/nwb.md, beside the whole output, in a folder where nothing else lies."""
+    dandiset = output.with_name("000000")
+    dandiset.mkdir()
+    (dandiset / "dandiset.yaml").write_text(DANDISET)
+    text = (ROOT / "docs/nwb.md").read_text().partition("## Upload to DANDI")[2].partition("```sh\n")[2]
+    lines = [line for line in text.partition("```")[0].splitlines() if re.match("dandi (organize|validate)", line)]
+    assert len(lines) == 2, lines
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    for line in lines:
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=dandiset,
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            return [f"{line.partition(' -')[0]}: {said}" for said in (done.stdout + done.stderr).splitlines()]
+    files, films = (len(list(dandiset.rglob(f"*.{suffix}"))) for suffix in ("nwb", "mp4"))
+    wanted = [len(list(output.rglob(name))) for name in ("*.nwb", "*-behavior*.mp4")]
+    return [] if [files, films] == wanted else [f"dandi organize took {files} files and {films} films of {wanted}"]
 
 
 def _compare(path: Path, recordings: Path) -> Iterator[str]:
@@ -172,8 +194,8 @@ def _compare(path: Path, recordings: Path) -> Iterator[str]:
         embedded = [name for name, each in movies.items() if each.external_file is None]
         has_cells = ophys is not None and "ImageSegmentation" in ophys.data_interfaces
     if has_cells:
-        named = [recordings / f"{path.stem}.isxd", recordings / f"{path.stem}-PCA-ICA.isxd"]
-        yield from _compare_cells(path, next(each for each in reversed(named) if each.is_file()))
+        made, beside = path.parent.glob("*-AR.isxd"), recordings.glob(f"{path.stem}*PCA-ICA.isxd")
+        yield from _compare_cells(path, next(iter((*made, *beside)), recordings / f"{path.stem}.isxd"))
     if embedded:
         yield from _compare_frames(path, recordings / f"{path.stem}.isxd", embedded[0])
 
@@ -197,6 +219,37 @@ def _compare_cells(path: Path, recording: Path) -> Iterator[str]:
             yield f"{name}: footprints of {recording.name} differ"
         if abs(ours.get_sampling_frequency() - other.get_sampling_frequency()) > 1e-9:
             yield f"{name}: rates of {recording.name} differ"
+        if not np.array_equal(ours.get_property("accepted", ours.get_roi_ids()), _accepted(recording)):
+            yield f"roiextractors: the status of cells of {recording.name} differs"
+    if path.stem == "mouse" and not any(image.any() for image in ours.get_images_dict().values() if image is not None):
+        yield "roiextractors: it finds no images"
+
+
+def _accepted(recording: Path) -> list[bool]:
+    import isx
+
+    cells = isx.CellSet.read(str(recording))
+    return [cells.get_cell_status(i) == "accepted" for i in range(cells.num_cells)]
+
+
+def _series(path: Path) -> Iterator[str]:
+    """Every series through pynapple, and every film through PyAV."""
+    import av
+    import pynapple
+    import pynwb
+
+    found = pynapple.load_file(str(path))
+    for name in found.keys():  # noqa: SIM118 - no dict
+        if name != "BehaviorMovie" and not len(found[name]):
+            yield f"pynapple: {name} is empty"
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        for series in io.read().acquisition.values():
+            for film in getattr(series, "external_file", None) or ():
+                times = series.get_timestamps()[:] if series.timestamps is None else series.timestamps[:]
+                with av.open(str(path.parent / film)) as opened:
+                    shown = [frame.time for frame in opened.decode(video=0)]
+                if len(shown) != len(times) or max(abs(one - two) for one, two in zip(shown, times - times[0])) > 1e-5:
+                    yield f"PyAV: {film} has other frames or times than {series.name}"
 
 
 def _traces(extractor: Any, n_samples: int = 0) -> Any:

@@ -49,15 +49,26 @@ FAILURES = {
     "missing library": (
         ["missing-library"],
         {},
-        r"cannot be loaded on this system: "
-        r"shared library libQt5Core\.so\.5 not found \(needed by libisxpublicapi\.so\)"
-        r"[\s\S]+ A missing or damaged library: check that the installer is complete",
+        r"ERROR: no package of this distribution has libicudata-\w+\.so\.56 \(needed by libicu\w+-\w+\.so\.56\)\. "
+        r"If the installer should have brought it, check that it is complete\.",
+    ),
+    "a library that no package has": (
+        ["no-such-library"],
+        {},
+        r"libGL\.so\.1, which libisxpublicapi\.so needs and the product does not bring: libgl1 [\s\S]+"
+        r"ERROR: no package of this distribution has libnowhere\.so\.9 \(needed by libisxpublicapi\.so\)[\s\S]+"
+        r'RUNTIME_PACKAGES="name \.\.\."',
+    ),
+    "a Python package that the image has not": (
+        ["needs-module"],
+        {},
+        r"No module named 'six'[\s\S]+PYTHON_PACKAGES=\"name==version --hash=sha256:\.\.\.\"",
     ),
     "newer glibc": (
         ["newer-glibc"],
         {},
         r"glibc 2\.99 needed by libisxpublicapi\.so, but this system has 2\.\d+"
-        r"[\s\S]+ ERROR: isx does not load on this BASE_IMAGE\. Too old a glibc: take a newer base",
+        r"[\s\S]+ ERROR: isx needs glibc 2\.99, and this BASE_IMAGE has 2\.\d+: no base is known that has it; the newest ",
     ),
     "not a library": (["small"], {}, r"libisxpublicapi\.so is too short for a shared library"),
 }

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 PRODUCT = Path("Inscopix Data Processing.linux")
@@ -55,7 +56,25 @@ def cpack(tree: Path, target: Path) -> None:
 
 
 def missing_library(tree: Path) -> None:
-    (tree / API / "isx/lib/libQt5Core.so.5").unlink()
+    """One that no package of the distribution has: it is of the vendor's own release."""
+    (library,) = (tree / API).glob("isx*/**/libicudata*.so.56")
+    library.unlink()
+
+
+def needs(*names: str) -> Callable[[Path], None]:
+    """The API's library also asks for these, which the tree does not hold."""
+
+    def edit(tree: Path) -> None:
+        for name in names:
+            subprocess.run(["patchelf", "--add-needed", name, tree / LIBRARY], check=True)
+
+    return edit
+
+
+def needs_module(tree: Path) -> None:
+    """An API that imports a Python package which the image has not."""
+    package = tree / API / "isx/__init__.py"
+    package.write_text("import six\n\n" + package.read_text())
 
 
 def wrong_layout(tree: Path) -> None:
@@ -158,6 +177,9 @@ def algorithms(tree: Path) -> None:
 TREES = {
     "algorithms": algorithms,
     "missing-library": missing_library,
+    "system-libraries": needs("libGL.so.1", "libxcb-xkb.so.1", "libxcb-icccm.so.4"),
+    "no-such-library": needs("libGL.so.1", "libnowhere.so.9"),
+    "needs-module": needs_module,
     "wrong-layout": wrong_layout,
     "unreadable": unreadable,
     "newer-glibc": newer_glibc,

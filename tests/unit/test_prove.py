@@ -60,3 +60,16 @@ def test_a_proof_that_there_is_not(monkeypatch, capsys):
     monkeypatch.setenv("PROOF", "algorithm")
     assert prove.prove_algorithms() == 1
     assert "ERROR: PROOF=algorithm: there are only algorithms and load." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "needed, answer",
+    [
+        ("2.37", "take BASE_IMAGE=ubuntu:24.04."),
+        ("2.39", "take BASE_IMAGE=ubuntu:24.04."),
+        ("2.40", "take BASE_IMAGE=python:3.12-slim-trixie."),
+        ("2.99", "no base is known that has it; the newest has 2.41."),
+    ],
+)
+def test_a_base_with_a_newer_glibc(needed, answer):
+    assert prove.newer_base(needed, lambda version: tuple(map(int, version.split(".")))) == answer

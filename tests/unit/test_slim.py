@@ -132,3 +132,14 @@ def test_strip_keeps_every_library_loadable(tmp_path):
         done = subprocess.run([loader, "--verify", tmp_path / library.name], check=False)
         assert done.returncode in (0, 2), library.name
     assert (tmp_path / "text.so").read_text() == "INPUT(libm.so.6)"
+
+
+def test_libraries_stay_that_packages_of_the_product_need(tmp_path, monkeypatch):
+    """The real apt-cache, where there is one, on a package whose dependencies everybody has."""
+    slim.LIST.write_text("[packages]\nzlib1g\n[drivers]\nlibgcc-s1\n")
+    if not shutil.which("apt-cache"):
+        pytest.skip("there is no apt-cache")
+    found = slim.needed_by(["libc6"])
+    assert "libc6" in found
+    assert "libgcc-s1" not in found, "a driver, as this list has it"
+    assert all(name.startswith("lib") for name in found)

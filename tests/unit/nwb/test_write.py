@@ -22,6 +22,8 @@ from pipeline.inspect import packets
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from pipeline.nwb import signals
+from pipeline.nwb.behavior import ASKS_FOR_SAMPLES
+from pipeline.nwb.events import HAS_EVENTS
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
@@ -204,6 +206,7 @@ def test_parts_of_a_series_share_one_table_of_cells(tmp_path):
         assert [series[f"RoiResponseSeries-{n}"].rois.table.name[-1] for n in (1, 2, 3)] == ["1", "1", "3"]
 
 
+@pytest.mark.skipif(not HAS_EVENTS, reason="pynwb 3, the last for Python 3.9, has no table of events")
 def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
     cells, path = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
     events = isx.EventSet.read(str(path))
@@ -397,7 +400,8 @@ def test_a_film_without_gaps_has_a_rate(tmp_path):
     path.write_bytes(whole[:40] + bytes(8) + whole[48:])  # none dropped
     with written(tmp_path / "s.nwb", Source(path, "behavior_movie")) as file:
         series = file.acquisition["BehaviorMovie"]
-        assert (series.starting_time, series.num_samples, series.timestamps) == (0.0, 10, None)
+        assert (series.starting_time, series.timestamps) == (0.0, None)
+        assert not ASKS_FOR_SAMPLES or series.num_samples == 10
         assert series.rate == pytest.approx(1e6 / 33_333)
     assert len(film_of(tmp_path / "s-behavior.mp4")[0]) == 10
 
