@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipeline.inspect import consistency, figures, metadata, quality, tables, tiff
+from pipeline.inspect import consistency, decisions, figures, metadata, quality, tables, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.decisions import CellSetId, Decision
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure
@@ -99,7 +100,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     tables.write_wide(out / f"{stem}-traces.csv", time_s, names, traces)
     count = consistency.Count()
     count.add(traces[:, metadata.valid_samples(timing)])
-    cells, together = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
+    cells, together, identity = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
+    decided = _decided(identity, names, context)
+    cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
     found = activity(traces, timing)
     unknown = [name for name, known in zip(names, found.is_known) if not known]
@@ -108,7 +111,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
     alike = [pair for pair in pairs if pair.is_alike]
-    tables.write(out / f"{stem}-cells.csv", _table(cells, found, nearest, unit, pixel_um))
+    tables.write(out / f"{stem}-cells.csv", _table(cells, decided, found, nearest, unit, pixel_um))
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
     _draw_traces(out / f"{stem}-traces.png", time_s, traces, found.noise, cells, unit)
@@ -133,6 +136,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         _background(together),
         together.shape,
         pixel_um,
+        _doubt(cells, found, alike),
+        decisions.for_page(decided),
+        identity,
     )
     return Outcome(
         summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {1 / period_s:.4g} Hz",
@@ -144,6 +150,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             **metadata.timing(timing),
             **metadata.spacing(cell_set.spacing),
             "n_cells": n,
+            "cell_set_id": identity,
+            "n_decided_by_hand": len(decided),
             **{f"n_{status}": counts[status] for status in ("accepted", "undecided", "rejected")},
             "trace_unit": unit,
             "columns": _columns(stem, unit),
@@ -162,17 +170,38 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     )
 
 
+def _decided(identity: str, names: Sequence[str], context: Context) -> dict[str, Decision]:
+    """By the name of the cell: what somebody decided by eye."""
+    if not context.decisions:
+        return {}
+    for sentence in context.decisions.unused(identity, names):
+        context.warn(sentence)
+    return context.decisions.about(identity, names)
+
+
+def _doubt(cells: list[Cell], found: Activity, alike: list[quality.Overlap]) -> list[float]:
+    """How much a look would be worth, 0 to 2: accepted cells with a low SNR, rejected ones with a high SNR, undecided
+    ones, and pairs that look like one."""
+    snr = np.nan_to_num(np.asarray(found.snr, float))
+    rank = snr.argsort().argsort() / max(1, len(snr) - 1)
+    of_status = {"accepted": 1 - rank, "rejected": rank, "undecided": np.full(len(rank), 1.0)}
+    paired = {i for pair in alike for i in (pair.first, pair.second)}
+    return [float(of_status[cell.status][i]) + (i in paired) for i, cell in enumerate(cells)]
+
+
 def _write_footprints(
     path: Path, cell_set: isx.CellSet, count: consistency.Count, context: Context
-) -> tuple[list[Cell], np.ndarray]:
-    """Write a page for each cell; returns the cells, and all footprints in one image, each up to 1."""
+) -> tuple[list[Cell], np.ndarray, str]:
+    """Write a page for each cell; returns the cells, all footprints in one image, each up to 1, and `cell_set_id`."""
     n, cells = cell_set.num_cells, []
     together = np.zeros(cell_set.spacing.num_pixels, np.float32)
+    identity = CellSetId()
 
     def footprints() -> Iterator[np.ndarray]:
         for i in range(n):
             footprint = cell_set.get_cell_image_data(i)
             count.add(footprint)
+            identity.add(cell_set.get_cell_name(i), footprint)
             cells.append(describe(cell_set.get_cell_name(i), cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
@@ -194,7 +223,7 @@ def _write_footprints(
     empty = [cell.name for cell in cells if not cell.area]
     if empty:
         context.warn(f"{len(empty)} of {n} cells have no footprint: {_listed(empty)}")
-    return cells, together
+    return cells, together, str(identity)
 
 
 def _listed(names: list[str]) -> str:
@@ -210,6 +239,7 @@ def _overlaps(cells: list[Cell], nearest: list[quality.Overlap | None]) -> list[
 
 def _table(
     cells: list[Cell],
+    decided: Mapping[str, Decision],
     found: Activity,
     nearest: list[quality.Overlap | None],
     unit: str,
@@ -220,6 +250,7 @@ def _table(
     return {
         "name": names,
         "status": [cell.status for cell in cells],
+        "decided_by": [decided[name].by or "hand" if name in decided else "" for name in names],
         "centroid_x_px": [cell.centroid[0] for cell in cells],
         "centroid_y_px": [cell.centroid[1] for cell in cells],
         "centroid_x_um": [round(cell.centroid[0] * across, 6) for cell in cells],

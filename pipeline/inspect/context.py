@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from open_engine.context import StepContext
+from pipeline.inspect.decisions import Decisions
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure
@@ -19,6 +20,7 @@ class Context(StepContext):
     options: Options = field(default_factory=Options)
     provenance: dict[str, Any] = field(default_factory=dict)
     session: Session | None = None  # if the recording is to get an NWB file
+    decisions: Decisions | None = None  # by eye, on the cells of this recording
 
     def remembering(self) -> tuple[Context, list[str]]:
         """The same, and the warnings that it is given from now on."""

@@ -33,6 +33,9 @@ class Cells:
     background: bytes  # a PNG of the field of view
     shape: tuple[int, int]  # rows, columns of the field of view
     pixel_um: tuple[float, float]  # width, height
+    doubt: Sequence[float] = ()  # how much a look by eye would be worth, in any unit
+    decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
+    cell_set_id: str = ""
 
 
 def thinned(traces: np.ndarray, n_sets: int = 1) -> tuple[np.ndarray, int]:
@@ -96,12 +99,17 @@ def box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
     return columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5
 
 
-def for_script(cells: Cells, n_sets: int = 1) -> dict[str, Any]:
+def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
     """The data that the explorer's script reads."""
     values, stretch = thinned(cells.traces, n_sets)
     traces, lows, highs = zip(*map(encoded, values)) if len(values) else ((), (), ())
     return {
         "names": list(cells.names),
+        "status": list(cells.status),
+        "doubt": [float(f"{each:.4g}") for each in cells.doubt] or [0] * len(cells.names),
+        "decided": [{**each, "i": list(cells.names).index(each["cell"])} for each in cells.decided],
+        "cellSet": cells.cell_set_id,
+        "session": session,
         "period": cells.period_s,
         "samples": cells.traces.shape[1],
         "stretch": stretch,

@@ -99,6 +99,84 @@ function drawExtras(chart, data, events) {
   ctx.restore();
 }
 
+// ---- decisions by eye
+
+const STATUSES = ["accepted", "rejected", "undecided"], KEYS = { a: "accepted", r: "rejected", u: "undecided" };
+
+function remembered(key) {
+  // What this browser keeps for the page; null where it keeps nothing.
+  try { return JSON.parse(localStorage.getItem(key)); } catch { return null; }
+}
+
+function remember(key, value) {
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, JSON.stringify(value));
+    return true;
+  } catch { return false; }
+}
+
+function csvCell(text) {
+  // Safe in a spreadsheet, as the other tables are: what would be run as a formula gets ' before it.
+  const safe = /^['\s]*[=+\-@＝＋－＠]|^'*[\t\r\n]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+  return /[",\r\n;]/.test(safe) ? `"${safe.replace(/"/g, '""')}"` : safe;
+}
+
+function download(name, text) {
+  const address = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
+  const link = Object.assign(document.createElement("a"), { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 60000);
+}
+
+class Decisions {
+  // What was decided by hand: in the run that made this page (from its file), and on the page since then.
+  constructor(data) {
+    this.data = data;
+    this.key = `isx-decisions:${data.session}:${data.cellSet}`;
+    this.made = new Map(data.decided.map(each => [each.i, each]));
+    this.undone = []; // states to go back to: [index, what stood there]
+    this.unsaved = 0;
+    this.keeps = true;
+    for (const each of remembered(this.key) || []) {
+      if (!(each.i in data.names) || !STATUSES.includes(each.status)) continue;
+      const there = this.made.get(each.i);
+      if (there && there.status === each.status) continue;
+      this.made.set(each.i, each);
+      this.unsaved++;
+    }
+  }
+
+  decide(i, status, by) {
+    this.undone.push([i, this.made.get(i)]);
+    this.made.set(i, { i, status, by, at: new Date().toISOString().slice(0, 19) + "Z", note: "" });
+    this.changed();
+  }
+
+  undo() {
+    const last = this.undone.pop();
+    if (!last) return -1;
+    if (last[1]) this.made.set(...last); else this.made.delete(last[0]);
+    this.changed();
+    return last[0];
+  }
+
+  changed() {
+    this.unsaved++;
+    this.keeps = remember(this.key, [...this.made.values()]);
+  }
+
+  status(i) { return this.made.has(i) ? this.made.get(i).status : this.data.status[i]; }
+
+  table() {
+    const rows = [...this.made.values()].sort((a, b) => a.i - b.i);
+    const lines = rows.map(each => [this.data.names[each.i], each.status, this.data.cellSet, each.by, each.at, each.note]);
+    return [["cell", "status", "cells", "by", "at", "note"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
+  }
+}
+
 function explore(root) {
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const one = selector => root.querySelector(selector), all = selector => [...root.querySelectorAll(selector)];
@@ -106,6 +184,7 @@ function explore(root) {
   const outlines = new Map(all(".map path").map(path => [+path.dataset.i, path]));
   const labels = new Map(all(".map text[data-i]").map(text => [+text.dataset.i, text]));
   const kept = new Map(); // decoded traces
+  const decisions = new Decisions(data), person = one("input[name=by]"), goesOn = one("input[name=go-on]");
   let order = rows.slice(), chosen = -1, chart = null;
 
   const trace = i => {
@@ -158,6 +237,62 @@ function explore(root) {
     else range(middle - (middle - min) / factor, middle + (max - middle) / factor);
   }
 
+  function show(i) {
+    // The status of a cell, everywhere it stands.
+    const status = decisions.status(i), byHand = decisions.made.has(i), outline = outlines.get(i);
+    const mark = rows[i].querySelector(".status");
+    mark.className = `status ${status}`;
+    mark.textContent = status;
+    rows[i].classList.toggle("by-hand", byHand);
+    if (outline) {
+      for (const each of STATUSES) outline.classList.toggle(each, each === status);
+      outline.classList.toggle("by-hand", byHand);
+      outline.querySelector("title").textContent = `${data.names[i]}, ${status}${byHand ? ", decided by hand" : ""}`;
+    }
+    if (i === chosen) {
+      one(".cell-status").className = `status cell-status ${status}`;
+      one(".cell-status").textContent = status + (byHand ? ", by hand" : "");
+    }
+  }
+
+  function summarize() {
+    const counts = Object.fromEntries(STATUSES.map(status => [status, 0]));
+    for (let i = 0; i < rows.length; i++) counts[decisions.status(i)]++;
+    for (const each of all("[data-count]")) {
+      each.textContent = `${counts[each.dataset.count]} ${each.dataset.count}`;
+      each.hidden = !counts[each.dataset.count];
+    }
+    const n = decisions.made.size, state = !n ? "Nothing is decided by hand yet."
+      : `${n} decided by hand` + (decisions.unsaved ? "; not saved to a file yet." : ".");
+    one(".decided").textContent = decisions.keeps ? state : `${state} This browser keeps nothing: save before you leave.`;
+    one("[data-do=undo]").disabled = !decisions.undone.length;
+    one("[data-do=save]").disabled = !n;
+  }
+
+  function decide(status) {
+    if (chosen < 0) return;
+    const person_ = person.value.trim();
+    remember("isx-decisions-by", person_);
+    decisions.decide(chosen, status, person_);
+    show(chosen);
+    summarize();
+    if (goesOn.checked) step(1);
+  }
+
+  function undo() {
+    const i = decisions.undo();
+    if (i < 0) return;
+    show(i);
+    summarize();
+    choose(i, "keys");
+  }
+
+  function save() {
+    download(`${data.session}.decisions.csv`, decisions.table());
+    decisions.unsaved = 0;
+    summarize();
+  }
+
   function choose(i, from) {
     for (const mark of [rows[chosen], outlines.get(chosen)]) if (mark) mark.classList.remove("chosen");
     chosen = i;
@@ -166,9 +301,7 @@ function explore(root) {
     if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); }
     if (from === "map" || from === "keys") list.scrollTop = row.offsetTop - list.clientHeight / 2;
     one(".cell-name").textContent = data.names[i];
-    const status = row.querySelector(".status");
-    one(".cell-status").className = `cell-status ${status.className}`;
-    one(".cell-status").textContent = status.textContent;
+    show(i);
     const facts = headings.slice(2).map((heading, k) => [heading.textContent, row.cells[k + 2].textContent]);
     facts.push(["Events", data.events[i].length]);
     one(".numbers dl").replaceChildren(...facts.map(([label, text]) => {
@@ -191,10 +324,11 @@ function explore(root) {
 
   function filter() {
     const wanted = one("input[type=search]").value.trim().toLowerCase();
-    const statuses = new Set(all(".tools input:checked").map(box => box.value));
+    const statuses = new Set(all(".tools .statuses input:checked").map(box => box.value));
     for (const row of rows) {
       const i = +row.dataset.i, name = data.names[i].toLowerCase();
-      row.hidden = !(name.includes(wanted) && statuses.has(row.querySelector(".status").textContent));
+      const isWanted = statuses.has(decisions.status(i)) && (!one("input[value=by-hand]").checked || decisions.made.has(i));
+      row.hidden = !(name.includes(wanted) && isWanted);
       for (const mark of [outlines.get(i), labels.get(i)]) if (mark) mark.classList.toggle("off", row.hidden);
     }
     one(".shown").textContent = `${visible().length} of ${rows.length} shown`;
@@ -217,13 +351,25 @@ function explore(root) {
     body.append(...order);
   }
 
+  function sortByDoubt() {
+    for (const each of headings) each.removeAttribute("aria-sort");
+    order = rows.slice().sort((a, b) => data.doubt[+b.dataset.i] - data.doubt[+a.dataset.i]);
+    body.append(...order);
+    list.scrollTop = 0;
+    const first = visible()[0];
+    if (first) choose(+first.dataset.i, "keys");
+  }
+
   function step(by) {
     const shown = visible(), at = shown.indexOf(rows[chosen]);
     const next = shown[Math.max(0, Math.min(shown.length - 1, at + by))];
-    if (next) choose(+next.dataset.i, "keys");
+    if (next && next !== rows[chosen]) choose(+next.dataset.i, "keys");
   }
 
   for (const heading of headings) heading.addEventListener("click", () => sort(heading));
+  const actions = { doubt: sortByDoubt, undo, save, accept: () => decide("accepted"), reject: () => decide("rejected"), open: () => decide("undecided") };
+  for (const button of all("[data-do]")) button.addEventListener("click", () => actions[button.dataset.do]());
+  person.value = remembered("isx-decisions-by") || "";
   for (const input of all(".tools input")) input.addEventListener("input", filter);
   body.addEventListener("click", event => {
     const row = event.target.closest("tr");
@@ -235,13 +381,17 @@ function explore(root) {
   });
   for (const button of all("[data-zoom]")) button.addEventListener("click", () => zoom(+button.dataset.zoom));
   root.addEventListener("keydown", event => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input")) return;
+    if (event.target.matches("input:not([type=checkbox])")) return;
+    const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
+    if (isUndo) { event.preventDefault(); undo(); }
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { min, max } = chart.scales.x, quarter = (max - min) / 4;
     const action = {
       ArrowDown: () => step(1), ArrowUp: () => step(-1),
       ArrowLeft: () => range(min - quarter, max - quarter), ArrowRight: () => range(min + quarter, max + quarter),
       "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => zoom(0),
-    }[event.key];
+      z: undo, ...Object.fromEntries(Object.entries(KEYS).map(([key, status]) => [key, () => decide(status)])),
+    }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (action) { event.preventDefault(); action(); }
   });
 
@@ -257,8 +407,20 @@ function explore(root) {
   for (const row of rows) seen.observe(row);
 
   makeChart();
+  for (const i of decisions.made.keys()) show(i);
   choose(0, "start");
+  summarize();
   one(".shown").textContent = `${rows.length} of ${rows.length} shown`;
 }
 
-for (const root of document.querySelectorAll(".explorer")) explore(root);
+const explorers = [...document.querySelectorAll(".explorer")];
+for (const root of explorers) explore(root);
+// Keys work at once where there is one explorer and nothing else has the focus.
+if (explorers.length === 1) {
+  document.addEventListener("keydown", event => {
+    const isFree = event.target === document.body || event.target === document.documentElement;
+    const key = event.key.toLowerCase();
+    if (!isFree || event.ctrlKey || event.metaKey || event.altKey || !(key in KEYS || key === "z")) return;
+    explorers[0].querySelector(".list").dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  });
+}

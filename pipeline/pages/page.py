@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import hashlib
 import re
@@ -70,7 +71,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
         scripts=scripts,
         neighbours=f"{NEIGHBOURS[0]}{' ' * NEIGHBOURS_ROOM}{NEIGHBOURS[1]}",
         picture=_Pictures(out),
-        explorers=[_explorer(part.cells, n_sets) if part.cells else None for part in page.parts],
+        explorers=[_explorer(part.cells, page.stem, n_sets) if part.cells else None for part in page.parts],
         methods=methods_text,
         files=[*sorted({*names, f"{page.stem}.html", f"{page.stem}.json"}), *[f"{STEPS}/"] * (out / STEPS).is_dir()],
     )
@@ -183,7 +184,7 @@ def png(data: bytes) -> str:
     return f"data:image/png;base64,{b64encode(data).decode()}"
 
 
-def _explorer(shown: cells.Cells, n_sets: int) -> dict[str, Any]:
+def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
     """Everything that the explorer's template needs besides the cells themselves."""
     rows, columns = shown.shape
     across, down = shown.pixel_um
@@ -191,7 +192,7 @@ def _explorer(shown: cells.Cells, n_sets: int) -> dict[str, Any]:
     um = nice_length(columns * across / 4) if across > 0 else 0
     largest_first = sorted(range(len(shown.names)), key=lambda i: -shown.cores[i][2].size)
     return {
-        "data": cells.for_script(shown, n_sets),
+        "data": cells.for_script(shown, session, n_sets),
         "outlines": [(i, shown.names[i], shown.status[i], cells.outline(shown.cores[i])) for i in largest_first],
         "labels": cells.labels(shown) if len(shown.names) <= MOST_LABELS else [],
         "background": png(shown.background),
@@ -201,7 +202,7 @@ def _explorer(shown: cells.Cells, n_sets: int) -> dict[str, Any]:
         "height": round(rows * stretch, 2),
         "bar_um": um,
         "bar_px": round(um / across, 2) if across > 0 else 0,
-        "counts": {status: shown.status.count(status) for status in dict.fromkeys(shown.status)},
+        "counts": collections.Counter(shown.status),
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import os
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from selenium.webdriver.common.keys import Keys
 
 from pipeline.inspect import quality
 from pipeline.pages.cells import Cells
@@ -395,3 +399,80 @@ def test_choosing_among_thousands_is_quick(browser, large):
         "for (let i = 0; i < 20; i++) rows[i * 90].click(); return (performance.now() - began) / 20"
     )
     assert took < 100  # ms
+
+
+# ---- decisions by eye
+
+
+def status_of(browser, i: int) -> str:
+    return browser.run("return document.querySelector(`tr[data-i='${arguments[0]}'] .status`).textContent", i)
+
+
+def decisions_file(browser, tmp_path: Path) -> list[dict[str, str]]:
+    """What the button saves, as a browser downloads it."""
+    browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.find("[data-do=save]").click()
+    deadline = time.monotonic() + 20
+    while not (found := list(tmp_path.glob("*.decisions.csv"))) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    with found[0].open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def forget(browser) -> None:
+    browser.run("localStorage.clear()")
+
+
+def test_cells_are_decided_with_the_keyboard_and_saved(browser, output, tmp_path):
+    page = page_of(output, "sub/cells9")
+    browser.open(page)
+    forget(browser)
+    browser.open(page)
+    before = [status_of(browser, i) for i in range(9)]
+    assert browser.find("[data-do=save]").text == "Save decisions"
+    assert not browser.find("[data-do=save]").is_enabled()
+    browser.press(".list", "a", Keys.ARROW_DOWN, "r", Keys.ARROW_DOWN, "u", Keys.ARROW_DOWN, "r", "z")
+    after = [status_of(browser, i) for i in range(9)]
+    assert after == ["accepted", "rejected", "undecided", *before[3:]]
+    assert browser.run("return document.querySelector('.map path[data-i=\"1\"]').classList.contains('rejected')")
+    assert browser.text("[data-count=rejected]") == f"{after.count('rejected')} rejected"
+    browser.find("input[name=by]").send_keys('=Ann, "A"')
+    browser.press(".list", "r")
+    rows = decisions_file(browser, tmp_path)
+    names = browser.run("return [...document.querySelectorAll('tr[data-cell]')].map(row => row.dataset.cell)")
+    assert [(row["cell"], row["status"]) for row in rows] == [
+        (names[0], "accepted"),
+        (names[1], "rejected"),
+        (names[2], "undecided"),
+        (names[3], "rejected"),
+    ]
+    record = json.loads((output / "sub/cells9/cells9.json").read_text())
+    assert {row["cells"] for row in rows} == {record["cell_set_id"]}
+    assert rows[3]["by"] == '\'=Ann, "A"'
+    forget(browser)
+
+
+def test_decisions_outlast_a_closed_tab_and_are_those_of_their_own_cells(browser, output):
+    page = page_of(output, "sub/cells9")
+    browser.open(page)
+    forget(browser)
+    browser.open(page)
+    browser.find("tr[data-i='4']").click()
+    browser.find("[data-do=reject]").click()
+    browser.open(page_of(output, "sub/cells10"))
+    assert browser.text(".decided") == "Nothing is decided by hand yet."
+    browser.open(page)
+    assert status_of(browser, 4) == "rejected"
+    assert browser.text(".decided") == "1 decided by hand; not saved to a file yet."
+    browser.find("input[value=by-hand]").click()
+    assert shown(browser) == ["C4"]
+    forget(browser)
+
+
+def test_the_doubtful_come_first(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    browser.find("[data-do=doubt]").click()
+    doubt = browser.run("return JSON.parse(document.querySelector('.explorer script').textContent).doubt")
+    order = browser.run("return [...document.querySelectorAll('.list tbody tr')].map(row => +row.dataset.i)")
+    assert [doubt[i] for i in order] == sorted(doubt, reverse=True)
+    assert browser.run("return document.querySelector('tr.chosen').dataset.i") == str(order[0])
