@@ -152,7 +152,7 @@ ARG ISX_VERSION
 ARG ISX_SHA256
 RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
     --mount=type=bind,source=stages,target=/build/stages \
-    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    --mount=type=bind,source=native,target=/build/native \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
@@ -169,7 +169,7 @@ ARG INSTALLER_TIMEOUT=900
 ARG ISX_TREE=full
 RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
     --mount=type=bind,source=stages,target=/build/stages \
-    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    --mount=type=bind,source=native,target=/build/native \
     --mount=type=bind,from=installer,target=/installer \
     --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
     --mount=type=secret,id=ca <<EOF
@@ -194,7 +194,7 @@ EOF
 # And what the product needs and does not bring.
 FROM system-public AS system-idps
 RUN --mount=type=bind,source=stages,target=/build/stages \
-    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    --mount=type=bind,source=native,target=/build/native \
     --mount=type=bind,from=isx-idps,source=/opt/inscopix,target=/opt/inscopix \
     python3 /build/stages/packages.py /opt/inscopix /usr/share/isx/packages.json
 
@@ -226,7 +226,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/bin:/bin \
 FROM assembled AS links
 RUN --network=none \
     --mount=type=bind,source=stages,target=/build/stages \
-    --mount=type=bind,source=runner/elf.py,target=/build/runner/elf.py \
+    --mount=type=bind,source=native,target=/build/native \
     python /build/stages/libraries.py /opt/inscopix /links
 
 # What the image says of the isx in it.
@@ -262,11 +262,7 @@ RUN --network=none \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=recording/__init__.py,target=/app/recording/__init__.py \
-    --mount=type=bind,source=runner/__init__.py,target=/app/runner/__init__.py \
-    --mount=type=bind,source=runner/elf.py,target=/app/runner/elf.py \
-    --mount=type=bind,source=runner/heartbeat.py,target=/app/runner/heartbeat.py \
-    --mount=type=bind,source=runner/native.py,target=/app/runner/native.py \
-    --mount=type=bind,source=runner/probe.py,target=/app/runner/probe.py <<EOF
+    --mount=type=bind,source=native,target=/app/native <<EOF
 set -eu
 PYTHONPATH=/app python /build/prove.py libraries
 if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi
@@ -279,6 +275,7 @@ FROM builder AS app
 COPY --chmod=755 VERSION bootstrap.py healthcheck.py /app/
 COPY --from=lock /requirements.txt /app/
 COPY recording /app/recording
+COPY native /app/native
 COPY study /app/study
 COPY runner /app/runner
 COPY open_engine /app/open_engine

@@ -2,7 +2,7 @@
 
 The quick form, for every 30 seconds: the native library loads with all that it needs, the code can be read, and the
 run, if there is one, has shown a sign of life in time. `--deep`, for the build: everything in the lock is imported and
-a recording is written and read back.
+a recording is written and read back; a run is not looked at.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from native import loading
 from recording import APP
-from runner import heartbeat, native
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "study", "runner")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "native", "study", "runner")
 CODE += ("open_engine", "pipeline", "recipes")
 
 
@@ -32,11 +32,11 @@ def main(arguments: list[str]) -> int:
     if rest:
         sys.stderr.write(USAGE + "\n")
         return 64
-    api = native.find_api()
+    api = loading.find_api()
     problems = permission_problems(api) or library_problems(api)
     if deep and not problems:
         problems = import_problems() or recording_problems()
-    run, workers, run_problems = run_state(pids)
+    run, workers, run_problems = ("not looked at", {}, []) if deep else run_state(pids)
     problems += run_problems
     answer: dict[str, Any] = {"healthy": not problems, "isx": str(api), "run": run, **workers}
     if problems:
@@ -45,15 +45,15 @@ def main(arguments: list[str]) -> int:
     return 1 if problems else 0
 
 
-def library_problems(api: native.Api) -> list[str]:
+def library_problems(api: loading.Api) -> list[str]:
     """The loader itself is asked: nothing else knows all that it looks at. A file cut short would end this process."""
     if api.library is None:
-        return [native.diagnosis(api)]
-    found = native.finish_probe(native.start_probe(api))
-    return [native.diagnosis(api, found.error)] if found.error else []
+        return [loading.diagnosis(api)]
+    found = loading.finish_probe(loading.start_probe(api))
+    return [loading.diagnosis(api, found.error)] if found.error else []
 
 
-def permission_problems(api: native.Api) -> list[str]:
+def permission_problems(api: loading.Api) -> list[str]:
     """Whether this user may read everything that a run needs."""
     needed = [APP / name for name in CODE if (APP / name).exists()]
     needed += [path for path in (api.library, api.folder and api.folder / "isx" / "__init__.py") if path]
@@ -66,6 +66,8 @@ def run_state(pids: list[int] | None) -> tuple[str, dict[str, Any], list[str]]:
 
     A container that runs another command has no heartbeat, and is healthy without.
     """
+    from runner import heartbeat  # the build asks without a runner
+
     beat = heartbeat.find(heartbeat.candidates() if pids is None else pids)
     if beat is None:
         return "none", {}, []
@@ -90,8 +92,8 @@ def import_problems() -> list[str]:
     """Import every package of everything that the lock names."""
     import importlib
 
-    installed = native.dependencies()
-    problems = [f"{name} is in the lock, but not installed" for name in native.locked() if name not in installed]
+    installed = loading.dependencies()
+    problems = [f"{name} is in the lock, but not installed" for name in loading.locked() if name not in installed]
     for distribution in installed:
         for module in _top_level(distribution):
             try:

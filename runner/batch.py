@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+from native import loading
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 from recording.job import Job
 from recording.names import is_product
-from runner import machine, native, precheck, results, series, sessions, supervise, workers
+from runner import machine, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
@@ -339,9 +340,9 @@ def _pulse(task: Task, idle: float) -> Pulse:
 def _blame_the_api(batch: Batch) -> None:
     """After the first failure: is it isx that cannot be imported? Raises NoApi."""
     if not batch.import_works:
-        error = native.import_error(batch.state.tick)
+        error = loading.import_error(batch.state.tick)
         if error:
-            raise NoApi(native.diagnosis(batch.state.api, error))
+            raise NoApi(loading.diagnosis(batch.state.api, error))
         batch.import_works = True
 
 

@@ -15,7 +15,8 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 
-from runner import NAME, elf, inside, native, places, recipe, results, sentinels, settings, shards, version
+from native import elf, loading
+from runner import NAME, inside, places, recipe, results, sentinels, settings, shards, version
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -91,7 +92,7 @@ def _ending_of(error: BaseException, log: Log) -> Ending:
 
 def versions() -> str:
     """The answer to --version."""
-    api = native.find_api()
+    api = loading.find_api()
     digest = f", sha256 {api.sha256}" if api.sha256 else ""
     return (
         f"{NAME} {version()}\n{api.name} {api.version} ({api.source}{digest})\n"
@@ -101,7 +102,7 @@ def versions() -> str:
 
 def _packages() -> str:
     """A line with the packages that the build added for the product, if it had to."""
-    added = native.system_packages()
+    added = loading.system_packages()
     return f"for the product: {', '.join(' '.join(each) for each in added.items())}\n" if added else ""
 
 
@@ -114,11 +115,11 @@ def _only_check(request: Request, log: Log) -> Ending:
         recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
     recipe.load(chosen.recipe, chosen.options.engine, signals.check)
-    api = native.find_api()
-    report_preflight(api, native.finish_probe(native.start_probe(api)), log)
-    error = native.import_error(signals.check)
+    api = loading.find_api()
+    report_preflight(api, loading.finish_probe(loading.start_probe(api)), log)
+    error = loading.import_error(signals.check)
     if error:
-        raise NoApi(native.diagnosis(api, error))
+        raise NoApi(loading.diagnosis(api, error))
     return Ending(DONE, "isx can be imported: the image is sound")
 
 
@@ -151,7 +152,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
         raise
     sentinel = chosen.sentinel.name
     sentinels.remove_stale(sentinel_folder, sentinel, shard, gathering)
-    state = RunState(chosen, held, sentinel_folder, log, heart, signals, native.find_api())
+    state = RunState(chosen, held, sentinel_folder, log, heart, signals, loading.find_api())
     ending = gather(state, request) if gathering else run(state)
     ending.sentinel = sentinel_folder, sentinels.of_shard(sentinel, shard) if shard else sentinel
     return ending

@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from native import loading
 from recording import process
 from recording.errors import BadRecording
 from recording.findings import TOO_MUCH_MEMORY, RecordingInfo, from_json
 from recording.message import to_json
-from runner import machine, native
+from runner import machine
 
 COMMAND = (sys.executable, "-S", "-m", "recording.formats")
 CHECK_SECONDS = 300.0  # for one recording; the most that is read of one takes a slow disk a third of that
@@ -121,4 +122,4 @@ class Checker:
         self.stop()
         if returncode == -9:
             return TOO_MUCH_MEMORY
-        return f"checking it ended the process that did: {native.ending(returncode)}"
+        return f"checking it ended the process that did: {loading.ending(returncode)}"

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from native import loading
 from recording import APP
 from recording.job import INSPECT, Malformed, RecipeFacts
-from runner import native
 from runner.endings import NO_API, NoApi, UsageError
 
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
@@ -77,14 +77,14 @@ def check(
     Raises BadRecipe, NoApi.
     """
     try:
-        checker = native.ask((*command, str(path), engine), CHECK_SECONDS, tick)
+        checker = loading.ask((*command, str(path), engine), CHECK_SECONDS, tick)
     except subprocess.TimeoutExpired:
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
     text = checker.stderr.strip()
     if checker.returncode == NO_API:
-        raise NoApi(native.diagnosis(native.find_api(), text.removeprefix("isx cannot be loaded: ")))
+        raise NoApi(loading.diagnosis(loading.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:
-        raise BadRecipe(text or f"the recipe {path} cannot be checked: {native.ending(checker.returncode)}")
+        raise BadRecipe(text or f"the recipe {path} cannot be checked: {loading.ending(checker.returncode)}")
     try:
         return RecipeFacts.from_json(checker.stdout.strip().rpartition("\n")[2])
     except Malformed as error:

@@ -11,8 +11,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from native import elf, loading
 from recording.kinds import SUFFIXES
-from runner import elf, machine, native, places, report, results, sessions, shards
+from runner import machine, places, report, results, sessions, shards
 from runner.batch import Batch, handle
 from runner.discover import Discovery, Recording, discover
 from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
@@ -33,13 +34,13 @@ def run(state: RunState) -> Ending:
     began = time.monotonic()
     refuse_too_few_processes(state.settings.workers or 1)
     with contextlib.ExitStack() as stack:
-        probe = native.start_probe(state.api)  # works while this process looks for recordings
+        probe = loading.start_probe(state.api)  # works while this process looks for recordings
         try:
             with writing(output.path):
                 staging = stack.enter_context(results.staging(output, shard))
             found = find_recordings(state.settings, state.tick)
         finally:
-            loaded = native.finish_probe(probe)
+            loaded = loading.finish_probe(probe)
         report_preflight(state.api, loaded, state.log)
         refuse_without_recordings(found, state.settings.input_dir)
         wanted = conditions(state)
@@ -104,10 +105,10 @@ def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:
         )
 
 
-def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
+def report_preflight(api: loading.Api, probe: loading.Probe, log: Log) -> None:
     """Log the contents of the image. Raises NoApi if isx cannot be loaded."""
     if probe.error:
-        raise NoApi(native.diagnosis(api, probe.error))
+        raise NoApi(loading.diagnosis(api, probe.error))
     log(
         "preflight",
         f"{api}, {'with' if probe.with_algorithms else 'without'} the licensed algorithms; "
@@ -116,8 +117,8 @@ def report_preflight(api: native.Api, probe: native.Probe, log: Log) -> None:
         algorithms=probe.with_algorithms,
         python=platform.python_version(),
         glibc=elf.system_glibc(),
-        dependencies=native.dependencies(),
-        examples=native.example_scripts(api),
+        dependencies=loading.dependencies(),
+        examples=loading.example_scripts(api),
     )
 
 

@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from native import loading
 from recording.job import Session
 from recording.names import join
-from runner import native, precheck
+from runner import precheck
 from runner.discover import Recording
 from runner.endings import USAGE, UsageError
 
@@ -124,13 +125,13 @@ def check(files: Sequence[Path], tick: Callable[[], None], command: Sequence[str
     if odd:  # PID 1 reads them for the fingerprint, and must not wait for a FIFO
         raise BadMetadata("\n".join(f"{path}:1: is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
     try:
-        checker = native.ask((*command, *map(str, files)), CHECK_SECONDS, tick, precheck.memory())
+        checker = loading.ask((*command, *map(str, files)), CHECK_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
         raise BadMetadata(_unchecked(files, f"the check did not end within {CHECK_SECONDS} s")) from None
     if checker.returncode == USAGE:
         raise BadMetadata(checker.stderr.strip())
     if checker.returncode:
-        raise BadMetadata(_unchecked(files, f"the check ended early: {native.ending(checker.returncode)}"))
+        raise BadMetadata(_unchecked(files, f"the check ended early: {loading.ending(checker.returncode)}"))
 
 
 def _unchecked(files: Sequence[Path], why: str) -> str:

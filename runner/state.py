@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from native import elf, loading
 from recording import APP
 from recording.job import Options
-from runner import NAME, elf, native, recipe, results, version
+from runner import NAME, recipe, results, version
 from runner.discover import Recording
 from runner.events import Log
 from runner.heartbeat import Heart
@@ -33,7 +34,7 @@ class RunState:
     log: Log
     heart: Heart
     signals: Signals
-    api: native.Api
+    api: loading.Api
 
     def tick(self) -> None:
         """For every loop: shows a sign of life. Raises Stopped."""
@@ -80,14 +81,14 @@ def conditions(state: RunState) -> Conditions:
     return Conditions(chosen, state.settings.options, software(state.api), code_digest(APP))
 
 
-def software(api: native.Api) -> dict[str, str]:
+def software(api: loading.Api) -> dict[str, str]:
     """Versions of everything that has a part in the results."""
     found = {
         NAME: version(),
         "isx": f"{api.version} ({api.source})",
         "Python": platform.python_version(),
         "glibc": elf.system_glibc(),
-        **{name: number for name, number in native.dependencies().items() if name != "isx"},
+        **{name: number for name, number in loading.dependencies().items() if name != "isx"},
     }
     return {**found, "isx sha256": api.sha256} if api.sha256 else found
 

@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from native.loading import ending
 from recording import process
 from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine, workers
 from runner.activity import EVERY, Activity, usage
-from runner.native import ending
 from runner.strays import end_strays
 from runner.workers import ForkServer
 

@@ -6,7 +6,7 @@
 
 Both end with the same tree: TARGET/<IDPS layout>, TARGET/api (a link to its API/Python folder, so that no path with
 spaces is needed) and TARGET/isx.json (source, name, version, sha256). Whatever is amiss ends the build with one
-message: what was found, and what to do. Standard library and `runner.elf` only.
+message: what was found, and what to do. Standard library and `native.elf` only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from installer import BLOCK, HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
 from libraries import brought
-from runner import elf  # the project is not installed where this runs
+from native import elf  # the project is not installed where this runs
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path("/installer")

@@ -5,7 +5,7 @@
 
 Each becomes a symbolic link in /usr/lib, the last folder that the loader searches on its own: nobody needs
 LD_LIBRARY_PATH, nothing of the system's is replaced, and no file of the vendor's is changed. Standard library and
-`runner.elf` only.
+`native.elf` only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from runner import elf  # the project is not installed where this runs
+from native import elf  # the project is not installed where this runs
 from slim import EPOCH
 
 SEARCHED = Path("/usr/lib")

@@ -4,7 +4,7 @@ Dockerfile, whose package manager installs them.
 
     packages.py TREE RECORD    for the API in TREE/api; writes RECORD, the packages and their versions, if there are any
 
-The archive's index of contents says which package holds a library. Standard library and `runner.elf` only.
+The archive's index of contents says which package holds a library. Standard library and `native.elf` only.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from libraries import unmet
-from runner import elf  # the project is not installed where this runs
+from native import elf  # the project is not installed where this runs
 
 LISTS = Path("/var/lib/apt/lists")
 INDEX = """

@@ -53,7 +53,7 @@ ALL_THE_SAME = "To build all the same, with what works: PROOF=load."
 
 
 def prove_libraries() -> int:
-    from runner import elf
+    from native import elf
 
     tree = "/opt/inscopix/api/"
     if elf.main([tree]) == 0:

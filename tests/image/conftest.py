@@ -30,6 +30,7 @@ SOURCES += (
     "requirements.txt",
     "requirements",
     "recording",
+    "native",
     "study",
     "runner",
     "open_engine",

@@ -42,7 +42,7 @@ CHANGES = {
     "the pipeline": ("pipeline/__init__.py", {"app", "runtime"}, 1),
     "PID 1": ("bootstrap.py", {"app", "runtime"}, 1),
     "a module of PID 1": ("runner/report.py", {"app", "runtime"}, 1),
-    "what the health check imports": ("runner/heartbeat.py", {"loads", "app", "runtime"}, 1),
+    "what the build asks too": ("native/loading.py", {"loads", "app", "runtime"}, 1),
     "a file that is not in the image": ("scripts/build.py", set(), 0),
     "the lock": ("requirements.txt", {"lock", "deps", "loads", "app", "runtime"}, 1),  # a comment: the same packages
     "the lock for another Python": ("requirements/python3.9.txt", {"lock"}, 0),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runner import elf
+from native import elf
 from tests.launch import API, ROOT
 
 PACKAGE = API / "isx"
@@ -33,7 +33,7 @@ def replace(path: Path, old: bytes, new: bytes) -> None:
 
 
 def assert_tree(tree: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "runner.elf", str(tree)]
+    command = [sys.executable, "-m", "native.elf", str(tree)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -14,16 +14,17 @@ from tests.launch import ROOT
 
 FLOORS = {  # and the parts of the project that each may import beside itself; the most specific name holds
     "recording": (),
+    "native": ("recording",),
     "study": ("recording",),
-    "runner": ("recording", "study"),
+    "runner": ("recording", "native", "study"),
     "open_engine": ("recording",),
     "open_engine.files": ("recording", "open_engine.context"),
     "pipeline": ("recording", "open_engine"),
     "pipeline.engines": ("recording", "open_engine"),
-    "bootstrap": ("recording", "study", "runner"),
-    "healthcheck": ("recording", "study", "runner"),
+    "bootstrap": ("recording", "native", "study", "runner"),
+    "healthcheck": ("recording", "native", "study", "runner"),
 }
-STANDARD_LIBRARY_ONLY = ("recording", "study", "runner", "bootstrap", "healthcheck")
+STANDARD_LIBRARY_ONLY = ("recording", "native", "study", "runner", "bootstrap", "healthcheck")
 MORE = {"healthcheck": {"isx", "numpy"}}  # for --deep, which the build runs in a process of its own
 OURS = {floor.partition(".")[0] for floor in FLOORS}
 

@@ -18,10 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from native import loading
 from recording import APP
 from recording.job import Options
 from recording.names import cell
-from runner import machine, native, overview, recipe, report
+from runner import machine, overview, recipe, report
 from runner.endings import UsageError
 from runner.events import Log, duration, printable
 from runner.inside import hold
@@ -342,17 +343,17 @@ def test_import_error(program, error, tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{program}\n")
     python.chmod(0o755)
-    monkeypatch.setattr(native.sys, "executable", str(python))
-    assert native.import_error() == error
+    monkeypatch.setattr(loading.sys, "executable", str(python))
+    assert loading.import_error() == error
 
 
 def test_a_slow_import_is_no_hang(tmp_path, monkeypatch):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nexec sleep 3\n")
     python.chmod(0o755)
-    monkeypatch.setattr(native.sys, "executable", str(python))
+    monkeypatch.setattr(loading.sys, "executable", str(python))
     ticks = []
-    assert native.import_error(lambda: ticks.append(1)) == ""
+    assert loading.import_error(lambda: ticks.append(1)) == ""
     assert len(ticks) >= 2, "the heart beats meanwhile"
 
 
@@ -361,7 +362,7 @@ def test_questions_are_asked_where_the_code_lies(tmp_path, monkeypatch):
     (tmp_path / "pipeline").mkdir()
     (tmp_path / "pipeline/__init__.py").write_text("raise SystemExit(3)\n")
     monkeypatch.chdir(tmp_path)
-    asked = native.ask((sys.executable, "-c", "import pipeline; print(pipeline.__file__)"), 60)
+    asked = loading.ask((sys.executable, "-c", "import pipeline; print(pipeline.__file__)"), 60)
     assert (asked.returncode, asked.stdout.strip()) == (0, str(APP / "pipeline/__init__.py"))
 
 

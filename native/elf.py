@@ -1,6 +1,6 @@
 """The needs of a shared library, and whether they are met: the dynamic loader is asked, and runs nothing of it.
 
-`python -m runner.elf PATH` checks that a library, or the `libisxpublicapi.so` somewhere in a tree, finds everything
+`python -m native.elf PATH` checks that a library, or the `libisxpublicapi.so` somewhere in a tree, finds everything
 that it needs on this system, and names everything missing in one message.
 """
 
@@ -157,7 +157,7 @@ def glibc_needed(tree: Path) -> str:
 def main(arguments: Sequence[str]) -> int:
     """The command line: 0 when all is found, 1 with one message when not, 64 on wrong usage."""
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m runner.elf LIBRARY|TREE\n")
+        sys.stderr.write("usage: python -m native.elf LIBRARY|TREE\n")
         return 64
     tree = Path(arguments[0])
     libraries = find_library(tree)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from native import elf
 from recording import APP
-from runner import elf
 
 SYSTEM_PACKAGES = Path("/usr/share/isx/packages.json")
 PROBE = Path(__file__).with_name("probe.py")
