@@ -45,7 +45,7 @@ def gather(state: RunState, request: Request) -> Ending:
             infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
     found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log) + left_out_rows(found)
     with writing(output.path):
-        report.write_report(output, found_rows, software(state.api))
+        report.write_report(output, found_rows, software(state.api), state.log)
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)

@@ -12,7 +12,7 @@ import io
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -97,14 +97,28 @@ def _numbers(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def read_measures(output: Folder, entry: Entry) -> None:
-    """Take what tells recordings apart from the tables that workers wrote; a table that is not there says nothing."""
+def read_measures(output: Folder, entry: Entry) -> Iterator[str]:
+    """Take what tells recordings apart from the tables that workers wrote; a table that is not there says nothing.
+
+    Yields those that are there and cannot be read: somebody changed them.
+    """
     for row in entry.results:
-        with contextlib.suppress(OSError, KeyError, UnicodeError, csv.Error):
-            table = output.read(f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv").decode()
-            lines = list(csv.DictReader(io.StringIO(table, newline="")))
-            entry.values.update({line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES})
-            entry.n_marked += sum(bool(line["mark"]) for line in lines)
+        name = f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv"
+        try:
+            table = output.read(name).decode()
+            reader = csv.DictReader(io.StringIO(table, newline=""))
+            lines = list(reader)
+            if not {"measure", "value", "mark"} <= {*(reader.fieldnames or ())}:
+                raise KeyError(name)
+            values = {line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES}
+            n_marked = sum(bool(line["mark"]) for line in lines)
+        except FileNotFoundError:
+            continue
+        except (OSError, KeyError, UnicodeError, csv.Error):
+            yield name
+            continue
+        entry.values.update(values)
+        entry.n_marked += n_marked
 
 
 # ---- links from page to page

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from recording.names import cell
 from runner import overview
+from runner.events import Log
 from runner.inside import Folder
 from runner.overview import Row
 
@@ -16,6 +17,7 @@ def write_report(
     output: Folder,
     rows: Sequence[Row],
     software: Mapping[str, str],
+    log: Log,
     seconds: float | None = None,
 ) -> None:
     """Write both files, and tell the recordings' pages their neighbours.
@@ -24,8 +26,8 @@ def write_report(
     """
     output.write("summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
     entries = overview.entries(rows)
-    for entry in entries:
-        overview.read_measures(output, entry)
+    for name in [name for entry in entries for name in overview.read_measures(output, entry)]:
+        log("quality-unread", f"{name} cannot be read: its numbers are not in the overview", "warning", path=name)
     overview.link_pages(output, entries)
     page = overview.page(rows, entries, software, seconds)
     output.write("index.html", page.encode("utf-8", "backslashreplace"))

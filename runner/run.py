@@ -63,7 +63,7 @@ def run(state: RunState) -> Ending:
             rows += unreadable_rows(found, state.log) + left_out_rows(found)
         if not shard:
             with writing(output.path):
-                report.write_report(output, rows, wanted.software, time.monotonic() - began)
+                report.write_report(output, rows, wanted.software, state.log, time.monotonic() - began)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
     if batch.n_out_of_memory:
         facts["out_of_memory"] = batch.n_out_of_memory

@@ -249,7 +249,8 @@ def period_of(footer: Mapping[str, Any]) -> float:
 
 def noted_of(footer: Mapping[str, Any]) -> dict[str, Any]:
     """What IDPS notes of a cell set: method, type and units."""
-    return dict(idps_of(footer).get("cellset") or {})
+    noted = idps_of(footer).get("cellset")
+    return dict(noted) if isinstance(noted, dict) else {}
 
 
 def warn_of_unmatched(cells: CellSet, warn: Callable[[str], None]) -> None:
@@ -280,8 +281,7 @@ def as_list(paths: Paths) -> list[Path]:
 
 def idps_of(footer: Mapping[str, Any]) -> dict[str, Any]:
     """The extra properties in which IDPS notes what it did; empty if there are none."""
-    found = (footer.get("extraProperties") or {}).get("idps")
-    return found if isinstance(found, dict) else {}
+    return formats.extra_properties(footer).get("idps", {})
 
 
 def _checked_footer(path: Path) -> dict[str, Any]:
@@ -319,10 +319,10 @@ def _new_footer(
     spacing: Mapping[str, Any] | None,
     fields: Mapping[str, Any],
 ) -> dict[str, Any]:
-    extra = copy.deepcopy(source.get("extraProperties")) or {}
+    extra = copy.deepcopy(formats.extra_properties(source))
     if noted:
-        idps = idps_of({"extraProperties": extra})
-        extra["idps"] = {**idps, "cellset": {**(idps.get("cellset") or {}), **noted}}
+        extra["idps"] = {**idps_of(source), "cellset": {**noted_of(source), **noted}}
+    efocus = idps_of(source).get("efocus")
     return {
         "type": 1,
         "dataType": "float",
@@ -340,7 +340,7 @@ def _new_footer(
         "PairScores": [],
         "CentroidDistances": [],
         "cellMetrics": None,
-        "efocusValues": source.get("efocusValues") or [idps_of(source).get("efocus") or 0],
+        "efocusValues": source.get("efocusValues") or [efocus if isinstance(efocus, int) else 0],
         "extraProperties": extra or None,
         **fields,
     }

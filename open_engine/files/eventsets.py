@@ -10,6 +10,7 @@ import isx
 import numpy as np
 
 from open_engine.files.cellsets import CellSet, as_list, edit_footer
+from recording import formats
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def write_event_sets(
                 out.set_cell_data(i, offsets.astype(np.uint64), each.amplitudes[here].astype(np.float32))
             out.flush()
             del out
-            _carry_on(partial, part.footer.get("extraProperties"))
+            _carry_on(partial, formats.extra_properties(part.footer))
             partial.rename(path)
         finally:
             Path(partial).unlink(missing_ok=True)

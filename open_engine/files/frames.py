@@ -204,7 +204,7 @@ def lower(path: str | os.PathLike[str], by: float, threads: int = 1) -> None:
 def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:
     """A copy of a movie's extra properties in which IDPS's own have these values."""
     extra = copy.deepcopy(extra)
-    extra["idps"] = {**(extra.get("idps") or {}), **properties}
+    extra["idps"] = {**extra.get("idps", {}), **properties}
     return extra
 
 

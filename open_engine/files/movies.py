@@ -319,7 +319,7 @@ def open_movie(source: Source) -> Iterator[Movie]:
         timing = Timing.of(footer["timingInfo"])
         if frames.layout.has_timestamps:
             timing = _timed_by_hardware(timing, frames)
-        spacing, extra = Spacing.of(footer["spacingInfo"]), footer.get("extraProperties") or {}
+        spacing, extra = Spacing.of(footer["spacingInfo"]), formats.extra_properties(footer)
         yield Movie(path, timing, spacing, frames.dtype, extra, frames.valid, frames, source)
 
 

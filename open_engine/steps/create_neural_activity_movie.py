@@ -17,6 +17,7 @@ from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.cellsets import CellSet, Part, listed, read_cell_set
 from open_engine.files.frames import Spacing, Timing
+from recording import formats
 from recording.errors import Unusable
 
 
@@ -41,7 +42,7 @@ def create_neural_activity_movie(
     for i, (part, target) in enumerate(zip(cells.parts, output_neural_movie_files)):
         made = _activity(cells, part, context, frames.share(i, len(cells.parts)))
         timing, spacing = Timing.of(part.footer["timingInfo"]), Spacing.of(part.footer["spacingInfo"])
-        extra = part.footer.get("extraProperties") or {}
+        extra = formats.extra_properties(part.footer)
         frames.write_movie(target, None, made, timing=timing, spacing=spacing, extra=extra)
 
 

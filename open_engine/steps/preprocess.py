@@ -80,7 +80,8 @@ def _produce(target: Source, movie: Movie, reduced: _Reduced, context: StepConte
             f"{movie.path.name} has {movie.n_frames - reduced.first} frames, too few for a mean of {reduced.in_time}: "
             "lower temporal_downsample_factor"
         )
-    known = movie.extra.get("idps") or {}
+    noted = movie.extra.get("idps", {})
+    known = {name: value for name, value in noted.items() if isinstance(value, int)}
     factors = {"spatialDownsampling": reduced.in_space, "temporalDownsampling": reduced.in_time}
     extra = frames.with_idps(movie.extra, **{name: known.get(name, 1) * each for name, each in factors.items()})
     frames.produce(target, movie, reduced, context, span, timing=timing, spacing=reduced.spacing, extra=extra)

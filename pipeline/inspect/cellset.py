@@ -411,10 +411,8 @@ def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
 
 def trace_unit(footer: dict) -> str:
     """As Inscopix's own software states it, or au (arbitrary units)."""
-    try:
-        return str(footer["extraProperties"]["idps"]["cellset"]["units"])
-    except (KeyError, TypeError):
-        return "au"
+    noted = formats.extra_properties(footer).get("idps", {}).get("cellset")
+    return str(noted["units"]) if isinstance(noted, dict) and "units" in noted else "au"
 
 
 def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tuple[float, float]) -> bytes:

@@ -39,6 +39,8 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
         columns["hardware_time_us"] = _spread_integers(frames.clock_us(range(layout.n_stored)), valid)
+    elif layout.offset and not formats.states_version(formats.read_footer(recording)):
+        context.warn("it lacks producer.version, by which its frames' headers are read: hardware times are not known")
     columns["status"] = status
     columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
     tables.write(out / f"{stem}-frames.csv", columns)

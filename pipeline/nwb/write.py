@@ -25,6 +25,7 @@ from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, opened, start_of
+from recording.errors import shown
 
 SOFTWARE = " SW Version"  # "Acquisition SW Version", "Behavior Acquisition SW Version"
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
@@ -74,7 +75,9 @@ def _order(recording: Opened) -> tuple[int, bool, Fraction, str]:
 
 
 def _session(path: Path, recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
-    known = contents.metadata.over(stated(recordings))
+    said = stated(recordings)
+    known = contents.metadata.over(accepted(said))
+    _warn_of_refused(said, known, means.warn)
     _warn_of_missing(known, means.warn)
     start = start_of(recordings, known)
     zero = min(each.start for each in recordings)
@@ -133,7 +136,7 @@ def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
 
 
 def stated(recordings: Sequence[Opened]) -> Metadata:
-    """Subject and session as the files state them, if somebody filled them in.
+    """Subject and session as the files state them, if somebody filled them in, whether or not NWB takes the values.
 
     The acquisition software presets the animal's sex, so it counts only if the animal has an ID.
     """
@@ -147,13 +150,9 @@ def stated(recordings: Sequence[Opened]) -> Metadata:
 
 
 def _stated_session(acquired: Mapping[str, Any]) -> dict[str, Any]:
-    return _accepted(
-        "NWBFile",
-        {
-            "session_id": str(acquired.get("Session Name") or "").replace("/", "-"),
-            "experimenter": [acquired.get("Experimenter Name")],
-        },
-    )
+    name, experimenter = acquired.get("Session Name"), acquired.get("Experimenter Name")
+    found = {"session_id": str(name or "").replace("/", "-"), "experimenter": [experimenter] if experimenter else None}
+    return {name: value for name, value in found.items() if value}
 
 
 def _acquired_with(recordings: Sequence[Opened]) -> dict[str, str]:
@@ -173,12 +172,25 @@ def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
         "species": acquired.get("Animal Species"),
         "description": acquired.get("Animal Description"),
     }
-    return _accepted("Subject", found)
+    return {name: value for name, value in found.items() if value}
 
 
-def _accepted(section: str, found: Mapping[str, Any]) -> dict[str, Any]:
-    rules = metadata.FIELDS[section]
-    return {name: value for name, value in found.items() if rules[name].fits(value)}
+def accepted(said: Metadata) -> Metadata:
+    """Of what recordings state, the values that NWB takes."""
+    return Metadata(
+        {
+            section: {name: value for name, value in fields.items() if metadata.FIELDS[section][name].fits(value)}
+            for section, fields in said.values.items()
+        }
+    )
+
+
+def _warn_of_refused(said: Metadata, known: Metadata, warn: Callable[[str], None]) -> None:
+    for section, fields in said.values.items():
+        for name, value in fields.items():
+            if known.get(section, name) is None:
+                rule = metadata.FIELDS[section][name].expected
+                warn(f"the recording states {section}.{name} as {shown(value)}, but NWB takes {rule}: it is left out")
 
 
 def _subject(known: Metadata, start: datetime) -> Subject | None:

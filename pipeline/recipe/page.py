@@ -99,13 +99,20 @@ def pictures(recordings: Sequence[Path], kind: str) -> dict[str, bytes]:
 # ---- motion
 
 
-def motion(entry: Entry, find: Callable[[str], Path | None], stem: str, out: Path) -> Part | None:
+def motion(
+    entry: Entry, find: Callable[[str], Path | None], stem: str, out: Path, warn: Callable[[str], None]
+) -> Part | None:
     """The effect of motion correction, over time and on the movie; None without a table of translations.
 
-    `find` takes a file name and returns its path, or None if the file is gone. Writes `<stem>-motion.png`.
+    `find` takes a file name and returns its path, or None if the file is gone. Writes `<stem>-motion.png`. Warns of
+    tables that cannot be read.
     """
     tables = [find(name) for name in entry.products if name.endswith("-translations.csv")]
-    shifts = [read for read in map(_translations, filter(None, tables)) if read is not None]
+    found = [(table.name, _translations(table)) for table in tables if table]
+    unread = [name for name, read in found if read is None]
+    if unread:
+        warn(f"the page says nothing of motion by {', '.join(unread)}, which holds no translations")
+    shifts = [read for _, read in found if read is not None]
     if not shifts:
         return None
     file = f"{stem}-motion.png"

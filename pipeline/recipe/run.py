@@ -477,7 +477,7 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
         return path if path.is_file() else None
 
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
-    motions = [page.motion(entry, find, this.stem, job.staging) for entry in corrections[-1:]]
+    motions = [page.motion(entry, find, this.stem, job.staging, this.context.warn) for entry in corrections[-1:]]
     return Page(
         title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
         stem=this.stem,

@@ -14,7 +14,16 @@ from pathlib import Path
 from recording.findings import RecordingInfo
 from recording.formats.file import Damaged, opened
 from recording.formats.isxb import read_isxb
-from recording.formats.isxd import PACKET_SIZE, MovieLayout, data_size, has_packets, movie_layout, read_footer
+from recording.formats.isxd import (
+    PACKET_SIZE,
+    MovieLayout,
+    data_size,
+    extra_properties,
+    has_packets,
+    movie_layout,
+    read_footer,
+    states_version,
+)
 from recording.kinds import SUFFIXES
 
 _CHECKS = {suffix: import_module(f"{__name__}.{suffix[1:]}").check for suffix in SUFFIXES}

@@ -78,6 +78,21 @@ def has_packets(footer: dict[str, Any]) -> bool:
     return footer.get("fileType", 0) != 0
 
 
+def extra_properties(footer: dict[str, Any]) -> dict[str, Any]:
+    """What the acquisition software and, under `idps`, IDPS noted; without what is no object, and so says nothing."""
+    found = footer.get("extraProperties")
+    found = dict(found) if isinstance(found, dict) else {}
+    if not isinstance(found.get("idps", {}), dict):
+        del found["idps"]
+    return found
+
+
+def states_version(footer: dict[str, Any]) -> bool:
+    """Whether the acquisition software's version is there, by which its frames' headers are understood."""
+    producer = extra_properties(footer).get("producer")
+    return isinstance(producer, dict) and isinstance(producer.get("version"), str)
+
+
 def movie_layout(path: str | os.PathLike[str]) -> MovieLayout:
     """Where the frames of a movie or image lie. Raises BadRecording, also if frames are missing."""
     with opened(path) as file:
@@ -195,11 +210,10 @@ def _in_proportion(one: _Isxd, n: int, what: str) -> None:
 
 def _writes_timestamps(footer: dict[str, Any]) -> bool:
     """Whether the acquisition software wrote the hardware time into frame headers: since version 1.1.1."""
-    try:
-        version = footer["extraProperties"]["producer"]["version"]
-        return tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= (1, 1, 1)
-    except (KeyError, TypeError):
+    if not states_version(footer):
         return False
+    version = footer["extraProperties"]["producer"]["version"]
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3]) >= (1, 1, 1)
 
 
 def _check_movie(one: _Isxd) -> RecordingInfo:

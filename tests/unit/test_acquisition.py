@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import isx
+import numpy as np
 import pynwb
 import pytest
 
@@ -238,7 +239,36 @@ def test_the_nwb_file_has_the_other_facts(tmp_path):
     assert file.acquisition["OnePhotonSeries"].intensity == 0.2
 
 
-@pytest.mark.parametrize("odd", ["a/b:c", "a\0b", 5, 1e300, [1], {"a": 1}, True, " ", 10**400, None])
+def test_what_nwb_does_not_take_of_the_animal_is_said(tmp_path):
+    block = noted(lambda block: block["animal"].update(species="mouse", sex="male"))
+    movie, said = recordings.with_extra(recordings.movie(tmp_path / "m.isxd", n=4), block), []
+    given = Metadata({"Subject": {"sex": "M"}})
+    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "id", given), StepContext(tmp_path, 1, said.append))
+    about = [text for text in said if text.startswith("the recording states")]
+    assert about == [  # the metadata give the sex
+        "the recording states Subject.species as 'mouse', but NWB takes a Latin binomial such as 'Mus musculus', or a "
+        "URL of the NCBI taxonomy: it is left out"
+    ]
+
+
+def test_hardware_times_that_cannot_be_read_without_the_softwares_version(tmp_path):
+    frames = recordings.frames(6, 24, 32)
+    for producer, warned in (({"version": "1.8.2"}, 0), ({"version": "1.0.0"}, 0), ({}, 1), (None, 1), ("x", 1)):
+        folder = tmp_path / str(producer)
+        folder.mkdir()
+        path = recordings.movie_from(folder / "m.isxd", frames, np.arange(6) * 50_000 + (1 << 33))
+        recordings.with_extra(path, {"producer": producer} if producer is not None else None)
+        said: list[str] = []
+        adapt(path, "movie", "s", folder, Context(folder, warn=said.append))
+        about = [text for text in said if text.startswith("it lacks producer.version, by which its frames' headers")]
+        assert len(about) == warned, (producer, said)
+        has = "hardware_time_us" in (folder / "s-frames.csv").read_text().partition("\n")[0]
+        assert has is (producer == {"version": "1.8.2"})
+
+
+@pytest.mark.parametrize(
+    "odd", ["a/b:c", "a\0b", 5, 1e300, [1], {"a": 1}, True, " ", pytest.param(10**400, id="huge"), None]
+)
 def test_odd_values_are_left_out_of_the_nwb_file(tmp_path, odd):
     def everywhere(block: dict[str, Any]) -> None:
         for part in ("animal", "microscope", "personnel"):

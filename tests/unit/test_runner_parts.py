@@ -275,19 +275,20 @@ def test_the_numbers_that_tell_recordings_apart(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a/a-quality.csv").write_text(QUALITY)
     (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
-    overview.read_measures(hold(tmp_path), entry)
+    assert list(overview.read_measures(hold(tmp_path), entry)) == []
     assert (entry.values, entry.n_marked) == ({"snr_median": "10.1234"}, 1)
     text = overview.page(entry.rows, [entry], {})
     assert 'data-value="10.1234">10.1</td>' in text and ">SNR</th>" in text and ">Shift [px]</th>" not in text
 
 
 @pytest.mark.parametrize("content", [None, b"", b"nonsense", b"\xff\xfe", b"recording,measure\na,snr_median\n"])
-def test_a_table_that_cannot_be_read_says_nothing(tmp_path, content):
+def test_a_table_that_cannot_be_read_gives_no_numbers_and_is_named(tmp_path, content):
     (tmp_path / "a").mkdir()
     if content is not None:
         (tmp_path / "a/a-quality.csv").write_bytes(content)
     (entry,) = overview.entries([Row("a.isxd", "cell_set", "done", results="a")])
-    overview.read_measures(hold(tmp_path), entry)
+    unread = list(overview.read_measures(hold(tmp_path), entry))
+    assert unread == ([] if content is None else ["a/a-quality.csv"])
     assert "snr_median" not in {name: value for name, value in entry.values.items() if value}
 
 
