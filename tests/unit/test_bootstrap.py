@@ -54,8 +54,8 @@ def test_results_for_each_recording_then_report_and_sentinel(samples, input, out
         "day 1/mouse µ.isxd": "done",
     }
     assert not list(output.glob("**/.staging"))
-    assert sentinel["software"]["isx"].startswith(sentinel["isx"]["version"])
-    assert sentinel["container"] == {"Type": "docker", "Tag": "isx:public", "URI": "sha256:1"}
+    assert said["software"]["isx"].startswith(said["isx"]["version"])
+    assert said["container"] == {"Type": "docker", "Tag": "isx:public", "URI": "sha256:1"}
     assert not (output / "dataset_description.json").exists(), "dandi would take the folder for a BIDS dataset"
 
 
