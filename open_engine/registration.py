@@ -27,9 +27,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 
+from open_engine.binning import binned
 from open_engine.files.frames import in_order
 from open_engine.gaussian import BandPass, low_passed
-from open_engine.steps.preprocess import binned
 
 CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel

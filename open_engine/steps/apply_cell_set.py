@@ -29,7 +29,7 @@ def apply_cell_set(
     of NaN.
     """
     cells = read_cell_set(input_cell_set_file)
-    footprints = np.array([cut(image, threshold) for image in cells.images], np.float32).reshape(-1, *cells.shape)
+    footprints = np.array([_cut(image, threshold) for image in cells.images], np.float32).reshape(-1, *cells.shape)
     empty = [name for name, footprint in zip(cells.names, footprints) if not footprint.any()]
     if empty:
         context.warn(f"{len(empty)} cells have an empty footprint, so no trace: {listed(empty)}")
@@ -51,7 +51,7 @@ def apply_cell_set(
         )
 
 
-def cut(footprint: np.ndarray, threshold: float) -> np.ndarray:
+def _cut(footprint: np.ndarray, threshold: float) -> np.ndarray:
     """A footprint without what is negative, not a number or below `threshold` of its maximum."""
     positive = np.maximum(np.nan_to_num(footprint, nan=0, posinf=0, neginf=0), 0)
     return np.where(positive >= threshold * positive.max(initial=0), positive, 0)

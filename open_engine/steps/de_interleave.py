@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from open_engine.binning import runs
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Source, Timing
-from open_engine.steps.preprocess import runs
 from recording.errors import Unusable
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
@@ -41,7 +41,7 @@ def de_interleave(
                 target = output_movie_files[i * n_planes + k]
                 span = frames.share(i * n_planes + k, len(output_movie_files))
                 timing, extra = (
-                    plane_timing(movie.timing, k, n_planes),
+                    _plane_timing(movie.timing, k, n_planes),
                     frames.with_idps(movie.extra, efocus=int(focus)),
                 )
                 plane = _Plane(k, n_planes)
@@ -61,7 +61,7 @@ class _Plane:
         )
 
 
-def plane_timing(timing: Timing, k: int, n_planes: int) -> Timing:
+def _plane_timing(timing: Timing, k: int, n_planes: int) -> Timing:
     """Of every n-th sample from the k-th on."""
     kept = range(k, timing.n_samples, n_planes)
     cropped = np.zeros(timing.n_samples, bool)

@@ -14,7 +14,7 @@ import numpy as np
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Source
-from open_engine.steps.project_movie import projected
+from open_engine.projections import projected
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 

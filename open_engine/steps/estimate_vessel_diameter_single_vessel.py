@@ -13,7 +13,7 @@ import numpy as np
 
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.steps import estimate_vessel_diameter as diameter
+from open_engine.vessel_profiles import drawn_profile, fitted_lorentzian, px_per_step
 from recording.errors import Unusable
 
 
@@ -34,7 +34,7 @@ def estimate_vessel_diameter_single_vessel(
         if not 0 <= start_frame <= end_frame < movie.n_frames:
             raise Unusable(f"frames {start_frame} to {end_frame} are not there: the movie has {movie.n_frames}")
         line = np.asarray(line, int)
-        drawn = diameter.drawn_profile(movie, line)
+        drawn = drawn_profile(movie, line)
         seen = [movie.read(i, i + 1)[0] for i in range(start_frame, end_frame + 1) if movie.valid[i]]
         if not seen:
             raise Unusable(f"none of the frames {start_frame} to {end_frame} of {movie.path.name} was recorded")
@@ -44,8 +44,8 @@ def estimate_vessel_diameter_single_vessel(
         raise Unusable(
             f"the line {line.tolist()} shows no peak: draw it across a vessel that is brighter than the tissue"
         )
-    amplitude, fwhm, centre = diameter.fitted_lorentzian(profile)
-    scale = diameter.px_per_step(line, len(profile))
+    amplitude, fwhm, centre = fitted_lorentzian(profile)
+    scale = px_per_step(line, len(profile))
     fit = {"amplitude": amplitude, "fwhm": fwhm, "peak_center": centre}
     estimate = {"length": fwhm * scale, "center": centre * scale}
     return (profile, fit, estimate, drawn[1]) if output_coordinates else (profile, fit, estimate)

@@ -15,10 +15,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from open_engine.binning import runs
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Source
-from open_engine.steps.preprocess import runs
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from open_engine.context import StepContext
 from open_engine.files.cellsets import idps_of, read_cell_set, warn_of_unmatched, write_like
-from open_engine.steps.register_cellsets import read_pair, write_maps, write_tables
+from open_engine.pairing import read_pair, write_maps, write_tables
 from open_engine.steps.transform_cell_set import transform_cell_set
 
 CUT = 0.5  # of a footprint's maximum

@@ -35,11 +35,11 @@ from collections.abc import Callable
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from open_engine.blobs import count_cells
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.frames import Series, chunks, in_order, open_series
 from open_engine.pca import SEED, SLAB, Components, centred, principal_components
-from open_engine.steps.estimate_num_ics import count_cells
 from recording.errors import Unusable
 
 NOTED = {"method": "pca-ica", "type": "analog", "units": "dF over F"}

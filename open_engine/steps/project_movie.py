@@ -9,15 +9,13 @@ definition: means of integers to the last bit, standard deviations to 2e-6.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.files.frames import Series, Source
-from open_engine.statistics import MovieStatistics, movie_statistics
-from recording.errors import Unusable
+from open_engine.files.frames import Source
+from open_engine.projections import projected
 
 READS_FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 
@@ -28,31 +26,3 @@ def project_movie(
     """See the module. Raises Unusable where no frame was recorded."""
     with frames.open_series(input_movie_files) as series:
         frames.write_image(output_image_file, series, projected(series, stat_type, context).astype(np.float32))
-
-
-def projected(series: Series, stat_type: str, context: StepContext, span: tuple[float, float] = (0, 1)) -> np.ndarray:
-    """The image, (rows, columns): float64 for mean and standard deviation, else the movie's own type."""
-    recorded = [part for part in series.parts if part.valid.any()]
-    if not recorded:
-        raise Unusable(f"{series.parts[0].path.name}: no frame was recorded, so there is nothing to project")
-    found = []
-    for i, part in enumerate(recorded):
-        low, high = frames.share(i, len(recorded), span)
-
-        def progress(fraction: float, low: float = low, high: float = high) -> None:
-            context.progress(low + (high - low) * fraction)
-
-        found.append(movie_statistics(part, context.threads, progress))
-    if stat_type in ("min", "max"):
-        return reduce(np.minimum if stat_type == "min" else np.maximum, [getattr(each, stat_type) for each in found])
-    mean, std = merged(found)
-    return mean if stat_type == "mean" else std
-
-
-@np.errstate(invalid="ignore", over="ignore")  # what is not finite stays so
-def merged(parts: Sequence[MovieStatistics]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation over the frames of all parts."""
-    n = np.array([len(each.frame_mean) for each in parts], float)[:, np.newaxis, np.newaxis]
-    means, stds = (np.array([getattr(each, name) for each in parts]) for name in ("mean", "std"))
-    mean = (n * means).sum(axis=0) / n.sum()
-    return mean, np.sqrt((n * (stds**2 + (means - mean) ** 2)).sum(axis=0) / n.sum())

@@ -4,7 +4,8 @@ import isx
 import numpy as np
 import pytest
 
-from open_engine.steps.estimate_num_ics import estimate_num_ics, find_cells
+from open_engine.blobs import find_cells
+from open_engine.steps.estimate_num_ics import estimate_num_ics
 from recording.errors import Unusable
 
 

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from open_engine.binning import binned_timing
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.steps.preprocess import binned_timing, preprocess
+from open_engine.steps.preprocess import preprocess
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from open_engine.files.cellsets import read_cell_set, write_cell_set
+from open_engine.pairing import decisions
 from open_engine.steps.multicolor_registration import multicolor_registration
-from open_engine.steps.register_cellsets import decisions, register_cellsets
+from open_engine.steps.register_cellsets import register_cellsets
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings

@@ -11,14 +11,9 @@ import pytest
 
 from open_engine.context import StepContext
 from open_engine.steps.estimate_rbc_velocity import estimate_rbc_velocity
-from open_engine.steps.estimate_vessel_diameter import (
-    drawn_line,
-    estimate_vessel_diameter,
-    fitted_lorentzian,
-    half_heights,
-    lorentzian,
-)
+from open_engine.steps.estimate_vessel_diameter import estimate_vessel_diameter
 from open_engine.steps.estimate_vessel_diameter_single_vessel import estimate_vessel_diameter_single_vessel
+from open_engine.vessel_profiles import drawn_line, fitted_lorentzian, half_heights, lorentzian
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings
