@@ -1,0 +1,378 @@
+"""Finds the transform that takes a session to a map of cells, from several starts that the cells judge.
+
+A start is a rotation and shift with a high cross-correlation of two pictures, sought by FFT on a coarse grid: of the
+centres of cells, or of mean images, whose vessels show where one is. From there pairs are made softly and the transform
+is fitted to them, in turns, while the distance that still counts shrinks (robust point matching: Chui and Rangarajan
+2003, Computer Vision and Image Understanding 89:114). Cells that only one side has find no partner and do not pull.
+
+How well a transform fits is the log of how much likelier it makes the cells' places than chance does, summed over
+pairs. The distance of a pair is the one that the other pairs predict, so that a flexible transform gains nothing by
+passing through wrong pairs. In a sparse field a distant pair still says much, in a dense one little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import fft, ndimage
+from scipy.spatial import cKDTree
+
+from following.transforms import FEWEST, Fit, Frame, Transform, best_fit, rigid
+
+LARGEST_ROTATION = 20.0  # degrees
+ROTATION_STEP = 2.0
+GRID = 96  # samples to which the longer side of a picture is reduced
+STARTS = 3  # of each kind that are followed up
+ANCHOR = 0.05  # mean weight of a part of an image, where a pair of cells has 1
+PAYS = 1.0  # nats that a warp must gain
+FIRST, LAST, SHRINK = 0.6, 0.1, 0.82  # reach of pairs in diameters: at first, in the end, factor a turn
+SPREADS = (0.06, 0.1, 0.17, 0.28)  # diameters: standard deviations of places that are tried
+TRUSTED = 0.8  # the highest probability that a cell of the map is there
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Cells of a session or a map."""
+
+    points: np.ndarray  # (n, 2): x, y
+    weights: np.ndarray  # (n,), 0 to 1: how likely a session has each
+    picture: Picture | None = None  # of the field, with the point 0, 0 in its corner
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Places of a session's image and where they are in the reference's; they hold a warp where there are no cells."""
+
+    points: np.ndarray  # (n, 2)
+    targets: np.ndarray
+    weights: np.ndarray  # (n,), where a pair of cells has 1
+
+
+@dataclass(frozen=True)
+class Aligned:
+    """A transform, and how well it fits, in nats; `spread` is the standard deviation of places in px."""
+
+    transform: Transform
+    score: float
+    spread: float
+    anchors: Anchors | None = None  # what it was fitted to beside the cells
+
+
+def align(
+    session: Landmarks,
+    atlas: Landmarks,
+    frame: Frame,
+    diameter: float,
+    known: Sequence[Aligned] = (),
+    search: bool = True,
+) -> Aligned:
+    """Best of those that are `known`, refined, and of what several starts lead to."""
+    if not len(session.points) or not len(atlas.points):
+        return Aligned(Transform(frame), 0.0, diameter)
+    this = _Search(session, atlas, cKDTree(atlas.points), diameter)
+    found = [aligned for each in known for aligned in this.near(each)]
+    if search:
+        starts = [Transform(frame), *cell_starts(session, atlas, frame, diameter)]
+        if session.picture and atlas.picture and session.picture.step == atlas.picture.step:
+            by_image = image_starts(session.picture, atlas.picture, frame)
+            starts += by_image
+            found += this.held(by_image[0])
+        for start in this.best_two(starts):
+            found += this.from_start(start)
+    best = found[0]
+    for each in found[1:]:  # the stiffer ones come first
+        best = each if each.score > best.score + (PAYS if each.transform.model == "warp" else 0) else best
+    return best
+
+
+def _alike(one: Transform, other: Transform, diameter: float) -> bool:
+    corners = np.array([[0, 0], [1, 0], [0, 1], [1, 1]]) * [one.frame.width, one.frame.height]
+    return bool(np.abs(one(corners) - other(corners)).max() < diameter / 2)
+
+
+@dataclass(frozen=True)
+class _Search:
+    session: Landmarks
+    atlas: Landmarks
+    tree: cKDTree
+    diameter: float
+
+    def best_two(self, starts: Sequence[Transform]) -> list[Transform]:
+        """Those that fit best as rigid transforms, and differ."""
+        rough = [self.soft(each, "rigid", FIRST, 0.3) for each in starts]
+        kept: list[Transform] = []
+        for i in np.argsort([-self.judged(each, "rigid").score for each in rough], kind="stable"):
+            if len(kept) < 2 and not any(_alike(rough[i], each, self.diameter) for each in kept):
+                kept.append(rough[i])
+        return kept
+
+    def from_start(self, start: Transform) -> list[Aligned]:
+        """To the end, by the models up to an affine transform and by a warp."""
+        ways = (("affine", 0.4, 0.3), ("affine", 0.35, LAST), ("warp", FIRST, LAST))
+        return [self.judged(self.soft(start, richest, first, last), richest) for richest, first, last in ways]
+
+    def held(self, start: Transform) -> list[Aligned]:
+        """By a warp of the image alone, and by one that follows image and cells."""
+        anchors = image_anchors(self.session.picture, self.atlas.picture, start, self.diameter)
+        if anchors is None:
+            return []
+        warp = best_fit(start.frame, anchors.points, anchors.targets, anchors.weights).transform
+        _, theirs, distances = self.pairs(warp)
+        both = self.judged(self.soft(warp, "warp", 0.5, LAST, anchors), "warp", anchors)
+        return [replace(self.scored(warp, distances, theirs), anchors=anchors), both]
+
+    def near(self, known: Aligned) -> list[Aligned]:
+        """From where it is, without looking far."""
+        richest = "warp" if known.transform.model == "warp" else "affine"
+        found = [self.judged(known.transform, "affine" if richest == "affine" else "warp", known.anchors)]
+        for richest, first in (("affine", 0.3), ("warp", 0.4)):
+            moved = self.soft(known.transform, richest, first, LAST, known.anchors)
+            found.append(self.judged(moved, richest, known.anchors))
+        return found
+
+    def pairs(self, moved: Transform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return mutual_pairs(moved(self.session.points), self.atlas.points, self.tree, 0.7 * self.diameter)
+
+    def judged(self, moved: Transform, richest: str, anchors: Anchors | None = None) -> Aligned:
+        """Fitted once more, to pairs, and scored by what the others predict for each."""
+        mine, theirs, distances = self.pairs(moved)
+        if not len(mine):
+            return Aligned(moved, 0.0, self.diameter, anchors)
+        weights = self.atlas.weights[theirs] / (1 + (distances / (0.2 * self.diameter)) ** 2)
+        final = _fitted(moved.frame, self.session.points[mine], self.atlas.points[theirs], weights, richest, anchors)
+        return replace(self.scored(final.transform, final.predicted[: len(mine)], theirs), anchors=anchors)
+
+    def scored(self, moved: Transform, distances: np.ndarray, theirs: np.ndarray) -> Aligned:
+        """`distances` are of pairs with the map's cells `theirs`."""
+        density = len(self.atlas.points) / (moved.frame.width * moved.frame.height)
+        odds = np.minimum(self.atlas.weights[theirs], TRUSTED)
+        odds = odds / (1 - odds) / density
+        spreads = [each * self.diameter for each in SPREADS]
+        scores = [_nats(distances, odds, spread) for spread in spreads]
+        best = int(np.argmax(scores))
+        return Aligned(moved, scores[best], spreads[best])
+
+    def soft(
+        self, start: Transform, richest: str, first: float, last: float, anchors: Anchors | None = None
+    ) -> Transform:
+        """Soft pairs and fits in turns, while the reach of a pair shrinks; reaches are in diameters."""
+        moved, reach = start, first * self.diameter
+        while reach > last * self.diameter:
+            pairs = _soft_pairs(moved(self.session.points), self.atlas, self.tree, reach)
+            if pairs is None:
+                return moved
+            weights, targets = pairs
+            use = weights > 1e-3
+            points = self.session.points[use]
+            moved = _fitted(moved.frame, points, targets[use], weights[use], richest, anchors, fast=True).transform
+            reach *= SHRINK
+        return moved
+
+
+def _fitted(
+    frame: Frame,
+    points: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    richest: str,
+    anchors: Anchors | None,
+    fast: bool = False,
+) -> Fit:
+    if anchors is not None and richest == "warp":
+        points, targets = np.vstack([points, anchors.points]), np.vstack([targets, anchors.targets])
+        weights = np.r_[weights, anchors.weights]
+    return best_fit(frame, points, targets, weights, richest, fast)
+
+
+def _nats(distances: np.ndarray, odds: np.ndarray, spread: float) -> float:
+    likely = np.exp(-0.5 * (distances / spread) ** 2) / (2 * np.pi * spread**2)
+    return float(np.log1p(odds * likely).sum())
+
+
+def mutual_pairs(
+    points: np.ndarray, others: np.ndarray, tree: cKDTree, reach: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Indices of points that are each other's nearest, at most `reach` apart, and their distances."""
+    distances, nearest = tree.query(points)
+    _, back = cKDTree(points).query(others)
+    mutual = (back[nearest] == np.arange(len(points))) & (distances <= reach)
+    return np.flatnonzero(mutual), nearest[mutual], distances[mutual]
+
+
+def _soft_pairs(
+    points: np.ndarray, atlas: Landmarks, tree: cKDTree, reach: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of each point, how much it is paired, and with what place: shapes (n,) and (n, 2)."""
+    near = cKDTree(points).sparse_distance_matrix(tree, 3 * reach, output_type="coo_matrix")
+    if not near.nnz:
+        return None
+    i, j = near.row, near.col
+    value = atlas.weights[j] * np.exp(-0.5 * (near.data / reach) ** 2)
+    none = 0.05
+    row, column = np.ones(len(points)), np.ones(len(atlas.points))
+    for _ in range(4):  # towards one partner each, on both sides, or none
+        row = 1 / (none + np.bincount(i, value * column[j], len(points)))
+        column = 1 / (none + np.bincount(j, value * row[i], len(atlas.points)))
+    share = value * row[i] * column[j]
+    weights = np.bincount(i, share, len(points))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        targets = np.column_stack([np.bincount(i, share * atlas.points[j, k], len(points)) / weights for k in (0, 1)])
+    return np.where(np.isfinite(targets).all(axis=1), weights, 0), np.nan_to_num(targets)
+
+
+# ---- starts
+
+
+def cell_starts(session: Landmarks, atlas: Landmarks, frame: Frame, diameter: float) -> list[Transform]:
+    """Rotations and shifts with the greatest cross-correlation of the centres of cells."""
+    low = np.minimum(session.points.min(axis=0), atlas.points.min(axis=0))
+    extent = np.ptp(np.vstack([session.points, atlas.points]), axis=0).max()
+    step = max(extent / GRID, diameter / 6)
+    side = fft.next_fast_len(int(np.ceil(2.3 * extent / step)) + 4, real=True)
+    blur = 0.35 * diameter / step
+    soft = np.exp(-((2 * np.pi * blur) ** 2) * (fft.fftfreq(side)[:, None] ** 2 + fft.rfftfreq(side)[None] ** 2))
+    target = np.conj(_spectrum(atlas.points - low, atlas.weights, step, side)) * soft
+    found = []
+    for degrees in _angles():
+        turned = rigid(frame, degrees, np.zeros(2))
+        points = turned(session.points)
+        seen = _spectrum(points - low, session.weights, step, side)
+        found += [
+            (height, rigid(frame, degrees, -shift * step))
+            for height, shift in _peaks(fft.irfft2(seen * target, (side, side)), blur)
+        ]
+    found.sort(key=lambda each: -each[0])
+    return [transform for _, transform in found[:STARTS]]
+
+
+def _angles() -> np.ndarray:
+    n = round(LARGEST_ROTATION / ROTATION_STEP)
+    return np.arange(-n, n + 1) * ROTATION_STEP
+
+
+def _spectrum(points: np.ndarray, weights: np.ndarray, step: float, side: int) -> np.ndarray:
+    at = np.rint(points / step).astype(int) % side
+    picture = np.zeros((side, side), np.float32)
+    np.add.at(picture, (at[:, 1], at[:, 0]), weights)
+    return fft.rfft2(picture)
+
+
+def _peaks(correlation: np.ndarray, width: float) -> list[tuple[float, np.ndarray]]:
+    """The highest two, with their shift (x, y) in samples."""
+    side, found = len(correlation), []
+    for _ in range(2):
+        row, column = np.unravel_index(correlation.argmax(), correlation.shape)
+        shift = np.array([column, row])
+        found.append((float(correlation[row, column]), np.where(shift > side // 2, shift - side, shift)))
+        reach = int(np.ceil(2 * width))
+        rows, columns = (np.arange(at - reach, at + reach + 1) % side for at in (row, column))
+        correlation[np.ix_(rows, columns)] = -np.inf
+    return found
+
+
+class Picture:
+    """A mean image, small and band-passed: vessels, not illumination nor noise."""
+
+    def __init__(self, small: np.ndarray, step: float) -> None:
+        self.small, self.step = small, step
+
+    @classmethod
+    def of(cls, image: np.ndarray, diameter: float) -> Picture:
+        step = max(1.0, max(image.shape) / GRID)
+        filled = np.nan_to_num(image.astype(np.float32), nan=0, posinf=0, neginf=0)
+        light = ndimage.gaussian_filter(filled, 2.5 * diameter)
+        even = filled / np.maximum(light, 0.05 * light.max() + 1e-12)
+        band = ndimage.gaussian_filter(even, 0.2 * diameter) - ndimage.gaussian_filter(even, 1.5 * diameter)
+        rows, columns = (np.arange(0, n - 0.5, step) for n in image.shape)
+        small = ndimage.map_coordinates(band, np.meshgrid(rows, columns, indexing="ij"), order=1)
+        small = np.clip(small, -3 * small.std(), 3 * small.std())
+        return cls(small - small.mean(), step)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """x, y in samples."""
+        return (np.array(self.small.shape[::-1]) - 1) / 2
+
+    def flipped(self, signs: np.ndarray) -> Picture:
+        return Picture(self.small[:: signs[1], :: signs[0]], self.step)
+
+    def turned(self, side: int) -> list[np.ndarray]:
+        """Conjugate spectra of what it looks like to sessions that are turned, by angle."""
+        if self._turned is None or self._turned[0] != side:
+            spectra, centre = [], self.centre[::-1]
+            for degrees in _angles():
+                matrix = _rotation(degrees)[::-1, ::-1]  # rows before columns
+                seen = ndimage.affine_transform(self.small, matrix, centre - matrix @ centre, order=1)
+                spectra.append(np.conj(fft.rfft2(seen, (side, side))))
+            self._turned = side, spectra
+        return self._turned[1]
+
+    _turned: tuple[int, list[np.ndarray]] | None = None
+
+
+def image_starts(picture: Picture, other: Picture, frame: Frame) -> list[Transform]:
+    """Rotations and shifts with the greatest cross-correlation of mean images of one scale."""
+    side = fft.next_fast_len(sum(max(each.small.shape) for each in (picture, other)), real=True)
+    spectrum, found = fft.rfft2(picture.small, (side, side)), []
+    for degrees, turned in zip(_angles(), other.turned(side)):
+        height, shift = _peaks(fft.irfft2(spectrum * turned, (side, side)), 2)[0]
+        matrix = _rotation(degrees)
+        moved = other.centre - matrix @ (other.centre + shift)
+        found.append((height, Transform(frame, matrix, moved * other.step, None, "rigid")))
+    found.sort(key=lambda each: -each[0])
+    return [transform for _, transform in found[:2]]
+
+
+def image_anchors(picture: Picture, other: Picture, start: Transform, diameter: float) -> Anchors | None:
+    """What brings each part of an image over the other's, from a start, by local cross-correlation.
+
+    A tissue's texture changes from day to day, so parts are large, and the cells decide whether this is any good.
+    """
+    step = picture.step
+    rows, columns = other.small.shape
+    y, x = np.mgrid[:rows, :columns]
+    seen_at = start.inverse(step * np.column_stack([x.ravel(), y.ravel()]).astype(float)) / step
+    at = seen_at.T[::-1].reshape(2, rows, columns)
+    seen = ndimage.map_coordinates(picture.small, at, order=1, cval=0)
+    there = ndimage.map_coordinates(np.ones_like(picture.small), at, order=0, cval=0)
+    reach, sigma = max(2, round(0.9 * diameter / step)), 1.6 * diameter / step
+    energy, other_energy = (ndimage.gaussian_filter(each**2, sigma, mode="constant") for each in (seen, other.small))
+    n = 2 * reach + 1
+    likeness = np.empty((n, n, rows, columns), np.float32)
+    for i, j in np.ndindex(n, n):
+        moved, power = (np.roll(each, (reach - i, reach - j), (0, 1)) for each in (seen, energy))
+        product = ndimage.gaussian_filter(moved * other.small, sigma, mode="constant")
+        likeness[i, j] = product / np.sqrt(np.maximum(power * other_energy, 1e-12))
+    places = [np.arange(round(sigma / 2), size, max(1, round(sigma))) for size in (rows, columns)]
+    points, targets, weights = [], [], []
+    for row in places[0]:
+        for column in places[1]:
+            local = likeness[:, :, row, column]
+            i, j = np.unravel_index(local.argmax(), local.shape)
+            if not (0 < i < n - 1 and 0 < j < n - 1) or local[i, j] < 0.3 or there[row, column] == 0:
+                continue
+            dy, dx = i - reach + _vertex(local[i - 1 : i + 2, j]), j - reach + _vertex(local[i, j - 1 : j + 2])
+            targets.append((column, row))
+            points.append((column + dx, row + dy))
+            weights.append(local[i, j] ** 2)
+    if len(points) < FEWEST["warp"]:
+        return None
+    targets, weights = step * np.array(targets, float), np.array(weights)
+    points = start.inverse(step * np.array(points, float))
+    for _ in range(2):
+        found = best_fit(start.frame, points, targets, weights)
+        keep = found.predicted <= 3 * max(float(np.median(found.predicted)), 0.1 * step)
+        points, targets, weights = points[keep], targets[keep], weights[keep]
+    return Anchors(points, targets, weights * ANCHOR / max(float(weights.mean()), 1e-9))
+
+
+def _vertex(three: np.ndarray) -> float:
+    """Of the parabola through three values, the middle one the greatest."""
+    bend = three[0] - 2 * three[1] + three[2]
+    return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
+
+
+def _rotation(degrees: float) -> np.ndarray:
+    return rigid(Frame(0, 0), degrees, np.zeros(2)).matrix

@@ -1,0 +1,189 @@
+"""The cells of all days on one map, and what takes each day to it.
+
+Each session is aligned to the map of the others, never to the day before it, whose error it would inherit; the map
+lies in the field of the session to which most others fit best. A map of many days has nearly every cell, so that days
+with few cells in common still fit.
+
+Whether a session belongs on the map at all is told by its mirror images. They have the same number of cells, as
+densely, and are of no field of the animal; they are aligned by the same search, and what they fit is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from following.alignment import Aligned, Landmarks, Picture, align, mutual_pairs
+from following.sessions import Session
+from following.transforms import Frame, Transform
+
+CANDIDATES = 4  # sessions that may become the reference
+ROUNDS = 4  # of aligning each session to the map of the others
+REACH = 0.5  # diameters within which a cell is put on one of the map
+LEAST_WEIGHT = 0.2  # of a cell of the map that few sessions have
+LEAST_EXCESS = 2.5  # how much better than its mirror images a session must fit
+
+
+@dataclass(frozen=True)
+class Chance:
+    """How well a session fits, and how well its mirror images do, in cells."""
+
+    score: float
+    mirrored: tuple[float, ...]
+    possible: float
+
+    @property
+    def excess(self) -> float:
+        """0: no better than its mirror images. Scores by chance vary about as the root of their mean."""
+        by_chance = float(np.mean(self.mirrored))
+        return (self.score - by_chance) / np.sqrt(by_chance + 5)
+
+    @property
+    def belongs(self) -> bool:
+        return self.excess >= LEAST_EXCESS
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """`transforms` take each session to the reference; a session that is not `on` the map is left by itself."""
+
+    reference: int
+    transforms: tuple[Transform, ...]
+    on: tuple[bool, ...]
+    chances: tuple[Chance | None, ...]  # None of the reference, and of a session without cells
+    diameter: float  # of cells, px of the reference
+    labels: tuple[np.ndarray, ...]  # of each usable cell: its place on the map, a first guess of who is who
+
+
+def chart(sessions: Sequence[Session]) -> Atlas:
+    """Align all sessions. At least one must have cells."""
+    return _Chart(sessions).done()
+
+
+class _Chart:
+    def __init__(self, sessions: Sequence[Session]) -> None:
+        self.sessions = sessions
+        self.n_cells = np.array([len(each.usable) for each in sessions])
+        largest = np.argsort(-self.n_cells, kind="stable")
+        unit = sessions[largest[0]].pixel
+        candidates = [int(each) for each in largest if self.n_cells[each] and sessions[each].pixel == unit]
+        self.candidates = candidates[: CANDIDATES if len(sessions) > 2 else 1]
+        self.scales = [each.pixel / unit for each in sessions]
+        self.diameter = float(np.nanmedian([each.diameter * k for each, k in zip(sessions, self.scales)]))
+        self.landmarks = [_landmarks(each, k, self.diameter) for each, k in zip(sessions, self.scales)]
+        self.frames = [
+            Frame(each.shape[1] * scale, each.shape[0] * scale) for each, scale in zip(sessions, self.scales)
+        ]
+        self.aligned = [Aligned(Transform(each), 0.0, self.diameter) for each in self.frames]
+        self.labels: list[np.ndarray | None] = [None] * len(sessions)
+        self.chances: list[Chance | None] = [None] * len(sessions)
+
+    def done(self) -> Atlas:
+        self.reference = self._choose_reference()
+        self._place(self.reference, self.aligned[self.reference])
+        self._grow()
+        for _ in range(ROUNDS):
+            self._settle()
+        on = tuple(each is not None for each in self.labels)
+        labels = tuple(np.zeros(0, int) if each is None else each for each in self.labels)
+        transforms = tuple(replace(each.transform, scale=scale) for each, scale in zip(self.aligned, self.scales))
+        return Atlas(self.reference, transforms, on, tuple(self.chances), self.diameter, labels)
+
+    # ---- the reference
+
+    def _choose_reference(self) -> int:
+        """That to which the others fit best."""
+        self.to_candidates: dict[tuple[int, int], Aligned] = {}
+        totals = []
+        for candidate in self.candidates:
+            found = [self._align(s, self.landmarks[candidate]) for s in range(len(self.sessions)) if s != candidate]
+            others = [s for s in range(len(self.sessions)) if s != candidate]
+            self.to_candidates.update({(s, candidate): each for s, each in zip(others, found)})
+            totals.append(sum(max(each.score, 0) for each in found))
+        return self.candidates[int(np.argmax(totals))]
+
+    def _align(
+        self, s: int, atlas: Landmarks, known: Sequence[Aligned] = (), search: bool = True, mirror: int | None = None
+    ) -> Aligned:
+        mine = self.landmarks[s]
+        if mirror is not None:
+            mine = _mirrored(mine, self.frames[s], mirror)
+        return align(mine, atlas, self.frames[s], self.diameter, known, search)
+
+    # ---- the map
+
+    def _others(self, s: int | None) -> Landmarks:
+        """The map without session s."""
+        on = [each for each in range(len(self.sessions)) if each != s and self.labels[each] is not None]
+        labels = np.concatenate([self.labels[each] for each in on])
+        points = np.vstack([self.aligned[each].transform(self.landmarks[each].points) for each in on])
+        known, labels = np.unique(labels, return_inverse=True)
+        count = np.bincount(labels)
+        means = np.column_stack([np.bincount(labels, points[:, k]) / count for k in (0, 1)])
+        self._known = known
+        weights = np.maximum(count / len(on), LEAST_WEIGHT)
+        return Landmarks(means, weights, self.landmarks[self.reference].picture)
+
+    def _place(self, s: int, aligned: Aligned) -> None:
+        """Put a session on the map: each cell on one that is there, or as a new one."""
+        self.aligned[s] = aligned
+        points = aligned.transform(self.landmarks[s].points)
+        labels = self._next_label() + np.arange(len(points))
+        self.labels[s] = None
+        if any(each is not None for each in self.labels):
+            others = self._others(s)
+            mine, theirs, _ = mutual_pairs(points, others.points, cKDTree(others.points), REACH * self.diameter)
+            labels[mine] = self._known[theirs]
+        self.labels[s] = labels
+
+    def _next_label(self) -> int:
+        return 1 + max((int(each.max()) for each in self.labels if each is not None and len(each)), default=-1)
+
+    def _grow(self) -> None:
+        """Best first; what does not fit yet may fit a map with more cells."""
+        waiting = [s for s in range(len(self.sessions)) if s != self.reference and self.n_cells[s]]
+        waiting.sort(key=lambda s: -self.to_candidates[s, self.reference].score / self.n_cells[s])
+        while waiting:
+            left = []
+            for s in waiting:
+                others = self._others(s)
+                found = self._align(s, others, [self.to_candidates[s, self.reference]])
+                self.chances[s] = self._chance(s, others, found)
+                if self.chances[s].belongs:
+                    self._place(s, found)
+                else:
+                    left.append(s)
+            if len(left) == len(waiting):
+                break
+            waiting = left
+
+    def _chance(self, s: int, others: Landmarks, found: Aligned) -> Chance:
+        mirrored = tuple(self._align(s, others, mirror=each).score for each in range(len(MIRRORS)))
+        reached = np.sort(others.weights)[::-1][: self.n_cells[s]]
+        return Chance(found.score, mirrored, float(reached.sum()))
+
+    def _settle(self) -> None:
+        for s in range(len(self.sessions)):
+            if self.labels[s] is None or s == self.reference:
+                continue
+            found = self._align(s, self._others(s), [self.aligned[s]], search=False)
+            self._place(s, found)
+
+
+MIRRORS = (np.array([-1, 1]), np.array([1, -1]), np.array([-1, -1]))  # the last is half a turn, beyond any search
+
+
+def _mirrored(landmarks: Landmarks, frame: Frame, which: int) -> Landmarks:
+    signs = MIRRORS[which]
+    points = frame.centre + signs * (landmarks.points - frame.centre)
+    return Landmarks(points, landmarks.weights, landmarks.picture and landmarks.picture.flipped(signs))
+
+
+def _landmarks(session: Session, scale: float, diameter: float) -> Landmarks:
+    points = session.centres[session.usable] * scale
+    comparable = session.image is not None and scale == 1
+    picture = Picture.of(session.image, diameter) if comparable and min(session.image.shape) > 1 else None
+    return Landmarks(points, np.ones(len(points)), picture)

@@ -1,0 +1,124 @@
+"""The way from sessions to a `Following`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from following.atlas import Atlas, chart
+from following.matching import Matched, match
+from following.result import Following, Pair
+from following.sessions import Session
+from following.transforms import Frame, Transform
+
+LEAST = 0.05  # probability of the pairs that are reported
+NO_CELLS = "it has no cells"
+DOES_NOT_FIT = (
+    "its cells fit the other sessions no better than their mirror images do: another animal, another field, or too few "
+    "cells to tell"
+)
+
+
+def follow(sessions: Sequence[Session]) -> Following:
+    """Which cells of these sessions are the same, in one order or any other. Raises ValueError for fewer than two."""
+    if len(sessions) < 2:
+        raise ValueError("following needs two sessions or more")
+    if not any(len(each.usable) for each in sessions):
+        return _nothing(sessions)
+    atlas = chart(sessions)
+    found = match(sessions, atlas)
+    order = _Numbers(found.groups)
+    flags = {s: DOES_NOT_FIT if len(each.usable) else NO_CELLS for s, each in enumerate(sessions) if not atlas.on[s]}
+    return Following(
+        groups=order.groups,
+        sure=tuple(np.where(groups < 0, np.nan, sure) for groups, sure in zip(found.groups, found.sure)),
+        transforms=atlas.transforms,
+        reference=atlas.reference,
+        flags=flags,
+        pairs=tuple(_pairs(found)),
+        excess=tuple(each.excess if each else np.nan for each in atlas.chances),
+        residual=tuple(_residuals(sessions, atlas, found)),
+        diameter=atlas.diameter,
+    )
+
+
+class _Numbers:
+    """Groups in the order in which the input has them, so that a later session does not change numbers."""
+
+    def __init__(self, groups: Sequence[np.ndarray]) -> None:
+        numbers: dict[object, int] = {}
+        self.groups = tuple(
+            np.array(
+                [
+                    numbers.setdefault((s, i) if label < 0 else int(label), len(numbers))
+                    for i, label in enumerate(labels.tolist())
+                ],
+                int,
+            )
+            for s, labels in enumerate(groups)
+        )
+
+
+def _pairs(found: Matched) -> list[Pair]:
+    """A pair is of one cell if both belong to a group; if it is all of the group, that is one question, not two."""
+    members: dict[int, list[tuple[int, int, float, bool]]] = defaultdict(list)
+    for s, (groups, sure) in enumerate(zip(found.groups, found.sure)):
+        for i in np.flatnonzero(groups >= 0):
+            members[int(groups[i])].append((s, int(i), float(sure[i]), True))
+    sizes = {group: len(each) for group, each in members.items()}
+    for each in found.others:
+        members[each.group].append((each.session, each.cell, each.probability, False))
+    best: dict[tuple[int, int, int, int], tuple[float, bool]] = {}
+    for group, these in members.items():
+        size = sizes.get(group, 0)
+        for k, (s, i, p, own) in enumerate(these):
+            for q, j, r, theirs in these[k + 1 :]:
+                if s == q:
+                    continue
+                if own and theirs:
+                    probability = min(p, r) if size == 2 else p * r
+                else:
+                    probability = (p if own and size > 1 else 1.0) * (r if theirs and size > 1 else 1.0)
+                    probability *= (1.0 if own else p) * (1.0 if theirs else r)
+                key = (s, i, q, j) if s < q else (q, j, s, i)
+                before, kept = best.get(key, (0.0, False))
+                best[key] = min(before + probability, 1.0), kept or (own and theirs)
+    return [Pair(*key, probability, kept) for key, (probability, kept) in best.items() if probability >= LEAST or kept]
+
+
+def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> list[float]:
+    """Of each session's cells from the mean place that the other sessions give them, px of the reference."""
+    places = [
+        atlas.transforms[s](session.centres) if atlas.on[s] else np.zeros((len(session.names), 2))
+        for s, session in enumerate(sessions)
+    ]
+    known = [groups >= 0 for groups in found.groups]
+    labels = np.concatenate([groups[use] for groups, use in zip(found.groups, known)])
+    points = np.vstack([each[use] for each, use in zip(places, known)])
+    size = labels.max(initial=-1) + 1
+    count = np.bincount(labels, minlength=size)
+    total = np.column_stack([np.bincount(labels, points[:, k], size) for k in (0, 1)])
+    out = []
+    for groups, place, use in zip(found.groups, places, known):
+        with_others = np.flatnonzero(use)[count[groups[use]] > 1]
+        label = groups[with_others]
+        rest = (total[label] - place[with_others]) / (count[label] - 1)[:, None] - place[with_others]
+        out.append(float(np.median(np.hypot(*rest.T))) if len(rest) else np.nan)
+    return out
+
+
+def _nothing(sessions: Sequence[Session]) -> Following:
+    nan = (np.nan,) * len(sessions)
+    return Following(
+        groups=_Numbers([np.full(len(each.names), -1) for each in sessions]).groups,
+        sure=tuple(np.full(len(each.names), np.nan) for each in sessions),
+        transforms=tuple(Transform(Frame(each.shape[1], each.shape[0])) for each in sessions),
+        reference=0,
+        flags=dict.fromkeys(range(len(sessions)), NO_CELLS),
+        pairs=(),
+        excess=nan,
+        residual=nan,
+        diameter=np.nan,
+    )
