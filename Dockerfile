@@ -278,6 +278,7 @@ COPY recording /app/recording
 COPY native /app/native
 COPY study /app/study
 COPY runner /app/runner
+COPY following /app/following
 COPY open_engine /app/open_engine
 COPY pipeline /app/pipeline
 COPY recipes /app/recipes

@@ -18,7 +18,7 @@ from recording import APP
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
 CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "native", "study", "runner")
-CODE += ("open_engine", "pipeline", "recipes")
+CODE += ("following", "open_engine", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:

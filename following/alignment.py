@@ -74,17 +74,24 @@ def align(
     this = _Search(session, atlas, cKDTree(atlas.points), diameter)
     found = [aligned for each in known for aligned in this.near(each)]
     if search:
-        starts = [Transform(frame), *cell_starts(session, atlas, frame, diameter)]
-        if session.picture and atlas.picture and session.picture.step == atlas.picture.step:
-            by_image = image_starts(session.picture, atlas.picture, frame)
-            starts += by_image
-            found += this.held(by_image[0])
+        starts = this.starts(frame)
+        if this.has_images:
+            found += this.held(starts[-1])
         for start in this.best_two(starts):
             found += this.from_start(start)
     best = found[0]
     for each in found[1:]:  # the stiffer ones come first
         best = each if each.score > best.score + (PAYS if each.transform.model == "warp" else 0) else best
     return best
+
+
+def roughly(session: Landmarks, atlas: Landmarks, frame: Frame, diameter: float) -> Aligned:
+    """The best rigid transform, for a first look."""
+    if not len(session.points) or not len(atlas.points):
+        return Aligned(Transform(frame), 0.0, diameter)
+    this = _Search(session, atlas, cKDTree(atlas.points), diameter)
+    found = [this.judged(each, "rigid") for each in this.best_two(this.starts(frame))]
+    return max(found, key=lambda each: each.score)
 
 
 def _alike(one: Transform, other: Transform, diameter: float) -> bool:
@@ -98,6 +105,18 @@ class _Search:
     atlas: Landmarks
     tree: cKDTree
     diameter: float
+
+    @property
+    def has_images(self) -> bool:
+        mine, theirs = self.session.picture, self.atlas.picture
+        return mine is not None and theirs is not None and mine.step == theirs.step
+
+    def starts(self, frame: Frame) -> list[Transform]:
+        """The last is the best of the images, if there are any."""
+        found = [Transform(frame), *cell_starts(self.session, self.atlas, frame, self.diameter)]
+        if self.has_images:
+            found += image_starts(self.session.picture, self.atlas.picture, frame)[::-1]
+        return found
 
     def best_two(self, starts: Sequence[Transform]) -> list[Transform]:
         """Those that fit best as rigid transforms, and differ."""

@@ -16,12 +16,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from following.alignment import Aligned, Landmarks, Picture, align, mutual_pairs
+from following.alignment import Aligned, Landmarks, Picture, align, mutual_pairs, roughly
 from following.sessions import Session
 from following.transforms import Frame, Transform
 
 CANDIDATES = 4  # sessions that may become the reference
-ROUNDS = 4  # of aligning each session to the map of the others
+ROUNDS = 4  # of aligning each session to the map of the others; with more than a few sessions, 2
+FEW = 12
 REACH = 0.5  # diameters within which a cell is put on one of the map
 LEAST_WEIGHT = 0.2  # of a cell of the map that few sessions have
 LEAST_EXCESS = 2.5  # how much better than its mirror images a session must fit
@@ -85,7 +86,7 @@ class _Chart:
         self.reference = self._choose_reference()
         self._place(self.reference, self.aligned[self.reference])
         self._grow()
-        for _ in range(ROUNDS):
+        for _ in range(ROUNDS if len(self.sessions) <= FEW else 2):
             self._settle()
         on = tuple(each is not None for each in self.labels)
         labels = tuple(np.zeros(0, int) if each is None else each for each in self.labels)
@@ -99,8 +100,9 @@ class _Chart:
         self.to_candidates: dict[tuple[int, int], Aligned] = {}
         totals = []
         for candidate in self.candidates:
-            found = [self._align(s, self.landmarks[candidate]) for s in range(len(self.sessions)) if s != candidate]
+            target = self.landmarks[candidate]
             others = [s for s in range(len(self.sessions)) if s != candidate]
+            found = [roughly(self.landmarks[s], target, self.frames[s], self.diameter) for s in others]
             self.to_candidates.update({(s, candidate): each for s, each in zip(others, found)})
             totals.append(sum(max(each.score, 0) for each in found))
         return self.candidates[int(np.argmax(totals))]
@@ -161,7 +163,9 @@ class _Chart:
             waiting = left
 
     def _chance(self, s: int, others: Landmarks, found: Aligned) -> Chance:
-        mirrored = tuple(self._align(s, others, mirror=each).score for each in range(len(MIRRORS)))
+        mirrored = tuple(
+            self._align(s, others, mirror=each).score for each in range(3 if len(self.sessions) <= FEW else 1)
+        )
         reached = np.sort(others.weights)[::-1][: self.n_cells[s]]
         return Chance(found.score, mirrored, float(reached.sum()))
 

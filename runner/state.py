@@ -21,7 +21,7 @@ from runner.settings import Settings
 from runner.supervise import Signals
 
 SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
-WORKERS_CODE = ("recording", "study", "open_engine", "pipeline")
+WORKERS_CODE = ("recording", "study", "following", "open_engine", "pipeline")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,132 @@
+"""Following on studies with known identities, from bench/following_studies.py, which shares nothing with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from bench.following_studies import CONDITIONS, Day, study
+from following import Following, Session, follow
+from following.follow import DOES_NOT_FIT, NO_CELLS
+
+
+def sessions_of(days: list[Day]) -> list[Session]:
+    return [Session(day.name, day.footprints, day.shape, day.names, day.image) for day in days]
+
+
+@lru_cache
+def drawn(condition: str, seed: int) -> list[Day]:
+    return study(CONDITIONS[condition], seed)
+
+
+@lru_cache
+def followed(condition: str, seed: int) -> Following:
+    return follow(sessions_of(drawn(condition, seed)))
+
+
+def pairs(labels: list[np.ndarray]) -> set[tuple[tuple[int, int], tuple[int, int]]]:
+    """Of cells, as (session, cell), that have one label."""
+    cells = [(s, i, int(label)) for s, each in enumerate(labels) for i, label in enumerate(each)]
+    return {((s, i), (q, j)) for s, i, one in cells for q, j, other in cells if s < q and one == other}
+
+
+def recall_and_precision(days: list[Day], found: Following) -> tuple[float, float]:
+    true, linked = pairs([day.truth for day in days]), pairs(list(found.groups))
+    return len(true & linked) / len(true), len(true & linked) / len(linked)
+
+
+@pytest.mark.parametrize(
+    "condition, recall, precision", [("easy", 0.97, 0.98), ("dense", 0.95, 0.98), ("hard", 0.85, 0.95)]
+)
+def test_cells_are_followed(condition, recall, precision):
+    found = recall_and_precision(drawn(condition, 71), followed(condition, 71))
+    assert found[0] >= recall and found[1] >= precision
+    assert not followed(condition, 71).flags
+
+
+@pytest.mark.parametrize("condition", ["easy", "wrong animal"])
+def test_a_group_has_at_most_one_cell_of_a_session(condition):
+    for groups in followed(condition, 71).groups:
+        assert len(np.unique(groups)) == len(groups)
+
+
+def test_a_session_of_another_animal_is_left_by_itself_and_the_rest_is_as_without_it():
+    days, found = drawn("wrong animal", 71), followed("wrong animal", 71)
+    (stranger,) = (s for s, day in enumerate(days) if day.stranger)
+    assert found.flags == {stranger: DOES_NOT_FIT}
+    assert np.isnan(found.sure[stranger]).all()
+    assert not found.presence[found.groups[stranger]][:, [s for s in range(len(days)) if s != stranger]].any()
+    rest = [day for day in days if not day.stranger]
+    without = follow(sessions_of(rest))
+    kept = [groups for s, groups in enumerate(found.groups) if s != stranger]
+    assert pairs(kept) == pairs(list(without.groups))
+
+
+def test_the_order_of_the_sessions_does_not_matter():
+    days = drawn("easy", 71)
+    turned = follow(sessions_of(days[::-1]))
+    assert pairs(list(turned.groups[::-1])) == pairs(list(followed("easy", 71).groups))
+
+
+def test_transforms_take_cells_to_where_the_reference_has_them():
+    days, found = drawn("easy", 71), followed("easy", 71)
+    reference = days[found.reference]
+    where = {int(cell): place for cell, place in zip(reference.truth, sessions_of(days)[found.reference].centres)}
+    apart = [
+        np.hypot(*(found.transforms[s](session.centres[[i]])[0] - where[int(cell)]))
+        for s, (day, session) in enumerate(zip(days, sessions_of(days)))
+        for i, cell in enumerate(day.truth)
+        if int(cell) in where
+    ]
+    assert np.median(apart) < 1 and np.percentile(apart, 90) < 2.5
+    assert 0 < found.misfit < 0.15
+    assert found.transforms[found.reference].model == "identity"
+
+
+def test_pairs_called_sure_are_right():
+    days, found = drawn("hard", 71), followed("hard", 71)
+    true = pairs([day.truth for day in days])
+    sure = [((each.session, each.cell), (each.other_session, each.other_cell)) for each in found.pairs]
+    right = [pair in true for pair, each in zip(sure, found.pairs) if each.probability >= 0.95]
+    assert len(right) > 100 and np.mean(right) >= 0.97
+    assert all(0.05 <= each.probability < 0.95 for each in found.doubtful)
+
+
+def test_a_session_without_cells_costs_itself_alone():
+    sessions = sessions_of(drawn("easy", 71))
+    empty = replace(sessions[0], footprints=sessions[0].footprints[:0], names=(), name="empty")
+    blank = Session.of_images("blank", np.full((2, 200, 200), np.nan))
+    found = follow([empty, *sessions, blank])
+    assert found.flags == {0: NO_CELLS, len(sessions) + 1: NO_CELLS}
+    assert pairs(list(found.groups[1:-1])) == pairs(list(followed("easy", 71).groups))
+    assert len(found.groups[0]) == 0 and len(set(found.groups[-1].tolist())) == 2
+
+
+def test_no_cells_at_all():
+    found = follow([Session.of_images(name, np.zeros((1, 20, 30))) for name in "ab"])
+    assert found.flags == {0: NO_CELLS, 1: NO_CELLS} and found.n_groups == 2 and not found.pairs
+
+
+def test_one_session_is_refused():
+    with pytest.raises(ValueError, match="following needs two sessions or more"):
+        follow(sessions_of(drawn("easy", 71))[:1])
+
+
+def test_the_same_session_twice_is_the_same_to_the_last_cell():
+    one = sessions_of(drawn("easy", 71))[0]
+    found = follow([one, one])
+    assert np.array_equal(found.groups[0], found.groups[1]) and found.misfit < 1e-9
+
+
+def test_pixels_of_another_size():
+    """The second session has been binned two by two."""
+    first, second = sessions_of(drawn("easy", 71))[:2]
+    images = second.footprints.toarray().reshape(-1, 100, 2, 100, 2).mean(axis=(2, 4))
+    binned = Session.of_images("binned", images, second.names, pixel=2.0)
+    found, plain = follow([first, binned]), follow([replace(first, image=None), replace(second, image=None)])
+    same, expected = pairs(list(found.groups)), pairs(list(plain.groups))
+    assert len(same & expected) >= 0.9 * max(len(same), len(expected))
+    assert found.transforms[1].affine[0, 0] == pytest.approx(2, rel=0.02)

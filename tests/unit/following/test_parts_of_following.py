@@ -1,0 +1,99 @@
+"""The parts of `following`, each held to its definition."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from following.matching import one_to_one
+from following.sessions import Session
+from following.transforms import Frame, Transform, best_fit, fit, rigid
+
+FRAME = Frame(200, 150)
+
+
+def everyone(odds: np.ndarray) -> np.ndarray:
+    """The probability of each pair by going through all one-to-one assignments."""
+    n_cells, n_groups = odds.shape
+    total, each = 0.0, np.zeros(odds.shape)
+    for chosen in itertools.product(range(-1, n_groups), repeat=n_cells):
+        used = [j for j in chosen if j >= 0]
+        if len(set(used)) == len(used):
+            likely = np.prod([odds[i, j] for i, j in enumerate(chosen) if j >= 0])
+            total += likely
+            for i, j in enumerate(chosen):
+                if j >= 0:
+                    each[i, j] += likely
+    return each / total
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_to_one_is_nearly_that_of_all_assignments(seed):
+    odds = np.exp(np.random.default_rng(seed).normal(0, 3, (4, 3)))
+    cell, group = (each.ravel() for each in np.indices(odds.shape))
+    found = one_to_one(cell, group, odds.ravel(), 4, 3).reshape(odds.shape)
+    assert found == pytest.approx(everyone(odds), abs=0.06)
+    assert (found.sum(axis=0) <= 1.001).all() and (found.sum(axis=1) <= 1.001).all()
+
+
+def test_one_to_one_without_competition():
+    found = one_to_one(np.array([0, 1]), np.array([0, 1]), np.array([3.0, 0.25]), 2, 2)
+    assert found == pytest.approx([0.75, 0.2])
+
+
+def points(n: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).uniform((0, 0), (200, 150), (n, 2))
+
+
+@pytest.mark.parametrize("model, n", [("shift", 2), ("rigid", 5), ("affine", 12)])
+def test_models_are_found_exactly(model, n):
+    truth = rigid(FRAME, 0 if model == "shift" else 7, np.array([3.0, -4.0]))
+    if model == "affine":
+        truth = Transform(FRAME, truth.matrix @ np.array([[1.02, 0.01], [0, 0.97]]), truth.shift)
+    here = points(n, 1)
+    found = fit(FRAME, here, truth(here), np.ones(n), model).transform
+    assert found(points(9, 2)) == pytest.approx(truth(points(9, 2)), abs=1e-4)
+
+
+def bent(at: np.ndarray) -> np.ndarray:
+    return at + 4 * np.column_stack([np.sin(at[:, 1] / 40), np.cos(at[:, 0] / 50)])
+
+
+def test_a_warp_is_taken_where_it_pays_only():
+    here, noise = points(60, 3), np.random.default_rng(4).normal(0, 0.3, (60, 2))
+    warped = best_fit(FRAME, here, bent(here) + noise, np.ones(60)).transform
+    assert warped.model == "warp"
+    inside = points(40, 5) * 0.8 + [20, 15]
+    assert np.hypot(*(warped(inside) - bent(inside)).T).mean() < 0.4
+    turned = rigid(FRAME, 3, np.array([2.0, 1]))
+    assert best_fit(FRAME, here, turned(here) + noise, np.ones(60)).transform.model == "rigid"
+
+
+def test_the_error_of_prediction_is_that_of_fits_without_the_pair():
+    here = points(15, 6)
+    there = bent(here)
+    whole = fit(FRAME, here, there, np.ones(15), "affine")
+    for i in (0, 7, 14):
+        rest = np.arange(15) != i
+        without = fit(FRAME, here[rest], there[rest], np.ones(14), "affine").transform
+        assert whole.predicted[i] == pytest.approx(np.hypot(*(without(here[[i]]) - there[[i]])[0]), rel=1e-3)
+
+
+def test_the_inverse_of_a_warp():
+    here = points(60, 3)
+    found = best_fit(FRAME, here, bent(here), np.ones(60)).transform
+    assert found.inverse(found(here)) == pytest.approx(here, abs=0.05)
+
+
+def test_centres_and_diameter_of_discs():
+    images = np.zeros((2, 60, 80), np.float32)
+    y, x = np.mgrid[:60, :80]
+    images[0][(x - 30) ** 2 + (y - 20) ** 2 <= 25] = 2
+    images[1][(x - 60) ** 2 + (y - 40) ** 2 <= 25] = 5
+    images[1] += 0.5  # a background, as PCA-ICA leaves it
+    session = Session.of_images("a", images)
+    assert session.centres == pytest.approx(np.array([[30, 20], [60, 40]]))
+    assert session.diameter == pytest.approx(10, abs=0.3)
+    assert session.cut.nnz == 2 * images[0].astype(bool).sum()
