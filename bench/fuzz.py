@@ -34,7 +34,7 @@ from measure import ME, PROJECT, docker, inside, new_folder, say
 
 sys.path.insert(0, str(PROJECT))
 
-from tests.trees import tree
+from tests.trees import tree, without_times_of_steps
 
 VARIANTS = 2000
 MEMORY = "1500m"  # of the container: a variant of a file of 50 KB must not need more
@@ -184,12 +184,6 @@ def judge_sound(alone: dict[str, bytes], output: dict[str, bytes], found: Fuzzed
     for name, content in alone.items():
         if name.startswith("sound/"):
             found.expect(output.get(name) == content, f"{name} is not what it is without damaged files beside it")
-
-
-def without_times_of_steps(files: dict[str, bytes]) -> dict[str, bytes]:
-    """JSON without how long steps took, and when their inputs and products were written."""
-    times = re.compile(rb'(?<="seconds": )[\d.]+|(?<="modified": )"[^"]+"|\b\d{19}\b')
-    return {name: times.sub(b"0", content) if name.endswith(".json") else content for name, content in files.items()}
 
 
 def half_written(output: Path, steps_kept: bool = False) -> Iterator[str]:

@@ -37,6 +37,11 @@ class Step:
     lines: dict[str, int] = field(default_factory=dict)
 
     @property
+    def label(self) -> str:
+        """For messages."""
+        return f"step {self.number} ({self.name})"
+
+    @property
     def values(self) -> dict[str, Any]:
         """Every parameter's value, given or not."""
         return {**self.defaults, **self.parameters}

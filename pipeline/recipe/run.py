@@ -42,7 +42,7 @@ from recording.names import STEPS, short
 
 COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
 UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
-RULES = 2  # counted up when the runner comes to call a function in another way
+RULES = 3  # counted up when the runner comes to call a function, or to note what it did, in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
 NOUNS = {  # what the last product of a kind is called, after the name of the session
     "cell_set": "cells",
@@ -110,9 +110,17 @@ def run(job: Job, context: Context) -> Result:
     todo = _unfinished(this)
     this.deferred = _deferred(this, todo, this.keep)
     _check_room(this, todo)
-    for number, index in enumerate(sorted(todo)):
-        _run_step(this, index, _part_of_progress(context.progress, number, len(todo) + 1))
-        _drop_used(this, [later for later in todo if later > index])
+    n_run = 0
+    for index, fingerprint in enumerate(this.fingerprints):
+        if index in todo:
+            _run_step(this, index, _part_of_progress(context.progress, n_run, len(todo) + 1))
+            _drop_used(this, [later for later in todo if later > index])
+            n_run += 1
+        elif fingerprint in store.entries:  # finished earlier, perhaps under another name and number
+            step, entry = planned[index].step, store.entries[fingerprint]
+            entry.step = step.name
+            for warning in entry.warnings:
+                this.context.warn(f"{step.label}: {warning}")
     return _results(this, job, _part_of_progress(context.progress, len(todo), len(todo) + 1))
 
 
@@ -250,13 +258,21 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     folder, scratch = this.store.staging / UNFINISHED, this.context.scratch / f"step-{step.number}"
     for new in (folder, scratch):
         new.mkdir(parents=True)
-    label = f"step {step.number} ({step.name})"
+    label = step.label
     print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
     read = {
         takes.parameter: [file for stream in streams for file in this.files(stream)] for takes, streams in each.inputs
     }
-    context = StepContext(scratch, this.context.threads, lambda text: this.context.warn(f"{label}: {text}"), progress)
+    warnings: list[str] = []
+
+    def warn(text: str) -> None:
+        for private in (this.store.staging, this.context.scratch):  # of this run alone
+            text = text.replace(f"{private}/", "")
+        warnings.append(text)
+        this.context.warn(f"{label}: {text}")
+
+    context = StepContext(scratch, this.context.threads, warn, progress)
     try:
         estimated = _estimated(this, each, context)
         call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
@@ -288,6 +304,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         seconds=round(time.monotonic() - began, 3),
         software=_software(step, this.context),
         estimated=estimated,
+        warnings=warnings,
     )
     this.store.add(entry, folder)
     shutil.rmtree(folder)

@@ -12,13 +12,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recording.message import Message, read
 from recording.names import STEPS
 
 INDEX = ".steps.json"
 
 
 @dataclass
-class Entry:
+class Entry(Message):
     """A finished step, as the index and the results' JSON have it."""
 
     step: str
@@ -32,6 +33,7 @@ class Entry:
     seconds: float = 0.0
     software: dict[str, Any] = field(default_factory=dict)
     estimated: dict[str, Any] = field(default_factory=dict)  # the values of parameters that are "auto"
+    warnings: list[str] = field(default_factory=list)  # that it gave
 
 
 class Store:
@@ -115,7 +117,7 @@ def _entries(path: Path) -> Iterator[Entry]:
     try:
         content = json.loads(path.read_bytes())
         for each in content if isinstance(content, list) else content.get("steps", []):
-            yield Entry(**each)
+            yield read(Entry, each)
     except (OSError, ValueError, TypeError, AttributeError):  # missing, or of another kind
         return
 
