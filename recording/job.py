@@ -32,6 +32,7 @@ class Session:
 
     companions: tuple[Path, ...] = ()  # recordings of the same session
     metadata: tuple[Path, ...] = ()  # nwb.toml and the like; later ones override earlier ones
+    copies: Path | None = None  # of the metadata, as they were when the run began: see recording.copies
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Job(Message):
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
+    copies: Path | None = None  # of the recipe and its Python files, as they were when the run began
     session: Session | None = None  # if this job is to write an NWB file
     threads: int = 1
     events_fd: int = -1

@@ -379,6 +379,7 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         scratch=place.scratch,
         results=place.earlier.anywhere if place.earlier else None,
         recipe=used.path,
+        copies=None if used.is_inspect else batch.staging.anywhere / "copies",
         options=conditions.options,
         session=unit.session.for_job(settings.input_dir) if unit.session else None,
         provenance={

@@ -12,7 +12,7 @@ from pathlib import Path
 from native import loading
 from recording import APP
 from recording.job import INSPECT, Malformed, RecipeFacts
-from runner.endings import NO_API, NoApi, UsageError
+from runner.endings import NO_API, NO_OUTPUT, NoApi, Unwritable, UsageError
 
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
 CHECK_SECONDS = 300  # it imports isx, perhaps from a slow disk
@@ -42,12 +42,15 @@ class RecipeChoice:
         return self.is_inspect or kind in self.kinds
 
 
-def load(name: str, engine: str, tick: Callable[[], None]) -> RecipeChoice:
-    """A shipped recipe by name, or a TOML file by path. Raises BadRecipe, NoApi."""
+def load(name: str, engine: str, copies: Path, tick: Callable[[], None]) -> RecipeChoice:
+    """A shipped recipe by name, or a TOML file by path, copied as `recording.copies` does.
+
+    Raises BadRecipe, NoApi, Unwritable.
+    """
     if name == INSPECT:
         return RecipeChoice()
     path = locate(name)
-    facts = check(path, engine, tick)
+    facts = check(path, engine, tick, (*CHECK, "--copies", str(copies)))
     return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
 
 
@@ -81,6 +84,8 @@ def check(
     except subprocess.TimeoutExpired:
         raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
     text = checker.stderr.strip()
+    if checker.returncode == NO_OUTPUT:
+        raise Unwritable(text)
     if checker.returncode == NO_API:
         raise NoApi(loading.diagnosis(loading.find_api(), text.removeprefix("isx cannot be loaded: ")))
     if checker.returncode:

@@ -43,7 +43,8 @@ def run(state: RunState) -> Ending:
             loaded = loading.finish_probe(probe)
         report_preflight(state.api, loaded, state.log)
         refuse_without_recordings(found, state.settings.input_dir)
-        wanted = conditions(state)
+        copies = staging.anywhere / "copies"
+        wanted = conditions(state, copies)
         recordings = found.recordings
         if shard:
             recordings = _shard_of(recordings, shard, keep_series=wanted.recipe.works_on_series)
@@ -55,7 +56,7 @@ def run(state: RunState) -> Ending:
             selected=len(recordings),
         )
         report_left_out(found, state.log)
-        known = _sessions(found.recordings, state) if wanted.nwb else None
+        known = _sessions(found.recordings, copies, state) if wanted.nwb else None
         owners = {recording.results: recording.relative for recording in found.recordings}
         batch = Batch(state, wanted, staging, owners, known)
         rows = handle(recordings, batch)
@@ -70,11 +71,11 @@ def run(state: RunState) -> Ending:
     return judge(rows, state, facts)
 
 
-def _sessions(recordings: Sequence[Recording], state: RunState) -> sessions.Sessions:
-    """Raises BadMetadata."""
-    found = sessions.find(recordings, state.settings.input_dir)
+def _sessions(recordings: Sequence[Recording], copies: Path, state: RunState) -> sessions.Sessions:
+    """Raises BadMetadata, Unwritable."""
+    found = sessions.find(recordings, state.settings.input_dir, copies)
     files = {path for recording in recordings for path in found.metadata(recording)}
-    sessions.check(sorted(files), state.tick)
+    sessions.check(sorted(files), copies, state.tick)
     return found
 
 

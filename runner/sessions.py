@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from native import loading
+from recording.copies import Copies
 from recording.job import Session
 from recording.names import join
 from runner import precheck
 from runner.discover import Recording
-from runner.endings import USAGE, UsageError
+from runner.endings import NO_OUTPUT, USAGE, Unwritable, UsageError
 
 # Suffixes that steps of recipes add, numbered if repeated, and that acquisition gives to a movie's companions.
 ADDED = re.compile(
@@ -47,8 +48,11 @@ class Members:
     companions: tuple[Recording, ...]
     metadata: tuple[Path, ...]  # later ones override earlier ones
 
+    copies: Path | None = None  # of these
+
     def for_job(self, root: Path) -> Session:
-        return Session(tuple((root / one.relative).absolute() for one in self.companions), self.metadata)
+        paths = tuple((root / one.relative).absolute() for one in self.companions)
+        return Session(paths, self.metadata, self.copies)
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Sessions:
     """The sessions among the recordings of a run."""
 
     root: Path
+    copies: Path | None = None  # of the metadata
     leaders: dict[str, str] = field(default_factory=dict)  # by relative path: who leads its session
     members: dict[str, list[Recording]] = field(default_factory=dict)  # by leader, which is the first
     _listings: dict[str, frozenset[str]] = field(default_factory=dict)
@@ -67,7 +72,7 @@ class Sessions:
         """Of the sessions that these parts lead, all but the recordings that are handled anyway."""
         everyone = [member for part in parts for member in self.members.get(part.relative, ())]
         others = tuple(member for member in everyone if member not in handled)
-        return Members(others, tuple(self.metadata(parts[0])))
+        return Members(others, tuple(self.metadata(parts[0])), self.copies)
 
     def metadata(self, recording: Recording) -> list[Path]:
         """nwb.toml of the input folder, of each folder on the way to the recording, and `<stem>.nwb.toml` beside it."""
@@ -87,8 +92,8 @@ class Sessions:
         return self._listings[folder]
 
 
-def find(recordings: Iterable[Recording], root: Path) -> Sessions:
-    found = Sessions(root)
+def find(recordings: Iterable[Recording], root: Path, copies: Path | None = None) -> Sessions:
+    found = Sessions(root, copies)
     by_stem: dict[tuple[str, str], list[Recording]] = {}
     for recording in recordings:
         by_stem.setdefault((recording.folder, recording.stem), []).append(recording)
@@ -114,22 +119,29 @@ def _stems(stem: str) -> list[str]:
 def facts(members: Members) -> list[object]:
     """The properties that decide the file: names, sizes and times of recordings, contents of metadata."""
     stamps = [[one.relative, one.size, one.mtime_ns] for one in members.companions]
-    return [stamps, [[path.name, hashlib.sha256(path.read_bytes()).hexdigest()] for path in members.metadata]]
+    read = Copies(members.copies).read
+    return [stamps, [[path.name, hashlib.sha256(read(path)).hexdigest()] for path in members.metadata]]
 
 
-def check(files: Sequence[Path], tick: Callable[[], None], command: Sequence[str] = CHECK) -> None:
-    """Before any data is touched; PID 1 does not know TOML. Raises BadMetadata with every mistake."""
+def check(files: Sequence[Path], copies: Path, tick: Callable[[], None]) -> None:
+    """Before any data is touched, and copy them; PID 1 does not know TOML.
+
+    Raises BadMetadata with every mistake, Unwritable.
+    """
     if not files:
         return
     odd = [str(path) for path in files if not path.is_file() or path.stat().st_size > MAX_METADATA]
-    if odd:  # PID 1 reads them for the fingerprint, and must not wait for a FIFO
+    if odd:  # nobody must wait for a FIFO
         raise BadMetadata("\n".join(f"{path}:1: is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
     try:
-        checker = loading.ask((*command, *map(str, files)), CHECK_SECONDS, tick, precheck.memory())
+        command = (*CHECK, "--copies", str(copies), *map(str, files))
+        checker = loading.ask(command, CHECK_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
         raise BadMetadata(_unchecked(files, f"the check did not end within {CHECK_SECONDS} s")) from None
     if checker.returncode == USAGE:
         raise BadMetadata(checker.stderr.strip())
+    if checker.returncode == NO_OUTPUT:
+        raise Unwritable(checker.stderr.strip())
     if checker.returncode:
         raise BadMetadata(_unchecked(files, f"the check ended early: {loading.ending(checker.returncode)}"))
 

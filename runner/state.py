@@ -75,9 +75,9 @@ class Conditions:
         return {"recipe": content, "options": asdict(self.options), "software": self.software, "code": self.code}
 
 
-def conditions(state: RunState) -> Conditions:
-    """Raises BadRecipe, NoApi."""
-    chosen = recipe.load(state.settings.recipe, state.settings.options.engine, state.tick)
+def conditions(state: RunState, copies: Path) -> Conditions:
+    """Raises BadRecipe, NoApi, Unwritable."""
+    chosen = recipe.load(state.settings.recipe, state.settings.options.engine, copies, state.tick)
     return Conditions(chosen, state.settings.options, software(state.api), code_digest(APP))
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.abc
 import importlib.util
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from pipeline.engines.isx_api import has_algorithms, isx_versions
 from pipeline.engines.protocol import Call
+from recording.copies import ORIGINALS, Copies
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,13 @@ class PythonFile:
     """The functions of one file: each is called with (inputs, outputs, context) and its parameters."""
 
     path: Path
+    copies: Copies = ORIGINALS  # from which it and what it imports are read
     name: str = "python"
     title: str = "Python"
 
     def definitions(self) -> dict[str, ast.FunctionDef]:
         """Its functions, found without running it. Raises OSError, SyntaxError, ValueError."""
-        tree = ast.parse(self.path.read_bytes(), str(self.path))
+        tree = ast.parse(self.copies.read(self.path), str(self.path))
         return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
 
     def offers(self, step: str) -> bool:
@@ -51,24 +55,58 @@ class PythonFile:
         return f"{self.path.name}, line {lines[-1]}" if lines else ""
 
     def digest(self) -> str:
-        """Of the file and of those beside it, which it may import."""
-        digest = hashlib.sha256()
-        for source in sorted({self.path, *self.path.parent.glob("*.py")}):
+        """Of the file and of the modules and packages beside it, which it may import."""
+        digest, folder = hashlib.sha256(), self.path.parent
+        for source in sorted({self.path, *self.copies.python_files(folder)}):
             try:
-                digest.update(f"{source.name}\0{hashlib.sha256(source.read_bytes()).hexdigest()}\0".encode())
+                content = hashlib.sha256(self.copies.read(source)).hexdigest()
+                digest.update(f"{source.relative_to(folder).as_posix()}\0{content}\0".encode(errors="surrogateescape"))
             except OSError:
                 continue
         return digest.hexdigest()
 
     def _load(self, name: str) -> Callable[..., object]:
         """A function of a file that is not part of a package; what lies beside the file can be imported by it."""
-        spec = importlib.util.spec_from_file_location(f"recipe_step_{self.path.stem}", self.path)
+        modules = _Modules(self.path.parent, self.copies)
+        spec = modules.spec(f"recipe_step_{self.path.stem}", self.path)
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
-        sys.path.insert(0, str(self.path.parent))
+        sys.meta_path.insert(sys.meta_path.index(PathFinder), modules)
+        sys.path.insert(0, str(self.path.parent))  # for what is no Python file
         spec.loader.exec_module(module)
         return getattr(module, name)
+
+
+class _Modules(importlib.abc.MetaPathFinder):
+    """Imports the modules and packages of a folder, which go by their own paths, from the copies."""
+
+    def __init__(self, folder: Path, copies: Copies) -> None:
+        self.folder, self.copies, self.files = folder, copies, set(copies.python_files(folder))
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
+        last = name.rpartition(".")[2]
+        for folder in [self.folder] if path is None else map(Path, path):
+            for file in (folder / last / "__init__.py", folder / f"{last}.py"):
+                if file in self.files:
+                    return self.spec(name, file)
+        return None
+
+    def spec(self, name: str, file: Path) -> ModuleSpec | None:
+        return importlib.util.spec_from_file_location(name, file, loader=_Loader(file, self.copies))
+
+
+class _Loader(importlib.abc.SourceLoader):
+    """Keeps no bytecode, as it tells no time stamps."""
+
+    def __init__(self, file: Path, copies: Copies) -> None:
+        self.file, self.copies = file, copies
+
+    def get_filename(self, name: str) -> str:
+        return str(self.file)
+
+    def get_data(self, path: str | bytes) -> bytes:
+        return self.copies.read(Path(str(path)))
 
 
 def _paths(values: Iterable[str | list[str]]) -> list[Path]:

@@ -14,6 +14,7 @@ from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
 from pipeline.nwb.write import Contents, write
+from recording.copies import Copies
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Session
@@ -113,7 +114,7 @@ def _write(
     context: Context,
 ) -> list[Path]:
     try:
-        known = metadata.read(session.metadata)
+        known = metadata.read(session.metadata, Copies(session.copies))
     except metadata.MetadataMistakes as error:
         raise Unusable(str(error)) from error
     images = {

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes, unfit
 from pipeline.words import did_you_mean
+from recording.copies import ORIGINALS, Copies
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,12 @@ class MetadataMistakes(Exception):
         self.messages = messages
 
 
-def read(paths: Iterable[Path]) -> Metadata:
+def read(paths: Iterable[Path], copies: Copies = ORIGINALS) -> Metadata:
     """The metadata of these files, of which later ones override earlier ones. Raises MetadataMistakes."""
     found, messages = Metadata(), []
     for path in paths:
         try:
-            document = _load(path)
+            document = _load(path, copies)
         except MetadataMistakes as error:
             messages += error.messages
             continue
@@ -244,11 +245,11 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 
-def _load(path: Path) -> Document:
+def _load(path: Path, copies: Copies) -> Document:
     if path.suffix != ".toml":
         raise MetadataMistakes([f"{path}:1: {NOT_READ}"])
     try:
-        text = decoded(read_bytes(path))
+        text = decoded(read_bytes(path, copies))
         return Document(parsed(text), find_lines(text))
     except Unreadable as error:
         raise MetadataMistakes([f"{path}:{error.line}: {error}"]) from None

@@ -1,6 +1,6 @@
 """Whether a recipe can be used in this image.
 
-    python -m pipeline.recipe --check FILE [ENGINE]
+    python -m pipeline.recipe --check [--copies FOLDER] FILE [ENGINE]
 
 Prints every mistake as FILE:LINE: message and exits with 64, or prints what the recipe is, as one line of JSON, and
 exits with 0. The exit code is 69 if isx cannot be loaded.
@@ -13,9 +13,10 @@ from pathlib import Path
 
 from pipeline.recipe.read import Recipe, complaints, read
 from pipeline.words import say
+from recording.copies import ORIGINALS, Copies, NotCopied
 from recording.job import RecipeFacts
 
-OK, BAD_RECIPE, NO_ISX = 0, 64, 69
+OK, BAD_RECIPE, NO_ISX, NO_OUTPUT = 0, 64, 69, 73
 
 
 def describe(recipe: Recipe) -> RecipeFacts:
@@ -25,12 +26,18 @@ def describe(recipe: Recipe) -> RecipeFacts:
 
 
 def main(arguments: list[str]) -> int:
-    if len(arguments) not in (2, 3) or arguments[0] != "--check":
+    copies, rest = ORIGINALS, arguments[1:]
+    if rest[:1] == ["--copies"] and rest[1:]:
+        copies, rest = Copies(Path(rest[1]), making=True), rest[2:]
+    if len(rest) not in (1, 2) or arguments[0] != "--check":
         say([__doc__.strip()])
         return BAD_RECIPE
     try:
-        recipe = read(Path(arguments[1]), *arguments[2:])
+        recipe = read(Path(rest[0]), *rest[1:], copies=copies)
         found = complaints(recipe)
+    except NotCopied as error:
+        say([str(error)])
+        return NO_OUTPUT
     except (ImportError, OSError) as error:
         say([f"isx cannot be loaded: {error}"])
         return NO_ISX

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recording.copies import Copies
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -32,11 +34,10 @@ class Unreadable(Exception):
         self.line = line
 
 
-def read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path, copies: Copies) -> bytes:
     """Raises Unreadable."""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = copies.read(path, MAX_BYTES + 1)
     except OSError as error:
         raise Unreadable(1, f"cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipeline.engines.protocol import Engine
 from pipeline.recipe.steps import Contract
+from recording.copies import ORIGINALS, Copies
 
 INPUT = "input"  # `from = "input"` is the recording itself
 
@@ -68,6 +69,8 @@ class Recipe:
     steps: list[Step] = field(default_factory=list)
     kinds: tuple[str, ...] = ()  # of the recordings that it takes
     problems: list[Problem] = field(default_factory=list)
+    text: str = ""
+    copies: Copies = ORIGINALS  # of the recipe and the Python files, if they are to be read from such
     sha256: str = ""  # of the recipe and of every Python file that it names
 
     @property

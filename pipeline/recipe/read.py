@@ -21,6 +21,7 @@ from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from pipeline.words import did_you_mean
+from recording.copies import ORIGINALS, Copies
 from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 FORMAT_VERSION = 1
@@ -43,15 +44,15 @@ NOT_OFFERED = (
 # ---- reading
 
 
-def read(path: Path, engine: str = engines.AUTO) -> Recipe:
+def read(path: Path, engine: str = engines.AUTO, copies: Copies = ORIGINALS) -> Recipe:
     """Read and check a recipe against what the image holds; what is wrong is in its `problems`.
 
     `engine` is the choice for steps of which the recipe does not say who carries them out.
     """
-    recipe = Recipe(path, engine=engine)
+    recipe = Recipe(path, engine=engine, copies=copies)
     try:
-        content = read_bytes(path)
-        text = decoded(content)
+        content = read_bytes(path, copies)
+        recipe.text = text = decoded(content)
         document = parsed(text)
     except Unreadable as error:
         recipe.problems.append(Problem(error.line, str(error)))
@@ -224,7 +225,7 @@ class _Reader:
             return None
         if "engine" in table:
             self.problem("engine", "a step in Python has no choice of engine: remove it")
-        source = PythonFile(self.recipe.path.absolute().parent / file)
+        source = PythonFile(self.recipe.path.absolute().parent / file, self.recipe.copies)
         definition = self._definition(source, name)
         takes, makes = self._python_kinds(table)
         if definition is None or not takes or not makes:

@@ -34,6 +34,7 @@ from pipeline.recipe.page import Made
 from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
+from recording.copies import Copies
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.job import Job, Result, Session
@@ -93,8 +94,10 @@ class Run:
 
 def run(job: Job, context: Context) -> Result:
     """Do a job. Raises Unusable, BadRecording."""
-    recipe = read(Path(job.recipe), job.options.engine)
+    recipe = read(Path(job.recipe), job.options.engine, Copies(job.copies))
     found = complaints(recipe)
+    if job.copies and recipe.sha256 != job.provenance["recipe_sha256"]:
+        found.append(f"the recipe {recipe.path} changed during the run: run again")
     if found:
         raise Unusable("; ".join(found))
     if job.kind not in recipe.kinds:
@@ -521,7 +524,7 @@ def _write_record(
         "recipe": {
             "name": this.recipe.path.stem,
             "sha256": this.recipe.sha256,
-            "text": this.recipe.path.read_text(encoding="utf-8"),
+            "text": this.recipe.text,
         },
         "steps": [asdict(entry) for entry in this.entries_done()],
         "recordings": records,

@@ -87,7 +87,7 @@ def test_yaml_is_found_where_toml_would_be_so_that_it_is_answered(tmp_path, name
     recording = Recording("day1/mouse.isxd", 1, 1)
     files = sessions.find([recording], tmp_path).metadata(recording)
     with pytest.raises(sessions.BadMetadata, match=rf"^{tmp_path / name}:1: YAML is not read: .* into nwb\.toml"):
-        sessions.check(files, lambda: None)
+        sessions.check(files, tmp_path / "copies", lambda: None)
 
 
 @pytest.mark.parametrize("plant", [os.mkfifo, lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40)])
@@ -95,4 +95,4 @@ def test_metadata_that_are_no_small_file_are_refused_without_waiting(tmp_path, p
     path = tmp_path / "nwb.toml"
     plant(path)
     with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml:1: is no file of at most 1 MB"):
-        sessions.check([path], lambda: None)
+        sessions.check([path], tmp_path / "copies", lambda: None)
