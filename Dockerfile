@@ -262,6 +262,7 @@ RUN --network=none \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=recording/__init__.py,target=/app/recording/__init__.py \
+    --mount=type=bind,source=recording/alone.py,target=/app/recording/alone.py \
     --mount=type=bind,source=native,target=/app/native <<EOF
 set -eu
 PYTHONPATH=/app python /build/prove.py libraries
@@ -315,8 +316,8 @@ FROM labelled-${CHOSEN} AS runtime
 COPY --link --from=proven /app /app
 USER 1000:1000
 WORKDIR /tmp
-ENTRYPOINT ["python", "/app/bootstrap.py"]
-HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["python", "/app/healthcheck.py"]
+ENTRYPOINT ["/opt/venv/bin/python", "-EsB", "/app/bootstrap.py"]
+HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/venv/bin/python", "-EsB", "/app/healthcheck.py"]
 ARG BASE_IMAGE
 # What follows the name, and nothing where the name carries no digest.
 ARG AT_DIGEST=${BASE_IMAGE#${BASE_IMAGE%@*}}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from recording.alone import restart_alone
+
+if __name__ == "__main__":
+    restart_alone()
+
 import os
 import signal
 import sys

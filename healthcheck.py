@@ -7,6 +7,11 @@ a recording is written and read back; a run is not looked at.
 
 from __future__ import annotations
 
+from recording.alone import restart_alone
+
+if __name__ == "__main__":
+    restart_alone()
+
 import json
 import os
 import sys

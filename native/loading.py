@@ -88,8 +88,12 @@ def finish_probe(probe: subprocess.Popen[bytes] | None) -> Probe:
         output, _ = finish(probe, PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
         return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
+    *noise, answer = output.decode("utf-8", "replace").strip().splitlines() or [""]
+    refused = [line.removeprefix("ERROR: ") for line in noise if line.startswith("ERROR: ld.so:")]
+    if refused:  # the loader goes on without what it was told to load, and so would all workers
+        return Probe(f"a variable of the loader names what cannot be loaded here: {refused[0]} Unset it")
     try:
-        return Probe(**json.loads(output))
+        return Probe(**json.loads(answer))
     except (ValueError, TypeError):
         return Probe(f"loading ended the process: {ending(probe.returncode)}")
 

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Mapping
 
 from recording import APP
+from recording.alone import without_the_callers
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 RLIMIT_LOCKS = 10
@@ -21,9 +22,11 @@ _libc = ctypes.CDLL(None)
 def environment(given: Mapping[str, str]) -> dict[str, str]:
     """A worker's environment: it finds its code, reads file names as UTF-8 and logs completely."""
     return {
-        **given,
+        **without_the_callers(given),
         "LC_ALL": "C.UTF-8",
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(APP), given.get("PYTHONPATH")))),
+        "PYTHONPATH": str(APP),
+        "PYTHONNOUSERSITE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONFAULTHANDLER": "1",
     }

@@ -302,6 +302,8 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
     limit = machine.process_limit()
     while limit and not settings.workers and slots > 1 and machine.processes_needed(slots, cores) > limit:
         slots -= 1
+    if not settings.workers:
+        slots = min(slots, max(1, (machine.raise_file_limit() - machine.files_needed(0)) // 6))
     total = sum(unit.size for unit in units) or 1
     began = time.monotonic()
     done_bytes = 0

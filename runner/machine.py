@@ -8,6 +8,7 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+FILES = 1024  # open at a time; the usual limit
 NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" with a number near 2**63
 MEMORY_PER_WORKER = 400 << 20  # a worker that has imported isx, with room for its chunks
 
@@ -44,6 +45,20 @@ def process_limit(root: Path = Path("/")) -> int | None:
 def processes_needed(workers: int, cores: int) -> int:
     """At most: PID 1 and its helpers, each worker with the library's own threads, and a thread a core for the work."""
     return 8 + 3 * workers + cores
+
+
+def raise_file_limit() -> int:
+    """Let this process and its children have as many open files as they may; returns how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES if hard == resource.RLIM_INFINITY else min(hard, FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return max(wanted, FILES if soft == resource.RLIM_INFINITY else soft)
+
+
+def files_needed(workers: int) -> int:
+    """At most: PID 1 holds logs, pipes and folders of each worker; a worker with its libraries needs the rest."""
+    return 64 + 6 * workers
 
 
 def oom_kills(root: Path = Path("/")) -> int:

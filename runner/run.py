@@ -33,6 +33,7 @@ def run(state: RunState) -> Ending:
     output, shard = state.output, state.settings.shard
     began = time.monotonic()
     refuse_too_few_processes(state.settings.workers or 1)
+    refuse_too_few_files(state.settings.workers or 1)
     with contextlib.ExitStack() as stack:
         probe = loading.start_probe(state.api)  # works while this process looks for recordings
         try:
@@ -103,6 +104,16 @@ def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:
         raise UsageError(
             f"only {limit} processes and threads are allowed here, and up to {needed} are needed: "
             f"raise --pids-limit (of docker run) or the limit of the pod, or lower WORKERS"
+        )
+
+
+def refuse_too_few_files(workers: int) -> None:
+    """Raises UsageError."""
+    limit, needed = machine.raise_file_limit(), machine.files_needed(workers)
+    if limit < needed:
+        raise UsageError(
+            f"only {limit} open files are allowed here, and up to {needed} are needed: raise the limit "
+            "(ulimit -n, or --ulimit nofile of docker run), or lower WORKERS"
         )
 
 

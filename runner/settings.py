@@ -41,6 +41,7 @@ Exit codes:
 
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 MOST_DIGITS = 5  # of a count
+MOST_BYTES, MOST_SECONDS = 1 << 50, 10**9  # no machine has more, and no run takes longer
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -67,12 +68,17 @@ def _size(text: str) -> int | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", text, re.ASCII | re.IGNORECASE)
     if not match:
         raise ValueError("a size such as 512M or 2G")
-    return int(float(match[1]) * UNITS[match[2].upper()])
+    size = float(match[1]) * UNITS[match[2].upper()]
+    if size > MOST_BYTES:
+        raise ValueError(f"a size of at most {MOST_BYTES >> 40}T")
+    return int(size)
 
 
 def _seconds(text: str) -> float | None:
     if text and not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         raise ValueError("a number of seconds")
+    if text and float(text) > MOST_SECONDS:
+        raise ValueError(f"a number of seconds of at most {MOST_SECONDS}")
     return float(text) if text else None
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,13 +78,27 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(extra or {})}
 
 
-def command(arguments: Sequence[str | Path], program: str = "bootstrap.py") -> list[str]:
-    return [sys.executable, str(ROOT / program), *map(str, arguments)]
+def interpreter(folder: Path, *places: Path) -> Path:
+    """A Python as the image has it: a `.pth` file puts these folders on its path, before those of the one at hand."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", "--clear", folder], check=True, timeout=TIMEOUT)
+    (site,) = folder.glob("lib/*/site-packages")
+    lines = dict.fromkeys(map(str, (*places, API, sysconfig.get_path("purelib"))))
+    (site / "api.pth").write_text("\n".join(lines) + "\n")
+    return folder / "bin/python"
 
 
-def bootstrap(*arguments: str | Path, env: Mapping[str, str] | None = None, **options: Any) -> Run:
+def command(arguments: Sequence[str | Path], python: str | Path = sys.executable) -> list[str]:
+    return [str(python), str(ROOT / "bootstrap.py"), *map(str, arguments)]
+
+
+def bootstrap(
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    python: str | Path = sys.executable,
+    **options: Any,
+) -> Run:
     done = subprocess.run(
-        command(arguments),
+        command(arguments, python),
         env=environment(env),
         capture_output=True,
         text=True,
@@ -100,8 +115,8 @@ def start(*arguments: str | Path, env: Mapping[str, str] | None = None) -> subpr
     return subprocess.Popen(command(arguments), env=environment(env), stderr=subprocess.PIPE, text=True)
 
 
-def run(input: Path, output: Path, *arguments: str, env: Mapping[str, str] | None = None) -> Run:
-    return bootstrap("--input-dir", input, "--output-dir", output, *arguments, env=env)
+def run(input: Path, output: Path, *arguments: str, **options: Any) -> Run:
+    return bootstrap("--input-dir", input, "--output-dir", output, *arguments, **options)
 
 
 def make_recordings(folder: Path) -> None:

@@ -253,7 +253,7 @@ def container(options: argparse.Namespace) -> list[str]:
         binds = [f"--bind={source}:{target}" for source, target, _ in mounts]
         environment = ["--unset-env=*", f"--set-env={options.image}/ch/environment"]
         command = ["ch-run", *environment, *binds, "--cd=/tmp", str(options.image), "--"]
-        command += ["python", "/app/bootstrap.py"]
+        command += ["python", "-EsB", "/app/bootstrap.py"]
     else:
         program = next(filter(shutil.which, ("apptainer", "singularity")), "apptainer")
         command = [program, "--quiet", "run", "--containall", "--no-eval", "--pwd", "/tmp"]

@@ -78,7 +78,7 @@ def test_the_deep_check_is_healthy(public, idps):
 
 
 def test_docker_itself_sees_a_healthy_container(public):
-    assert inspect(public)["Config"]["Healthcheck"]["Test"] == ["CMD", *CHECK]
+    assert inspect(public)["Config"]["Healthcheck"]["Test"] == ["CMD", "/opt/venv/bin/python", "-EsB", *CHECK[1:]]
     options = ["--detach", "--rm", "--health-interval=1s", "--health-start-period=0s"]
     name = docker("run", *options, public, *CODE, "import time; time.sleep(60)").stdout.strip()
     try:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests import recordings
-from tests.launch import API, ROOT
+from tests.launch import ROOT
 
 CODE = ("recording", "native", "study", "runner", "open_engine", "pipeline", "recipes")
 CODE += ("bootstrap.py", "VERSION", "requirements.txt")
@@ -91,7 +91,7 @@ def added(app: Path, name: str, text: str) -> str:
 
 def run(app: Path, tmp_path: Path, *arguments: str) -> Path:
     command = [sys.executable, str(app / "bootstrap.py"), *arguments]
-    places = {"INPUT_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path / "out"), "PYTHONPATH": str(API)}
+    places = {"INPUT_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path / "out")}
     environment = {**os.environ, **places}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -10,13 +10,13 @@ import os
 import shutil
 import stat
 import subprocess
-import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from runner.settings import ACTIONS, OPTIONS
-from tests.launch import API, ROOT, bootstrap, environment, run, sentinel, tree
+from tests.launch import API, ROOT, bootstrap, environment, interpreter, run, sentinel, tree
 
 NOBODY = 65534
 MS_REMOUNT = 32  # mount(2)
@@ -318,8 +318,8 @@ def test_no_input_folder(tmp_path, output):
     assert not (output / ".staging").exists()
 
 
-def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
-    """An isx before the real one on the path, whose library is gone or no library."""
+def broken_api(tmp_path: Path, how: str) -> Path:
+    """A Python with an isx before the real one on the path, whose library is gone or no library."""
     package = tmp_path / "api" / "isx"
     (package / "lib").mkdir(parents=True)
     (package / "__init__.py").write_text("raise ImportError('half an API')\n")
@@ -332,7 +332,7 @@ def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
         shutil.copy(real, library)
     elif how == "garbage":
         library.write_bytes(b"not a library" * 100)
-    return {"PYTHONPATH": str(tmp_path / "api")}
+    return interpreter(tmp_path / "venv", tmp_path / "api")
 
 
 @pytest.mark.parametrize(
@@ -348,7 +348,7 @@ def broken_api(tmp_path: Path, how: str) -> dict[str, str]:
 )
 def test_isx_that_cannot_be_loaded(samples, tmp_path, input, output, how, messages):
     put(samples, "image.isxd", input / "a.isxd")
-    done = run(input, output, env=broken_api(tmp_path, how))
+    done = run(input, output, python=broken_api(tmp_path, how))
     assert done.code == 69
     for message in messages:
         assert message in done.end
@@ -358,11 +358,11 @@ def test_isx_that_cannot_be_loaded(samples, tmp_path, input, output, how, messag
 def test_isx_whose_python_part_is_broken(samples, tmp_path, input, output):
     """Seen only when the first worker fails: the preflight would cost half a second each time."""
     put(samples, "image.isxd", input / "a.isxd", input / "b.isxd")
-    env = broken_api(tmp_path, "import fails")
-    done = run(input, output, env=env)
+    python = broken_api(tmp_path, "import fails")
+    done = run(input, output, python=python)
     assert done.code == 69
     assert "half an API" in done.end
-    checked = bootstrap("--check", env=env)
+    checked = bootstrap("--check", python=python)
     assert (checked.code, "half an API" in checked.end) == (69, True)
 
 
@@ -370,17 +370,17 @@ def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """A run as a user without rights, which root alone can start; with an interpreter that this user may execute."""
     if os.getuid() != 0:
         pytest.skip("only root can start a process as another user, and is itself denied nothing")
-    env = environment({"PYTHONPATH": str(API), "LOG_FORMAT": "text"})
-    for python in (sys.executable, "/usr/bin/python3"):
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        python = interpreter(Path(folder, "venv"))
         try:
             return subprocess.run(
                 [python, ROOT / "bootstrap.py", *arguments],
-                env=env, user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
+                env=environment({"LOG_FORMAT": "text"}), user=NOBODY, group=NOBODY, extra_groups=[], cwd="/",
                 capture_output=True, text=True, timeout=60, check=False,
             )  # fmt: skip
         except PermissionError:
-            continue
-    pytest.skip(f"no Python here that uid {NOBODY} may execute")
+            pytest.skip(f"no Python here that uid {NOBODY} may execute")
 
 
 def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
@@ -530,7 +530,7 @@ def test_baked_facts_win(tmp_path):
     (api / "isx" / "__init__.py").touch()
     facts = {"source": "idps", "name": "Inscopix Data Processing", "version": "1.9.6", "sha256": "ab" * 32}
     (tmp_path / "isx.json").write_text(json.dumps(facts))
-    done = bootstrap("--version", env={"PYTHONPATH": str(api)})
+    done = bootstrap("--version", python=interpreter(tmp_path / "venv", api))
     assert f"Inscopix Data Processing 1.9.6 (idps, sha256 {'ab' * 32})" in done.stdout
 
 
