@@ -93,7 +93,7 @@ def _run(job: Job, events: EventStream) -> Result:
         return run_recipe.run(job, context)
     if len(job.inputs) != 1:
         raise Unusable("the recipe inspect takes one recording at a time")
-    context.session = job.session
+    context.session, context.failure = job.session, job.failure
     done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, with_page=True)
     return Result(done.products, done.text, done.picture)
 

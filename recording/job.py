@@ -48,6 +48,7 @@ class Job(Message):
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
+    failure: str = ""  # of the recipe that should have been run: what is inspected says so
     copies: Path | None = None  # of the recipe and its Python files, as they were when the run began
     session: Session | None = None  # if this job is to write an NWB file
     threads: int = 1

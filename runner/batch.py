@@ -9,14 +9,16 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import count
 from pathlib import Path
 
 from native import loading
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
-from recording.job import Job
+from recording.job import INSPECT, Job
 from recording.names import is_product
 from runner import machine, precheck, results, series, sessions, supervise, workers
 from runner.discover import SERIES, Recording
@@ -49,7 +51,10 @@ class Unit:
     kind: str
     fingerprint: str
     results: str  # folder, relative to the output
+    recipe: RecipeChoice
     warnings: tuple[str, ...] = ()
+    failure: str = ""  # of the recipe: it is inspected so that there is something to see
+    log: int | None = None  # file descriptor of a log to go on with
     session: Members | None = None  # if it is to have an NWB file
 
     @property
@@ -211,18 +216,18 @@ def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | N
     """The record of an earlier run that would do the same, if its results are still there."""
     output = batch.state.output
     record = None if batch.state.settings.force else results.read_record(output, recordings[0])
-    if record and record.fingerprint == _fingerprint(recordings, record.kind, batch):
+    if record and record.fingerprint == _fingerprint(recordings, batch.conditions.recipe_for(record.kind), batch):
         return record if results.is_complete(output, record) else None
     return None
 
 
-def _fingerprint(recordings: Sequence[Recording], kind: str, batch: Batch) -> str:
+def _fingerprint(recordings: Sequence[Recording], used: RecipeChoice, batch: Batch) -> str:
     """Names alone decide what may belong to a session, so that it can be told before any file is opened."""
     if not batch.sessions or not batch.sessions.leads(recordings[0]):
-        return batch.conditions.fingerprint(recordings, kind)
+        return batch.conditions.fingerprint(recordings, used)
     candidates = recordings if len(recordings) > 1 else batch.parts.get(recordings[0].relative, recordings)
     members = batch.sessions.of(candidates, recordings)
-    return batch.conditions.fingerprint(recordings, kind, sessions.facts(members))
+    return batch.conditions.fingerprint(recordings, used, sessions.facts(members))
 
 
 def _check_name(path: Path) -> None:
@@ -259,7 +264,7 @@ def _with_session(unit: Unit, sound: Sequence[Recording], batch: Batch) -> Unit:
     if not batch.sessions.leads(recording):
         return unit
     parts = [recording]
-    if batch.conditions.recipe_for(unit.kind).is_inspect and recording.relative in batch.parts:
+    if unit.recipe.is_inspect and recording.relative in batch.parts:
         named = [part for part in batch.parts[recording.relative] if part in sound and batch.sessions.leads(part)]
         parts = next((each for each in series.find_series(named, batch.infos) if recording in each), parts)
     return replace(unit, session=batch.sessions.of(parts, unit.recordings)) if parts[0] == recording else unit
@@ -283,11 +288,13 @@ def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
 def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()) -> Unit:
     first = group[0]
     kind = batch.infos[first.relative].kind
+    used = batch.conditions.recipe_for(kind)
     return Unit(
         tuple(group),
         kind,
-        _fingerprint(group, kind, batch),
+        _fingerprint(group, used, batch),
         first.results + (SERIES if len(group) > 1 else ""),
+        used,
         tuple(warnings),
     )
 
@@ -308,18 +315,14 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
     began = time.monotonic()
     done_bytes = 0
 
-    def tasks() -> Iterator[Task]:
-        for number, unit in enumerate(units):
-            task = _task_or_failure(unit, str(number), batch)
-            if task:
-                yield task
+    tasks = _Tasks(units, batch)
 
     def on_verdict(task: Task, verdict: Verdict) -> None:
         nonlocal done_bytes
         done_bytes += task.weight
         if not verdict.ok:
             _blame_the_api(batch)
-        _settle(task, verdict, batch)
+        tasks.todo.extend(_settle(task, verdict, batch))
 
     def on_beat(n_done: int, bytes_under_way: float) -> None:
         state.heart.workers = [_pulse(task, idle) for task, idle in supervisor.under_way]
@@ -330,8 +333,22 @@ def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
         state.log.progress(fraction, n_done, len(units), left)
 
     supervisor = Supervisor(slots, cores, state.signals, fork_server=batch.fork_server)
-    supervisor.work_through(tasks(), len(units), on_verdict, on_beat)
+    supervisor.work_through(tasks, len(units), on_verdict, on_beat)
     state.heart.workers = []
+
+
+class _Tasks(Iterator[Task]):
+    """A task for each unit, and for those that come up meanwhile."""
+
+    def __init__(self, units: Iterable[Unit], batch: Batch) -> None:
+        self.todo, self.batch, self.numbers = deque(units), batch, count()
+
+    def __next__(self) -> Task:
+        while self.todo:
+            task = _task_or_failure(self.todo.popleft(), str(next(self.numbers)), self.batch)
+            if task:
+                return task
+        raise StopIteration
 
 
 def _pulse(task: Task, idle: float) -> Pulse:
@@ -353,15 +370,17 @@ def _task_or_failure(unit: Unit, name: str, batch: Batch) -> Task | None:
     try:
         return _task(unit, name, batch)
     except OSError as error:
-        _fail(unit.recordings, f"its results cannot be written: {error.strerror} ({error.filename})", batch, unit.kind)
+        reason = f"its results cannot be written: {error.strerror} ({error.filename})"
+        _fail(unit.recordings, unit.failure or reason, batch, unit.kind)
         return None
 
 
 def _task(unit: Unit, name: str, batch: Batch) -> Task:
     """Raises Unwritable, OSError."""
     settings, output, conditions = batch.state.settings, batch.state.output, batch.conditions
-    used = conditions.recipe_for(unit.kind)
-    place = Workplace(unit, output.create(unit.recordings[0].log), name, batch.staging.anywhere / name)
+    used = unit.recipe
+    log = output.create(unit.recordings[0].log) if unit.log is None else unit.log
+    place = Workplace(unit, log, name, batch.staging.anywhere / name)
     try:
         with writing(output.path):
             for new in (place.staging, place.scratch):
@@ -383,11 +402,12 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         recipe=used.path,
         copies=None if used.is_inspect else batch.staging.anywhere / "copies",
         options=conditions.options,
+        failure=unit.failure,
         session=unit.session.for_job(settings.input_dir) if unit.session else None,
         provenance={
             "fingerprint": unit.fingerprint,
             "inputs": [recording.relative for recording in unit.recordings],
-            "recipe": Path(used.path).name,
+            "recipe": used.name,
             "recipe_sha256": used.sha256,
             "options": asdict(conditions.options),
             "software": dict(conditions.software),
@@ -401,7 +421,7 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         address_space=_address_space(settings.worker_memory, unit.size),
         time_limit=_time_limit(settings.worker_timeout, unit.size, used),
         idle_limit=HANGS_AFTER if settings.worker_idle is None else settings.worker_idle or None,
-        weight=unit.size,
+        weight=0 if unit.failure else unit.size,
         may_fork=_may_fork(used),
         owner=place,
     )
@@ -420,8 +440,8 @@ def _time_limit(asked: float | None, size: int, used: RecipeChoice) -> float | N
     return INSPECT_SECONDS + size / INSPECT_RATE if used.is_inspect else RECIPE_SECONDS
 
 
-def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
-    """Publish the results, or put the failure on record."""
+def _settle(task: Task, verdict: Verdict, batch: Batch) -> list[Unit]:
+    """Publish the results, or put the failure on record; returns what is to be inspected instead."""
     place: Workplace = task.owner
     unit = place.unit
     verdict.reason = place.as_seen(verdict.reason)
@@ -429,16 +449,50 @@ def _settle(task: Task, verdict: Verdict, batch: Batch) -> None:
     folder = batch.state.settings.input_dir
     changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.inputs]
     problem = next(filter(None, changes), "")
+    instead = not verdict.ok and not problem and not unit.recipe.is_inspect
     if verdict.ok and not problem:
         problem = _publish(unit, verdict, place.staging, batch)
     if problem:
         verdict.ok, verdict.reason = False, problem
-    if not verdict.ok:
+    if not verdict.ok and unit.failure:
+        message = f"{unit.name}: it could not be inspected either: {verdict.reason}"
+        batch.state.log("recording-warning", message, "warning", path=unit.name)
+    elif not verdict.ok:
         batch.n_out_of_memory += len(unit.recordings) if verdict.out_of_memory and not problem else 0
         _fail(unit.recordings, verdict.reason, batch, unit.kind, verdict)
     _note_in_log(place.log, verdict)
+    units = _to_inspect(place, verdict, batch) if instead else []
     place.close()
     batch.staging.remove_tree(place.name)
+    return units
+
+
+def _to_inspect(place: Workplace, verdict: Verdict, batch: Batch) -> list[Unit]:
+    """The recordings of a unit whose recipe failed: what is wrong with them may be seen there.
+
+    Results that a recipe made earlier stay as they are: they may have taken days.
+    """
+    unit, units = place.unit, []
+    for number, recording in enumerate(unit.recordings):
+        record = results.read_record(batch.state.output, recording)
+        by_recipe = record is not None and bool(record.results) and record.recipe != INSPECT
+        if record and by_recipe and results.are_there(batch.state.output, record):
+            continue
+        session = batch.sessions.of(unit.recordings, [recording]) if unit.session and number == 0 else None
+        facts = sessions.facts(session) if session else ()
+        one = Unit(
+            (recording,),
+            batch.infos[recording.relative].kind,
+            batch.conditions.fingerprint([recording], RecipeChoice(), facts),
+            recording.results,
+            RecipeChoice(),
+            tuple(verdict.warnings),
+            verdict.reason,
+            os.dup(place.log) if number == 0 else None,
+            session,
+        )
+        units.append(one)
+    return units
 
 
 def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
@@ -450,7 +504,7 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
         _withdraw_results_elsewhere(unit, batch)
         state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
         results.publish(output, staging, unit.recordings, record, old)
-        for recording in unit.recordings:
+        for recording in unit.recordings if not unit.failure else ():
             for folder in (recording.results, recording.results + SERIES):
                 results.forget_kept_steps(output, folder)
     except _BadProducts as error:
@@ -458,6 +512,9 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
     except OSError as error:
         return f"its results cannot be written: {error.strerror or error} ({error.filename})"
     batch.records.update((recording.relative, record) for recording in unit.recordings)
+    if unit.failure:
+        state.log("recording-inspected", f"{unit.name}: inspected, as its recipe failed", path=unit.name)
+        return ""
     message = f"{unit.name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
     state.log("recording-done", message, path=unit.name, kind=unit.kind, seconds=verdict.seconds)
     for warning in verdict.warnings:
@@ -489,15 +546,18 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
     info = batch.infos[first.relative]
     return Record(
         inputs=[recording.relative for recording in unit.recordings],
-        status="done",
+        status="failed" if unit.failure else "done",
+        reason=unit.failure,
         kind=unit.kind,
+        recipe=unit.recipe.name,
+        inspected=bool(unit.failure),
         fingerprint=unit.fingerprint,
         results=unit.results,
         products={name: (staging / name).stat().st_size for name in names},
         summary=verdict.result.summary,
         thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
-        seconds=verdict.seconds,
+        seconds=verdict.seconds + (batch.records[first.relative].seconds if unit.failure else 0.0),
         info=info.facts,
         stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
     )
@@ -516,6 +576,7 @@ def _fail(
         reason=reason,
         results=old.results if old else "",
         products=old.products if old else {},
+        recipe=old.recipe if old else "",
         warnings=verdict.warnings if verdict else [],
         seconds=verdict.seconds if verdict else 0.0,
     )
@@ -537,6 +598,7 @@ def _note_in_log(log: int, verdict: Verdict) -> None:
 
 def _row(recording: Recording, record: Record, first: str = "", part: int = 0, parts: int = 0) -> Row:
     done = record.status == "done"
+    shown = done or record.inspected
     return Row(
         path=recording.relative,
         kind=record.kind,
@@ -546,8 +608,8 @@ def _row(recording: Recording, record: Record, first: str = "", part: int = 0, p
         summary=record.summary,
         thumbnail=record.thumbnail,
         warnings=record.warnings,
-        results=record.results if done else "",
-        products=tuple(record.products) if done else (),
+        results=record.results if shown else "",
+        products=tuple(record.products) if shown else (),
         log=recording.log if record.seconds else "",
         series=first,
         part=part,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from runner import report, results, sentinels, shards
@@ -71,7 +72,7 @@ def _as_gathered(record: results.Record | None, recording: Recording, output: Fo
     if record is None or record.status == "publishing":
         problem = "no shard has finished it: run its shard again"
     elif record.status == "failed":
-        return record
+        return record if results.are_there(output, record) else replace(record, inspected=False)
     elif record.stamps.get(recording.relative) != [recording.size, recording.mtime_ns]:
         problem = "it changed after its shard was done: run its shard again"
     elif not results.is_complete(output, record):

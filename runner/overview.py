@@ -130,8 +130,8 @@ def page_of(row: Row) -> str:
     return f"{row.results}/{name}" if name in row.products else ""
 
 
-def link_pages(output: Folder, found: Iterable[Entry]) -> None:
-    """Tell each page its neighbours, in the room that it keeps for that.
+def link_pages(output: Folder, found: Iterable[Entry], failed: Iterable[Row] = ()) -> None:
+    """Tell each page its neighbours, in the room that it keeps for that; of those that failed, the way up alone.
 
     A few bytes in place, not the whole file anew: a page can be large, and its size must stay. A page that cannot be
     written to, such as another user's, stays without links: all that it says is true.
@@ -140,7 +140,7 @@ def link_pages(output: Folder, found: Iterable[Entry]) -> None:
     pages = [(page, row) for page, row in shown if page]
     for at, (page, _) in enumerate(pages):
         up = "../" * page.count("/")
-        links = [f'<a href="{up}index.html">All recordings</a>']
+        links = [_way_up(page)]
         for neighbour, style in ((at - 1, "previous"), (at + 1, "next")):
             if 0 <= neighbour < len(pages):
                 target, row = pages[neighbour]
@@ -150,6 +150,13 @@ def link_pages(output: Folder, found: Iterable[Entry]) -> None:
                 links.append(f'<a class="{style}" href="{up}{_quoted(target)}">{arrow}</a>')
         with contextlib.suppress(OSError):
             _fill_room(output.open(page, os.O_RDWR), "".join(links), links[0])
+    for page in filter(None, map(page_of, failed)):
+        with contextlib.suppress(OSError):
+            _fill_room(output.open(page, os.O_RDWR), _way_up(page))
+
+
+def _way_up(page: str) -> str:
+    return f'<a href="{"../" * page.count("/")}index.html">All recordings</a>'
 
 
 def _fill_room(page: int, *texts: str) -> None:
@@ -287,6 +294,8 @@ def _rounded(value: str) -> str:
 
 def _note(style: str, row: Row, sentences: Iterable[str]) -> str:
     log = f' <a href="{_link(row.log)}">log</a>' if row.log else ""
+    if row.status == "failed" and page_of(row):
+        log = f' <a href="{_link(page_of(row))}">as inspected</a>{log}'
     text = "<br>".join(_text(sentence) for sentence in sentences)
     return f'<div class="note {style}"><strong>{_text(row.path)}</strong>{log}<br>{text}</div>'
 

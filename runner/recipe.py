@@ -35,6 +35,10 @@ class RecipeChoice:
     nwb: bool = False  # each session gets an NWB file
 
     @property
+    def name(self) -> str:
+        return Path(self.path).name
+
+    @property
     def is_inspect(self) -> bool:
         return self.path == INSPECT
 

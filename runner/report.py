@@ -28,7 +28,7 @@ def write_report(
     entries = overview.entries(rows)
     for name in [name for entry in entries for name in overview.read_measures(output, entry)]:
         log("quality-unread", f"{name} cannot be read: its numbers are not in the overview", "warning", path=name)
-    overview.link_pages(output, entries)
+    overview.link_pages(output, entries, [row for row in rows if row.status == "failed"])
     page = overview.page(rows, entries, software, seconds)
     output.write("index.html", page.encode("utf-8", "backslashreplace"))
 

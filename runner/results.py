@@ -52,6 +52,8 @@ class Record(Message):
     seconds: float = 0.0
     info: dict[str, Any] = field(default_factory=dict)  # findings of the pre-check, of the first
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
+    recipe: str = ""  # that made the results
+    inspected: bool = False  # if failed: the results are what `inspect` makes of the input as it is
 
 
 # ---- records of earlier runs
@@ -97,12 +99,15 @@ def write_record(output: Folder, recordings: Iterable[Recording], record: Record
 
 
 def is_complete(output: Folder, record: Record) -> bool:
+    """Whether the input is done, and every product is there."""
+    return record.status == "done" and are_there(output, record)
+
+
+def are_there(output: Folder, record: Record) -> bool:
     """Whether every product that the record lists is there in full."""
     try:
         with output.folder(record.results) as folder:
-            return record.status == "done" and all(
-                folder.status(name).st_size == size for name, size in record.products.items()
-            )
+            return all(folder.status(name).st_size == size for name, size in record.products.items())
     except OSError:
         return False
 

@@ -60,9 +60,11 @@ class Conditions:
         """Whether each session gets an NWB file."""
         return self.options.nwb or self.options.nwb_movie or self.recipe.nwb
 
-    def fingerprint(self, recordings: Sequence[Recording], kind: str, session: Sequence[object] = ()) -> str:
-        """Of recordings of this kind, the rest of their session, and all else that decides the results."""
-        others = self._others(self.recipe_for(kind))
+    def fingerprint(
+        self, recordings: Sequence[Recording], used: recipe.RecipeChoice, session: Sequence[object] = ()
+    ) -> str:
+        """Of recordings, what is done with them, the rest of their session, and all else that decides the results."""
+        others = self._others(used)
         return results.fingerprint(recordings, {**others, "session": session} if session else others)
 
     @property

@@ -140,7 +140,8 @@ class Supervisor:
         try:
             while True:
                 while len(self._running) < self.slots and (task := next(tasks, None)) is not None:
-                    threads = max(1, self.cores // min(self.slots, n_tasks - n_started + len(self._running)))
+                    left = max(1, n_tasks - n_started + len(self._running))  # more may come up
+                    threads = max(1, self.cores // min(self.slots, left))
                     n_started += 1
                     try:
                         self._start(task, threads)

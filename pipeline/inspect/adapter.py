@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.inspect import quality
@@ -63,6 +63,8 @@ def adapt(
         "software": metadata.software(),
         "provenance": context.provenance,
     }
+    if context.failure:
+        record["failure"] = context.failure
     part = Part(
         name=recording.name,
         kind=kind,
@@ -78,6 +80,7 @@ def adapt(
         from pipeline.pages import page
 
         shown = page.Page(part.name, stem, [part], metadata.software(), context.provenance, warnings=warnings)
+        shown = replace(shown, failure=context.failure)
         page.write(shown, out)
     results = sorted(path.name for path in out.iterdir() if path.name not in before)
     if not is_part:

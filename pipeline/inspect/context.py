@@ -21,6 +21,7 @@ class Context(StepContext):
     provenance: dict[str, Any] = field(default_factory=dict)
     session: Session | None = None  # if the recording is to get an NWB file
     decisions: Decisions | None = None  # by eye, on the cells of this recording
+    failure: str = ""  # of the recipe that should have been run, for the page
 
     def remembering(self) -> tuple[Context, list[str]]:
         """The same, and the warnings that it is given from now on."""

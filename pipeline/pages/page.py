@@ -44,6 +44,7 @@ class Page:
     steps: Sequence[StepShown] = ()
     recipe: str = ""
     warnings: Sequence[str] = ()
+    failure: str = ""  # of the recipe that should have been run
 
 
 def write(page: Page, out: Path) -> tuple[str, ...]:

@@ -1,0 +1,172 @@
+"""A recording whose recipe failed is inspected, so that its lab sees it; it still counts as failed, everywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.launch import run, start, tree
+from tests.trees import without_times_of_steps
+
+RECIPE = """
+version = 1
+group = "GROUP"
+
+[[step]]
+python = "steps.py:first"
+makes = ".csv"
+
+[[step]]
+python = "steps.py:second"
+makes = ".txt"
+"""
+STEPS = """
+import os
+from pathlib import Path
+
+def first(inputs, outputs, context):
+    context.warn("rather dark")
+    for output in outputs:
+        Path(output).write_text("a\\n1\\n")
+
+def second(inputs, outputs, context):
+    fault = Path(__file__).with_name("fault")
+    if fault.exists():
+        print("about to fail", flush=True)
+        exec(fault.read_text())
+    for output in outputs:
+        Path(output).write_text("fine")
+"""
+FAULTS = {
+    "error": ("raise ValueError('too dark')", "step 2 (second) failed: ValueError: too dark"),
+    "crash": ("os.kill(os.getpid(), 11)", "its worker ended with signal SIGSEGV"),
+}
+
+
+@pytest.fixture
+def recipe(samples: Path, tmp_path: Path, input: Path) -> Path:
+    shutil.copy2(samples / "part1.isxd", input)
+    folder = tmp_path / "recipe"
+    folder.mkdir()
+    (folder / "steps.py").write_text(STEPS)
+    (folder / "count.toml").write_text(RECIPE.replace("GROUP", "file"))
+    return folder / "count.toml"
+
+
+def fail(recipe: Path, fault: str = "error") -> None:
+    recipe.with_name("fault").write_text(FAULTS[fault][0])
+
+
+def rows(output: Path) -> dict[str, dict[str, str]]:
+    return {row["path"]: row for row in csv.DictReader((output / "summary.csv").open(newline=""))}
+
+
+def record(output: Path, name: str) -> dict:
+    return json.loads((output / f".records/{name}.isxd.json").read_text())
+
+
+def check_inspected(output: Path, name: str, reason: str) -> None:
+    page, found = (output / name / f"{name}.html").read_text(), json.loads((output / name / f"{name}.json").read_text())
+    assert f"The recipe failed: {reason}" in page
+    assert 'href="../index.html"' in page
+    assert found["failure"].startswith(reason)
+    assert found["provenance"]["recipe"] == "inspect"
+    assert (output / name / f"{name}-mean.tif").is_file()
+    noted, row = record(output, name), rows(output)[f"{name}.isxd"]
+    assert (noted["status"], noted["inspected"], noted["results"]) == ("failed", True, name)
+    assert noted["reason"].startswith(reason)
+    assert (row["status"], row["results"]) == ("failed", name)
+    assert row["reason"].startswith(reason)
+    assert f'href="./{name}/{name}.html"' in (output / "index.html").read_text()
+    assert not (output / "done.marker").exists()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_is_inspected_and_tried_again(recipe, input, output, tmp_path, fault):
+    _, reason = FAULTS[fault]
+    fail(recipe, fault)
+    for _ in range(2):  # each run tries the recipe
+        done = run(input, output, "--recipe", str(recipe))
+        assert (done.code, done.end) == (1, "1 of 1 failed, 0 done; no sentinel")
+        assert len(done.named("recording-failed")) == 1
+        check_inspected(output, "part1", reason)
+        log = (output / "logs/part1.isxd.log").read_text()
+        assert "about to fail" in log
+        assert log.index("about to fail") < log.index("done in")
+        assert "step 1 (first): rather dark" in rows(output)["part1.isxd"]["warnings"]
+    assert (output / ".staging/kept/part1").is_dir()
+
+    recipe.with_name("fault").unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert run(input, tmp_path / "fresh", "--recipe", str(recipe)).code == 0
+    found, expected = (without_times_of_steps(tree(each)) for each in (output, tmp_path / "fresh"))
+    assert sorted(found) == sorted(expected)
+    assert [name for name in found if found[name] != expected[name]] == []
+
+
+def test_the_parts_of_a_series_are_inspected_one_by_one(samples, recipe, input, output):
+    shutil.copy2(samples / "part2.isxd", input)
+    recipe.write_text(RECIPE.replace("GROUP", "series"))
+    fail(recipe)
+    assert run(input, output, "--recipe", str(recipe)).end == "2 of 2 failed, 0 done; no sentinel"
+    for name in ("part1", "part2"):
+        check_inspected(output, name, FAULTS["error"][1])
+    recipe.with_name("fault").unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert not (output / "part1").exists()
+    assert not (output / "part2").exists()
+
+
+def test_what_a_recipe_made_earlier_stays(recipe, input, output):
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    before = {name: content for name, content in tree(output).items() if name.startswith("part1/")}
+    recipe.write_text(recipe.read_text().replace(':second"', ':second"\nname = "again"'))
+    (recipe.parent / "steps.py").write_text(STEPS + "\n")
+    fail(recipe)
+    done = run(input, output, "--recipe", str(recipe))
+    assert (done.code, done.named("recording-inspected")) == (1, [])
+    assert {name: content for name, content in tree(output).items() if name.startswith("part1/")} == before
+    assert rows(output)["part1.isxd"]["results"] == ""
+
+
+def test_what_inspect_made_earlier_says_then_that_the_recipe_failed(recipe, input, output):
+    assert run(input, output).code == 0
+    fail(recipe)
+    assert run(input, output, "--recipe", str(recipe)).code == 1
+    check_inspected(output, "part1", FAULTS["error"][1])
+    assert run(input, output).end == "1 recording, all done"
+    assert "The recipe failed" not in (output / "part1/part1.html").read_text()
+
+
+@pytest.mark.parametrize("event", ["recording-failed", "recording-inspected"])
+def test_a_run_that_is_killed_then(recipe, input, output, event):
+    fail(recipe)
+    running = start("--input-dir", input, "--output-dir", output, "--recipe", recipe)
+    while f'"event": "{event}"' not in running.stderr.readline():
+        assert running.poll() is None
+    running.kill()
+    running.communicate()
+    assert run(input, output, "--recipe", str(recipe)).code == 1
+    check_inspected(output, "part1", FAULTS["error"][1])
+    recipe.with_name("fault").unlink()
+    assert run(input, output, "--recipe", str(recipe)).code == 0
+    assert "recipe failed" not in (output / "part1/part1.html").read_text()
+
+
+def test_an_input_that_changed_is_not_inspected(recipe, input, output):
+    recipe.with_name("fault").write_text(f"os.truncate({str(input / 'part1.isxd')!r}, 100)\nraise ValueError")
+    done = run(input, output, "--recipe", str(recipe))
+    assert "it changed while it was worked on" in done.named("recording-failed")[0]["reason"]
+    assert not (output / "part1").exists()
+
+
+def test_gather_shows_it_too(recipe, input, output):
+    fail(recipe)
+    assert run(input, output, "--recipe", str(recipe), "--shard", "1/2").code in (0, 1)
+    assert run(input, output, "--recipe", str(recipe), "--shard", "2/2").code in (0, 1)
+    assert run(input, output, "--gather", env={"SHARD_COUNT": "2"}).code == 1
+    check_inspected(output, "part1", FAULTS["error"][1])
