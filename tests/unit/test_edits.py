@@ -79,7 +79,7 @@ def said(output: Path) -> set[str]:
     """The words of each product, and the subject of each NWB file."""
     found = set()
     for name in NAMES:
-        (text,) = (output / name / name).glob("*.txt")
+        (text,) = (output / name / name).rglob("*.txt")
         found.add(text.read_text())
         for path in (output / name / name).glob("*.nwb"):
             with h5py.File(path) as file:
