@@ -21,21 +21,39 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import fuzz
 from images import build, forget_all
 from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
 
-sys.path[:0] = [str(PROJECT), str(PROJECT / "engine")]
+sys.path[:0] = [str(PROJECT), str(PROJECT / "docker_engine")]
 
 import engine  # noqa: E402  neither is installed
-from tests.trees import tree  # noqa: E402
+from tests.trees import tree, without_times_of_steps  # noqa: E402
 
 REPORTS = {"index.html", "summary.csv"}
 SECONDS = 300  # for one run
+
+# Beside the open engine's movie steps, one that warns: what it said must not be lost.
+WARNING_STEP = """
+[[step]]
+python = "steps.py:warn"
+suffix = "W"
+
+[[step]]
+use = "dff"
+"""
+STEPS = """
+import shutil, time
+
+def warn(inputs, outputs, context):
+    context.warn("chaos is near")
+    shutil.copyfile(inputs[0], outputs[0])
+    time.sleep(0.2)
+"""
 
 KILL_A_WORKER = """
 import os, pathlib, random, signal
@@ -121,6 +139,9 @@ class Chaos:
     tally: Tally = field(default_factory=Tally)
     reference: dict[str, bytes] = field(default_factory=dict)
     seconds: float = 0.0  # of an undisturbed run, from its first line on
+    tree: Callable[[Path], dict[str, bytes]] = tree  # what two runs must leave alike
+    options: Sequence[str] = ()  # of every container
+    arguments: Sequence[str] = ()  # of every run
     number: int = 0
 
     def new_output(self) -> Path:
@@ -150,8 +171,10 @@ class Chaos:
             ME,
             *confined,
             *mounts,
+            *self.options,
             *options,
             IMAGE,
+            *self.arguments,
             *arguments,
         ]
         with log.open("wb") as file:
@@ -171,7 +194,7 @@ class Chaos:
         tally.codes[ended.code] += 1
         tally.expect(ended.code in codes, f"exit code {ended.code}, not one of {sorted(codes)}: {ended.last}")
         tally.expect((output / "done.marker").exists() == (ended.code == 0), f"sentinel after exit code {ended.code}")
-        for problem in half_written(output, reference):
+        for problem in half_written(output, reference, self.tree):
             tally.expect(False, problem)
 
     def complete(
@@ -180,7 +203,9 @@ class Chaos:
         """A run that nothing disturbs, after those that were."""
         ended = self.run(output, *arguments, inputs=inputs)
         self.tally.expect(ended.code == 0, f"the next run ends with {ended.code}: {ended.last} {ended.reasons}")
-        found = {name: content for name, content in tree(output).items() if not any(each in name for each in beside)}
+        found = {
+            name: content for name, content in self.tree(output).items() if not any(each in name for each in beside)
+        }
         different = sorted(
             name for name in found.keys() | self.reference.keys() if found.get(name) != self.reference.get(name)
         )
@@ -189,9 +214,11 @@ class Chaos:
         return ended
 
 
-def half_written(output: Path, reference: dict[str, bytes]) -> Iterator[str]:
+def half_written(
+    output: Path, reference: dict[str, bytes], read: Callable[[Path], dict[str, bytes]] = tree
+) -> Iterator[str]:
     """Files that an undisturbed run would not have left under this name; records, logs and hidden files aside."""
-    found = tree(output)
+    found = read(output)
     for name, content in found.items():
         if name.startswith((".", "logs/", "damaged/", "done.marker")):
             continue
@@ -271,6 +298,36 @@ def terminated(chaos: Chaos) -> None:
         chaos.judge(output, running.end(), {0, 143})
         chaos.tally.expect(not (output / ".staging").exists(), "staging is left behind")
         chaos.complete(output)
+
+
+def recipes_killed(chaos: Chaos) -> None:
+    """SIGKILL of recipes, their workers and containers"""
+    recipe, home = new_folder(chaos.folder / "recipe"), new_folder(chaos.folder / "recipes")
+    (recipe / "recipe.toml").write_text(fuzz.RECIPE + WARNING_STEP)
+    (recipe / "steps.py").write_text(STEPS)
+    mount = ("-v", f"{recipe}:/recipe:ro")
+    of_recipes = replace(
+        chaos,
+        folder=home,
+        options=mount,
+        arguments=("--recipe", "/recipe/recipe.toml"),
+        tree=lambda output: without_times_of_steps(tree(output)),
+    )
+    undisturbed(of_recipes)
+    said = [name for name, content in of_recipes.reference.items() if b"chaos is near" in content]
+    chaos.tally.expect({"summary.csv", ".records/movie.isxd.json", "movie/movie.html"} <= {*said}, f"warned: {said}")
+    for number in range(8):
+        output = of_recipes.new_output()
+        for _ in range(of_recipes.rng.randrange(1, 4)):
+            running = of_recipes.start(output)
+            of_recipes.a_moment(running)
+            with contextlib.suppress(RuntimeError):  # it may be over
+                if number % 2:
+                    docker("exec", running.name, "python", "-c", KILL_A_WORKER)
+                else:
+                    docker("kill", running.name)
+            of_recipes.tally.codes[running.end().code] += 1
+        of_recipes.complete(output)
 
 
 def out_of_memory(chaos: Chaos) -> None:
@@ -487,6 +544,7 @@ def second_engine(home: Path) -> Iterator:
 SCENARIOS = {
     "container-killed": container_killed,
     "workers-killed": workers_killed,
+    "recipes-killed": recipes_killed,
     "terminated": terminated,
     "memory": out_of_memory,
     "disk-full": disk_full,
@@ -512,7 +570,7 @@ def undisturbed(chaos: Chaos) -> None:
     if ended.code:
         raise RuntimeError(f"an undisturbed run ends with {ended.code}: {ended.last} {ended.reasons}")
     chaos.seconds = time.monotonic() - started
-    chaos.reference = tree(output)
+    chaos.reference = chaos.tree(output)
 
 
 def print_table(tallies: dict[str, Tally]) -> None:

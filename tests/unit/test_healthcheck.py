@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -191,7 +192,9 @@ def test_another_command_needs_no_heartbeat(image):
 
 
 def test_wrong_usage():
-    done = subprocess.run(command(["--depp"], "healthcheck.py"), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, ROOT / "healthcheck.py", "--depp"], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (64, "usage: healthcheck.py [--deep] [--pid PID]\n")
 
 

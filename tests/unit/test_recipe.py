@@ -279,7 +279,7 @@ def test_a_step_that_only_idps_has(folder: Path) -> None:
 def test_wrong_usage() -> None:
     done = cli("--chekc", "x")
     assert done.returncode == 64
-    assert "--check FILE" in done.stderr
+    assert "--check [--copies FOLDER] FILE" in done.stderr
 
 
 def test_none_stands_for_none(folder: Path) -> None:

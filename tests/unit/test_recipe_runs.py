@@ -53,7 +53,7 @@ def recipe(samples: Path, tmp_path: Path, input: Path) -> Path:
 
 def products(output: Path) -> dict[str, str]:
     return {
-        path.name: path.read_text() for path in (output / "part1-series").iterdir() if path.suffix in (".csv", ".txt")
+        path.name: path.read_text() for path in (output / "part1-series").rglob("*") if path.suffix in (".csv", ".txt")
     }
 
 
