@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from scipy import ndimage
@@ -37,6 +37,7 @@ STEPS = 2
 ROUNDS = 3  # of averaging and registering the frames that make the template
 BORDER, WIDE_BORDER = 2, 6  # samples at the edges that are not compared: the former in small fields
 LEAST_SIDE, SIDE = 32, 100  # samples
+WINDOW = 128  # samples: the side of what is compared of a large field
 JERK = 6.0  # robust standard deviations
 AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
 
@@ -51,11 +52,30 @@ class Filter:
 
     pitch: int  # pixels from one sample to the next
     even: np.ndarray  # (rows, columns) of the small copy, float32: one over the smooth light
-    band: BandPass  # of small copies
+    cut_offs: tuple[float | None, float | None]  # cycles per sample
+    corner: tuple[int, int] = (0, 0)  # row and column of the frame's first sample that the small copy has
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The small copy, float32. Values that are not finite count as the mean of the others."""
-        return self.band_passed(binned_frame(frame, self.pitch))
+        rows, columns = self.place
+        return self.of_place(frame[slice(*rows), slice(*columns)])
+
+    def of_place(self, part: np.ndarray) -> np.ndarray:
+        """The same from the part of a frame that the small copy shows; float32."""
+        return self.band_passed(binned_frame(part, self.pitch))
+
+    @cached_property
+    def band(self) -> BandPass:
+        return BandPass(self.even.shape, *self.cut_offs)
+
+    @property
+    def place(self) -> list[tuple[int, int]]:
+        """First row of the frame that the small copy shows, and the one after the last; the same for columns."""
+        return [(first * self.pitch, (first + n) * self.pitch) for first, n in zip(self.corner, self.even.shape)]
+
+    def within(self, window: tuple[slice, slice]) -> Filter:
+        """For this part of the small copy alone."""
+        return replace(self, even=self.even[window], corner=tuple(each.start for each in window))
 
     def band_passed(self, binned: np.ndarray) -> np.ndarray:
         """The same of a frame whose pixels are averaged already."""
@@ -66,7 +86,7 @@ def pitch_of(shape: tuple[int, int], high: float | None) -> int:
     """How many pixels, across and down, go into one bin.
 
     As many as the band allows: four samples to the shortest period at half amplitude. Without an upper limit to the
-    band, as many as leave 100 samples to the shorter side, which is what the engine's own band does.
+    band, as many as leave 100 samples to the shorter side.
     """
     wanted = int(0.25 / high) if high else min(shape) // SIDE
     return max(1, min(wanted, min(shape) // LEAST_SIDE))
@@ -76,8 +96,23 @@ def make_filter(mean: np.ndarray, pitch: int, low: float | None, high: float | N
     """For frames whose mean, averaged in bins, is (rows, columns); cut-offs are in cycles per pixel."""
     smooth = low_passed(mean, 1.2 / min(mean.shape))
     even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
-    band = BandPass(mean.shape, *(each * pitch if each else each for each in (low, high)))
-    return Filter(pitch, even.astype(np.float32), band)
+    low, high = (each * pitch if each else each for each in (low, high))
+    return Filter(pitch, even.astype(np.float32), (low, high))
+
+
+def window(mean: np.ndarray, weight: np.ndarray, least: float) -> tuple[slice, slice]:
+    """The part of a small copy that is compared: all of a small field, and of a large one where most is to be seen.
+
+    `mean` is the small copy of the mean frame and `weight`, 0 to 1, what takes part, both (rows, columns). `least` is
+    the side that the search needs, in samples. A rigid shift of a large field is known from a part of it.
+    """
+    sides = [min(n, int(max(WINDOW, least))) for n in mean.shape]
+    detail = np.clip(np.abs(mean), 0, CLIP * _robust_sd(mean)) ** 2 * weight
+    total = np.pad(detail.astype(float), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
+    rows, columns = sides
+    seen = total[rows:, columns:] - total[:-rows, columns:] - total[rows:, :-columns] + total[:-rows, :-columns]
+    first = np.unravel_index(seen.argmax(), seen.shape)
+    return tuple(slice(int(start), int(start) + n) for start, n in zip(first, sides))
 
 
 def binned_frame(frame: np.ndarray, factor: int) -> np.ndarray:

@@ -14,8 +14,9 @@
 The band in which shifts are estimated never shows in the output. `low_bandpass_cutoff` and `high_bandpass_cutoff` are
 those of spatial_filter, in cycles per pixel. isx.algo's defaults, 0.004 and 0.016, leave only detail of 60 px and more,
 where light and neuropil outweigh the tissue's structure. With both at these values, or both "none", as for a movie that
-is filtered already, the engine takes 0.047 to 0.125 (periods of 8 to 21 px), divided by the number of times that 200 px
-fit into the field's shorter side. Any other value is used as given.
+is filtered already, the engine takes 0.047 to 0.125 (periods of 8 to 21 px), whatever the field's size: cells and their
+edges are no larger in a large field. Any other value is used as given. Of a large field, only the part where most is to
+be seen takes part in the estimate.
 
 What files, parameters and switches mean is public (isx.algo). IDPS's cost function, sub-pixel treatment and rule for a
 movie that stands still are not; these are the project's own.
@@ -40,7 +41,7 @@ from recording.errors import Unusable
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 
 VENDOR_BAND = (0.004, 0.016)
-OWN_BAND = (0.047, 0.125)  # cycles per pixel, for fields of up to 400 px
+OWN_BAND = (0.047, 0.125)  # cycles per pixel
 LEAST_FIELD = 16  # px
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 MOST_JERKS = 30  # frames that are looked at again
@@ -77,7 +78,7 @@ def motion_correct(
             raise Unusable(f"{series.parts[0].path.name}: no frame was recorded, so there is nothing to register")
         reference, at = _reference(series, reference_file_name, reference_segment_index, reference_frame_index, context)
         band = (low_bandpass_cutoff, high_bandpass_cutoff)
-        search = _Search(_band(band, series.shape), max_translation, roi, global_registration_weight)
+        search = _Search(_band(band), max_translation, roi, global_registration_weight)
         shifts = estimate(series, reference, search, context, (0, 0.5))
         if at is not None:
             shifts[series.valid] -= shifts[at]
@@ -109,11 +110,8 @@ class _Search:
     weight: float  # of the template against the frame before
 
 
-def _band(band: tuple[float | None, float | None], shape: tuple[int, int]) -> tuple[float | None, float | None]:
-    if band not in (VENDOR_BAND, (None, None)):
-        return band
-    size = max(1, min(shape) // 200)
-    return OWN_BAND[0] / size, OWN_BAND[1] / size
+def _band(band: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+    return OWN_BAND if band in (VENDOR_BAND, (None, None)) else band
 
 
 def _reference(
@@ -154,22 +152,9 @@ def estimate(
     series: Series, reference: np.ndarray, search: _Search, context: StepContext, span: tuple[float, float]
 ) -> np.ndarray:
     """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded."""
-    pitch = registration.pitch_of(series.shape, search.band[1])
-    n = max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1]))
-    even = _evenly(np.flatnonzero(series.valid), min(n, SAMPLE))
+    even = _evenly(np.flatnonzero(series.valid), SAMPLE)
     with frames.one_blas_thread():
-
-        def small(i: int) -> np.ndarray:
-            return registration.binned_frame(series.read(i, i + 1)[0], pitch)
-
-        binned = np.array(list(frames.in_order(small, even, context.threads)))
-        mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
-        prepare = registration.make_filter(mean, pitch, *search.band)
-        weight = _weight(prepare, series.shape, search.roi)
-        smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
-        template = registration.make_template(
-            smalls, prepare(reference), weight, search.greatest / prepare.pitch, context.threads
-        )
+        prepare, template, smalls = _compared(series, even, reference, search, context.threads)
 
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)
@@ -186,9 +171,34 @@ def estimate(
         moved = registration.has_moved(
             left, right, smalls, np.searchsorted(at, even), template
         ) or registration.are_jerks(np.array([prepare(series.read(i, i + 1)[0]) for i in far]), template)
-    whole = np.zeros((series.n_frames, 2))
-    whole[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
-    return whole
+    in_px = np.zeros((series.n_frames, 2))
+    in_px[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
+    return in_px
+
+
+def _compared(
+    series: Series, even: np.ndarray, reference: np.ndarray, search: _Search, threads: int
+) -> tuple[Filter, Template, np.ndarray]:
+    """How frames are compared, with what, and the small copies of those at `even`."""
+    pitch = registration.pitch_of(series.shape, search.band[1])
+
+    def small(i: int) -> np.ndarray:
+        return registration.binned_frame(series.read(i, i + 1)[0], pitch)
+
+    def shown(i: int) -> np.ndarray:
+        return prepare(series.read(i, i + 1)[0])
+
+    some = _evenly(even, max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1])))
+    binned = np.array(list(frames.in_order(small, some, threads)))
+    mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
+    del binned
+    prepare = registration.make_filter(mean, pitch, *search.band)
+    weight = _weight(prepare, series.shape, search.roi)
+    prepare = prepare.within(registration.window(prepare.band_passed(mean), weight, 4 * search.greatest / pitch))
+    weight = _weight(prepare, series.shape, search.roi)
+    smalls = np.array(list(frames.in_order(shown, even, threads)))
+    template = registration.make_template(smalls, prepare(reference), weight, search.greatest / pitch, threads)
+    return prepare, template, smalls
 
 
 def _evenly(values: np.ndarray, n: int) -> np.ndarray:
@@ -206,7 +216,9 @@ def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]
     if roi is not None:
         if len(roi) < 3:
             raise Unusable(f"roi has {len(roi)} corners: give three or more, each [x, y]")
-        rows, columns = ((np.arange(n) + 0.5) * prepare.pitch - 0.5 for n in weight.shape)
+        rows, columns = (
+            (first + np.arange(n) + 0.5) * prepare.pitch - 0.5 for first, n in zip(prepare.corner, weight.shape)
+        )
         weight *= gaussian_filter(inside_polygon(roi, *np.meshgrid(columns, rows)).astype(float), 2)
     if weight.max() < 0.5 or (weight > 0.5).sum() < registration.LEAST_SIDE:
         raise Unusable(f"roi lies outside the field, which is {shape[1]} x {shape[0]} px, or is too small to register")
@@ -234,10 +246,10 @@ def _registered(
     earlier = np.flatnonzero(series.valid[:start])
     if with_step and len(earlier):
         before = template.spectrum_of(prepare(series.read(earlier[-1], earlier[-1] + 1)[0]))
-    for i, frame in enumerate(series.read(start, stop)):
-        if not series.valid[start + i]:
-            continue
-        small = prepare(frame)
+    rows, columns = prepare.place
+    shown = series.stored(start, stop, rows)[:, :, slice(*columns)].astype(np.float32, copy=False)
+    for i, part in zip(np.flatnonzero(series.valid[start:stop]), shown):
+        small = prepare.of_place(part)
         found = registration.register(small, template)
         made[i, :3] = found.shift, found.left, found.right
         if with_step:

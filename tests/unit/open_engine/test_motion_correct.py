@@ -9,6 +9,7 @@ from typing import Any
 import isx
 import numpy as np
 import pytest
+from scipy.ndimage import fourier_shift, gaussian_filter
 
 from open_engine.context import StepContext
 from open_engine.files import frames
@@ -87,6 +88,24 @@ def test_known_shifts_are_found_in_a_filtered_movie(
     spatial_filter(synthetic.write(tmp_path, "a", moving), [filtered], context=context)
     made = run([filtered], context, low_bandpass_cutoff=None, high_bandpass_cutoff=None)
     assert error(made.shifts, moving.shifts) < 0.2
+
+
+@pytest.mark.parametrize(("shape", "size"), [((400, 640), 7), ((800, 1280), 14)])
+@pytest.mark.parametrize("roi", [None, [[20, 20], [330, 20], [330, 380], [20, 380]]])
+def test_large_fields_are_registered_as_well_as_small_ones(
+    tmp_path: Path, context: StepContext, shape: tuple[int, int], size: int, roi: Any
+) -> None:
+    rng = np.random.default_rng(8)
+    n = 10
+    tissue = np.zeros((shape[0] + 40, shape[1] + 40), np.float32)
+    tissue[tuple(rng.integers(0, length, 480) for length in tissue.shape)] = rng.uniform(0.5, 2, 480)
+    spectrum = np.fft.rfft2(gaussian_filter(tissue, size / 3) * 100 * size**2)
+    shifts = np.vstack([np.zeros(2), rng.uniform(-8, 8, (n - 1, 2))])
+    light = 1 - 0.5 * np.hypot(*np.meshgrid(np.linspace(-1, 1, shape[1]), np.linspace(-1, 1, shape[0]))) / 1.5
+    data = [np.fft.irfft2(fourier_shift(spectrum, each, tissue.shape[1]), tissue.shape) for each in shifts]
+    seen = rng.poisson(light * (300 + np.maximum(data, 0))[:, 20:-20, 20:-20]).astype(np.uint16)
+    made = run([recordings.movie_from(tmp_path / "a.isxd", seen)], context, roi=roi)
+    assert error(made.shifts, shifts) < 0.05
 
 
 def test_a_field_that_stands_still_stays_as_it_is(
