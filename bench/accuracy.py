@@ -98,7 +98,7 @@ def aligned(movie: np.ndarray, truth: Truth, work: Path) -> tuple[Path, Truth, f
     rest = np.median(truth.shifts + moved_back, axis=0)
     error = float(np.sqrt(((truth.shifts + moved_back - rest) ** 2).mean()))
     x, y, width, height = (int(each) for each in re.findall(r"\d+", rectangle.read_text()))
-    images = np.stack([ndimage.shift(image, rest, order=1) for image in truth.A])[:, y : y + height, x : x + width]
+    images = ndimage.shift(truth.A, (0, *rest), order=1)[:, y : y + height, x : x + width]
     lost = images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9) < INSIDE
     seen = Truth(images, truth.C, truth.S, truth.counted & ~lost, truth.shifts, truth.rate_hz, truth.diameter)
     return out, seen, error

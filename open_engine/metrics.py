@@ -32,6 +32,7 @@ from recording.errors import BadRecording, Unusable
 
 CUT = 0.5  # of the maximum
 NOWHERE = (math.nan, math.nan)
+NEAR = 0.75  # diameters from the centre of a footprint
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,19 @@ def image_metrics(footprint: np.ndarray) -> ImageMetrics:
         largest_area=largest.area,
         largest_width=greatest_distance(largest.points),
     )
+
+
+def compactness(footprint: np.ndarray, diameter: float) -> float:
+    """The share of a footprint's square, shape (rows, columns), within 0.75 diameters (px) of its centre; 0 if empty.
+
+    The centre is that of mass of the square. A cell has nearly all of it there; a ring, an arc or a larger thing less.
+    """
+    y, x = np.nonzero(footprint > 0)
+    power = footprint[y, x].astype(np.float64) ** 2
+    if not len(power):
+        return 0.0
+    row, column = np.average(y, weights=power), np.average(x, weights=power)
+    return float(power[np.hypot(y - row, x - column) <= NEAR * diameter].sum() / power.sum())
 
 
 def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s: float) -> TraceMetrics:

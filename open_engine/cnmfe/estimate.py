@@ -34,6 +34,8 @@ BEFORE_S = 1.0  # from a frame to the one it is compared with
 RING = 1.1, 1.8  # in diameters from a place: where the light around it is measured
 BLUR = 1.0  # px, sigma, of the image
 FITS = 0.6, 1.5  # of a filter's size
+LONGEST = 1.8  # length over width: a front of light is longer
+TOO_FEW = 3  # places to tell anything
 FEWEST = 5  # places: with fewer, the median may be that of what is no cell
 DISAGREE = 2.0  # ratio of the quartiles of widths
 USUAL = 7.0  # px, where nothing stands out: IDPS's default
@@ -104,7 +106,7 @@ def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()
     sizes = [size for size in SIZES if min(movie.shape[:2]) >= 3 * size]
     found = [place for size in sizes for place in _places(movie, decayed, size, np.flatnonzero(usable), before)]
     cells = _once([place for place in found if place.fits])
-    if not cells:
+    if len(cells) < TOO_FEW:
         return Diameter(USUAL, "nothing as large as a cell stands out from the noise")
     widths, heights = (np.array(each) for each in zip(*((place.width, place.height) for place in cells)))
     lower, middle, upper = _weighted_quantiles(widths, heights**2, (0.25, 0.5, 0.75))
@@ -144,7 +146,7 @@ def _binned(movie: np.ndarray, n: int) -> np.ndarray:
 
 
 def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, before: int) -> float:
-    """Of what is active at a place in these frames, px; 0 if it is no brighter than what is around it."""
+    """Of what is active at a place in these frames, px; 0 if it is no brighter than what is around it, or long."""
     reach = int(RING[1] * size) + 4
     low = np.maximum(at - reach, 0)
     field = movie[low[0] : at[0] + reach + 1, low[1] : at[1] + reach + 1]
@@ -156,8 +158,11 @@ def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, b
     if image[peak] <= 0:
         return 0.0
     labels, _ = ndimage.label(image > image[peak] / 2)
-    area = int((labels == labels[peak]).sum())
-    return float(np.sqrt(max(1.0, 4 * area / np.pi - (2.355 * BLUR) ** 2)))
+    bright = np.argwhere(labels == labels[peak])
+    spread = np.linalg.eigvalsh(np.cov(bright.T) + np.eye(2) / 12) if len(bright) > 2 else np.ones(2)
+    if spread[1] > LONGEST**2 * spread[0]:
+        return 0.0
+    return float(np.sqrt(max(1.0, 4 * len(bright) / np.pi - (2.355 * BLUR) ** 2)))
 
 
 def _once(places: list[Place]) -> list[Place]:

@@ -82,7 +82,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_background(patch, cells)
         estimate = updates.update_traces(patch, cells)
-    believed = gate.believed(estimate, patch.decay, settings.min_pnr, settings.diameter)
+    believed = gate.believed(patch, estimate, settings.min_pnr, settings.diameter)
     return in_movie_units(estimate.take(believed), pixel_noise)
 
 
@@ -116,8 +116,13 @@ def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:
     """The median over cells, within limits; what was assumed if there are too few cells to tell."""
     if len(estimate.noise) < ENOUGH:
         return settings.decay
-    each = oasis.decay_per_sample(estimate.raw, estimate.noise)
-    shortest, longest = (np.exp(-1 / (settings.rate_hz * s)) for s in DECAY_LIMITS_S)
+    return typical_decay(estimate.raw, estimate.noise, settings.rate_hz)
+
+
+def typical_decay(traces: np.ndarray, noise: np.ndarray, rate_hz: float) -> float:
+    """Of calcium from one sample to the next: the median over traces (cells, samples), within limits."""
+    each = oasis.decay_per_sample(traces, noise)
+    shortest, longest = (np.exp(-1 / (rate_hz * s)) for s in DECAY_LIMITS_S)
     return float(np.clip(np.median(each), shortest, longest))
 
 

@@ -6,13 +6,15 @@ import numpy as np
 from scipy import sparse, stats
 from scipy.sparse.csgraph import connected_components
 
-from open_engine.cnmfe.cells import Cells
-from open_engine.cnmfe.updates import Estimate
+from open_engine.cnmfe.cells import Cells, neighbours, shared
+from open_engine.cnmfe.updates import Estimate, Patch, in_field
 
 SAME_PLACE = 0.9  # cosine of footprints of which there can only be one
 SIZES = 0.45, 1.8  # of a footprint, in cell diameters
 LONGEST = 3.0  # length over width
-MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
+TOGETHER = 0.5  # r of traces above which two are one thing or parts of it
+MIN_SKEWNESS = 0.1  # of a raw trace; noise has 0, a cell that fires all the time hardly more
+MIN_LIKENESS = 0.9  # of a footprint to what lights up with it
 
 
 def cosines(cells: Cells) -> sparse.csr_matrix:
@@ -41,16 +43,23 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
     return cells.take(np.sort(brightest))
 
 
-def believed(estimate: Estimate, decay: float, min_pnr: float, diameter: float) -> np.ndarray:
+def believed(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float) -> np.ndarray:
     """Indices of the cells whose traces have transients and whose footprints are about as large and round as a cell.
 
-    Transients are peaks well above the noise, and an upward skew. Dendrites are too long; single pixels too small.
+    Transients are peaks well above the noise, and upward. Dendrites are too long; single pixels too small; a piece of
+    something larger is not alone.
     """
-    pnr = peak_to_noise(estimate, decay)
+    pnr = peak_to_noise(estimate, patch.decay)
     skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
     width, elongation = shapes(estimate.cells)
     cell_like = (width >= SIZES[0] * diameter) & (width <= SIZES[1] * diameter) & (elongation <= LONGEST)
-    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & cell_like)
+    alone = likeness(patch, estimate) >= MIN_LIKENESS
+    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & cell_like & alone)
+
+
+def diameter_of_disc(footprint: np.ndarray) -> float:
+    """As large as the part of a footprint above half of its peak, px."""
+    return 2 * float(np.sqrt((footprint > footprint.max(initial=0) / 2).sum() / np.pi))
 
 
 def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
@@ -58,11 +67,46 @@ def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
     width, elongation = np.zeros(len(cells)), np.ones(len(cells))
     for i, crop in enumerate(cells.crops):
         pixels = np.argwhere(crop > crop.max() / 2)
-        width[i] = 2 * np.sqrt(len(pixels) / np.pi)
+        width[i] = diameter_of_disc(crop)
         if len(pixels) > 2:
             spread = np.linalg.eigvalsh(np.cov(pixels.T) + np.eye(2) / 12)  # a pixel has a width of its own
             elongation[i] = np.sqrt(spread[1] / spread[0])
     return width, elongation
+
+
+def likeness(patch: Patch, estimate: Estimate) -> np.ndarray:
+    """Correlation of each footprint with what lights up with its trace around it, before background is taken away.
+
+    A cell is alone in this; a piece of a wave or of a patch of light has the rest of it around it. That is so where the
+    rest was taken for other cells too, so only those that are active at other times are taken away. A plane is taken
+    from both images, as background is smooth, and noise is allowed for.
+    """
+    cells = estimate.cells
+    centred = cells.centred
+    gram = centred @ centred.T
+    power = np.maximum(np.diag(gram), 1e-6)
+    apart = np.abs(correlations(cells.traces)) < TOGETHER
+    near = neighbours(cells.corners, cells.side)
+    at = np.arange(cells.side) - cells.side // 2
+    window = np.hypot(at[:, None], at) <= cells.side / 2
+    planes = np.stack(np.broadcast_arrays(1.0, at[:, None], at), axis=-1)
+    found = np.zeros(len(cells))
+    for i, corner in enumerate(cells.corners):
+        field, square = in_field(corner, cells.side, patch.shape)
+        image = np.zeros((cells.side, cells.side))
+        image[square] = patch.movie[field] @ centred[i]
+        for j in near[i][apart[i, near[i]]]:
+            here, there = shared(corner, cells.corners[j], cells.side)
+            image[here] -= gram[i, j] * cells.crops[j][there]
+        inside = np.zeros(window.shape, bool)
+        inside[square] = window[square]
+        plane = planes[inside]
+        both = np.stack([cells.crops[i][inside], image[inside] / power[i]], axis=1)
+        both = both - plane @ np.linalg.lstsq(plane, both, rcond=None)[0]
+        product, own, seen = (both[:, a] @ both[:, b] for a, b in ((0, 1), (0, 0), (1, 1)))
+        seen = max(seen - inside.sum() / power[i], seen / 10)
+        found[i] = product / np.sqrt(max(own * seen, 1e-30))
+    return found
 
 
 def peak_to_noise(estimate: Estimate, decay: float) -> np.ndarray:

@@ -111,7 +111,7 @@ def run_cnmfe(
         found = _over_patches(series, tiles, settings, min(threads, context.threads), context)
         if not len(found.cells):
             raise Unusable(f"no cells found in {name}: check cell_diameter (now {diameter:g} px), or lower min_pnr")
-        _write(output_cell_set_files, series, found, output_unit_type)
+        _write(output_cell_set_files, series, found, output_unit_type, diameter)
 
 
 def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext) -> Found:
@@ -158,7 +158,7 @@ def _free_memory() -> float:
     return min(machine, float(limit - used))
 
 
-def _write(files: str | list[str], series: Series, found: Found, units: str) -> None:
+def _write(files: str | list[str], series: Series, found: Found, units: str, diameter: float) -> None:
     traces = np.full((len(found.cells), series.n_frames), np.nan, np.float32)
     traces[:, series.valid] = found.cells.traces
     if units == "df_over_noise":
@@ -166,6 +166,6 @@ def _write(files: str | list[str], series: Series, found: Found, units: str) -> 
     order = np.argsort(-found.cells.traces.max(axis=1) / np.maximum(found.noise, 1e-30), kind="stable")
     cells = found.cells.take(order)
     images = (cells.take(np.array([i])).images()[0] for i in range(len(cells)))
-    like = [cellsets.footer_like(part) for part in series.parts]
+    like = [cellsets.footer_like(part, cnmfe={"cell_diameter": diameter}) for part in series.parts]
     noted = {"method": "cnmfe", "type": "analog", "units": UNITS[units]}
     cellsets.write_cell_set(files, like, list(images), traces[order], noted=noted)

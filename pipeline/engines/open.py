@@ -31,6 +31,9 @@ class Open:
     def offers(self, step: str) -> bool:
         return step.isidentifier() and (ENGINE / "steps" / f"{step}.py").is_file()
 
+    def function(self, step: str) -> Callable[..., Any] | None:
+        return getattr(_module(step), step) if self.offers(step) else None
+
     def objection(self, step: str, parameter: str, value: object) -> str:
         cannot: Mapping[str, Callable[[Any], str]] = getattr(_module(step), "CANNOT", {})
         return cannot[parameter](value) if parameter in cannot else ""

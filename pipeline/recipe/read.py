@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline import engines
-from pipeline.engines import isx_api
 from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
 from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes
@@ -154,7 +153,8 @@ class _Reader:
 
     def _step_of_the_table(self, table: dict[str, Any]) -> Step | None:
         use = table["use"]
-        contract, function = STEPS.get(use), isx_api.function(use)
+        contract = STEPS.get(use)
+        function = engines.function(use, own=contract is not None and contract.own)
         if contract is None or function is None:
             self.problem("use", f"unknown step {use!r}: {_why_unknown(use, contract, function)}")
             return None
@@ -313,7 +313,7 @@ def _why_unknown(use: str, contract: Contract | None, function: object) -> str:
         return "the isx in this image does not have it"
     if function is not None:
         return "isx has it, but a recipe cannot chain it; a step in Python can call it"
-    usable = [name for name, each in STEPS.items() if not each.unusable and isx_api.function(name)]
+    usable = [name for name, each in STEPS.items() if not each.unusable and engines.function(name, each.own)]
     return "there is no such step" + did_you_mean(use, usable)
 
 

@@ -1,7 +1,8 @@
 """The contract of every step that a recipe can use: the files that it reads and writes, and what its parameters may be.
 
-The names and the signatures are those of isx; a test fails if isx.algo has a function or a parameter that is not
-described here. The table does not know who carries a step out: that is what `pipeline.engines` is for.
+The names and the signatures are those of isx, but for the steps that are this project's own; a test fails if isx.algo
+has a function or a parameter that is not described here. The table does not know who carries a step out: that is what
+`pipeline.engines` is for.
 """
 
 from __future__ import annotations
@@ -72,12 +73,13 @@ class Contract:
     complaint: Callable[[Any], str] = lambda returned: ""  # a warning for the user, from the return value
     at_least: int = 1  # recordings that it compares: fewer are an error
     unusable: str = ""  # why it cannot be a step
+    own: bool = False  # a step of this project, which isx does not have
 
     @property
     def set_by_runner(self) -> frozenset[str]:
         """The parameters that a recipe must not set."""
         files = [*(one.parameter for one in self.takes), *(one.parameter for one in self.makes)]
-        return frozenset([*filter(None, files), *self.fills])
+        return frozenset([*filter(None, files), *self.fills, *(["context"] if self.own else [])])
 
 
 # ---- rules of parameters that several steps have
@@ -449,6 +451,14 @@ STEPS: dict[str, Contract] = {
         (ordered("time_increment", "time_window"),),
     ),
     "decompress": Contract(unusable="it takes compressed .isxc files, which are no recordings yet: decompress before"),
+    # This project's own.
+    "detect_transients": Contract((_cells(),), (Makes("output_event_set_files", "event_set", "ED"),), own=True),
+    "accept_cells": Contract(
+        (_cells(), _events()),
+        (Makes("input_cell_set_files", "cell_set", "AR"),),
+        edits="input_cell_set_files",
+        own=True,
+    ),
     # Steps that the public isx has as well.
     "create_cell_map": Contract(
         (_cells("isxd_cellset_file", files="each"),),

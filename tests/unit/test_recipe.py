@@ -14,6 +14,7 @@ from pathlib import Path
 import isx.algo
 import pytest
 
+from pipeline import engines
 from pipeline.engines import isx_api
 from pipeline.recipe.chain import kept, plan, room
 from pipeline.recipe.lines import find_lines, tomllib
@@ -306,8 +307,10 @@ def test_every_algorithm_of_isx_is_in_the_table() -> None:
 
 @pytest.mark.parametrize("name", [name for name, each in STEPS.items() if not each.unusable])
 def test_the_table_agrees_with_the_signatures(name: str) -> None:
-    algorithm, function = STEPS[name], isx_api.function(name)
+    algorithm = STEPS[name]
+    function = engines.function(name, algorithm.own)
     assert function is not None
+    assert algorithm.own == (isx_api.function(name) is None)
     signature = inspect.signature(function)
     settable = set(signature.parameters) - algorithm.set_by_runner
     assert settable == set(algorithm.rules)

@@ -1,0 +1,57 @@
+"""Accepts or rejects cells by their shape and their transients: a step of this project's own, which IDPS does not have.
+
+Light that is 1 to 3 diameters wide, such as waves of neuropil, a bright edge or a patch out of focus, is found as
+pieces that are larger than a cell, or bent. Compactness tells them (metrics.py). IDPS's "# Comps" does not: one stray
+pixel above half of the peak is a second component, and noise leaves many.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from open_engine.cnmfe.gate import diameter_of_disc
+from open_engine.context import StepContext
+from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers
+from open_engine.metrics import compactness, read_events
+
+LEAST_COMPACT = 0.8
+ON_BORDER = 0.25  # diameters from it: that is the centre of what is seen of a cell whose own centre lies on it
+
+
+def accept_cells(
+    input_cell_set_files: str | list[str], input_event_set_files: str | list[str], *, context: StepContext
+) -> None:
+    """Accept the cells with a transient and the shape of a cell, reject the others; changes the cell sets in place.
+
+    The cell diameter is the one that run_cnmfe was given, or else the median width of the footprints.
+    """
+    cells = read_cell_set(input_cell_set_files)
+    events = read_events(input_event_set_files, cells)
+    images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
+    diameter = _diameter(cells)
+    good = [len(its.samples) > 0 and is_cell(image, diameter) for its, image in zip(events, images)]
+    if not any(good):
+        context.warn(f"none of {cells.n_cells} cells has a transient and the shape of a cell")
+    statuses = status_numbers(["accepted" if each else "rejected" for each in good])
+    for part in cells.parts:
+        edit_footer(part.path, CellStatuses=statuses)
+
+
+def is_cell(footprint: np.ndarray, diameter: float) -> bool:
+    """Whether a footprint (rows, columns) is compact, and not on the border of the field, where most is not seen."""
+    if not footprint.max(initial=0) > 0:
+        return False
+    power = np.maximum(footprint, 0).astype(np.float64) ** 2
+    for axis, length in enumerate(footprint.shape):
+        middle = np.average(np.arange(length), weights=power.sum(axis=1 - axis))
+        if min(middle, length - 1 - middle) < ON_BORDER * diameter:
+            return False
+    return compactness(footprint, diameter) > LEAST_COMPACT
+
+
+def _diameter(cells: CellSet) -> float:
+    noted = idps_of(cells.footer).get("cnmfe")
+    if isinstance(noted, dict) and isinstance(noted.get("cell_diameter"), (int, float)):
+        return float(noted["cell_diameter"])
+    widths = [diameter_of_disc(np.nan_to_num(image)) for image in cells.images]
+    return float(np.median(widths)) if widths else 0.0

@@ -1,0 +1,119 @@
+"""Which cells are accepted: those with a transient and the shape of a cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import isx
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from open_engine.context import StepContext
+from open_engine.files.cellsets import edit_footer, read_cell_set
+from open_engine.metrics import compactness, image_metrics
+from open_engine.steps.accept_cells import accept_cells, is_cell
+from tests import recordings
+from tests.unit.open_engine.test_cell_metrics import disc, written
+
+DIAMETER = 8.0
+SHAPE = (40, 48)
+
+
+def cell(row: float = 20, column: float = 24, width: float = DIAMETER) -> np.ndarray:
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    return np.exp(-np.log(2) * ((y - row) ** 2 + (x - column) ** 2) / (width / 2) ** 2).astype(np.float32)
+
+
+def with_stray_pixel() -> np.ndarray:
+    image = cell()
+    image[20, 34] = 0.6
+    return image
+
+
+def arc() -> np.ndarray:
+    """A piece of the border of something large."""
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]] - np.array([20, 12])[:, None, None]
+    away = np.hypot(y, x)
+    return (np.exp(-(((away - 14) / 2) ** 2)) * (np.abs(y) < 12) * (x > 0)).astype(np.float32)
+
+
+def ring() -> np.ndarray:
+    return disc(*SHAPE, 20, 24, 10) - disc(*SHAPE, 20, 24, 7)
+
+
+SHAPES = {
+    "a cell": (cell(), True),
+    "small": (cell(width=5), True),
+    "large": (cell(width=10.5), True),
+    "oval": (ndimage.zoom(cell(20, 24), (1, 1.4), order=1)[:, 10:58], True),
+    "with a stray pixel above half of its peak": (with_stray_pixel(), True),
+    "most of it in the field": (cell(row=2.5), True),
+    "on the border": (cell(row=0), False),
+    "in a corner": (cell(39, 47), False),
+    "a patch out of focus": (cell(width=24), False),
+    "an arc": (arc(), False),
+    "a ring": (ring(), False),
+    "two": (cell(20, 14) + cell(20, 34), False),
+    "nothing": (cell() * 0, False),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_shape_of_a_cell(name: str) -> None:
+    image, expected = SHAPES[name]
+    assert is_cell(image, DIAMETER) == expected
+
+
+def test_the_stray_pixel_is_a_component_for_idps() -> None:
+    assert image_metrics(with_stray_pixel()).n_components == 2
+
+
+def test_compactness() -> None:
+    assert compactness(disc(*SHAPE, 20, 24, 3), 4.1) == 1
+    assert compactness(np.zeros(SHAPE), DIAMETER) == 0
+    half = disc(*SHAPE, 20, 12, 1) + disc(*SHAPE, 20, 36, 1)
+    assert compactness(half, DIAMETER) == 0
+
+
+@pytest.mark.parametrize("noted", [None, DIAMETER])
+def test_cells_are_accepted_and_rejected_in_place(tmp_path: Path, context: StepContext, noted: float | None) -> None:
+    images = np.stack([cell(), arc(), with_stray_pixel(), cell(12, 12), cell(20, 30)])
+    events = [([5], [1]), ([5], [1]), ([5], [1]), ([], []), ([7], [2])]
+    cells, event_set = written(tmp_path, images, np.zeros((5, 50), np.float32), events)
+    if noted:
+        note(cells, noted)
+    before = read_cell_set(cells)
+    kept = np.array(before.images)
+    accept_cells(cells, event_set, context=context)
+    by_isx = isx.CellSet.read(cells)
+    statuses = [by_isx.get_cell_status(i) for i in range(5)]
+    assert statuses == ["accepted", "rejected", "accepted", "rejected", "accepted"]
+    after = read_cell_set(cells)
+    assert np.array_equal(after.images, kept)
+    assert np.array_equal(after.traces, before.traces)
+
+
+def test_the_diameter_is_that_of_run_cnmfe(tmp_path: Path, context: StepContext, warnings: list[str]) -> None:
+    images = np.stack([cell(width=20)] * 2)
+    cells, event_set = written(tmp_path, images, np.zeros((2, 50), np.float32), [([5], [1])] * 2)
+    accept_cells(cells, event_set, context=context)
+    assert read_cell_set(cells).statuses == ("accepted", "accepted")
+    note(cells, DIAMETER)
+    accept_cells(cells, event_set, context=context)
+    assert read_cell_set(cells).statuses == ("rejected", "rejected")
+    assert warnings == ["none of 2 cells has a transient and the shape of a cell"]
+
+
+def test_a_cell_has_one_status_in_all_parts_of_a_series(tmp_path: Path, context: StepContext) -> None:
+    images, traces = np.stack([cell(), cell(12, 12)]), np.zeros((2, 50), np.float32)
+    a = written(tmp_path, images, traces, [([], [])] * 2, "a")
+    b = written(tmp_path, images, traces, [([5], [1]), ([], [])], "b", recordings.START_MS + 60_000)
+    accept_cells([a[0], b[0]], [a[1], b[1]], context=context)
+    for path in (a[0], b[0]):
+        assert read_cell_set(path).statuses == ("accepted", "rejected")
+
+
+def note(path: str, diameter: float) -> None:
+    extra = {"idps": {"cnmfe": {"cell_diameter": diameter}}}
+    edit_footer(Path(path), extraProperties=extra)
