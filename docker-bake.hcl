@@ -98,6 +98,15 @@ variable "PIP_CONFIG_FILE" {
   default     = ""
   description = "pip configuration for package downloads, such as an internal index; passed as a secret."
 }
+variable "HTTP_PROXY" {
+  default     = null
+  description = "Proxy for downloads, as the rest of your machine has it; also HTTPS_PROXY and NO_PROXY, and in small letters."
+}
+variable "HTTPS_PROXY" { default = null }
+variable "NO_PROXY" { default = null }
+variable "http_proxy" { default = null }
+variable "https_proxy" { default = null }
+variable "no_proxy" { default = null }
 variable "SOURCE_DATE_EPOCH" {
   default     = "1735689600"
   description = "Creation time of the image, seconds since 1970."
@@ -140,6 +149,13 @@ target "_common" {
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
     REVISION          = REVISION
     SOURCE_URL        = SOURCE_URL
+    # BuildKit knows these by itself: they are no part of the cache key, nor of the image.
+    HTTP_PROXY  = HTTP_PROXY
+    HTTPS_PROXY = HTTPS_PROXY
+    NO_PROXY    = NO_PROXY
+    http_proxy  = http_proxy
+    https_proxy = https_proxy
+    no_proxy    = no_proxy
   }
   secret = concat(
     SSL_CERT_FILE != "" ? ["id=ca,src=${SSL_CERT_FILE}"] : [],

@@ -162,6 +162,8 @@ def download(address: str) -> Path:
         try:
             with opener().open(request, timeout=60) as response, DOWNLOAD.open("wb") as out:
                 shutil.copyfileobj(response, out, BLOCK)
+                check_whole(out.tell(), response.headers.get("Content-Length"))
+            refuse_page(DOWNLOAD)
             return DOWNLOAD
         except (OSError, ValueError, http.client.HTTPException) as error:
             reason, way_out, again = explain(error, urllib.parse.urlsplit(request.full_url).hostname or "")
@@ -169,6 +171,27 @@ def download(address: str) -> Path:
             if not again:
                 break
     raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out}")
+
+
+class CutShort(OSError):
+    """The connection ended early; the message says after how much."""
+
+
+def check_whole(received: int, announced: str | None) -> None:
+    """`http.client` takes an early end for the end. Raises CutShort."""
+    if announced and announced.isdigit() and received < int(announced):
+        raise CutShort(f"the connection ended after {received} of {announced} bytes")
+
+
+def refuse_page(path: Path) -> None:
+    """A server that wants a login answers with a page, and 200. Raises BuildError."""
+    with path.open("rb") as file:
+        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--", b"<?xml")):
+        raise BuildError(
+            "INSTALLER_URL leads to a web page, not to the installer: the server may want a login, or the address has "
+            "expired. It must give the file itself to whoever has the address."
+        )
 
 
 def request_for(address: str) -> urllib.request.Request:
@@ -230,7 +253,9 @@ def explain(error: Exception, host: str) -> tuple[str, str, bool]:
         )
     if isinstance(cause, str):  # urllib's own: an unknown scheme, no host
         return "the server redirects to what cannot be fetched", ADDRESS, False
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, CutShort):
+        reason = str(cause)
+    elif isinstance(cause, TimeoutError):
         reason = "no answer in time"
     elif isinstance(cause, socket.gaierror):
         reason = "the name of the server is not known"

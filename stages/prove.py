@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
@@ -32,8 +33,7 @@ FEWER = {"num_pcs = 150": "num_pcs = 8", "num_ics = 120": "num_ics = 6"}  # cell
 NO_ALGORITHMS = 3
 BASES = {  # by their glibc; each with a Python that a lock is for
     "2.36": "debian:bookworm-slim",
-    "2.39": "ubuntu:24.04",
-    "2.41": "python:3.12-slim-trixie",
+    "2.41": "python:3.11-slim-trixie",
 }
 WAYS_OUT = {
     r"activat|licen[cs]e": (
@@ -44,9 +44,9 @@ WAYS_OUT = {
         'If it needs a Python package that the image lacks: PYTHON_PACKAGES="name==version --hash=sha256:...".'
     ),
     r"numpy|\bnp\.": "If it needs a NumPy of before 2: build with NUMPY=1.",
-    r"python ?\d|python version|syntax ?error": (
-        "If it needs another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; "
-        "there are locks for 3.9, 3.11 and 3.13."
+    r"python ?\d|python version|syntax ?error|bad magic number|undefined symbol: _?Py|cannot import name": (
+        f"This image has Python {platform.python_version()}; Inscopix documents 3.7 to 3.9 for IDPS. If it needs "
+        "another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; there are locks for 3.9, 3.11 and 3.13."
     ),
 }
 ALL_THE_SAME = "To build all the same, with what works: PROOF=load."

@@ -90,8 +90,8 @@ def _run(work: Path, more: Path | None) -> None:
     source = work / "input"
     source.mkdir()
     recordings.every_kind(source)
-    recordings.movie(source / "mouse.isxd", n=150)
-    recordings.cell_set(source / "mouse-PCA-ICA.isxd")
+    recordings.stating(recordings.movie(source / "mouse.isxd", n=150))
+    recordings.stating(recordings.cell_set(source / "mouse-PCA-ICA.isxd"))
     recordings.event_set(source / "mouse-PCA-ICA-ED.isxd")
     for suffix in (".gpio", ".imu"):
         getattr(recordings, suffix[1:])(source / f"mouse{suffix}")
@@ -198,6 +198,8 @@ def _compare(path: Path, recordings: Path) -> Iterator[str]:
         yield from _compare_cells(path, next(iter((*made, *beside)), recordings / f"{path.stem}.isxd"))
     if embedded:
         yield from _compare_frames(path, recordings / f"{path.stem}.isxd", embedded[0])
+    if embedded and (recordings / f"{path.stem}-PCA-ICA.isxd").is_file():
+        yield from _compare_files(path, recordings)
 
 
 def _compare_cells(path: Path, recording: Path) -> Iterator[str]:
@@ -250,6 +252,49 @@ def _series(path: Path) -> Iterator[str]:
                     shown = [frame.time for frame in opened.decode(video=0)]
                 if len(shown) != len(times) or max(abs(one - two) for one, two in zip(shown, times - times[0])) > 1e-5:
                     yield f"PyAV: {film} has other frames or times than {series.name}"
+
+
+def _compare_files(path: Path, recordings: Path) -> Iterator[str]:
+    """Whether the file says everything that neuroconv's of the same recordings says (the table in docs/nwb.md)."""
+    import numpy as np
+    import pynwb
+    from neuroconv import ConverterPipe
+    from neuroconv.datainterfaces import InscopixImagingInterface, InscopixSegmentationInterface
+
+    theirs = path.with_name("neuroconv.nwb")
+    movie = InscopixImagingInterface(file_path=str(recordings / f"{path.stem}.isxd"))
+    cells = InscopixSegmentationInterface(file_path=str(recordings / f"{path.stem}-PCA-ICA.isxd"))
+    ConverterPipe(data_interfaces=[movie, cells]).run_conversion(nwbfile_path=str(theirs))
+    with pynwb.NWBHDF5IO(str(path), "r") as one, pynwb.NWBHDF5IO(str(theirs), "r") as other:
+        (mine, plane), (its, its_plane) = (_told(io.read()) for io in (one, other))
+    theirs.unlink()
+    for name, value in its.items():
+        if not np.array_equal(mine[name], value):
+            yield f"neuroconv's file has another {name}: {value}, not {mine[name]}"
+    said = " ".join(plane)
+    for fact in re.findall(r"[^();:,]*: ([^();,]+)", " ".join(its_plane)):
+        if fact.strip() not in said:
+            yield f"neuroconv's file says {fact.strip()!r} of device or plane: {its_plane}"
+
+
+def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
+    """What a file holds, by name, and what it says in words of the device and the imaging plane."""
+    (series,) = (each for each in file.acquisition.values() if each.neurodata_type == "OnePhotonSeries")
+    table = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+    plane, device = series.imaging_plane, series.imaging_plane.device
+    status = "status" if "status" in table.colnames else "cell_status"
+    held = {
+        "clock": file.session_start_time.replace(tzinfo=None),  # neuroconv takes the local time for UTC
+        "session": file.session_id,
+        "animal": [getattr(file.subject, name) for name in ("subject_id", "sex", "species")],
+        "day of birth": file.subject.date_of_birth.date(),
+        "frames": series.data[:],
+        "rate": series.rate,
+        "footprints": table["image_mask"][:],
+        "status of cells": [str(each) for each in table[status][:]],
+    }
+    microscope = [device.name, getattr(device.model, "name", ""), str(device.serial_number)]
+    return held, [*microscope, device.description, plane.description]
 
 
 def _traces(extractor: Any, n_samples: int = 0) -> Any:

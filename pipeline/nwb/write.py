@@ -171,6 +171,7 @@ def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
         "sex": str(acquired.get("Animal Sex", "")).upper(),
         "species": acquired.get("Animal Species"),
         "description": acquired.get("Animal Description"),
+        "date_of_birth": acquired.get("Animal Date of Birth"),
     }
     return {name: value for name, value in found.items() if value}
 
@@ -179,7 +180,11 @@ def accepted(said: Metadata) -> Metadata:
     """Of what recordings state, the values that NWB takes."""
     return Metadata(
         {
-            section: {name: value for name, value in fields.items() if metadata.FIELDS[section][name].fits(value)}
+            section: {
+                name: datetime.fromisoformat(value) if name == "date_of_birth" else value
+                for name, value in fields.items()
+                if metadata.FIELDS[section][name].fits(value)
+            }
             for section, fields in said.values.items()
         }
     )

@@ -149,6 +149,12 @@ class Odd(BaseHTTPRequestHandler):
             self.answer(302, b"", Location=self.path)
         elif name == "no-http":
             self.wfile.write(b"p4th s1gn4ture\r\n\r\n")
+        elif name == "login":
+            self.answer(200, b"\n<!DOCTYPE html>\n<html><body>p4th s1gn4ture</body></html>")
+        elif name == "later":  # at the third attempt
+            type(self).n_cut += 1
+            size = len(GOOD) if self.n_cut > 2 else 10
+            self.answer(200, GOOD[:size], **{"Content-Length": str(len(GOOD))})
         elif name == "short":
             self.answer(200, GOOD[:10], **{"Content-Length": "4096"})
         else:
@@ -203,7 +209,11 @@ NOT_FETCHED = {
     "a redirect to data": ("http://{web}/p4th/data?s1gn4ture=1", REDIRECT),
     "a circle": ("http://{web}/p4th/circle?s1gn4ture=1", REDIRECT),
     "no HTTP": ("http://{web}/p4th/no-http?s1gn4ture=1", HERE),
-    "cut short": ("http://{web}/p4th/short?s1gn4ture=1", r"download\.sh has sha256 \w+, but INSTALLER_SHA256 says"),
+    "cut short": ("http://{web}/p4th/short?s1gn4ture=1", r"the connection ended after 10 of 4096 bytes\."),
+    "a page that wants a login": (
+        "http://{web}/p4th/login?s1gn4ture=1",
+        r"INSTALLER_URL leads to a web page, not to the installer: the server may want a login",
+    ),
     "TLS that is none": ("https://{web}/p4th?s1gn4ture=1", r"is not secure \(\w+\)\. Behind a proxy that breaks TLS"),
     "nobody listens": ("http://localhost:1/p4th?s1gn4ture=1", rf"Connection refused\. {HERE}"),
     "IPv6": ("http://us3r@[::1]:1/p4th?s1gn4ture=1", HERE),
@@ -249,6 +259,14 @@ def test_an_address_that_does_not_lead_there_is_not_shown(address, message, web,
     said = "".join(capfd.readouterr())
     assert re.search(f"ERROR: .*({message})", said), said
     assert [part for part in (*PARTS, web.partition(":")[2]) if part in said] == []
+
+
+def test_a_download_that_was_cut_short_is_tried_again(web, tmp_path, by_address, capfd):
+    Odd.n_cut = 0
+    assert installing_from(f"http://{web}/p4th/later", tmp_path) == 1
+    said = capfd.readouterr().err
+    assert f"attempt 2 of 3: the connection ended after 10 of {len(GOOD)} bytes" in said
+    assert "has another layout than expected" in said  # so it was fetched, found sound and run
 
 
 def test_a_password_does_not_follow_a_redirect():

@@ -65,9 +65,8 @@ def test_a_proof_that_there_is_not(monkeypatch, capsys):
 @pytest.mark.parametrize(
     "needed, answer",
     [
-        ("2.37", "take BASE_IMAGE=ubuntu:24.04."),
-        ("2.39", "take BASE_IMAGE=ubuntu:24.04."),
-        ("2.40", "take BASE_IMAGE=python:3.12-slim-trixie."),
+        ("2.34", "take BASE_IMAGE=debian:bookworm-slim."),
+        ("2.39", "take BASE_IMAGE=python:3.11-slim-trixie."),
         ("2.99", "no base is known that has it; the newest has 2.41."),
     ],
 )

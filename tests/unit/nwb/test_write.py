@@ -429,23 +429,19 @@ def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
 
 
 def test_the_device_says_what_the_recording_says_of_it(tmp_path):
-    path = recordings.movie(tmp_path / "m.isxd")
-    data, text = recordings.split_footer(path.read_bytes())
-    stated = {  # as nVista 3 writes it
-        "microscope": {"exp": 50, "focus": 850, "gain": 4, "serial": "11145510", "type": "NVista3"},
-        "probe": {"diameter": 0.5, "flip": "none", "length": 0, "pitch": 0, "rotation": 0, "type": "Lens Probe"},
-        "producer": {"versionBE": "1.8.2-3f62163"},
-    }
-    path.write_bytes(data + recordings.footer_bytes({**json.loads(text), "extraProperties": stated}))
+    path = recordings.stating(recordings.movie(tmp_path / "m.isxd"))
     with written(tmp_path / "m.nwb", Source(path, "movie"), embed=True) as file:
         device = file.devices["Microscope"]
         assert (device.serial_number, device.model.name, device.model.manufacturer) == (
             "11145510", "NVista3", "Inscopix",
         )  # fmt: skip
         assert device.description == (
-            "Inscopix miniature microscope; Exposure Time (ms): 50; Microscope Gain: 4; Probe Diameter (mm): 0.5; "
-            "Probe Type: Lens Probe"
+            "Inscopix miniature microscope; Exposure Time (ms): 50; Microscope EX LED Power (mw/mm^2): 0.2; "
+            "Microscope Gain: 4; Microscope OG LED Power (mw/mm^2): 0.1; Probe Diameter (mm): 0.5; "
+            "Probe Length (mm): 4; Probe Type: Lens Probe"
         )
+        assert (file.subject.subject_id, file.subject.sex) == ("m1", "F")
+        assert file.subject.date_of_birth == datetime(2020, 5, 1, tzinfo=START.tzinfo)
         assert "Microscope Focus: 850" in file.imaging_planes["ImagingPlane"].description
         assert ["Inscopix Acquisition Software", "1.8.2"] in [list(each) for each in file.was_generated_by]
         assert file.acquisition["OnePhotonSeries"].exposure_time == 0.05
