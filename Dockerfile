@@ -324,9 +324,13 @@ ARG AT_DIGEST=${BASE_IMAGE#${BASE_IMAGE%@*}}
 ARG BASE_DIGEST=${AT_DIGEST#@}
 ARG REVISION
 ARG SOURCE_URL
+ARG CREATED=2025-01-01T00:00:00Z
 LABEL org.opencontainers.image.title="isx" \
       org.opencontainers.image.description="Inscopix recordings to results: the isx API, baked in" \
+      org.opencontainers.image.created="${CREATED}" \
       org.opencontainers.image.source="${SOURCE_URL}" \
+      org.opencontainers.image.url="${SOURCE_URL}" \
+      org.opencontainers.image.documentation="${SOURCE_URL:+${SOURCE_URL}#readme}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
       org.opencontainers.image.base.digest="${BASE_DIGEST}"

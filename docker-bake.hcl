@@ -149,6 +149,7 @@ target "_common" {
     SOURCE_DATE_EPOCH = SOURCE_DATE_EPOCH
     REVISION          = REVISION
     SOURCE_URL        = SOURCE_URL
+    CREATED           = timeadd("1970-01-01T00:00:00Z", "${SOURCE_DATE_EPOCH}s")
     # BuildKit knows these by itself: they are no part of the cache key, nor of the image.
     HTTP_PROXY  = HTTP_PROXY
     HTTPS_PROXY = HTTPS_PROXY

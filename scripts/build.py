@@ -11,6 +11,7 @@ the installer. Standard library only.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def of_installer(installer: Path) -> dict[str, str]:
 
 
 def of_commit() -> dict[str, str]:
-    """REVISION and SOURCE_DATE_EPOCH of the last commit; nothing outside a git checkout."""
+    """REVISION, SOURCE_DATE_EPOCH and SOURCE_URL of the last commit; nothing outside a git checkout."""
 
     def git(*arguments: str) -> str:
         if not shutil.which("git"):
@@ -162,7 +163,17 @@ def of_commit() -> dict[str, str]:
     commit, seconds = git("rev-parse", "HEAD"), git("log", "-1", "--format=%ct")
     dirty = "-dirty" if git("status", "--porcelain", "--untracked-files=no") else ""
     known = {"REVISION": commit and commit + dirty, "SOURCE_DATE_EPOCH": seconds}
+    known["SOURCE_URL"] = web_address(git("remote", "get-url", "origin"))
     return {name: os.environ.get(name) or value for name, value in known.items() if value}
+
+
+def web_address(remote: str) -> str:
+    """Where a browser finds a repository of git; empty if it is on this machine, or its address holds a password."""
+    by_ssh = re.fullmatch(r"(?:ssh://)?git@([\w.-]+)[:/]([\w./-]+?)(?:\.git)?/?", remote)
+    if by_ssh:
+        return f"https://{by_ssh[1]}/{by_ssh[2]}"
+    by_https = re.fullmatch(r"(https://[\w.-]+/[\w./-]+?)(?:\.git)?/?", remote)
+    return by_https[1] if by_https else ""
 
 
 def bake(target: str, options: list[str], variables: dict[str, str]) -> int:

@@ -278,7 +278,7 @@ def _compare_files(path: Path, recordings: Path) -> Iterator[str]:
 
 
 def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
-    """What a file holds, by name, and what it says in words of the device and the imaging plane."""
+    """What a file holds, by name, and what it says in words of device, software and imaging plane."""
     (series,) = (each for each in file.acquisition.values() if each.neurodata_type == "OnePhotonSeries")
     table = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
     plane, device = series.imaging_plane, series.imaging_plane.device
@@ -294,7 +294,8 @@ def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
         "status of cells": [str(each) for each in table[status][:]],
     }
     microscope = [device.name, getattr(device.model, "name", ""), str(device.serial_number)]
-    return held, [*microscope, device.description, plane.description]
+    software = [str(number) for _, number in (file.was_generated_by if file.was_generated_by is not None else ())]
+    return held, [*microscope, *software, device.description, plane.description]
 
 
 def _traces(extractor: Any, n_samples: int = 0) -> Any:

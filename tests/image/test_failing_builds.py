@@ -49,7 +49,7 @@ FAILURES = {
     "missing library": (
         ["missing-library"],
         {},
-        r"ERROR: no package of this distribution has libicudata-\w+\.so\.56 \(needed by libicu\w+-\w+\.so\.56\)\. "
+        r"ERROR: no package of this distribution has libicudata-\w+\.so\.56 \(needed by lib[^)]+\)\. "
         r"If the installer should have brought it, check that it is complete\.",
     ),
     "a library that no package has": (

@@ -208,7 +208,7 @@ def test_a_way_that_does_not_lead_there_is_not_ignored(way, variable, project):
 
 # --- one digest -----------------------------------------------------------------------------------------------------
 
-COMMIT = {"REVISION": "0123abc", "SOURCE_DATE_EPOCH": 1767225600}
+COMMIT = {"REVISION": "0123abc", "SOURCE_DATE_EPOCH": 1767225600, "CREATED": "2026-01-01T00:00:00Z"}  # the same moment
 OF_COMPOSE = "com.docker.compose."
 
 

@@ -126,3 +126,20 @@ def test_interrupted(tmp_path):
     heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # also where the tests are not
     done = subprocess.run(command, check=False, capture_output=True, text=True, **heard)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+@pytest.mark.parametrize(
+    "remote, address",
+    [
+        ("git@github.com:lab/isx.git", "https://github.com/lab/isx"),
+        ("ssh://git@gitlab.example.org/a/b/isx", "https://gitlab.example.org/a/b/isx"),
+        ("https://github.com/lab/isx.git", "https://github.com/lab/isx"),
+        ("https://github.com/lab/isx/", "https://github.com/lab/isx"),
+        ("https://user:token@github.com/lab/isx.git", ""),
+        ("/srv/git/isx.git", ""),
+        ("../isx", ""),
+        ("", ""),
+    ],
+)
+def test_the_address_of_the_source(remote, address):
+    assert build.web_address(remote) == address

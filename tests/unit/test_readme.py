@@ -21,7 +21,7 @@ def table(header: str) -> list[list[str]]:
 
 
 def names(cell: str) -> list[str]:
-    return re.findall(r"`([A-Z_0-9]+)`", cell)
+    return re.findall(r"`([A-Z_0-9]+|[a-z]+_proxy)`", cell)
 
 
 def test_every_setting_is_in_the_table():
