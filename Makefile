@@ -70,8 +70,8 @@ lock-check: ## Fail if a lock does not follow from its .in file
 	@$(BAKE) lock-check
 
 .PHONY: lock-audit
-lock-audit: ## Report known vulnerabilities of the locks; OSV=path/to/all.zip is its database without network
-	@$(PYTHON) scripts/audit.py $(OSV)
+lock-audit: ## Report vulnerabilities of the locks, and packages with newer versions; OSV=all.zip: without network
+	@engine="$$($(PYTHON) docker_engine/engine.py env)"; eval "$$engine"; $(PYTHON) scripts/audit.py $(OSV)
 
 .PHONY: sif
 sif: image ## Build build/isx.sif, the image for clusters that run Apptainer or Singularity

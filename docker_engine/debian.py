@@ -95,7 +95,8 @@ def mirror() -> str:
 class Apt:
     """A private apt for one suite. It has the host's mirror and keys, but its own lists, cache and state."""
 
-    def __init__(self, suite: str, home: Path) -> None:
+    def __init__(self, suite: str, home: Path, uri: str = "") -> None:
+        self.uri = uri  # of the archive, if not the host's mirror
         self.folder = home / "apt" / suite
         for part in ("lists/partial", "cache/archives/partial", "debs"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
@@ -112,12 +113,16 @@ class Apt:
 
     def sources_and_status(self, suite: str) -> dict[str, object]:
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-        (self.folder / "sources.list").write_text(f"deb {signed}{mirror()} {suite} main\n")
+        (self.folder / "sources.list").write_text(f"deb {signed}{self.uri or mirror()} {suite} main\n")
         return {
             "Dir::State::status": self.folder / "status",
             "Dir::Etc::sourcelist": self.folder / "sources.list",
             "Dir::Etc::sourceparts": "/dev/null",
         }
+
+    def update(self) -> None:
+        """Raises Unavailable if the archive does not answer."""
+        run("apt-get", *self.options, "-o", "APT::Update::Error-Mode=any", "update")
 
     def unpack(self, packages: tuple[str, ...], target: Path) -> None:
         """Unpack these packages alone, without their dependencies."""

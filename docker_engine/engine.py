@@ -38,7 +38,7 @@ DATA = HOME / "data"
 SOCKET = RUN / "docker.sock"
 PIDFILE = RUN / "docker.pid"
 LOG = HOME / "dockerd.log"
-BASE_IMAGE = "isx-base:bookworm"
+BASE_IMAGE = "isx-base:bookworm-2"  # another number for another base, so that one of before is not taken for it
 BASE_DIGEST = HOME / "base.sha256"
 BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base become this, so each build gives the same base
 
@@ -279,9 +279,23 @@ def sha256(file: Path) -> str:
 
 
 def base_sources() -> list[str]:
-    """apt lines for the base: its release, updates and, if the host's apt has them, security fixes."""
-    known = {"bookworm": mirror(), "bookworm-updates": mirror(), **host_sources()}
-    return [f"deb {uri} {suite} main" for suite, uri in known.items() if suite.startswith("bookworm")]
+    """apt lines for the base: its release, updates and security fixes."""
+    known = {suite: host_sources().get(suite) or mirror() for suite in ("bookworm", "bookworm-updates")}
+    known["bookworm-security"] = security_archive("bookworm")
+    return [f"deb {uri} {suite} main" for suite, uri in known.items() if uri]
+
+
+def security_archive(release: str) -> str:
+    """Where security fixes are to be had: beside the host's mirror, or Debian's own; "" with a warning if nowhere."""
+    suite = f"{release}-security"
+    named = host_sources().get(suite)
+    beside = re.sub(r"/debian/?$", "/debian-security/", mirror())
+    for uri in dict.fromkeys(each for each in (named, beside, "http://security.debian.org/debian-security/") if each):
+        with contextlib.suppress(Unavailable):
+            Apt(suite, HOME, uri).update()
+            return uri
+    say(f"WARNING: no archive of {suite} answers: the base image, and what is built on it, has no security fixes.")
+    return ""
 
 
 def up() -> dict[str, str]:

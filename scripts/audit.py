@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Report known vulnerabilities of what the image's locks name, as the OSV database has them (https://osv.dev).
+"""Report known vulnerabilities of what the image's locks name, as the OSV database has them (https://osv.dev), and the
+distribution's packages in the image that have newer versions (packages.py).
 
     audit.py [export]    OSV's export for PyPI, all.zip; without one it is fetched
 
-Exit code: 0 if none is known, 1 if some are, 2 if the database cannot be read: then nothing is known. It does not look
-at the distribution's packages. Standard library only.
+Exit code: 0 if none is known, 1 if some are, 2 if the database or the archive cannot be read: then nothing is known of
+that half. Standard library only.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import tempfile
@@ -18,6 +20,8 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import packages
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
@@ -96,19 +100,24 @@ def fetch(folder: Path) -> Path:
 
 
 def report(export: Path) -> int:
-    packages = locked(locks())
-    found, count, newest = findings(advisories(export), packages)
+    releases = locked(locks())
+    found, count, newest = findings(advisories(export), releases)
     if not count:
         raise Unreadable(f"{export.name} holds no advisory")
     for each in found:
-        where = ", ".join(packages[each.package, each.version])
+        where = ", ".join(releases[each.package, each.version])
         doubt = "" if each.certain else " (lists no versions: look whether this one is meant)"
         print(f"{each.package} {each.version} ({where}): {each.advisory}: {each.summary}{doubt}")
-    print(f"{len(packages)} releases in {len(locks())} locks, {count} advisories up to {newest}: {len(found)} hold.")
+    print(f"{len(releases)} releases in {len(locks())} locks, {count} advisories up to {newest}: {len(found)} hold.")
     return 1 if found else 0
 
 
 def main(export: str = "") -> int:
+    of_locks = audit_locks(export)
+    return max(of_locks, packages.report(os.environ.get("IMAGE") or "isx"))
+
+
+def audit_locks(export: str) -> int:
     try:
         with tempfile.TemporaryDirectory() as folder:
             return report(Path(export) if export else fetch(Path(folder)))

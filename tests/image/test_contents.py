@@ -18,6 +18,9 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import packages
 from harness import CODE, IMAGE, INSTALLERS, PROJECT, bake, container, docker, environment, inspect, run, slot
 
 BY_URL, BY_SECRET = f"{IMAGE}-url:idps", f"{IMAGE}-secret:isx"
@@ -48,6 +51,15 @@ def build(image: str, folder: Path, **variables: object) -> Build:
     for command in (["history", "inspect"], ["history", "logs"]):  # newer buildx only
         told.append(docker("buildx", *command, reference, check=False).stdout)
     return Build(image, "\n".join(told))
+
+
+def test_the_distributions_packages_are_the_archives_newest():
+    try:
+        outdated, count = packages.outdated(IMAGE)
+    except packages.CannotAsk as error:
+        pytest.skip(f"nothing is known about the distribution's packages: {error}")
+    assert count > 50
+    assert outdated == [], f"{', '.join(map(str, outdated))}\n{packages.WAY_OUT}"
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,9 @@
-"""scripts/audit.py: known vulnerabilities of the locks, from a database on disk."""
+"""scripts/audit.py: known vulnerabilities of the locks, from a database on disk; packages.py: newer packages."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import zipfile
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import audit
+import packages
 
 
 def advisory(name: str, versions: list[str], **more: object) -> dict:
@@ -63,7 +65,7 @@ RECORDS = {
 
 @pytest.mark.parametrize("record, code, said", RECORDS.values(), ids=RECORDS)
 def test_what_holds(record, code, said, project, capsys):
-    assert audit.main(export(project, record)) == code
+    assert audit.audit_locks(export(project, record)) == code
     assert said in "".join(capsys.readouterr())
 
 
@@ -74,13 +76,84 @@ UNREADABLE = {"nowhere.zip": None, "page.zip": b"<html>", "empty.zip": b"PK\x05\
 def test_a_database_that_cannot_be_read_is_said_plainly(name, content, project, capsys):
     if content is not None:
         (project / name).write_bytes(content)
-    assert audit.main(str(project / name)) == 2
+    assert audit.audit_locks(str(project / name)) == 2
     assert f"ERROR: nothing is known about the locks: {name} " in capsys.readouterr().err
 
 
 def test_no_network(project, monkeypatch, capsys):
     monkeypatch.setattr(audit, "EXPORT", "http://127.0.0.1:1/all.zip")
-    assert audit.main() == 2
+    assert audit.audit_locks("") == 2
     said = capsys.readouterr().err
     assert "nothing is known about the locks: http://127.0.0.1:1/all.zip cannot be fetched ([Errno 111]" in said
     assert "pass OSV=path" in said
+
+
+# ---- the distribution's packages
+
+STATUS = """\
+Package: openssl
+Status: install ok installed
+Version: 3.0.15-1~deb12u1
+Description: of several lines
+ Version: 7
+
+Package: gone
+Status: deinstall ok config-files
+Version: 1
+
+Package: tzdata
+Status: install ok installed
+Version: 2025b-0+deb12u1
+"""
+
+
+def test_what_is_installed():
+    assert packages.installed(STATUS) == {"openssl": "3.0.15-1~deb12u1", "tzdata": "2025b-0+deb12u1"}
+
+
+def docker_that(monkeypatch, folder: Path, base: str, answer: str) -> None:
+    """A docker that knows one image, of that base, and answers what the archive would."""
+    (folder / "status").write_text(STATUS)
+    (folder / "docker").write_text(
+        f"""#!/bin/sh
+        case "$*" in
+          *"--entrypoint cat"*) cat {folder}/status ;;
+          "image inspect"*) echo "{base}" ;;
+          *) cat > {folder}/asked; {answer} ;;
+        esac
+        """
+    )
+    (folder / "docker").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+NEWER = "openssl 3.0.15-1~deb12u1 3.0.17-1~deb12u3 bookworm-security/main"
+
+
+@pytest.mark.parametrize(
+    ("base", "answer", "code", "said"),
+    [
+        ("debian:12", "true", 0, "2 packages of the distribution in isx: 0 have newer versions.\n"),
+        ("debian:12", f"echo '{NEWER}'", 1, "openssl 3.0.15-1~deb12u1: bookworm-security has 3.0.17-1~deb12u3\n"),
+        ("debian:12", f"echo '{NEWER}'", 1, "docker buildx bake --set image.no-cache-filter=base,rootfs\n"),
+        ("debian:12", "echo Err: no network >&2; exit 1", 2, "packages in isx: Err: no network."),
+        ("debian:12", "exit 125", 2, "packages in isx: docker run ended with 125."),
+        ("", "true", 2, "packages in isx: isx does not say what it is made of."),
+    ],
+)
+def test_packages_that_have_newer_versions(base, answer, code, said, tmp_path, monkeypatch, capsys):
+    docker_that(monkeypatch, tmp_path, base, answer)
+    assert packages.report("isx") == code
+    assert said in "".join(capsys.readouterr())
+    if base:
+        assert (tmp_path / "asked").read_text() == "openssl 3.0.15-1~deb12u1\ntzdata 2025b-0+deb12u1\n"
+
+
+def test_without_docker_nothing_is_known_of_packages_and_that_is_said(project, monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("IMAGE", "registry/isx")
+    assert audit.main(export(project, advisory("pillow", ["1"]))) == 2
+    said = capsys.readouterr()
+    assert ": 0 hold." in said.out
+    what = "nothing is known about the distribution's packages in registry/isx: there is no docker here."
+    assert f"ERROR: {what}" in said.err

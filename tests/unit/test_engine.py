@@ -160,7 +160,7 @@ def test_down_twice():
 
 
 @pytest.mark.parametrize(
-    "named, given", [(None, "sha256:1"), ("isx-base:bookworm", "sha256:1"), ("ubuntu:22.04", None)]
+    "named, given", [(None, "sha256:1"), ("isx-base:bookworm-2", "sha256:1"), ("ubuntu:22.04", None)]
 )
 def test_the_digest_is_of_the_base_that_is_used(named, given, monkeypatch):
     monkeypatch.delenv("BASE_IMAGE", raising=False)
@@ -172,9 +172,44 @@ def test_the_digest_is_of_the_base_that_is_used(named, given, monkeypatch):
     assert engine.exports().get("BASE_DIGEST") == given
 
 
+# --- the base's sources
+
+DEBIAN, SECURITY = "http://mirror.example/debian/", "http://mirror.example/debian-security/"
+OFFICIAL, NAMED = "http://security.debian.org/debian-security/", "http://fixes.example/"
+
+
+@pytest.mark.parametrize(
+    ("named", "answering", "source"),
+    [
+        ({}, {SECURITY, OFFICIAL}, f"deb {SECURITY} bookworm-security main"),
+        ({}, {OFFICIAL}, f"deb {OFFICIAL} bookworm-security main"),
+        ({"bookworm-security": NAMED}, {NAMED, SECURITY}, f"deb {NAMED} bookworm-security main"),
+        ({"trixie-security": NAMED}, {SECURITY}, f"deb {SECURITY} bookworm-security main"),
+        ({}, set(), None),
+    ],
+)
+def test_the_base_knows_the_security_archive(named, answering, source, monkeypatch, capsys):
+    def update(apt: debian.Apt) -> None:
+        if apt.uri not in answering:
+            raise engine.Unavailable("does not answer")
+        assert f"{apt.uri} bookworm-security main" in (apt.folder / "sources.list").read_text()
+
+    monkeypatch.setattr(engine, "host_sources", lambda: {"bookworm": DEBIAN, **named})
+    monkeypatch.setattr(engine, "mirror", lambda: DEBIAN)
+    monkeypatch.setattr(debian, "mirror", lambda: DEBIAN)
+    monkeypatch.setattr(debian.Apt, "update", update)
+    found = engine.base_sources()
+    assert found[:2] == [f"deb {DEBIAN} bookworm main", f"deb {DEBIAN} bookworm-updates main"]
+    assert found[2:] == ([source] if source else [])
+    warned = (
+        "WARNING: no archive of bookworm-security answers: the base image, and what is built on it, has no security"
+    )
+    assert (warned in capsys.readouterr().err) is (source is None)
+
+
 # --- data that was half deleted --------------------------------------------------------------------------------------
 
-NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm"
+NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm-2"
 NO_LAYER = "docker image inspect failed (1):\nError response from daemon: stat overlay2/1: no such file or directory"
 
 
