@@ -291,7 +291,9 @@ chmod -R a=rX,u+w /app
 python3 /build/slim.py app /app
 EOF
 
+# The last steps of a build say what it bakes, also from the cache: bake and compose cannot see what a tag held before.
 FROM app AS proven-public
+RUN echo "This image holds the public isx, without the algorithms of IDPS."
 
 # Nor one in which this project's code does not run the algorithms of IDPS.
 FROM labelled-idps AS algorithms
@@ -309,6 +311,7 @@ EOF
 
 FROM app AS proven-idps
 RUN --mount=type=bind,from=algorithms,source=/proved,target=/proved test -f /proved
+RUN echo "This image holds IDPS: do not pass it on."
 
 FROM proven-${CHOSEN} AS proven
 

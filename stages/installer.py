@@ -37,6 +37,13 @@ PUBLIC_ALL_THE_SAME = "For the public isx all the same, build with ISX_SOURCE=pu
 ACCEPT = f"read the vendor's licence, then build with ACCEPT_EULA=Y. {PUBLIC_ALL_THE_SAME}"
 
 
+NO_CONTEXT = (
+    "This build was not told where an installer may lie: plain 'docker build' passes no context for it. Build with "
+    "'make image', 'docker buildx bake' or 'docker compose build'. Or pass '--build-context installer=.', and for IDPS "
+    "'--build-arg ACCEPT_EULA=Y'; for the public isx, '--build-arg ISX_SOURCE=public' is enough."
+)
+
+
 class BuildError(Exception):
     """The image cannot be built; the message says what was found and what to do."""
 
@@ -239,6 +246,8 @@ def main(slot: Path, target: Path) -> int:
     try:
         record = record_of_latest(slot, os.environ.get("IMAGE") or "isx")
         wanted = asked(os.environ, held=record.read_text().strip() if record.is_file() else "")
+        if wanted.source != "public" and not wanted.ways and not any(slot.iterdir()):
+            raise BuildError(NO_CONTEXT)  # of the root of the project, .dockerignore itself is always there
         if "INSTALLER" in wanted.ways:
             raise BuildError(f"INSTALLER=path is for Make alone. {HOW}")
         if "INSTALLER_SECRET" in wanted.ways and not (SECRETS / "installer").exists():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import IMAGE, INSTALLERS, PROJECT, Done, container, docker, exists, inspect, run
+from harness import IMAGE, INSTALLERS, PROJECT, Done, container, docker, environment, exists, inspect, run
 
 NAME = f"{IMAGE}-ways"
 LATEST = f"{NAME}:latest"
@@ -155,6 +155,60 @@ def test_latest_does_not_change_unseen(way, project, tmp_path):
     assert_holds("idps")
     assert build(project, way, ISX_SOURCE="public").returncode == 0
     assert_holds("public")
+
+
+HOLDS = {
+    "public": "This image holds the public isx, without the algorithms of IDPS.",
+    "idps": "This image holds IDPS: ",
+}
+
+
+@pytest.mark.parametrize("way", ["bake", "compose"])
+def test_the_last_lines_say_what_was_baked(way, project):
+    """Also from the cache, and where the tag held something else: neither can look at the tag."""
+    drop(project, DROPPED["installer"])
+    for variables, holds in (({"ACCEPT_EULA": "Y"}, "idps"), ({}, "public"), ({}, "public")):
+        if holds == "public":
+            (project / "Inscopix_Data_Processing_1.9.6.sh").unlink(missing_ok=True)
+        done = build(project, way, **variables)
+        assert done.returncode == 0, done.stderr
+        assert_holds(holds)
+        steps = re.findall(r"^#\d+ \[.*", done.stdout + done.stderr, re.MULTILINE)
+        assert any(HOLDS[holds] in step for step in steps[-4:]), steps[-6:]
+
+
+PLAIN = ("docker", "build", "--progress=plain", "--tag", LATEST)
+ROOT, ACCEPTED = ("--build-context", "installer=."), ("--build-arg", "ACCEPT_EULA=Y")
+NOT_TOLD = (
+    r"This build was not told where an installer may lie: plain 'docker build' passes no context for it\. Build with "
+    r"'make image', .* pass '--build-context installer=\.', and for IDPS '--build-arg ACCEPT_EULA=Y'; for the public"
+)
+
+
+@pytest.mark.parametrize(
+    ("dropped", "options", "result"),
+    [
+        ("installer", (), NOT_TOLD),
+        ("installer", ACCEPTED, NOT_TOLD),
+        ("nothing", (), NOT_TOLD),
+        ("nothing", ("--build-arg", "ISX_SOURCE=public"), "public"),
+        ("nothing", ROOT, "public"),
+        ("installer", ROOT, NOT_ACCEPTED),
+        ("installer", (*ROOT, *ACCEPTED), "idps"),
+        ("nothing", (*ROOT, *ACCEPTED), NONE),
+    ],
+)
+def test_plain_docker_build_works_or_says_what_to_pass(dropped, options, result, project):
+    drop(project, DROPPED[dropped])
+    base = [f"--build-arg=BASE_IMAGE={value}" for value in [environment().get("BASE_IMAGE")] if value]
+    done = run(*PLAIN, *base, *options, ".", cwd=project, check=False)
+    if result in VERSIONS:
+        assert done.returncode == 0, done.stderr
+        assert_holds(result)
+    else:
+        assert done.returncode != 0
+        assert re.search("ERROR: .*" + result, done.stdout + done.stderr), done.stderr[-3000:]
+        assert not exists(LATEST)
 
 
 @pytest.mark.parametrize("way", ["bake", "compose"])

@@ -180,6 +180,35 @@ def test_in_a_stage_the_ways_are_named_and_their_values_are_not_there(tmp_path, 
     assert (tmp_path / "choice").read_text() == "idps"
 
 
+@pytest.mark.parametrize(
+    ("variables", "passed", "code"),
+    [
+        ({}, False, 1),
+        ({"ACCEPT_EULA": "Y"}, False, 1),
+        ({"ISX_SOURCE": "idps"}, False, 1),
+        ({"ISX_SOURCE": "public"}, False, 0),
+        ({"INSTALLER_WAYS": "INSTALLER_URL", "ACCEPT_EULA": "Y"}, False, 0),
+        ({}, True, 0),
+    ],
+)
+def test_a_build_without_a_context_for_the_installer(variables, passed, code, tmp_path, monkeypatch, capsys):
+    """Plain docker build: an installer at the root of the project is not seen."""
+    for name in ("ISX_SOURCE", "ACCEPT_EULA", "INSTALLER_WAYS", "IMAGE"):
+        monkeypatch.setenv(name, variables.get(name, ""))
+    (tmp_path / "slot").mkdir()
+    if passed:
+        (tmp_path / "slot/.dockerignore").write_text("*\n")
+    assert installer.main(tmp_path / "slot", tmp_path / "choice") == code
+    said = capsys.readouterr().err
+    assert ("ERROR: This build was not told where an installer may lie: plain 'docker build' passes no" in said) == code
+    assert (tmp_path / "choice").exists() is (code == 0)
+
+
+def test_the_root_of_the_project_is_known_by_its_dockerignore():
+    lines = (Path(installer.__file__).parents[1] / ".dockerignore").read_text().splitlines()
+    assert lines[-1] == "!.dockerignore"
+
+
 def test_the_builder_is_sent_what_the_host_looks_at():
     """.dockerignore in the terms of Python's fnmatch: BuildKit's own reading of it is tested with the image."""
     lines = (Path(installer.__file__).parents[1] / ".dockerignore").read_text().splitlines()
