@@ -53,9 +53,9 @@ def build(image: str, folder: Path, **variables: object) -> Build:
     return Build(image, "\n".join(told))
 
 
-def test_the_distributions_packages_are_the_archives_newest():
+def test_the_distributions_packages_are_the_archives_newest(public):
     try:
-        outdated, count = packages.outdated(IMAGE)
+        outdated, count = packages.outdated(public)
     except packages.CannotAsk as error:
         pytest.skip(f"nothing is known about the distribution's packages: {error}")
     assert count > 50
