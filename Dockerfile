@@ -180,12 +180,14 @@ EOF
 
 FROM isx-${CHOSEN} AS isx
 
-# What the runtime needs of the distribution: what isx needs, and what was asked for by name.
+# What the runtime needs of the distribution: what isx needs, and what was asked for by name. What the base brings may
+# have had fixes since; they come with the cache of this stage, and `make lock-audit` says when it is out of date.
 FROM base AS system-public
 ARG RUNTIME_PACKAGES=""
 RUN <<EOF
 set -eux
 apt-get update
+apt-get upgrade -y --no-install-recommends
 # shellcheck disable=SC2086  # a list of names
 apt-get install -y --no-install-recommends libglib2.0-0 $RUNTIME_PACKAGES
 python3 -c 'import ctypes; ctypes.CDLL("libglib-2.0.so.0")'

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Report known vulnerabilities of what the image's locks name, as the OSV database has them (https://osv.dev), and the
-distribution's packages in the image that have newer versions (packages.py).
+distribution's packages in the image that have newer versions (newer_packages.py).
 
     audit.py [export]    OSV's export for PyPI, all.zip; without one it is fetched
 
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import packages
+import newer_packages
 
 PROJECT = Path(__file__).resolve().parent.parent
 EXPORT = "https://osv-vulnerabilities.storage.googleapis.com/PyPI/all.zip"
@@ -114,7 +114,7 @@ def report(export: Path) -> int:
 
 def main(export: str = "") -> int:
     of_locks = audit_locks(export)
-    return max(of_locks, packages.report(os.environ.get("IMAGE") or "isx"))
+    return max(of_locks, newer_packages.report(os.environ.get("IMAGE") or "isx"))
 
 
 def audit_locks(export: str) -> int:

@@ -20,7 +20,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
-import packages
+import newer_packages
 from harness import CODE, IMAGE, INSTALLERS, PROJECT, bake, container, docker, environment, inspect, run, slot
 
 BY_URL, BY_SECRET = f"{IMAGE}-url:idps", f"{IMAGE}-secret:isx"
@@ -55,11 +55,11 @@ def build(image: str, folder: Path, **variables: object) -> Build:
 
 def test_the_distributions_packages_are_the_archives_newest(public):
     try:
-        outdated, count = packages.outdated(public)
-    except packages.CannotAsk as error:
+        outdated, count = newer_packages.outdated(public)
+    except newer_packages.CannotAsk as error:
         pytest.skip(f"nothing is known about the distribution's packages: {error}")
     assert count > 50
-    assert outdated == [], f"{', '.join(map(str, outdated))}\n{packages.WAY_OUT}"
+    assert outdated == [], f"{', '.join(map(str, outdated))}\n{newer_packages.WAY_OUT}"
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""scripts/audit.py: known vulnerabilities of the locks, from a database on disk; packages.py: newer packages."""
+"""scripts/audit.py: known vulnerabilities of the locks, from a database on disk; newer_packages.py: newer packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import audit
-import packages
+import newer_packages
 
 
 def advisory(name: str, versions: list[str], **more: object) -> dict:
@@ -108,7 +108,7 @@ Version: 2025b-0+deb12u1
 
 
 def test_what_is_installed():
-    assert packages.installed(STATUS) == {"openssl": "3.0.15-1~deb12u1", "tzdata": "2025b-0+deb12u1"}
+    assert newer_packages.installed(STATUS) == {"openssl": "3.0.15-1~deb12u1", "tzdata": "2025b-0+deb12u1"}
 
 
 def docker_that(monkeypatch, folder: Path, base: str, answer: str) -> None:
@@ -135,7 +135,7 @@ NEWER = "openssl 3.0.15-1~deb12u1 3.0.17-1~deb12u3 bookworm-security/main"
     [
         ("debian:12", "true", 0, "2 packages of the distribution in isx: 0 have newer versions.\n"),
         ("debian:12", f"echo '{NEWER}'", 1, "openssl 3.0.15-1~deb12u1: bookworm-security has 3.0.17-1~deb12u3\n"),
-        ("debian:12", f"echo '{NEWER}'", 1, "docker buildx bake --set image.no-cache-filter=base,rootfs\n"),
+        ("debian:12", f"echo '{NEWER}'", 1, "docker buildx bake --set image.no-cache-filter=base,system-public\n"),
         ("debian:12", "echo Err: no network >&2; exit 1", 2, "packages in isx: Err: no network."),
         ("debian:12", "exit 125", 2, "packages in isx: docker run ended with 125."),
         ("", "true", 2, "packages in isx: isx does not say what it is made of."),
@@ -143,7 +143,7 @@ NEWER = "openssl 3.0.15-1~deb12u1 3.0.17-1~deb12u3 bookworm-security/main"
 )
 def test_packages_that_have_newer_versions(base, answer, code, said, tmp_path, monkeypatch, capsys):
     docker_that(monkeypatch, tmp_path, base, answer)
-    assert packages.report("isx") == code
+    assert newer_packages.report("isx") == code
     assert said in "".join(capsys.readouterr())
     if base:
         assert (tmp_path / "asked").read_text() == "openssl 3.0.15-1~deb12u1\ntzdata 2025b-0+deb12u1\n"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Name the distribution's packages in the image of which the archive has newer versions.
 
-    packages.py [image]    default: IMAGE, or isx
+    newer_packages.py [image]    default: IMAGE, or isx
 
 The image has no apt: the base that its label names is asked, with the sources that the build used. Exit code: 0 if all
 are the newest, 1 if some are not, 2 if the archive cannot be asked: then nothing is known. Standard library only.
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 BASE_LABEL = "org.opencontainers.image.base.name"
 STATUS = "/var/lib/dpkg/status"
 WAY_OUT = (
-    "Build again, with the packages of today: docker buildx bake --set image.no-cache-filter=base,rootfs\n"
+    "Build again, with the packages of today: docker buildx bake --set image.no-cache-filter=base,system-public\n"
     '(for make\'s own engine, eval "$(make engine-env)" first)'
 )
 # One line a package that is not the newest: name, version here, version there, suite.
