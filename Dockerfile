@@ -293,9 +293,10 @@ chmod -R a=rX,u+w /app
 python3 /build/slim.py app /app
 EOF
 
-# The last steps of a build say what it bakes, also from the cache: bake and compose cannot see what a tag held before.
+# The last step of a build, a copy of this folder, says what it bakes, also from the cache: bake and compose cannot see
+# what a tag held before.
 FROM app AS proven-public
-RUN echo "This image holds the public isx, without the algorithms of IDPS."
+RUN mkdir /this-image-holds && mv /app /this-image-holds/public
 
 # Nor one in which this project's code does not run the algorithms of IDPS.
 FROM labelled-idps AS algorithms
@@ -313,14 +314,15 @@ EOF
 
 FROM app AS proven-idps
 RUN --mount=type=bind,from=algorithms,source=/proved,target=/proved test -f /proved
-RUN echo "This image holds IDPS: do not pass it on."
+RUN mkdir /this-image-holds && mv /app /this-image-holds/idps
 
 FROM proven-${CHOSEN} AS proven
 
 FROM labelled-${CHOSEN} AS runtime
-COPY --link --from=proven /app /app
 USER 1000:1000
 WORKDIR /tmp
+ARG CHOSEN
+COPY --link --from=proven /this-image-holds/${CHOSEN} /app
 ENTRYPOINT ["/opt/venv/bin/python", "-EsB", "/app/bootstrap.py"]
 HEALTHCHECK --interval=30s --timeout=10s --start-period=10s CMD ["/opt/venv/bin/python", "-EsB", "/app/healthcheck.py"]
 ARG BASE_IMAGE
