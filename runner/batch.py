@@ -501,6 +501,8 @@ def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
     try:
         record = _record(unit, verdict, staging, batch)
         old = results.read_record(output, unit.recordings[0])
+        if theirs := results.foreign(output, record, old):
+            return f"its results cannot be written: {theirs} is there already, and from no run; move it away"
         _withdraw_results_elsewhere(unit, batch)
         state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
         results.publish(output, staging, unit.recordings, record, old)

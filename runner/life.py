@@ -145,8 +145,9 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
             sentinel_folder = until_the_end.enter_context(sentinels.folder_of(chosen.sentinel, held))
     except OutputInUse:
         raise  # the sentinel is the other run's
-    except RunError:  # what is in the output stays as it is
-        if places.below(chosen.sentinel.parent, output) is None:
+    except RunError as error:
+        of_another_user = isinstance(error.__cause__, PermissionError)  # whose results stay as they are, and count
+        if not of_another_user or places.below(chosen.sentinel.parent, output) is None:
             with contextlib.suppress(RunError):  # the first reason is the better one
                 sentinels.remove_unopened(chosen.sentinel, output, shard, gathering)
         raise
@@ -166,6 +167,7 @@ def _understood(request: Request) -> Settings:
             sentinels.refuse_foreign_unopened(request.sentinel, request.output_dir)
         except UsageError as error:
             refused = [str(error)]
+        refused += filter(None, [places.foreign_report(request.output_dir)])
     request.problems[:0] = refused
     try:
         return settings.understand(request, os.environ)

@@ -1,4 +1,4 @@
-"""What in the output is the run's own: the names that it gives, and what makes a file its sentinel.
+"""What in the output is the run's own: the names that it gives, and by what its reports and sentinels are told.
 
 Who names, replaces or removes something in the output asks here.
 """
@@ -11,8 +11,11 @@ from collections.abc import Iterable
 from typing import Any
 
 LOGS, RECORDS, STAGING, KEPT, LOCK = "logs", ".records", ".staging", "kept", ".lock"
-REPORT = frozenset({"index.html", "summary.csv"})
-RESERVED = REPORT | {LOGS}  # at the top of the output; no recording's results are called so
+REPORT = {  # and how each begins
+    "index.html": b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Inscopix recordings</title>',
+    "summary.csv": b"path,kind,status,reason,seconds,summary,",
+}
+RESERVED = frozenset({*REPORT, LOGS})  # at the top of the output; no recording's results are called so
 DEFAULT_SENTINEL = "done.marker"
 
 _SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,6 +11,7 @@ from recording.kinds import SUFFIXES
 from recording.names import MAX_NAME
 from runner import own
 from runner.discover import SERIES, Recording
+from runner.inside import hold
 
 _MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
 
@@ -17,12 +19,18 @@ _MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
 def problems(input: Path, output: Path, sentinel: Path) -> list[str]:
     """A sentence for each place that cannot be meant. Nothing is opened."""
     if below(input, output) == below(output, input) == "":
+        other = output if input != output else Path("/output" if input != Path("/output") else "/results")
+        told = "" if other == output else f", and set OUTPUT_DIR={other}"
         return [
             f"the input {input} and the output {output} are the same folder: mount another one for the results, "
-            f'-v "$PWD/input:{input}:ro" -v "$PWD/output:{output}"'
+            f'-v "$PWD/input:{input}:ro" -v "$PWD/output:{other}"{told}'
         ]
     problem = _problem_of_sentinel(input, output, sentinel)
-    return [f"{problem}: give it another name or place, such as {output / own.DEFAULT_SENTINEL}"] if problem else []
+    return [f"{problem}: {_elsewhere(output)}"] if problem else []
+
+
+def _elsewhere(output: Path) -> str:
+    return f"give it another name or place, such as {output / own.DEFAULT_SENTINEL}"
 
 
 def _problem_of_sentinel(input: Path, output: Path, sentinel: Path) -> str:
@@ -49,7 +57,25 @@ def problem_with_results(sentinel: Path, output: Path, recordings: Iterable[Reco
     for recording in recordings:
         for results in (recording.results.casefold(), f"{recording.results}{SERIES}".casefold()):
             if f"{path}/".startswith(f"{results}/") or results.startswith(f"{path}/"):
-                return f"{_MARKER}, and {sentinel} is where the results of {recording.relative} go"
+                where = f"{sentinel} is where the results of {recording.relative} go"
+                return f"{_MARKER}, and {where}: {_elsewhere(output)}"
+    return ""
+
+
+def foreign_report(output: Path) -> str:
+    """A sentence about a file that the report would overwrite, and that no run has written; "" if there is none."""
+    for name, beginning in own.REPORT.items():
+        with contextlib.suppress(OSError), hold(output) as folder:
+            fd = folder.open(name, os.O_RDONLY)
+            try:
+                found = os.read(fd, len(beginning))
+            finally:
+                os.close(fd)
+            if found != beginning:
+                return (
+                    f"{output / name} is not from an earlier run and would be overwritten: move it away, or choose "
+                    "another folder for the results"
+                )
     return ""
 
 

@@ -32,6 +32,7 @@ from runner.inside import EVERYBODY, ONLY_MINE, Folder
 from runner.own import KEPT, LOCK, LOGS, RECORDS, STAGING
 from runner.shards import Shard
 
+MAX_JSON = 64 << 20  # bytes of a <stem>.json that are looked at
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -148,6 +149,32 @@ def publish(output: Folder, staging: Path, recordings: Sequence[Recording], reco
         folder.sync()
         folder.remove_if_empty(STEPS)
     write_record(output, recordings, record)
+
+
+def foreign(output: Folder, record: Record, old: Record | None) -> str:
+    """A product in whose place stands a file that no run has put there, relative to the output; "" if there is none.
+
+    The record of an earlier run lists what is its own; without one, `<stem>.json` vouches for what is beside it.
+    Raises OSError.
+    """
+    known = old.products if old and old.results == record.results else {}
+    new = [name for name in record.products if name not in known]
+    with contextlib.suppress(FileNotFoundError), output.folder(record.results) as folder:
+        for name in new:
+            with contextlib.suppress(FileNotFoundError):
+                folder.status(name)
+                return "" if _vouches(folder, f"{folder.path.name}.json") else join(record.results, name)
+    return ""
+
+
+def _vouches(folder: Folder, name: str) -> bool:
+    """Whether a worker wrote this `<stem>.json`."""
+    try:
+        with open(folder.open(name, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - a descriptor
+            content = file.read(MAX_JSON)
+    except OSError:
+        return False
+    return b'"provenance"' in content and b'"fingerprint"' in content
 
 
 def withdraw(output: Folder, record: Record) -> None:

@@ -205,6 +205,43 @@ def test_a_file_that_somebody_puts_there_during_the_run(lab, samples):
     assert (lab / "output/done.marker").read_text() == "theirs"
 
 
+@pytest.mark.parametrize("content", [FOREIGN, "", "<html></html>"], ids=["table", "empty", "page"])
+@pytest.mark.parametrize("name", own.REPORT)
+@pytest.mark.parametrize("options", [[], ["--workers=x"], ["--shard=1/2"], ["--gather", "--shard=1/1"]], ids=str)
+def test_a_report_that_no_run_has_written(lab, name, content, options):
+    (lab / "output" / name).write_text(content)
+    (lab / "output/done.marker").write_text(sentinel())
+    before = everything(lab)
+    done = run(lab / "input", lab / "output", *options)
+    assert done.code == 64, done.stderr
+    assert f"{lab}/output/{name} is not from an earlier run and would be overwritten: move it away" in done.end
+    assert everything(lab) == before
+
+
+@pytest.mark.parametrize("name", ["c.json", "c-preview.png", "c.html"])
+def test_a_result_that_no_run_has_written(lab, name):
+    (lab / "output/c").mkdir()
+    (lab / "output/c" / name).write_text(FOREIGN)
+    before = everything(lab / "output/c")
+    for options in ([], ["--force"]):
+        done = run(lab / "input", lab / "output", *options)
+        assert (done.code, done.end.partition(",")[0]) == (1, "1 of 2 failed"), done.stderr
+        (failed,) = done.named("recording-failed")
+        message = f"its results cannot be written: c/{name} is there already, and from no run; move it away"
+        assert (failed["path"], failed["reason"]) == ("c.isxd", message)
+        assert everything(lab / "output/c") == before
+    (lab / "output/c" / name).unlink()
+    assert run(lab / "input", lab / "output").code == 0
+    assert run(lab / "input", lab / "output", "--force").code == 0
+
+
+def test_reports_begin_as_they_are_told_by(lab):
+    assert run(lab / "input", lab / "output").code == 0
+    for name, beginning in own.REPORT.items():
+        assert (lab / "output" / name).read_bytes().startswith(beginning)
+    assert run(lab / "input", lab / "output", "--force").code == 0
+
+
 def test_an_output_inside_the_input_is_no_input(lab):
     done = run(lab / "input", lab / "input/results")
     assert done.code == 0, done.stderr
@@ -227,7 +264,9 @@ def test_input_and_output_are_one_folder(lab, output, options):
     done = run(lab / "input", lab / output, *options)
     assert done.code == 64, done.stderr
     assert f"the input {lab}/input and the output {lab}/{output} are the same folder: mount another one" in done.end
-    assert f'-v "$PWD/input:{lab}/input:ro" -v "$PWD/output:{lab}/{output}"' in done.end
+    other = "/output" if output == "input" else f"{lab}/{output}"
+    assert f'-v "$PWD/input:{lab}/input:ro" -v "$PWD/output:{other}"' in done.end
+    assert (", and set OUTPUT_DIR=/output" in done.end) == (output == "input")
     assert everything(lab) == before
 
 
