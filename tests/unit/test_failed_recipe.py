@@ -42,7 +42,7 @@ def second(inputs, outputs, context):
         Path(output).write_text("fine")
 """
 FAULTS = {
-    "error": ("raise ValueError('too dark')", "step 2 (second) failed: ValueError: too dark"),
+    "error": ("raise ValueError('too dark')", "step 2 (second) failed: too dark"),
     "crash": ("os.kill(os.getpid(), 11)", "its worker ended with signal SIGSEGV"),
 }
 
