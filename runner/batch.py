@@ -26,16 +26,19 @@ from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
 from runner.inside import Folder
+from runner.products import made_from_others, may_be_made_from
 from runner.recipe import RecipeChoice
 from runner.report import Row
 from runner.results import Record
 from runner.sessions import Members, Sessions
 from runner.state import Conditions, RunState, container_facts
 from runner.supervise import Supervisor, Task, Verdict
+from study.products import Made
 
 LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
 INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
 RECIPE_SECONDS = 24 * 3600
+MANY = 20  # names in a message
 SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
 
 
@@ -116,6 +119,8 @@ class Batch:
     records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
     infos: dict[str, RecordingInfo] = field(default_factory=dict)
     parts: dict[str, list[Recording]] = field(default_factory=dict)  # by relative path: named as parts of one recording
+    others: Sequence[Recording] = ()  # of the input, which other shards handle
+    products: dict[str, Made] = field(default_factory=dict)  # by relative path: made from others that the recipe takes
     current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
     n_unchanged: int = 0
     n_out_of_memory: int = 0  # recordings that failed, and would not have with more of it
@@ -171,9 +176,48 @@ def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
     """Those that can be read, of which `batch.infos` knows then; the others are put on record."""
     checker = precheck.Checker(batch.state.tick)
     try:
-        return [recording for recording in recordings if _is_sound(recording, checker, batch)]
+        sound = [recording for recording in recordings if _is_sound(recording, checker, batch)]
+        if not batch.conditions.recipe.is_inspect:
+            elsewhere = _infos_elsewhere(sound, checker, batch)
+            batch.products = made_from_others({**batch.infos, **elsewhere}, batch.conditions.recipe.takes)
     finally:
         checker.stop()
+    _report_products(sound, batch)
+    return sound
+
+
+def _infos_elsewhere(mine: Sequence[Recording], checker: precheck.Checker, batch: Batch) -> dict[str, RecordingInfo]:
+    """Of recordings of other shards that some of these may be made from, by their names."""
+    stems: dict[str, list[str]] = {}
+    for recording in mine:
+        stems.setdefault(recording.folder, []).append(recording.stem)
+    found = {}
+    for other in batch.others:
+        if any(may_be_made_from(stem, other.stem) for stem in stems.get(other.folder, ())):
+            batch.state.tick()
+            with contextlib.suppress(BadRecording):  # its own shard says so
+                found[other.relative] = checker.check(batch.state.settings.input_dir / other.relative)
+    return found
+
+
+def _report_products(recordings: Sequence[Recording], batch: Batch) -> None:
+    found = [batch.products[one.relative] for one in recordings if one.relative in batch.products]
+    if found:
+        named = [f"{made.product.path} (from {made.parent.file}, by {made.reason})" for made in found[:MANY]]
+        more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
+        message = (
+            f"inspected only, as the recipe runs on what {'it was' if len(found) == 1 else 'they were'} made from: "
+            f"{', '.join(named)}{more}"
+        )
+        made_from = {made.product.path: made.parent.path for made in found}
+        batch.state.log("products", message, products=made_from)
+
+
+def _recipe_of(recording: Recording, batch: Batch) -> RecipeChoice:
+    """The recipe; inspect for a kind that it does not take, and for products of what it runs on."""
+    if recording.relative in batch.products:
+        return RecipeChoice()
+    return batch.conditions.recipe_for(batch.infos[recording.relative].kind)
 
 
 def _is_sound(recording: Recording, checker: precheck.Checker, batch: Batch) -> bool:
@@ -216,9 +260,10 @@ def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | N
     """The record of an earlier run that would do the same, if its results are still there."""
     output = batch.state.output
     record = None if batch.state.settings.force else results.read_record(output, recordings[0])
-    if record and record.fingerprint == _fingerprint(recordings, batch.conditions.recipe_for(record.kind), batch):
-        return record if results.is_complete(output, record) else None
-    return None
+    if record is None or not results.is_complete(output, record):
+        return None
+    possible = (batch.conditions.recipe_for(record.kind), RecipeChoice())  # which one, the other recordings decide
+    return record if record.fingerprint in [_fingerprint(recordings, used, batch) for used in possible] else None
 
 
 def _fingerprint(recordings: Sequence[Recording], used: RecipeChoice, batch: Batch) -> str:
@@ -240,7 +285,7 @@ def _check_name(path: Path) -> None:
 def _units(recordings: Sequence[Recording], sound: Sequence[Recording], batch: Batch) -> list[Unit]:
     """The largest first, so that none is left alone at the end."""
     wanted = batch.conditions.recipe
-    taken = [recording for recording in sound if wanted.takes(batch.infos[recording.relative].kind)]
+    taken = [recording for recording in sound if not _recipe_of(recording, batch).is_inspect]
     found = series.find_series(taken, batch.infos) if wanted.works_on_series else []
     in_series = {part.relative for parts in found for part in parts}
     units = [_unit([recording], batch) for recording in sound if recording.relative not in in_series]
@@ -277,7 +322,7 @@ def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
         batch.state.tick()
         alone = unit.recordings[0].relative if len(unit.recordings) == 1 else ""
         old = batch.current.get(alone) if alone else _current_record(unit.recordings, batch)
-        if old:
+        if old and old.fingerprint == unit.fingerprint:
             batch.records.update((recording.relative, old) for recording in unit.recordings)
             batch.n_unchanged += len(unit.recordings)
         else:
@@ -288,7 +333,7 @@ def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
 def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()) -> Unit:
     first = group[0]
     kind = batch.infos[first.relative].kind
-    used = batch.conditions.recipe_for(kind)
+    used = _recipe_of(first, batch)
     return Unit(
         tuple(group),
         kind,

@@ -14,7 +14,7 @@ from typing import Any
 from native import elf, loading
 from recording.kinds import SUFFIXES
 from runner import machine, places, report, results, sessions, shards
-from runner.batch import Batch, handle
+from runner.batch import MANY, Batch, handle
 from runner.discover import Discovery, Recording, discover
 from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
 from runner.events import Log, counted
@@ -24,8 +24,6 @@ from runner.series import name_groups
 from runner.settings import Settings
 from runner.shards import Shard
 from runner.state import RunState, conditions, container_facts, software
-
-MANY = 20  # names in a message
 
 
 def run(state: RunState) -> Ending:
@@ -59,7 +57,9 @@ def run(state: RunState) -> Ending:
         report_left_out(found, state.log)
         known = _sessions(found.recordings, copies, state) if wanted.nwb else None
         owners = {recording.results: recording.relative for recording in found.recordings}
-        batch = Batch(state, wanted, staging, owners, known)
+        mine = {recording.relative for recording in recordings}
+        others = [recording for recording in found.recordings if recording.relative not in mine]
+        batch = Batch(state, wanted, staging, owners, known, others=others)
         rows = handle(recordings, batch)
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log) + left_out_rows(found)
