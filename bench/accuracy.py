@@ -1,10 +1,11 @@
 """Accuracy on simulated recordings whose truth is known: accuracy.py FOLDER [--json] NAME-SEED ...
 
-Each recording goes the way of a recipe: motion_correct, then run_cnmfe at its defaults, with the cell diameter given
-and once more estimated, then event_detection. FastICA of scikit-learn, told the true number of cells, works on the same
+Each recording goes through motion_correct, then run_cnmfe at its defaults, with the cell diameter given and once more
+estimated, then event_detection. "recipe" is the whole way: the recipe `cells`, given nothing but the raw movie; what
+counts is what it accepts, and its own events. FastICA of scikit-learn, told the true number of cells, works on the same
 aligned movie, and so did what peer.py has left in FOLDER; --align writes these movies and stops. The recordings are
-those of minisim_movies.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of scripts/simulate.py, which
-shares nothing with minisim.
+those of minisim_movies.py and of conditions.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of
+scripts/simulate.py. The three share nothing. --recipe measures the whole way alone.
 
 A true cell counts if it is detectable and 60% of its light is in the field. It is found if the cosine of the footprints
 and the r of the traces are both at least 0.5, by optimal assignment; cells matched to others than these are left out.
@@ -19,13 +20,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import resource
+import subprocess
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +38,10 @@ from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
+import conditions  # noqa: E402
+from open_engine import metrics  # noqa: E402
 from open_engine.cnmfe import estimate  # noqa: E402
 from open_engine.context import StepContext  # noqa: E402
 from open_engine.files import cellsets, frames  # noqa: E402
@@ -75,6 +81,8 @@ def recording(folder: Path, name: str) -> tuple[np.ndarray, Truth]:
         counted = (made.inside > INSIDE) & (made.spikes.sum(axis=1) > 0)
         truth = (made.footprints, made.traces, made.spikes, counted, made.shifts, made.rate_hz, made.diameter_px)
         return made.movie, Truth(*truth)
+    if kind in conditions.CONDITIONS:
+        conditions.made(folder, [name])
     kept = np.load(folder / f"{name}.npz")
     fields = ("A", "C", "S", "counted", "shifts")
     return kept["movie"], Truth(*(kept[each] for each in fields), float(kept["rate_hz"]), float(kept["diameter"]))
@@ -94,14 +102,69 @@ def aligned(movie: np.ndarray, truth: Truth, work: Path) -> tuple[Path, Truth, f
         output_crop_rect_file=str(rectangle),
         context=_context(work),
     )
+    return out, *in_field(truth, table, rectangle)
+
+
+def in_field(truth: Truth, table: Path, rectangle: Path) -> tuple[Truth, float]:
+    """The truth in the field of the aligned movie, and the error of its shifts, px."""
     moved_back = np.loadtxt(table, delimiter=",", skiprows=1)[:, [1, 0]]
     rest = np.median(truth.shifts + moved_back, axis=0)
     error = float(np.sqrt(((truth.shifts + moved_back - rest) ** 2).mean()))
     x, y, width, height = (int(each) for each in re.findall(r"\d+", rectangle.read_text()))
     images = ndimage.shift(truth.A, (0, *rest), order=1)[:, y : y + height, x : x + width]
     lost = images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9) < INSIDE
-    seen = Truth(images, truth.C, truth.S, truth.counted & ~lost, truth.shifts, truth.rate_hz, truth.diameter)
-    return out, seen, error
+    return replace(truth, A=images, counted=truth.counted & ~lost), error
+
+
+def down_sampled(truth: Truth, space: int, time_: int) -> Truth:
+    """As `preprocess` does with the movie."""
+    n = len(truth.shifts) // time_ * time_
+    rows, columns = (size // space for size in truth.A.shape[1:])
+    blocks = truth.A[:, : rows * space, : columns * space].reshape(len(truth.A), rows, space, columns, space)
+    return replace(
+        truth,
+        A=blocks.mean(axis=(2, 4)),
+        C=truth.C[:, :n].reshape(len(truth.C), n // time_, time_).mean(axis=2),
+        S=truth.S[:, :n].reshape(len(truth.S), n // time_, time_).sum(axis=2),
+        shifts=truth.shifts[:n].reshape(-1, time_, 2).mean(axis=1) / space,
+        rate_hz=truth.rate_hz / time_,
+    )
+
+
+def whole_way(movie: np.ndarray, truth: Truth, work: Path) -> dict[str, Any]:
+    """What the recipe `cells` accepts and when it says that cells were active, and how many it accepts."""
+    source, out = work / "in", work / "out"
+    source.mkdir()
+    out.mkdir()
+    _written(movie, truth.rate_hz, source / "raw.isxd")
+    settings = {"INPUT_DIR": source, "OUTPUT_DIR": out, "RECIPE": "cells", "ENGINE": "open", "WORKERS": 1}
+    environment = {**os.environ, **{name: str(value) for name, value in settings.items()}}
+    environment["EXPECTED_OUTPUT_FILE"] = str(out / "done.marker")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, ROOT / "bootstrap.py"]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    if done.returncode:
+        if "no cells found" not in done.stderr:
+            raise RuntimeError(done.stderr)
+        return {"cells": 0, "accepted": 0, "f1": 0.0, "precision": 0.0, "recall": 0.0, "cpu_s": cpu_s}
+    (cell_file,), (event_file,), (table,), (rectangle,) = (
+        list(out.rglob(f"steps/*-{name}")) for name in ("AR.isxd", "ED.isxd", "translations.csv", "crop_rect.csv")
+    )
+    (facts,) = (json.loads(each.read_text()) for each in out.rglob("raw.json"))
+    factors = facts["steps"][0]["estimated"]
+    space, time_ = (factors[f"{name}_downsample_factor"] for name in ("spatial", "temporal"))
+    seen, _ = in_field(down_sampled(truth, space, time_), table, rectangle)
+    cells = cellsets.read_cell_set([cell_file])
+    chosen = cells.chosen(i for i, status in enumerate(cells.statuses) if status == "accepted")
+    found = Cells(np.array(chosen.images), np.nan_to_num(chosen.traces))
+    events = metrics.read_events([event_file], cells)
+    times = [events[cells.names.index(name)].samples / seen.rate_hz for name in chosen.names]
+    counts = {"cells": cells.n_cells, "accepted": chosen.n_cells, "cpu_s": cpu_s}
+    if not len(seen.A) or not chosen.n_cells:
+        return {"f1": 0.0, "precision": 0.0, "recall": 0.0, **counts}
+    return {**score(seen, found), "event_f1": event_f1(seen, found, times), **counts}
 
 
 def read(movie: Path) -> np.ndarray:
@@ -182,16 +245,21 @@ def r_of_both(truth: Truth, one: Cells, other: Cells) -> tuple[float, float]:
     return tuple(float(np.median([each[k] for k in both])) if both else 0.0 for each in of)
 
 
-def event_f1(truth: Truth, found: Cells) -> float:
+def event_f1(truth: Truth, found: Cells, times: list[np.ndarray] | None = None) -> float:
+    """Median over the cells found; `times` of each cell, in s: by event_detection where they are not given."""
     i, j, _ = matches(truth, found)
     values = []
     for a, b in zip(i, j):
         onsets = true_onsets(truth.S[b], truth.C[b], truth.rate_hz)
-        times = event_detection.find_events(found.C[a].astype(float), 1 / truth.rate_hz).samples / truth.rate_hz
-        near = np.abs(times[:, None] - onsets[None]) <= EVENT_REACH_S
+        its = detected(found.C[a], truth.rate_hz) if times is None else times[a]
+        near = np.abs(its[:, None] - onsets[None]) <= EVENT_REACH_S
         hits = len(linear_sum_assignment(~near)[0]) and int(near[linear_sum_assignment(~near)].sum())
-        values.append(2 * hits / max(1, len(times) + len(onsets)))
+        values.append(2 * hits / max(1, len(its) + len(onsets)))
     return float(np.median(values)) if values else 0.0
+
+
+def detected(trace: np.ndarray, rate_hz: float) -> np.ndarray:
+    return event_detection.find_events(trace.astype(float), 1 / rate_hz).samples / rate_hz
 
 
 def true_onsets(spikes: np.ndarray, calcium: np.ndarray, rate_hz: float) -> np.ndarray:
@@ -231,6 +299,7 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=folder) as made:
         work = Path(made)
         movie, truth = recording(folder, name)
+        whole = whole_way(movie, truth, work)
         path, truth, error = aligned(movie, truth, work)
         found, ours = measured(lambda: open_engine(path, truth.diameter, work), truth)
         _, estimated = measured(lambda: open_engine(path, None, work), truth)
@@ -240,7 +309,7 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
             _, others["fastica"] = measured(lambda: fast_ica(seen, int(truth.counted.sum()), truth.diameter), truth)
     ours["event_f1"] = event_f1(truth, found)
     report: dict[str, Any] = {"counted": int(truth.counted.sum()), "motion_rms_px": error}
-    report["methods"] = {"open": ours, "open_estimated": estimated, **others}
+    report["methods"] = {"open": ours, "open_estimated": estimated, "recipe": whole, **others}
     for left in [] if alone else sorted(folder.glob(f"{name}-peer-*.npz")):
         kept = np.load(left)
         peer = Cells(kept["A"], kept["C"])
@@ -249,6 +318,15 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
         setting = "peer_" + left.stem.partition("-peer-")[2]
         report["methods"][setting] = {**score(truth, peer), **costs, **both, "event_f1": event_f1(truth, peer)}
     return rounded(report)
+
+
+def by_recipe(folder: Path, name: str) -> dict[str, Any]:
+    """The whole way alone."""
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        movie, truth = recording(folder, name)
+        return rounded(
+            {"counted": int(truth.counted.sum()), "methods": {"recipe": whole_way(movie, truth, Path(made))}}
+        )
 
 
 def align(folder: Path, name: str) -> None:
@@ -269,6 +347,7 @@ def main() -> None:
     parser.add_argument("names", nargs="+", metavar="NAME-SEED")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     parser.add_argument("--alone", action="store_true", help="the open engine alone")
+    parser.add_argument("--recipe", action="store_true", help="the recipe cells alone")
     parser.add_argument("--align", action="store_true", help="only write NAME-SEED-aligned.npy, for peer.py")
     options = parser.parse_args()
     if options.align:
@@ -276,14 +355,15 @@ def main() -> None:
             align(options.folder, name)
         return
     report = {}
-    columns = ("f1", "precision", "recall", "r", "event_f1", "cpu_s", "peak_gb")
+    columns = ("f1", "precision", "recall", "r", "event_f1", "cells", "accepted", "cpu_s", "peak_gb")
     if not options.json:
         print("| recording | motion, px | method |", " | ".join(columns), "|", flush=True)
         print("|---" * (3 + len(columns)) + "|")
     for name in options.names:
-        report[name] = compared(options.folder, name, options.alone)
-        for method, each in [] if options.json else report[name]["methods"].items():
-            cells = [name, report[name]["motion_rms_px"], method, *(each.get(column, "") for column in columns)]
+        one = by_recipe(options.folder, name) if options.recipe else compared(options.folder, name, options.alone)
+        report[name] = one
+        for method, each in [] if options.json else one["methods"].items():
+            cells = [name, one.get("motion_rms_px", ""), method, *(each.get(column, "") for column in columns)]
             print("|", " | ".join(map(str, cells)), "|", flush=True)
     if options.json:
         print(json.dumps(report))

@@ -15,7 +15,7 @@ from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_
 from open_engine.metrics import compactness, read_events
 
 LEAST_COMPACT = 0.8
-ON_BORDER = 0.25  # diameters from it: that is the centre of what is seen of a cell whose own centre lies on it
+ON_BORDER = 0.15  # diameters from it: the centre of what is seen of a cell whose own is a third of a diameter outside
 
 
 def accept_cells(
@@ -38,7 +38,7 @@ def accept_cells(
 
 
 def is_cell(footprint: np.ndarray, diameter: float) -> bool:
-    """Whether a footprint (rows, columns) is compact, and not on the border of the field, where most is not seen."""
+    """Whether a footprint (rows, columns) is compact, and not on the border of the field with most of it outside."""
     if not footprint.max(initial=0) > 0:
         return False
     power = np.maximum(footprint, 0).astype(np.float64) ** 2

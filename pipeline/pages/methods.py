@@ -21,6 +21,7 @@ ALGORITHMS = {  # what a step's computation was published as, by engine and func
     ("open", "motion_correct"): ("lucas1981", "keys1981"),
     ("open", "run_cnmfe"): ("zhou2018", "friedrich2017"),
     ("open", "deconvolve_cellset"): ("friedrich2017",),
+    ("open", "detect_transients"): ("friedrich2017",),
     ("open", "estimate_rbc_velocity"): ("hebert2005",),
 }
 ENGINES = {"open": "this project's open engine, which is not IDPS,", "python": "a Python function of the laboratory"}
