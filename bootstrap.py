@@ -22,7 +22,8 @@ def main(arguments: list[str]) -> int:
         return execute(arguments)
 
     # Nothing slow comes before the first line of the log.
-    from runner import NAME, settings, version
+    from recording import NAME, version
+    from runner import settings
     from runner.events import Log
 
     request = settings.read(arguments, os.environ)

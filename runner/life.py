@@ -16,7 +16,9 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from native import elf, loading
-from runner import NAME, inside, places, recipe, results, sentinels, settings, shards, version
+from recording import NAME, version
+from recording.job import INSPECT
+from runner import inside, places, recipe, results, sentinels, settings, shards
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -114,7 +116,8 @@ def _only_check(request: Request, log: Log) -> Ending:
         path = recipe.locate(request.argument)
         recipe.check(path, chosen.options.engine, signals.check)
         return Ending(DONE, f"the recipe {path} can be used")
-    recipe.load(chosen.recipe, chosen.options.engine, signals.check)
+    if chosen.recipe != INSPECT:
+        recipe.check(recipe.locate(chosen.recipe), chosen.options.engine, signals.check)
     api = loading.find_api()
     report_preflight(api, loading.finish_probe(loading.start_probe(api)), log)
     error = loading.import_error(signals.check)

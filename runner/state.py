@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from native import elf, loading
-from recording import APP
+from recording import APP, NAME, version
 from recording.job import Options
-from runner import NAME, recipe, results, version
+from runner import recipe, results
 from runner.discover import Recording
 from runner.events import Log
 from runner.heartbeat import Heart

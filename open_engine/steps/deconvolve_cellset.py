@@ -22,6 +22,8 @@ from open_engine.files.eventsets import Events, write_event_sets
 from open_engine.steps.event_detection import filled
 from recording.errors import Unusable
 
+REFERENCES = ("friedrich2017",)
+
 CANNOT: dict[str, Callable[[Any], str]] = {
     "first_order_ar": lambda value: "" if value else _refused("first_order_ar", "false", "true"),
     "deconvolution_method": lambda value: "" if value == "oasis" else _refused("deconvolution_method", value, "oasis"),

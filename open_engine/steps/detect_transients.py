@@ -21,6 +21,8 @@ from open_engine.files.eventsets import Events, write_event_sets
 from open_engine.steps.event_detection import filled
 from recording.errors import Unusable
 
+REFERENCES = ("friedrich2017",)
+
 THRESHOLD = 3.5
 SHARE = 0.15
 

@@ -15,6 +15,8 @@ from open_engine.files.cellsets import as_list
 from open_engine.files.frames import open_movie
 from recording.errors import Unusable
 
+REFERENCES = ("lindeberg1998",)
+
 
 def estimate_num_ics(
     input_image_files: str | list[str],

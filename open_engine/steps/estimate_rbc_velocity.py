@@ -32,6 +32,8 @@ from open_engine.files.vesselsets import Windows
 from open_engine.steps.motion_correct import inside_polygon
 from recording.errors import Unusable
 
+REFERENCES = ("hebert2005",)
+
 SIGNIFICANT = 5.0  # robust standard deviations
 LEAST_OVERLAP = 0.2  # of the region with itself
 LEAST_SIDE = 5  # px

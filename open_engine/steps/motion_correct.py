@@ -39,6 +39,7 @@ from open_engine.registration import Filter, Template
 from recording.errors import Unusable
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
+REFERENCES = ("lucas1981", "keys1981")
 
 VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel

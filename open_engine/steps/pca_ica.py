@@ -42,6 +42,8 @@ from open_engine.files.frames import Series, chunks, in_order, open_series
 from open_engine.pca import SEED, SLAB, Components, centred, principal_components
 from recording.errors import Unusable
 
+REFERENCES = ("mukamel2009", "hyvarinen2000")
+
 NOTED = {"method": "pca-ica", "type": "analog", "units": "dF over F"}
 SHIFT = 0.5  # part of the former direction in each step
 PCS_PER_IC = 1.2  # where the number of ICs is estimated, as in IDPS

@@ -24,6 +24,8 @@ from open_engine.files import cellsets
 from open_engine.files.frames import Series, in_order, open_series
 from recording.errors import TooLittleMemory, Unusable
 
+REFERENCES = ("zhou2018", "friedrich2017")
+
 UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
 FEW_FRAMES = 200  # with fewer, one moment decides whether something is believed to be a cell

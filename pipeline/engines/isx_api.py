@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,9 @@ from pipeline.engines.protocol import Call
 
 # The public isx has these functions, but its library lacks what they call.
 LICENSED_EXPORTS = ("export_cell_set_to_csv_tiff", "export_vessel_set_to_csv_tiff")
+
+# Of the algorithms of IDPS, those whose publications Inscopix names.
+PUBLISHED = {"pca_ica": ("mukamel2009",), "run_cnmfe": ("zhou2018",)}
 
 
 def function(name: str) -> Callable[..., Any] | None:
@@ -65,6 +68,9 @@ class IsxEngine:
 
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
         return {**isx_versions(software), "algorithms": has_algorithms()}
+
+    def references(self, step: str) -> Sequence[str]:
+        return PUBLISHED.get(step, ()) if self.licensed else ()
 
     def source_line(self, step: str, error: BaseException) -> str:
         return ""

@@ -1,8 +1,11 @@
 """The open engine as an engine of recipes: see `open_engine`.
 
-A step's module may say in `CANNOT`, for each parameter, which values it cannot honour: a function that takes the value
-and returns the reason, or "". A step whose movie can be computed as it is read says
-`FRAME_BY_FRAME = True`; one that makes no movie, but can read such a one, `READS_FRAME_BY_FRAME = True`.
+What a step's module may say of itself:
+    CANNOT                  for each parameter, which values it cannot honour: a function that takes the value and
+                            returns the reason, or ""
+    FRAME_BY_FRAME          True if its movie can be computed as it is read
+    READS_FRAME_BY_FRAME    True if it makes no movie, but can read such a one
+    REFERENCES              what its computation was published as: keys of pipeline/pages/references.bib
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from pipeline.engines.protocol import Call
 from recording import APP
 
 ENGINE = APP / "open_engine"
-LIBRARIES = ("numpy", "scipy", "scikit-learn")
+LIBRARIES = ("numpy", "scipy")
 
 
 class Open:
@@ -52,6 +55,9 @@ class Open:
 
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
         return {"code": code_digest(), **{library: version(library) for library in LIBRARIES}}
+
+    def references(self, step: str) -> Sequence[str]:
+        return getattr(_module(step), "REFERENCES", ())
 
     def source_line(self, step: str, error: BaseException) -> str:
         return ""

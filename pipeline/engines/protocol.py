@@ -37,6 +37,9 @@ class Engine(Protocol):
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
         """The software that the step's products depend on; `software` is all that the run knows of."""
 
+    def references(self, step: str) -> Sequence[str]:
+        """What the step's computation was published as: keys of pipeline/pages/references.bib."""
+
     def source_line(self, step: str, error: BaseException) -> str:
         """Where in a file of the user's own an error arose, or ""."""
 

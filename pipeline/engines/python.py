@@ -49,6 +49,9 @@ class PythonFile:
         ours = {"python": platform.python_version(), "numpy": version("numpy"), "scipy": version("scipy")}
         return {**isx_versions(software), "algorithms": has_algorithms(), **ours, "source": self.digest()}
 
+    def references(self, step: str) -> Sequence[str]:
+        return ()
+
     def source_line(self, step: str, error: BaseException) -> str:
         frames = traceback.extract_tb(error.__traceback__)
         lines = [frame.lineno for frame in frames if frame.filename == str(self.path)]

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from recording import NAME
+from recording import version as ours
 from recording.formats.fields import to_datetime
 
 SCHEMA_VERSION = 1
@@ -101,7 +103,7 @@ def is_stated(label: str, value: Any) -> bool:
 @functools.cache
 def software() -> Mapping[str, Any]:
     """Versions of the software that reads recordings and writes results."""
-    found: dict[str, Any] = {"python": platform.python_version()}
+    found: dict[str, Any] = {NAME: ours(), "python": platform.python_version()}
     for package in READERS:
         try:
             found[package] = version(package)

@@ -46,5 +46,6 @@ class StepShown:
     software: Mapping[str, Any]
     seconds: float
     products: Sequence[str]
+    references: Sequence[str] = ()  # keys of references.bib
     before: bytes = b""  # small PNGs; b"" where there is no picture
     after: bytes = b""

@@ -10,21 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.pages.content import Part, StepShown
+from recording import NAME
 
 LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
-STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"), ("scikit-learn", "scikit-learn", "pedregosa2011"))
-ALGORITHMS = {  # what a step's computation was published as, by engine and function
-    ("idps", "pca_ica"): ("mukamel2009",),
-    ("idps", "run_cnmfe"): ("zhou2018",),
-    ("open", "pca_ica"): ("mukamel2009", "hyvarinen2000"),
-    ("open", "estimate_num_ics"): ("lindeberg1998",),
-    ("open", "motion_correct"): ("lucas1981", "keys1981"),
-    ("open", "run_cnmfe"): ("zhou2018", "friedrich2017"),
-    ("open", "deconvolve_cellset"): ("friedrich2017",),
-    ("open", "detect_transients"): ("friedrich2017",),
-    ("open", "estimate_rbc_velocity"): ("hebert2005",),
-}
-ENGINES = {"open": "this project's open engine, which is not IDPS,", "python": "a Python function of the laboratory"}
+STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"),)
 QUALITY = {  # what was computed of each kind, and from where its definitions come
     "movie": (
         "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
@@ -56,7 +45,7 @@ def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[st
         return f"[@{key}]"
 
     found = [f"Recordings were read with isx {software.get('isx') or '(unknown version)'} {cite('isx')}."]
-    found += [_sentence(step, cite) for step in steps]
+    found += [_sentence(step, software, cite) for step in steps]
     for kind in dict.fromkeys(part.kind for part in parts):
         if kind in QUALITY:
             found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), QUALITY[kind]))
@@ -80,11 +69,14 @@ def _references() -> dict[str, str]:
     return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
 
 
-def _sentence(step: StepShown, cite: Any) -> str:
+def _sentence(step: StepShown, software: Mapping[str, Any], cite: Any) -> str:
     version = f" (isx {step.software['isx']})" if step.software.get("isx") else ""
-    by = ENGINES.get(step.engine, f"{step.engine_title}{version}")
+    by = {
+        "open": f"the open engine of {NAME} {software.get(NAME) or '(unknown version)'}, which is not IDPS,",
+        "python": "a Python function of the laboratory",
+    }.get(step.engine, f"{step.engine_title}{version}")
     said = f"Step {step.number}, {step.name.replace('_', ' ')}, was carried out by {by}"
-    said += "".join(f" {cite(key)}" for key in ALGORITHMS.get((step.engine, step.function), ()))
+    said += "".join(f" {cite(key)}" for key in step.references)
     values = [f"{name} = {_value(value)}" for name, value in step.parameters.items()]
     return said + (f" with {', '.join(values)}." if values else " with default parameters.")
 

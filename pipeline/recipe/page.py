@@ -82,6 +82,7 @@ def shown_steps(
                 entry.software,
                 entry.seconds,
                 [*entry.products],
+                entry.references,
                 before[0] if before else b"",
                 after[0] if after else b"",
             )

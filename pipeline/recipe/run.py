@@ -306,6 +306,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         extras=sorted(path.name for path in folder.iterdir() if path.is_file() and path.name not in expected),
         seconds=round(time.monotonic() - began, 3),
         software=_software(step, this.context),
+        references=list(engine.references(step.function)),
         estimated=estimated,
         warnings=warnings,
     )

@@ -32,6 +32,7 @@ class Entry(Message):
     extras: list[str] = field(default_factory=list)  # those of the products that only the function knew of
     seconds: float = 0.0
     software: dict[str, Any] = field(default_factory=dict)
+    references: list[str] = field(default_factory=list)  # keys of pipeline/pages/references.bib
     estimated: dict[str, Any] = field(default_factory=dict)  # the values of parameters that are "auto"
     warnings: list[str] = field(default_factory=list)  # that it gave
 

@@ -51,6 +51,9 @@ class Toy:
     def versions(self, step, software):
         return {"toy": "1"}
 
+    def references(self, step):
+        return ["mukamel2009"]
+
     def source_line(self, step, error):
         return ""
 '''
@@ -133,8 +136,7 @@ def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
     recipe = tmp_path / "toy.toml"
     recipe.write_text('version = 1\nengine = "toy"\n[[step]]\nuse = "dff"\n')
     out = run(app, tmp_path, "--recipe", str(recipe))
-    made = [*(out / "m").rglob("*.isxd")]
-    assert made
-    assert {path.read_bytes() for path in made} == {(tmp_path / "in" / "m.isxd").read_bytes()}
+    assert (out / "m" / "steps" / "m-DFF.isxd").read_bytes() == (tmp_path / "in" / "m.isxd").read_bytes()
     assert '"engine": "toy"' in (out / "m" / "m.json").read_text("utf-8")
+    assert "mukamel2009" in (out / "m" / "m-citations.bib").read_text("utf-8")
     assert "toy engine" in (out / "logs" / "m.isxd.log").read_text()

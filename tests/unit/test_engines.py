@@ -128,4 +128,4 @@ def test_a_step_that_no_engine_offers_needs_a_licence(tmp_path: Path, monkeypatc
 
 def test_what_the_open_engine_depends_on() -> None:
     versions = Open().versions("dff", {"isx": "2.1.0 (public)"})
-    assert set(versions) == {"code", "numpy", "scipy", "scikit-learn"}
+    assert set(versions) == {"code", "numpy", "scipy"}

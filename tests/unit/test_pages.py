@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import importlib
 import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pipeline.engines import isx_api
 from pipeline.inspect.adapter import Context, adapt
 from pipeline.pages import cells, methods, page
 from pipeline.pages.content import Part, StepShown
-from recording import formats
+from recording import NAME, formats
 from tests import recordings
+from tests.launch import ROOT
 
 PAGES = Path(page.__file__).parent
 VENDORED = {  # of uPlot 1.6.32 on npm, whose integrity there is sha512-KIMVnG68zvu5XXUbC4LQEPnhwOxBuLyW1AHtpm6IKTX...
@@ -143,14 +146,15 @@ def step(**changes) -> StepShown:
         "software": {"scipy": "1.13.1"},
         "seconds": 1,
         "products": [],
+        "references": ["mukamel2009"],
     }
     return StepShown(**{**about, **changes})
 
 
 def test_methods_say_who_computed_and_cite_what_was_used():
-    text = methods.text([], [step()], {"isx": "2.1.0", "numpy": "2.0.2", "python": "3.11"})
+    text = methods.text([], [step()], {NAME: "0.1.0", "isx": "2.1.0", "numpy": "2.0.2", "python": "3.11"})
     assert (
-        "Step 2, pca ica, was carried out by this project's open engine, which is not IDPS, [@mukamel2009]"
+        "Step 2, pca ica, was carried out by the open engine of isx image 0.1.0, which is not IDPS, [@mukamel2009]"
         in text.markdown
     )
     assert "num_ics = 20, unmix = none" in text.markdown and "SciPy 1.13.1 [@virtanen2020]" in text.markdown
@@ -163,7 +167,10 @@ def test_methods_say_who_computed_and_cite_what_was_used():
 
 def test_every_key_that_can_be_cited_has_its_reference():
     source = Path(methods.__file__).read_text()
-    keys = {key for keys in methods.ALGORITHMS.values() for key in keys} | set(re.findall(r"\{(\w+\d{4})\}", source))
+    keys = {key for keys in isx_api.PUBLISHED.values() for key in keys}
+    for path in (ROOT / "open_engine/steps").glob("[!_]*.py"):
+        keys |= set(getattr(importlib.import_module(f"open_engine.steps.{path.stem}"), "REFERENCES", ()))
+    keys |= set(re.findall(r"\{(\w+\d{4})\}", source))
     keys |= {key for _, _, key in (*methods.LIBRARIES, *methods.STEPS_LIBRARIES)} | {"isx"}
     entries = methods.bibliography(sorted(keys)).split("\n\n")
     assert len(entries) == len(keys) > 10

@@ -48,7 +48,7 @@ def finder(folder: Path):
 def test_motion_before_and_after(corrected, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    part = page.motion(corrected, finder(tmp_path), "s", out)
+    part = page.motion(corrected, finder(tmp_path), "s", out, pytest.fail)
     found = {measure.name: measure.value for measure in part.measures}
     table = pd.read_csv(tmp_path / "m-MC-translations.csv")
     assert found["translation_max_px"] == pytest.approx(np.hypot(table.translationX, table.translationY).max())
@@ -62,7 +62,7 @@ def test_motion_before_and_after(corrected, tmp_path):
 def test_motion_where_a_movie_is_gone(corrected, tmp_path):
     """As with keep = "last"."""
     (tmp_path / "m.isxd").unlink()
-    found = {measure.name for measure in page.motion(corrected, finder(tmp_path), "s", tmp_path).measures}
+    found = {measure.name for measure in page.motion(corrected, finder(tmp_path), "s", tmp_path, pytest.fail).measures}
     assert "crispness_after_per_px" in found and "crispness_before_per_px" not in found
 
 
@@ -70,7 +70,10 @@ def test_motion_where_a_movie_is_gone(corrected, tmp_path):
 def test_no_motion_without_a_table_of_it(corrected, tmp_path, content):
     table = tmp_path / "m-MC-translations.csv"
     table.unlink() if content is None else table.write_text(content)
-    assert page.motion(corrected, finder(tmp_path), "s", tmp_path) is None
+    said: list[str] = []
+    assert page.motion(corrected, finder(tmp_path), "s", tmp_path, said.append) is None
+    wanted = [f"the page says nothing of motion by {table.name}, which holds no translations"]
+    assert said == (wanted if table.exists() else [])
     assert not (tmp_path / "s-motion.png").exists()
 
 
