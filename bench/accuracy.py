@@ -45,7 +45,8 @@ from open_engine import metrics  # noqa: E402
 from open_engine.cnmfe import estimate  # noqa: E402
 from open_engine.context import StepContext  # noqa: E402
 from open_engine.files import cellsets, frames  # noqa: E402
-from open_engine.steps import event_detection, motion_correct, run_cnmfe  # noqa: E402
+from open_engine.steps import detect_transients, event_detection, motion_correct, run_cnmfe  # noqa: E402
+from open_engine.steps.accept_cells import is_cell  # noqa: E402
 from scripts import simulate as synthetic  # noqa: E402
 
 LEAST = 0.5  # of cosine and of r
@@ -53,6 +54,7 @@ SMOOTH_S = 0.2
 INSIDE = 0.6
 EVENT_REACH_S = 0.5
 LEAST_RISE = 0.2  # of a cell's greatest calcium
+SEED = 311
 OWN = {"own": {}, "own_shaky": {"motion_px": 3.0}, "own_dim": {"brightness": 0.2}}
 
 
@@ -208,6 +210,13 @@ def _context(work: Path) -> StepContext:
     return StepContext(scratch=work, threads=1, warn=lambda text: None, progress=lambda part: None)
 
 
+def accepted(found: Cells, truth: Truth) -> Cells:
+    """What the recipe's acceptance leaves of the cells of any method, told the diameter."""
+    events = detect_transients.transients(found.C.astype(float), truth.rate_hz)
+    good = [len(its.samples) > 0 and is_cell(image, truth.diameter) for its, image in zip(events, found.A)]
+    return Cells(found.A[good], found.C[good])
+
+
 # ---- the score
 
 
@@ -308,6 +317,7 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
             seen = read(path)
             _, others["fastica"] = measured(lambda: fast_ica(seen, int(truth.counted.sum()), truth.diameter), truth)
     ours["event_f1"] = event_f1(truth, found)
+    ours["f1_accepted"] = score(truth, accepted(found, truth))["f1"]
     report: dict[str, Any] = {"counted": int(truth.counted.sum()), "motion_rms_px": error}
     report["methods"] = {"open": ours, "open_estimated": estimated, "recipe": whole, **others}
     for left in [] if alone else sorted(folder.glob(f"{name}-peer-*.npz")):
@@ -317,6 +327,7 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
         costs = {"cpu_s": float(kept["cpu_s"]), "peak_gb": float(kept["peak_gb"])}
         setting = "peer_" + left.stem.partition("-peer-")[2]
         report["methods"][setting] = {**score(truth, peer), **costs, **both, "event_f1": event_f1(truth, peer)}
+        report["methods"][setting]["f1_accepted"] = score(truth, accepted(peer, truth))["f1"]
     return rounded(report)
 
 
@@ -344,12 +355,13 @@ def rounded(report: Any) -> Any:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("names", nargs="+", metavar="NAME-SEED")
+    parser.add_argument("names", nargs="*", metavar="NAME-SEED", help="by default all of conditions.py")
     parser.add_argument("--json", action="store_true", help="print the report as JSON instead of a table")
     parser.add_argument("--alone", action="store_true", help="the open engine alone")
     parser.add_argument("--recipe", action="store_true", help="the recipe cells alone")
     parser.add_argument("--align", action="store_true", help="only write NAME-SEED-aligned.npy, for peer.py")
     options = parser.parse_args()
+    options.names = options.names or [f"{kind}-{SEED}" for kind in conditions.CONDITIONS]
     if options.align:
         for name in options.names:
             align(options.folder, name)

@@ -30,6 +30,7 @@ GIGABYTES, QUICK_GIGABYTES = (0.5, 2, 8), (0.1,)
 DTYPES = ("uint16", "float32")
 MANY, QUICK_MANY = (1, 10, 100, 1000), (1, 10)
 SEED = 311
+QUICK_CONDITIONS = (f"base-{SEED}", f"no_waves-{SEED}")
 KINDS, QUICK_KINDS = ("easy", "ca1", "dense", "lowsnr", "shaky", "cortex", "own", "own_shaky"), ("easy",)
 ALONE = ("naive", "floor", "isx", "memmap")
 
@@ -156,4 +157,6 @@ def section_accuracy(quick: bool) -> dict[str, Any]:
             peer.run(folder, names)
     except peer.NotHere as reason:
         found["peer_left_out"] = str(reason)
-    return {**found, "recordings": json.loads(docker(*command, "--json", *names))}
+    found["recordings"] = json.loads(docker(*command, "--json", *names))
+    whole = docker(*command, "--json", "--recipe", *(QUICK_CONDITIONS if quick else ()))
+    return {**found, "conditions": json.loads(whole)}

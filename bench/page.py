@@ -35,12 +35,14 @@ WAYS = {
 METHODS = {
     "open": "open engine",
     "open_estimated": "open engine, diameter estimated",
+    "recipe": "recipe `cells`, nothing given, accepted cells",
     "peer_80_10": "inscopix-cnmfe, default (0.8, 10)",
     "peer_60_6": "inscopix-cnmfe (0.6, 6)",
     "fastica": "FastICA",
 }
 MEASURES = {
     "f1": "F1",
+    "f1_accepted": "F1 of what the recipe's acceptance leaves of them",
     "r": "r of raw traces, median over the cells found",
     "r_of_both": "r of raw traces over the cells that inscopix-cnmfe and the open engine found: inscopix-cnmfe",
     "open_r_of_both": "the same cells: open engine, against each setting",
@@ -278,8 +280,11 @@ def accuracy(found: dict[str, Any]) -> str:
             ]
             if any(measure in each for each in values):
                 rows.append([METHODS[method], *(short(each[measure]) if measure in each else "" for each in values)])
+        if not rows:
+            continue
         blocks.append(f"**{title}**\n\n{table(['', *recordings, 'mean'], rows)}")
     motion = ", ".join(f"{name} {short(each['motion_rms_px'])}" for name, each in recordings.items())
+    beside = conditions(found.get("conditions", {})) + against_the_peer(found.get("against_peer"))
     missing = f"\n\nWithout Inscopix's CNMF-E: {found['peer_left_out']}." if "peer_left_out" in found else ""
     return f"""\
 ## Accuracy
@@ -293,7 +298,27 @@ ones. One seed says little about differences of a few hundredths. Measured on {f
 ![F1 and processor time of each method](images/accuracy.png)
 
 {chr(10).join(block + chr(10) for block in blocks)}
-{against_the_peer(found.get("against_peer"))}Error of the motion, px (root mean square): {motion}."""
+{beside}Error of the motion, px (root mean square): {motion}."""
+
+
+def conditions(found: dict[str, Any]) -> str:
+    if not found:
+        return ""
+    measures = ("f1", "precision", "recall", "event_f1", "cpu_s")
+    rows = []
+    for name, one in found.items():
+        its = one["methods"]["recipe"]
+        values = [short(its[each]) if each in its and one["counted"] else "" for each in measures]
+        rows.append([name, str(one["counted"]), str(its["accepted"]), *values])
+    head = ["", "true cells", "accepted", "F1", "precision", "recall", "F1 of events", "CPU, s"]
+    return f"""\
+**The recipe `cells`, given nothing, on recordings with one difficulty each**
+
+They are of `bench/conditions.py`, which shares nothing with the others; those that begin with `no_` hold no cells.
+
+{table(head, rows)}
+
+"""
 
 
 def summary(recordings: dict[str, Any]) -> dict[str, Any]:

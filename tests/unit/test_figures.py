@@ -122,6 +122,14 @@ def test_a_page_shows_what_every_method_found(monkeypatch):
     assert found["against_peer"]["f1"] == {"least": 0.1, "most": 0.1}
     shown = page.accuracy(found)
     assert "| inscopix-cnmfe (0.6, 6) | 0.800 | 0.800 | 0.800 |" in shown
+    whole = {"f1": 0.93, "precision": 1.0, "recall": 0.9, "accepted": 30, "event_f1": 0.9, "cpu_s": 8.0}
+    nothing = {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accepted": 1, "cpu_s": 8.0}
+    found["conditions"] = {
+        "base-1": {"counted": 33, "methods": {"recipe": whole}},
+        "no_waves-1": {"counted": 0, "methods": {"recipe": nothing}},
+    }
+    assert "| base-1 | 33 | 30 | 0.930 | 1.00 | 0.900 | 0.900 | 8.00 |" in page.accuracy(found)
+    assert "| no_waves-1 | 0 | 1 |  |  |  |  |  |" in page.accuracy(found)
     assert "inscopix-cnmfe takes 7.00 to 7.00 times the processor time" in shown
     recordings["easy-1"]["methods"]["peer_60_6.0"] = peer
     with pytest.raises(AssertionError, match="nothing shows"):
