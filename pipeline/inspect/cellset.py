@@ -416,20 +416,27 @@ def trace_unit(footer: dict) -> str:
 
 
 def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tuple[float, float]) -> bytes:
-    across, down = pixel_um
     drawn, axes = figures.field_of_view(together, pixel_um, cmap="gray_r", vmin=0, vmax=1.6)
     if len(cells) > MOST_NAMES:
         drawn.set_dpi(200)  # so that small names can be read
     drawn_cells = [cell for cell in cells if cell.area]
-    for cell in drawn_cells:
-        height, width = cell.outline.shape
-        if min(height, width) >= 2:
-            x, y = (np.arange(width) + cell.corner[1]) * across, (np.arange(height) + cell.corner[0]) * down
-            colour = figures.STATUS_COLOUR[cell.status]
-            axes.contour(x, y, cell.outline, levels=[0.5], colors=[colour], linewidths=1.0)
+    for status, colour in figures.STATUS_COLOUR.items():
+        figures.lines(axes, _outlines([cell for cell in drawn_cells if cell.status == status], pixel_um), colour, 1.0)
     _write_names(axes, drawn_cells, len(cells), pixel_um)
     figures.name_statuses(axes, [cell.status for cell in cells])
     return figures.save(drawn, path)
+
+
+def _outlines(cells: list[Cell], pixel_um: tuple[float, float]) -> list[np.ndarray]:
+    """Where each footprint has half its maximum, (points, 2) x, y in µm."""
+    from contourpy import contour_generator
+
+    found = []
+    for cell in cells:
+        if min(cell.outline.shape) >= 2:
+            lines = contour_generator(z=cell.outline).lines(0.5)
+            found += [(line + cell.corner[::-1]) * pixel_um for line in lines]
+    return found
 
 
 def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: tuple[float, float]) -> None:
@@ -440,22 +447,18 @@ def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: tuple[float, fl
     boxes = np.array([box(cell.core) for cell in cells]).reshape(-1, 4) * (*pixel_um, *pixel_um)
     names = [cell.name for cell in cells]
     places = figures.place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
-    for cell, (west, north, east, south), (x, y) in zip(cells, boxes, places):
-        inside = west <= x <= east and north <= y <= south
-        axes.annotate(
-            cell.name,
-            ((west + east) / 2, (north + south) / 2),
-            (x, y),
-            color="black",
-            fontsize=size,
-            ha="center",
-            va="center",
-            path_effects=figures.halo(),
-            annotation_clip=False,
-            arrowprops=None
-            if inside
-            else {"arrowstyle": "-", "color": figures.STATUS_COLOUR[cell.status], "linewidth": 0.5, "shrinkA": 0},
-        )
+    middles = (boxes[:, :2] + boxes[:, 2:]) / 2
+    beside = {status: [] for status in figures.STATUS_COLOUR}
+    for cell, (west, north, east, south), middle, (x, y) in zip(cells, boxes, middles, places):
+        if not (west <= x <= east and north <= y <= south):
+            half = np.array([0.62 * len(cell.name), 1.1]) * size * point / 2
+            to_name = np.array([x, y]) - middle
+            reached = 1 - min(1.0, float(np.min(half / np.maximum(np.abs(to_name), 1e-9))))
+            beside[cell.status].append(np.array([middle, middle + reached * to_name]))
+        named = axes.text(x, y, cell.name, color="black", fontsize=size, ha="center", va="center")
+        named.set(path_effects=figures.halo(), in_layout=False)
+    for status, lines in beside.items():
+        figures.lines(axes, lines, figures.STATUS_COLOUR[status], 0.5)
 
 
 def _draw_traces(
