@@ -16,7 +16,7 @@ import numpy as np
 
 from pipeline.inspect.packets import PACKET
 from recording import formats
-from recording.errors import BadRecording
+from recording.errors import BadRecording, shown
 
 EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
@@ -104,14 +104,17 @@ def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
     times: dict[str, np.ndarray] = {}
     for place, name in places:
         try:
-            head, n_values = _head(recording, place)
+            head, stated_name, n_values = _head(recording, place)
         except (KeyError, TypeError, ValueError):
             warn("the description of one of its channels cannot be read: it may be damaged")
             return
+        if stated_name != name:
+            warn(f"the channel {name} calls itself {shown(stated_name)}: it may be damaged")
         stray += abs(place - after)
         first = place + len(head) + 1
-        n_values = n_values or max(0, size - first) // VALUE_V1.itemsize  # a part that was never closed
-        times[name] = np.fromfile(recording, VALUE_V1, n_values, offset=first)["time_us"]
+        room = max(0, size - first) // VALUE_V1.itemsize
+        n_values = n_values or room  # a part that was never closed
+        times[name] = np.fromfile(recording, VALUE_V1, min(n_values, room), offset=first)["time_us"]
         after = first + n_values * VALUE_V1.itemsize
     stray += abs(size - after) if places else 0
     if stray:
@@ -119,12 +122,13 @@ def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
     _times_of_parts(times, footer, warn)
 
 
-def _head(recording: Path, place: int) -> tuple[bytes, int]:
-    """The description of a channel, and how many values it counts. Raises ValueError, KeyError, TypeError."""
+def _head(recording: Path, place: int) -> tuple[bytes, object, int]:
+    """The description of a channel, its name and how many values it counts. Raises ValueError, KeyError, TypeError."""
     with recording.open("rb") as file:
         file.seek(place)
         head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
-    return head, int(json.loads(head.decode("utf-8", "replace"))["Number of Packets"])
+    said = json.loads(head.decode("utf-8", "replace"))
+    return head, said["channel"], int(said["Number of Packets"])
 
 
 def _times_of_parts(times: Mapping[str, np.ndarray], footer: Mapping[str, Any], warn: Warn) -> None:

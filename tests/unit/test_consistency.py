@@ -335,6 +335,11 @@ CONTRADICTIONS = {
         parts(lambda number, time_us: time_us - (150_000 if number == 5 else 0)),
         "2 of 2 channels have values that are earlier than the one before: C0 1; C1 1",
     ),
+    "another name of a channel in the first kind of file": (
+        "event_set_v1",
+        in_json("footer", lambda content: content["channel offsets"].update(D0=content["channel offsets"].pop("C0"))),
+        "the channel D0 calls itself 'C0'",
+    ),
     "back in time": ("event_set", packet(3, time=1), "1 of 4 channels have values that are earlier"),
     "off the samples": ("imu_isxd", packet(3, time=60_100), "not at the times of their samples: Acc x 1"),
     "a sample twice": ("imu_isxd", packet(3, time=40_000), "not at the times of their samples: Acc x 1"),
