@@ -25,6 +25,10 @@ test: .venv/ready ## Run every test: unit tests in the image, pages in a browser
 	@$(ENGINE) for tag in test browser; do docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:$$tag" || exit; done
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
+.PHONY: test-workflows
+test-workflows: image ## Run the example for Snakemake, which is fetched, with the image
+	@$(ENGINE) $(PYTHON) tests/workflows.py
+
 .PHONY: test-cluster
 test-cluster: image .venv/ready ## Run the image on a two-node Slurm that the tests start and stop (root on Debian)
 	@$(ENGINE) .venv/bin/python -m pytest tests/cluster
