@@ -162,7 +162,7 @@ def refuse_without_recordings(found: Discovery, folder: Path) -> None:
     if found.unreadable:
         message += "; " + "; ".join(f"{folder}: {reason}" for folder, reason in found.unreadable[:MANY]) + _as_whom()
     elif not found.others and not found.left_out:
-        message += "; it is empty: is the right folder mounted? In a clone of the project, `make demo` simulates a recording"
+        message += "; it is empty: is the right folder mounted? In a clone, make demo simulates a recording"
     raise NoInput(message)
 
 
