@@ -62,7 +62,7 @@ chaos: ## Kill, starve and confuse runs; fails if one lies or the next does not 
 	@$(ENGINE) $(PYTHON) bench/chaos.py $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
-fuzz: ## Damage recordings of every kind, and see that none stops, misleads or harms a run; SEED=N VARIANTS=N
+fuzz: ## Damage recordings of every kind and check that none can stop, mislead or harm a run; SEED=N VARIANTS=N
 	@$(ENGINE) $(PYTHON) bench/fuzz.py $(if $(SEED),--seed $(SEED)) $(if $(VARIANTS),--variants $(VARIANTS))
 
 .PHONY: lock

@@ -176,7 +176,7 @@ def section_start(quick: bool) -> dict[str, Any]:
 
 
 def proxy() -> tuple[str, ...]:
-    """Options that pip needs in a container behind a proxy that breaks TLS open, or with an index of one's own."""
+    """Options that pip needs in a container behind a TLS-intercepting proxy, or with an index of one's own."""
     options = []
     for variable, name in (("SSL_CERT_FILE", "PIP_CERT"), ("PIP_CONFIG_FILE", "PIP_CONFIG_FILE")):
         if os.environ.get(variable):

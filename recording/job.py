@@ -23,7 +23,7 @@ class Options:
     movie_mp4: bool = False
     nwb: bool = False
     nwb_movie: bool = False  # with the frames in it
-    engine: str = "auto"  # who carries out the steps of recipes that do not say
+    engine: str = "auto"  # which computes the steps of recipes that do not say
 
 
 @dataclass(frozen=True)

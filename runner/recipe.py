@@ -79,7 +79,7 @@ def check(
 ) -> RecipeFacts:
     """The checker's answer: JSON in its last line of standard output, or complaints on standard error.
 
-    `engine` carries out the steps of a recipe that does not say.
+    `engine` computes the steps of a recipe that names none.
 
     Raises BadRecipe, NoApi.
     """

@@ -325,7 +325,7 @@ def kept_steps(output: Folder, results: str, staging: Folder) -> Folder | None:
     except OSError:
         return None
     found, mine = os.fstat(folder.fd), os.fstat(staging.fd)
-    if found.st_uid == mine.st_uid and not found.st_mode & 0o022 & ~mine.st_mode:  # some disks know no rights
+    if found.st_uid == mine.st_uid and not found.st_mode & 0o022 & ~mine.st_mode:  # some disks have no permissions
         return folder
     folder.close()
     return None

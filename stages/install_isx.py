@@ -248,7 +248,7 @@ def explain(error: Exception, host: str) -> tuple[str, str, bool]:
     if isinstance(cause, ssl.SSLError):
         return (
             f"the connection is not secure ({cause.reason or type(cause).__name__})",
-            "Behind a proxy that breaks TLS open, set SSL_CERT_FILE to its CA bundle.",
+            "Behind a TLS-intercepting proxy, set SSL_CERT_FILE to its CA bundle.",
             False,
         )
     if isinstance(cause, str):  # urllib's own: an unknown scheme, no host

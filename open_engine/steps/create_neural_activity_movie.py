@@ -28,7 +28,13 @@ def create_neural_activity_movie(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Raises Unusable where no cell is left."""
+    """A movie of the cells alone: in each frame, the footprints times the values of their traces.
+
+    input_cell_set_files, output_neural_movie_files : the parts of a series, in order of start.
+    accepted_cells_only : leave out undecided cells as well as rejected ones.
+
+    Raises Unusable if no cell is left.
+    """
     cells = read_cell_set(input_cell_set_files)
     cells = cells.chosen(cells.usable(accepted_cells_only))
     if cells.n_cells == 0:

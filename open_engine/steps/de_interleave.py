@@ -31,7 +31,14 @@ def de_interleave(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Output files are, for each input, one for each plane, in the order of `in_efocus_values`."""
+    """Separate a movie whose planes alternate from frame to frame.
+
+    input_movie_files : the parts of a series, in order of start.
+    output_movie_files : for each input, one for each plane, in the order of `in_efocus_values`.
+    in_efocus_values : the focus of each plane, um, in the order of the frames.
+
+    Raises Unusable if a movie has fewer frames than planes.
+    """
     n_planes = len(in_efocus_values)
     for i, source in enumerate(input_movie_files):
         with frames.open_movie(source) as movie:

@@ -26,7 +26,13 @@ def dff(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Raises Unusable where no frame was recorded."""
+    """Relative change of brightness of each pixel: (F - F0) / F0, as float32.
+
+    input_movie_files, output_movie_files : the parts of a series, in order of start.
+    f0_type : F0 of a pixel, over the recorded frames of all parts: "mean" or "min". Where F0 is 0, so is the result.
+
+    Raises Unusable if no frame was recorded.
+    """
     with frames.open_series(input_movie_files) as series:
         f0 = projected(series, f0_type, context, (0, 0.4)).astype(np.float64)
         dark = f0 == 0

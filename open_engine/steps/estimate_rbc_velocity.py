@@ -51,7 +51,15 @@ def estimate_rbc_velocity(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. `rois` are regions of four corners [x, y] each, in any order."""
+    """Speed and direction of red blood cells in each region, over time; a vessel set for each movie.
+
+    rois : regions of four corners [x, y] each, in px and in any order.
+    time_window, time_increment : length of a window and its step to the next, s.
+    output_units : of the speed: "pixels" (px/s) or "microns" (um/s, by the size of a pixel that the movie states).
+    save_correlation_heatmaps : whether the vessel set holds the three correlation maps of each sample.
+
+    Raises Unusable if a region is too small or a movie too short for one window.
+    """
     for i, (source, target) in enumerate(zip(input_movie_files, output_vessel_set_files)):
         with frames.open_movie(source) as movie:
             windows = vesselsets.windows(movie, time_window, time_increment)

@@ -52,7 +52,18 @@ def estimate_vessel_diameter(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. `lines` are pairs of points [x, y]; samples without a peak are NaN."""
+    """Diameter of the vessel under each line, over time; a vessel set for each movie.
+
+    lines : pairs of points [x, y], px, each across one vessel.
+    time_window, time_increment : length of a window and its step to the next, s.
+    output_units : "pixels" or "microns" (by the size of a pixel that the movie states).
+    estimation_method : "Parametric FWHM" or "Non-Parametric FWHM".
+    height_estimate_rule : "independent", "global" or "local", for the second method.
+    auto_accept_reject, rejection_threshold_fraction, rejection_threshold_count : see the last rule above.
+    vessel_names : one for each line; V0, V1, ... if there are none.
+
+    A sample without a peak is NaN. Raises Unusable if a line is outside the field or too short.
+    """
     for i, (source, target) in enumerate(zip(input_movie_files, output_vessel_set_files)):
         with frames.open_movie(source) as movie:
             windows = vesselsets.windows(movie, time_window, time_increment)

@@ -32,7 +32,12 @@ def interpolate_movie(
     *,
     context: StepContext,
 ) -> None:
-    """See the module."""
+    """Fill in short runs of frames that were dropped or are blank.
+
+    input_movie_files, output_interpolated_movie_files : the parts of a series, in order of start.
+    interpolate_dropped, interpolate_blank : which frames to fill in.
+    max_consecutive_invalid_frames : the longest run that is filled in.
+    """
     for i, (source, target) in enumerate(zip(input_movie_files, output_interpolated_movie_files)):
         with frames.open_movie(source) as movie:
             wanted = {

@@ -66,8 +66,21 @@ def motion_correct(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Translations are what moves a frame to the reference, in px to the right and down; 0 for frames
-    that were not recorded. Raises Unusable where the reference is not there or no field is left.
+    """Move each frame to where a reference frame shows the tissue.
+
+    input_movie_files, output_movie_files : the parts of a series, in order of start.
+    max_translation : the largest motion looked for, px.
+    low_bandpass_cutoff, high_bandpass_cutoff : cycles per pixel; the band in which frames are compared, never in the
+        output. None for both: the engine's own band.
+    roi : corners [x, y] of the region that is compared, px.
+    reference_segment_index, reference_frame_index, reference_file_name : the reference: a frame of a part, or an image.
+    global_registration_weight : 1 compares with the reference only; below, the previous frame has the rest.
+    output_translation_files : tables of what moves each frame to the reference, px to the right and down; 0 for frames
+        that were not recorded.
+    output_crop_rect_file : x, y, width and height, px, of the field that is there in all frames.
+    preserve_input_dimensions : pad the field instead of cropping it.
+
+    Raises Unusable if the reference is not there or no field is left.
     """
     with frames.open_series(input_movie_files) as series:
         if min(series.shape) < LEAST_FIELD:

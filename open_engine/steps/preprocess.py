@@ -55,7 +55,16 @@ def preprocess(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Raises Unusable where nothing is left after cropping, binning or trimming."""
+    """Crop, repair and down-sample movies; timing and spacing follow. The order is that of the module's list.
+
+    input_movie_files, output_movie_files : the parts of a series, in order of start.
+    temporal_downsample_factor, spatial_downsample_factor : frames and pixels (each way) that become one.
+    crop_rect : in px of the input; [top, left, bottom, right], both corners inside, or, with crop_rect_format
+        "tlwh", [left, top, width, height].
+    fix_defective_pixels, trim_early_frames : whether to do so.
+
+    Raises Unusable if nothing is left after cropping, binning or trimming.
+    """
     n_movies = len(input_movie_files)
     for i, (source, target) in enumerate(zip(input_movie_files, output_movie_files)):
         with frames.open_movie(source) as movie:

@@ -23,6 +23,13 @@ READS_FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 def project_movie(
     input_movie_files: Sequence[Source], output_image_file: str, stat_type: str = "mean", *, context: StepContext
 ) -> None:
-    """See the module. Raises Unusable where no frame was recorded."""
+    """Reduce a series of movies to one image over its recorded frames.
+
+    input_movie_files : the parts of the series, in order of start.
+    output_image_file : float32, shape (rows, columns) of the movies.
+    stat_type : "mean", "min", "max" or "standard_deviation".
+
+    Raises Unusable if no frame was recorded.
+    """
     with frames.open_series(input_movie_files) as series:
         frames.write_image(output_image_file, series, projected(series, stat_type, context).astype(np.float32))

@@ -40,7 +40,13 @@ def spatial_filter(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. Cut-offs are in cycles per pixel."""
+    """Band-pass each frame: a Gaussian of the high cut-off less one of the low cut-off.
+
+    input_movie_files, output_movie_files : the parts of a series, in order of start.
+    low_cutoff, high_cutoff : cycles per pixel, at which half the amplitude passes; None leaves that blur out.
+    retain_mean : whether a frame keeps its mean.
+    subtract_global_minimum : whether the least value of all parts becomes 0; integer movies need it.
+    """
     with frames.open_series(input_movie_files) as series:
         band = BandPass(series.shape, low_cutoff, high_cutoff, retain_mean)
         deferred = any(isinstance(each, Deferred) for each in output_movie_files)

@@ -29,7 +29,13 @@ def trim_movie(
     *,
     context: StepContext,
 ) -> None:
-    """See the module. `crop_segments` are pairs of first and last frame, both removed."""
+    """Remove segments of a movie; the timing lists them as cropped.
+
+    crop_segments : pairs of first and last frame, from 0, both removed.
+    keep_start_time : whether the start stays although the first frames go.
+
+    Raises Unusable if a segment is not there or no frame is left.
+    """
     with frames.open_movie(input_movie_file) as movie:
         gone = np.zeros(movie.n_frames, bool)
         for first, last in crop_segments:

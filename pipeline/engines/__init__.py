@@ -1,4 +1,4 @@
-"""Who carries the steps of recipes out. Functions of a lab's own are engines too: see `pipeline.engines.python`."""
+"""The engines that compute the steps of recipes. A lab's own functions are an engine too: `pipeline.engines.python`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol between a recipe and whoever carries its steps out."""
+"""The protocol between a recipe and the engines that compute its steps."""
 
 from __future__ import annotations
 

@@ -83,7 +83,9 @@ def to_mp4(
     n_samples, clock = source.layout.n_samples, round(FRAME_UNITS / source.period_s)
     if not 0 < clock < 1 << 32:
         rate = 1 / source.period_s
-        raise Unusable(f"no film can have {rate:.3g} frames a second: its rate is damaged, or leave the film out")
+        raise Unusable(
+            f"an MP4 cannot have {rate:.3g} frames a second: the recording's rate is damaged; run without MOVIE_MP4"
+        )
     film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
     data = io.BytesIO()
     film.save(

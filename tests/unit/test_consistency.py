@@ -205,7 +205,7 @@ def test_a_rate_that_no_film_can_have(tmp_path, num, den):
     path = changed(recordings.movie(tmp_path / "m.isxd"), timingInfo={"period": {"num": num, "den": den}})
     out = tmp_path / "out"
     out.mkdir()
-    with pytest.raises(Unusable, match=r"no film can have .* frames a second: its rate is damaged, or leave the film"):
+    with pytest.raises(Unusable, match=r"an MP4 cannot have .* frames a second: the recording's rate is damaged"):
         adapt(path, "movie", "s", out, Context(tmp_path, options=Options(movie_mp4=True)))
 
 

@@ -214,7 +214,7 @@ NOT_FETCHED = {
         "http://{web}/p4th/login?s1gn4ture=1",
         r"INSTALLER_URL leads to a web page, not to the installer: the server may want a login",
     ),
-    "TLS that is none": ("https://{web}/p4th?s1gn4ture=1", r"is not secure \(\w+\)\. Behind a proxy that breaks TLS"),
+    "TLS that is none": ("https://{web}/p4th?s1gn4ture=1", r"is not secure \(\w+\)\. Behind a TLS-intercepting proxy"),
     "nobody listens": ("http://localhost:1/p4th?s1gn4ture=1", rf"Connection refused\. {HERE}"),
     "IPv6": ("http://us3r@[::1]:1/p4th?s1gn4ture=1", HERE),
     "an unknown host": ("http://h0st.invalid:4711/p4th", r"name of the server is not known\. Does the builder reach"),

@@ -280,7 +280,9 @@ def test_a_check_of_the_image_does_not_mind(lab):
 # ---- one place decides
 
 
-@pytest.mark.parametrize("name", [*own.RESERVED, own.RECORDS, own.STAGING, own.LOCK, ".lock-1-of-2", ".Index.html.TMP"])
+@pytest.mark.parametrize(
+    "name", [*sorted(own.RESERVED), own.RECORDS, own.STAGING, own.LOCK, ".lock-1-of-2", ".Index.html.TMP"]
+)
 def test_what_the_run_calls_its_own(name):
     assert own.is_own(name) and own.is_own(name.upper())
 
