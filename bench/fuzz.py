@@ -226,9 +226,14 @@ def fault(path: Path) -> str:
 
 
 def boxes_end(content: bytes) -> int:
-    """Where the boxes of an MP4 end, each of which begins with its size."""
+    """Where the boxes of an MP4 end, each of which begins with its size: 1 stands for one of 64 bits after the type."""
+
+    def size_at(at: int) -> int:
+        size = int.from_bytes(content[at : at + 4], "big")
+        return int.from_bytes(content[at + 8 : at + 16], "big") if size == 1 else size
+
     at = 0
-    while (size := int.from_bytes(content[at : at + 4], "big")) >= 8:
+    while (size := size_at(at)) >= 8:
         at += size
     return at
 

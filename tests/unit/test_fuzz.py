@@ -166,3 +166,10 @@ def test_every_kind_is_damaged_in_every_way(tmp_path):
         assert labels == set(damage.damages(path.suffix, name))
     unchanged = sum(each.data == sound[each.name].read_bytes() for each in made)
     assert unchanged < len(made) / 20
+
+
+@pytest.mark.parametrize(("lost", "end"), [(0, 60), (5, 60)])
+def test_the_end_of_an_mp4_with_a_box_of_64_bits(lost, end):
+    content = (20).to_bytes(4, "big") + b"ftyp" + bytes(12) + (1).to_bytes(4, "big") + b"mdat"
+    content += (40).to_bytes(8, "big") + bytes(24)
+    assert fuzz.boxes_end(content[: len(content) - lost]) == end
