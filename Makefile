@@ -41,6 +41,10 @@ lint: ## Check Dockerfile, Python and shell (hadolint, BuildKit, ruff, shellchec
 verify-reproducible: ## Build twice without cache and show that both have one digest
 	@$(ENGINE) $(PYTHON) scripts/verify_reproducible.py
 
+.PHONY: report
+report: ## Write build/report.json: what an image with IDPS is made of, nothing confidential (docs/build.md)
+	@$(ENGINE) $(PYTHON) scripts/report.py
+
 .PHONY: size
 size: image ## Print what is in each layer, and whether it keeps to its budget
 	@$(ENGINE) $(PYTHON) scripts/size.py

@@ -5,6 +5,7 @@ They prove that the build finds, links, asks and quotes; not that the vendor's p
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from pathlib import Path
@@ -62,6 +63,48 @@ def test_found_wherever_the_tree_has_it(variant):
     made = container("find", "/usr/lib", "-maxdepth", "1", "-lname", "/opt/*", image=LATEST, check=True).stdout.split()
     assert links <= set(made)
     assert bool(links) == bool(made)
+
+
+def test_libraries_that_neither_the_product_nor_the_runtime_has_come_from_the_distribution():
+    done = build("system-libraries")
+    assert done.returncode == 0, done.stderr[-3000:]
+    packages = {"libgl1": "libGL.so.1", "libxcb-icccm4": "libxcb-icccm.so.4", "libxcb-xkb1": "libxcb-xkb.so.1"}
+    for package, library in packages.items():
+        said = rf"{re.escape(library)}, which libisxpublicapi\.so needs and the product does not bring: {package} \d"
+        assert re.search(said, done.stderr), library
+    line = container("--version", image=LATEST, check=True).stdout.splitlines()[-1]
+    assert re.fullmatch(r"for the product: libgl1 \S+, libxcb-icccm4 \S+, libxcb-xkb1 \S+", line), line
+    confined = ["--user", "4321:8765", "--read-only", "--tmpfs", "/tmp", "--network", "none"]
+    assert container(*CODE, READ_AND_WRITE, image=LATEST, options=confined, check=True).stdout.endswith(" 12\n")
+    drivers = container("find", "/usr/lib", "-name", "libLLVM*", image=LATEST, check=True).stdout
+    assert drivers == "", "what draws on a screen is not needed"
+
+
+SIX = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
+
+
+def test_a_python_package_that_the_product_imports():
+    done = build("needs-module", PYTHON_PACKAGES=SIX)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert container(*CODE, "import isx, six; print(six.__version__)", image=LATEST, check=True).stdout == "1.17.0\n"
+
+
+def test_what_is_reported_of_a_product(tmp_path: Path):
+    """`make report`: names, sizes and versions; no content of the product's files."""
+    assert build("algorithms").returncode == 0
+    out = tmp_path / "report.json"
+    run(sys.executable, PROJECT / "scripts/report.py", out, IMAGE=NAME)
+    text = out.read_text()
+    report = json.loads(text)
+    assert report["product"]["version"] == "1.9.6"
+    assert report["functions"]["with algorithms"] is True
+    assert "isx.algo.preprocess" in " ".join(report["functions"])
+    assert report["examples"] == ["example_preprocessing.py"]
+    (library,) = report["libraries"].values()
+    assert "libQt5Core.so.5" in library["brought"]
+    assert not library["missing"]
+    assert "the stand-in's" not in text
+    assert str(PROJECT) not in text
 
 
 def test_only_the_api_keeps_what_is_elsewhere():
