@@ -224,7 +224,7 @@ def test_p_counts_the_data():
     values = np.array([[9.0, *range(-4, 5)]])
     assert two_sided(values) == (1 / 10, True)
     assert two_sided(-values) == (1 / 10, False)
-    assert two_sided(np.zeros((2, 10))) == (1, True)
+    assert two_sided(np.zeros((2, 10)))[0] == 1
 
 
 @pytest.mark.parametrize(
