@@ -360,7 +360,7 @@ def main() -> None:
     parser.add_argument("--alone", action="store_true", help="the open engine alone")
     parser.add_argument("--recipe", action="store_true", help="the recipe cells alone")
     parser.add_argument("--align", action="store_true", help="only write NAME-SEED-aligned.npy, for peer.py")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     options.names = options.names or [f"{kind}-{SEED}" for kind in conditions.CONDITIONS]
     if options.align:
         for name in options.names:

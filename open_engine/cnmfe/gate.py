@@ -13,7 +13,9 @@ SAME_PLACE = 0.9  # cosine of footprints of which there can only be one
 SIZES = 0.45, 1.8  # of a footprint, in cell diameters
 LONGEST = 3.0  # length over width
 TOGETHER = 0.5  # r of traces above which two are one thing or parts of it
-MIN_SKEWNESS = 0.1  # of a raw trace; noise has 0, a cell that fires all the time hardly more
+MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
+LEAST_SKEWNESS = 0.1  # where peaks are clear, as a cell that fires all the time has hardly more
+CLEAR = 2.0  # times the least peak to noise
 MIN_LIKENESS = 0.9  # of a footprint to what lights up with it
 
 
@@ -54,7 +56,8 @@ def believed(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float) 
     width, elongation = shapes(estimate.cells)
     cell_like = (width >= SIZES[0] * diameter) & (width <= SIZES[1] * diameter) & (elongation <= LONGEST)
     alone = likeness(patch, estimate) >= MIN_LIKENESS
-    return np.flatnonzero((pnr >= min_pnr) & (skewness > MIN_SKEWNESS) & cell_like & alone)
+    rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
+    return np.flatnonzero((pnr >= min_pnr) & rises & cell_like & alone)
 
 
 def diameter_of_disc(footprint: np.ndarray) -> float:

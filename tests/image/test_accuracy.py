@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +24,22 @@ FLOORS = {
     "small-7": {"f1": 0.74, "precision": 0.9, "r": 0.94, "event_f1": 0.8},
     "moving-7": {"f1": 0.76, "precision": 0.9, "r": 0.95, "event_f1": 0.8},
 }
+WHOLE_WAY = {  # the recipe cells, given nothing: least F1 of the accepted cells, least F1 of events, most accepted
+    "zhou-1": (0.9, 0.9, 41),
+    "slow_busy-1": (0.9, 0.7, 38),
+    "tonic-1": (0.85, 0.55, 40),
+    "no_patches-1": (0, 0, 1),
+}
+
+
+def measured(folder: Path, *options: str) -> dict:
+    """What bench/accuracy.py says in the image."""
+    folder.mkdir(parents=True, exist_ok=True)
+    code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "scripts")]
+    mounts = [option for each in (*code, f"{folder}:/made") for option in ("-v", each)]
+    of_image = ("--user", f"{os.getuid()}:{os.getgid()}", "-e", "PYTHONPATH=/app", *mounts)
+    command = ("python", "/app/bench/accuracy.py", "/made", "--json", *options)
+    return json.loads(container(*command, image=PUBLIC, options=of_image, check=True).stdout)
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +48,21 @@ def report(public) -> dict:
         minisim_movies.made(FOLDER, list(NAMES))
     except minisim_movies.NotHere as reason:
         pytest.skip(str(reason))
-    code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "scripts")]
-    mounts = [option for each in (*code, f"{FOLDER}:/made") for option in ("-v", each)]
-    options = ("--user", f"{os.getuid()}:{os.getgid()}", "-e", "PYTHONPATH=/app", *mounts)
-    command = ("python", "/app/bench/accuracy.py", "/made", "--alone", "--json", *NAMES)
-    return json.loads(container(*command, image=PUBLIC, options=options, check=True).stdout)
+    return measured(FOLDER, "--alone", *NAMES)
+
+
+@pytest.fixture(scope="module")
+def whole_way(public) -> dict:
+    return measured(PROJECT / "build/conditions", "--recipe", *WHOLE_WAY)
+
+
+@pytest.mark.parametrize("name", WHOLE_WAY)
+def test_the_whole_way_from_a_raw_movie_to_accepted_cells(whole_way, name):
+    found = whole_way[name]["methods"]["recipe"]
+    f1, events, most = WHOLE_WAY[name]
+    assert found["f1"] >= f1
+    assert found.get("event_f1", 0) >= events
+    assert found["accepted"] <= most
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,6 +71,8 @@ def test_cells_traces_and_events_are_found(report, name):
     for measure, floor in FLOORS[name].items():
         assert found["open"][measure] >= floor, measure
     assert found["open_estimated"]["f1"] >= FLOORS[name]["f1"], "with the diameter estimated"
+    assert found["recipe"]["f1"] >= FLOORS[name]["f1"], "the whole way"
+    assert found["recipe"]["event_f1"] >= 0.9
 
 
 def test_a_field_at_rest_stays_as_it_is(report):
