@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pipeline import fork_server
 from recording.errors import BadRecording, TooLittleMemory, Unusable
-from recording.job import INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
+from recording.job import ANIMAL, INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
 
 def main() -> int:
@@ -87,6 +87,10 @@ def _run(job: Job, events: EventStream) -> Result:
         progress=events.progress,
         warn=lambda message: events.send(Caution(message)),
     )
+    if job.kind == ANIMAL:
+        from pipeline.animals import stage
+
+        return stage.run(job, context)
     if job.recipe != INSPECT:
         from pipeline.recipe import run as run_recipe
 

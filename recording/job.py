@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Union
 
 from recording.message import Malformed, Message, parse, read, to_json
 
+ANIMAL = "animal"  # the kind of a job that follows the cells of one over its sessions
 INSPECT = "inspect"  # the recipe that is built in: results for every kind, nothing to choose
 
 
@@ -128,3 +129,4 @@ class RecipeFacts(Message):
     steps: tuple[str, ...] = ()
     licensed: tuple[str, ...] = ()
     nwb: bool = False  # whether it writes an NWB file
+    follow: bool = True  # whether cells are followed over the sessions of an animal

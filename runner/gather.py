@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from runner import report, results, sentinels, shards
+from runner import animals, report, results, sentinels, shards
 from runner.batch import rows
 from runner.discover import Recording
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
@@ -45,12 +45,16 @@ def gather(state: RunState, request: Request) -> Ending:
         if record and record.status == "done":
             infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
     found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log) + left_out_rows(found)
+    followed: list[animals.Followed] = []
+    if not missing and all(said.get("follow", True) for said in finished.values()):
+        with writing(output.path), results.staging(output, None) as staging:
+            followed = animals.stage(found.recordings, records.values(), state, staging)
     with writing(output.path):
-        report.write_report(output, found_rows, software(state.api), state.log)
+        report.write_report(output, found_rows, software(state.api), state.log, animals=followed)
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)
-    ending = judge(found_rows, state, {"shards": count, "shard": "1/1"})
+    ending = judge(found_rows, state, {"shards": count, "shard": "1/1"}, followed)
     if missing:
         message = f"{len(missing)} of {count} shards are not done: {listed(missing)}; run them again, then gather"
         return Ending(SOME_FAILED, message, {**ending.facts, "missing": missing})

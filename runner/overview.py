@@ -17,11 +17,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import recording
 from recording.kinds import KINDS
 from runner.events import duration, printable
+
+if TYPE_CHECKING:
+    from runner.animals import Followed
 from runner.inside import Folder
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
@@ -159,6 +163,15 @@ def _way_up(page: str) -> str:
     return f'<a href="{"../" * page.count("/")}index.html">All recordings</a>'
 
 
+def link_animals(output: Folder, animals: Iterable[Followed]) -> None:
+    """The way back from each animal's page."""
+    for each in animals:
+        if each.status == "done":
+            with contextlib.suppress(OSError):
+                page = f"{each.results}/{each.animal}.html"
+                _fill_room(output.open(page, os.O_RDWR), '<a href="../../index.html">All recordings</a>')
+
+
 def _fill_room(page: int, *texts: str) -> None:
     """The first of the texts for which there is room; closes the file."""
     with open(page, "r+b") as file:
@@ -177,7 +190,13 @@ def _fill_room(page: int, *texts: str) -> None:
 # ---- the page
 
 
-def page(rows: Sequence[Row], found: Sequence[Entry], software: Mapping[str, str], seconds: float | None = None) -> str:
+def page(
+    rows: Sequence[Row],
+    found: Sequence[Entry],
+    software: Mapping[str, str],
+    seconds: float | None = None,
+    animals: Sequence[Followed] = (),
+) -> str:
     """The whole page, self-contained: no request, every link relative to the page itself."""
     failed = [row for row in rows if row.status == "failed"]
     left_out = [row for row in rows if row.status == LEFT_OUT]
@@ -216,11 +235,27 @@ def page(rows: Sequence[Row], found: Sequence[Entry], software: Mapping[str, str
         parts.append("<section><h2>Warnings</h2>")
         parts += [_note("warn", row, row.warnings) for row in _once(warned)]
         parts.append("</section>")
+    parts += _animals(animals)
     parts += _table(found)
     parts.append('</main><footer><details><summary>Software</summary><dl class="facts">')
     parts += [f"<div><dt>{_text(name)}</dt><dd>{_text(text)}</dd></div>" for name, text in software.items()]
     parts.append(f"</dl></details></footer><script>{script}</script></body></html>")
     return "\n".join(parts) + "\n"
+
+
+def _animals(animals: Sequence[Followed]) -> list[str]:
+    if not animals:
+        return []
+    parts = ["<section><h2>Animals</h2>"]
+    for each in animals:
+        name = _text(each.animal)
+        if each.status == "done":
+            link = f'<a href="{_link(f"{each.results}/{each.animal}.html")}">{name}</a>'
+            parts.append(f'<div class="note"><strong>{link}</strong><br>{_text(each.summary)}</div>')
+            parts += [f'<div class="note warn">{_text(warning)}</div>' for warning in each.warnings]
+        else:
+            parts.append(f'<div class="note bad"><strong>{name}</strong><br>{_text(each.reason)}</div>')
+    return [*parts, "</section>"]
 
 
 def _once(rows: Iterable[Row]) -> list[Row]:

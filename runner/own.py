@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from typing import Any
 
 LOGS, RECORDS, STAGING, KEPT, LOCK = "logs", ".records", ".staging", "kept", ".lock"
+ANIMALS = "animals"  # results of animals, a folder each
 REPORT = {  # and how each begins
     "index.html": b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Inscopix recordings</title>',
     "summary.csv": b"path,kind,status,reason,seconds,summary,",
 }
-RESERVED = frozenset({*REPORT, LOGS})  # at the top of the output; no recording's results are called so
+RESERVED = frozenset({*REPORT, LOGS, ANIMALS})  # at the top of the output; no recording's results are called so
 DEFAULT_SENTINEL = "done.marker"
 
 _SHARD = re.compile(r"\.\d+-of-\d+$", re.ASCII)  # of a sentinel: done.marker.1-of-2

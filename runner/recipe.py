@@ -33,6 +33,7 @@ class RecipeChoice:
     works_on_series: bool = False
     kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
     nwb: bool = False  # each session gets an NWB file
+    follow: bool = True  # cells are followed over the sessions of an animal
 
     @property
     def name(self) -> str:
@@ -55,7 +56,7 @@ def load(name: str, engine: str, copies: Path, tick: Callable[[], None]) -> Reci
         return RecipeChoice()
     path = locate(name)
     facts = check(path, engine, tick, (*CHECK, "--copies", str(copies)))
-    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb)
+    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb, facts.follow)
 
 
 def shipped() -> dict[str, Path]:

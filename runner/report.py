@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from recording.names import cell
 from runner import overview
+from runner.animals import Followed
 from runner.events import Log
 from runner.inside import Folder
 from runner.overview import Row
@@ -19,6 +20,7 @@ def write_report(
     software: Mapping[str, str],
     log: Log,
     seconds: float | None = None,
+    animals: Sequence[Followed] = (),
 ) -> None:
     """Write both files, and tell the recordings' pages their neighbours.
 
@@ -29,7 +31,8 @@ def write_report(
     for name in [name for entry in entries for name in overview.read_measures(output, entry)]:
         log("quality-unread", f"{name} cannot be read: its numbers are not in the overview", "warning", path=name)
     overview.link_pages(output, entries, [row for row in rows if row.status == "failed"])
-    page = overview.page(rows, entries, software, seconds)
+    overview.link_animals(output, animals)
+    page = overview.page(rows, entries, software, seconds, animals)
     output.write("index.html", page.encode("utf-8", "backslashreplace"))
 
 

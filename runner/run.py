@@ -13,7 +13,7 @@ from typing import Any
 
 from native import elf, loading
 from recording.kinds import SUFFIXES
-from runner import machine, places, report, results, sessions, shards
+from runner import animals, machine, places, report, results, sessions, shards
 from runner.batch import MANY, Batch, handle
 from runner.discover import Discovery, Recording, discover
 from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending, NoApi, NoInput, UsageError, writing
@@ -63,13 +63,19 @@ def run(state: RunState) -> Ending:
         rows = handle(recordings, batch)
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log) + left_out_rows(found)
+        followed: list[animals.Followed] = []
         if not shard:
+            if wanted.recipe.follow:
+                followed = animals.stage(found.recordings, batch.records.values(), state, staging)
             with writing(output.path):
-                report.write_report(output, rows, wanted.software, state.log, time.monotonic() - began)
+                seconds = time.monotonic() - began
+                report.write_report(output, rows, wanted.software, state.log, seconds, followed)
     facts = {"unchanged": batch.n_unchanged, "shard": str(shard or "1/1"), "conditions": wanted.digest}
+    if not wanted.recipe.follow:
+        facts["follow"] = False
     if batch.n_out_of_memory:
         facts["out_of_memory"] = batch.n_out_of_memory
-    return judge(rows, state, facts)
+    return judge(rows, state, facts, followed)
 
 
 def _sessions(recordings: Sequence[Recording], copies: Path, state: RunState) -> sessions.Sessions:
@@ -80,13 +86,18 @@ def _sessions(recordings: Sequence[Recording], copies: Path, state: RunState) ->
     return found
 
 
-def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) -> Ending:
+def judge(
+    rows: Sequence[report.Row], state: RunState, facts: dict[str, Any], followed: Sequence[animals.Followed] = ()
+) -> Ending:
     """Whether all succeeded; `facts` go into the sentinel, beside the counts."""
     statuses = Counter(row.status for row in rows)
     failed, left_out, unchanged = statuses["failed"], statuses[LEFT_OUT], facts.get("unchanged", 0)
     count = len(rows) - left_out
     made_by = {"isx": state.api.facts, "software": software(state.api), "container": container_facts()}
     facts = {"recordings": count, "failed": failed, "left_out": left_out, **facts, **made_by}
+    unfollowed = [each.animal for each in followed if each.status == "failed"]
+    if followed:
+        facts["animals"] = len(followed)
     earlier = f", {unchanged} of them earlier" if unchanged else ""
     besides = f"; {left_out} left out" if left_out else ""
     if failed:
@@ -94,7 +105,13 @@ def judge(rows: Sequence[report.Row], state: RunState, facts: dict[str, Any]) ->
         if starved := facts.get("out_of_memory"):
             message += f"; {starved} failed for want of memory: give the run more, or lower WORKERS"
         return Ending(OUT_OF_MEMORY if starved else SOME_FAILED, message, facts)
-    return Ending(DONE, f"{counted(count, 'recording')}, all done{earlier}{besides}", facts)
+    if unfollowed:
+        message = (
+            f"{counted(count, 'recording')} done{earlier}{besides}; the cells of {listed(unfollowed)} could not be "
+        )
+        return Ending(SOME_FAILED, message + "followed; no sentinel", facts)
+    over = f"; cells of {counted(len(followed), 'animal')} followed" if followed else ""
+    return Ending(DONE, f"{counted(count, 'recording')}, all done{earlier}{besides}{over}", facts)
 
 
 def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:

@@ -22,7 +22,15 @@ OK, BAD_RECIPE, NO_ISX, NO_OUTPUT = 0, 64, 69, 73
 def describe(recipe: Recipe) -> RecipeFacts:
     """A recipe, as far as PID 1 needs to know it."""
     steps = tuple(step.name for step in recipe.steps)
-    return RecipeFacts(recipe.group, tuple(recipe.kinds), recipe.sha256, steps, tuple(recipe.licensed), recipe.nwb)
+    return RecipeFacts(
+        recipe.group,
+        tuple(recipe.kinds),
+        recipe.sha256,
+        steps,
+        tuple(recipe.licensed),
+        recipe.nwb,
+        recipe.follow,
+    )
 
 
 def main(arguments: list[str]) -> int:

@@ -65,6 +65,7 @@ class Recipe:
     group: str = "file"
     keep: str = "all"
     nwb: bool = False  # whether every run writes an NWB file
+    follow: bool = True  # whether cells are followed over the sessions of an animal
     engine: str = "auto"
     steps: list[Step] = field(default_factory=list)
     kinds: tuple[str, ...] = ()  # of the recordings that it takes

@@ -24,7 +24,7 @@ from recording.copies import ORIGINALS, Copies
 from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 FORMAT_VERSION = 1
-TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "step")
+TOP_KEYS = ("version", "description", "group", "keep", "engine", "nwb", "follow", "step")
 STEP_KEYS = ("use", "python", "name", "from", "engine")
 PYTHON_KEYS = ("takes", "makes", "suffix")
 GROUPS, KEEPS = ("file", "series"), ("all", "last")
@@ -97,9 +97,10 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
     recipe.engine = document.get("engine", recipe.engine)
     if recipe.engine not in engines.names():
         problem("engine", _not_an_engine(recipe.engine, "engine" if "engine" in document else "ENGINE"))
-    recipe.nwb = document.get("nwb", False)
-    if not isinstance(recipe.nwb, bool):
-        problem("nwb", "nwb must be true or false")
+    recipe.nwb, recipe.follow = document.get("nwb", False), document.get("follow", True)
+    for key in ("nwb", "follow"):
+        if not isinstance(getattr(recipe, key), bool):
+            problem(key, f"{key} must be true or false")
     if not isinstance(document.get("description", ""), str):
         problem("description", "description must be a text")
 

@@ -57,6 +57,7 @@ WRONG_TOPS = [
     ("version = 1\n\ngruop = 'file'", 3, "unknown key 'gruop'; did you mean 'group'?"),
     ("version = 1\nuse = 'dff'", 2, "unknown key 'use'; it belongs into a [[step]] table"),
     ("version = 1\ngroup = 'files'", 2, "group must be one of 'file', 'series', not 'files'; did you mean 'file'?"),
+    ("version = 1\nfollow = 3", 2, "follow must be true or false"),
     ("version = 1\nkeep = 3", 2, "keep must be one of 'all', 'last', not 3"),
     ("version = 1\ndescription = 3", 2, "description must be a text"),
     ("version = 1", 1, "has no steps: write each as a [[step]] table"),

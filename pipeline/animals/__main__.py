@@ -1,0 +1,24 @@
+"""Which animal each file of metadata names: a line of JSON, {file: Subject.subject_id}, "" if it names none."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
+from recording.copies import ORIGINALS
+
+
+def subject(path: Path) -> str:
+    """What cannot be read names nobody: where metadata are used, their own check says what is wrong."""
+    try:
+        found = parsed(decoded(read_bytes(path, ORIGINALS))).get("Subject", {})
+    except (Unreadable, OSError):
+        return ""
+    name = found.get("subject_id", "") if isinstance(found, dict) else ""
+    return name.strip() if isinstance(name, str) else ""
+
+
+if __name__ == "__main__":
+    print(json.dumps({name: subject(Path(name)) for name in sys.argv[1:]}))  # noqa: T201
