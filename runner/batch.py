@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from native import loading
 from recording.errors import BadRecording
@@ -26,14 +27,15 @@ from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
 from runner.inside import Folder
-from runner.products import made_from_others, may_be_made_from
 from runner.recipe import RecipeChoice
 from runner.report import Row
 from runner.results import Record
 from runner.sessions import Members, Sessions
 from runner.state import Conditions, RunState, container_facts
 from runner.supervise import Supervisor, Task, Verdict
-from study.products import Made
+
+if TYPE_CHECKING:
+    from study.products import Made
 
 LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
 INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
@@ -178,6 +180,8 @@ def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
     try:
         sound = [recording for recording in recordings if _is_sound(recording, checker, batch)]
         if not batch.conditions.recipe.is_inspect:
+            from runner.products import made_from_others  # a run that only inspects starts sooner without
+
             elsewhere = _infos_elsewhere(sound, checker, batch)
             batch.products = made_from_others({**batch.infos, **elsewhere}, batch.conditions.recipe.takes)
     finally:
@@ -193,7 +197,7 @@ def _infos_elsewhere(mine: Sequence[Recording], checker: precheck.Checker, batch
         stems.setdefault(recording.folder, []).append(recording.stem)
     found = {}
     for other in batch.others:
-        if any(may_be_made_from(stem, other.stem) for stem in stems.get(other.folder, ())):
+        if any(stem != other.stem and stem.startswith(other.stem) for stem in stems.get(other.folder, ())):
             batch.state.tick()
             with contextlib.suppress(BadRecording):  # its own shard says so
                 found[other.relative] = checker.check(batch.state.settings.input_dir / other.relative)

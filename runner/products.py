@@ -24,8 +24,3 @@ def made_from_others(infos: Mapping[str, RecordingInfo], takes: Callable[[str], 
         parents = Search([one for one in members if one.origin.n_colours == 1 and len(one.origin.planes) < 2])
         found |= {one.path: made for one in members for made in [parents.parent(one)] if made}
     return found
-
-
-def may_be_made_from(stem: str, other: str) -> bool:
-    """Whether the name says so, as far as a name can."""
-    return stem != other and stem.startswith(other)
