@@ -202,6 +202,7 @@ RUN --mount=type=bind,source=stages,target=/build/stages \
 
 # Nothing of what it does not need.
 FROM system-${CHOSEN} AS rootfs
+ARG RUNTIME_PACKAGES=""
 RUN --mount=type=bind,source=stages/slim.py,target=/build/slim.py \
     --mount=type=bind,source=stages/slim.txt,target=/build/slim.txt <<EOF
 set -eux

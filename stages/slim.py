@@ -18,7 +18,7 @@ import py_compile
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -56,10 +56,12 @@ def drop(root: Path, section: str) -> int:
 def purge_packages() -> None:
     """Purge what slim.txt lists under [packages], against the package manager's advice but through its records.
 
-    Libraries stay that packages need which were installed for the product.
+    What packages need that were asked for, or were installed for the product, stays.
     """
     installed = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], check=True, capture_output=True, text=True)
-    kept = needed_by(json.loads(PACKAGES.read_text())) if PACKAGES.exists() else set()
+    asked = os.environ.get("RUNTIME_PACKAGES", "").split()
+    found = json.loads(PACKAGES.read_text()) if PACKAGES.exists() else {}
+    kept = needed_by([*asked, *found]) | set(asked)
     present = [
         name
         for name in [*patterns("drivers"), *patterns("packages")]
@@ -70,8 +72,10 @@ def purge_packages() -> None:
         subprocess.run(["dpkg", "--purge", *force, name], check=True, stdout=subprocess.DEVNULL)
 
 
-def needed_by(packages: Iterable[str]) -> set[str]:
+def needed_by(packages: Sequence[str]) -> set[str]:
     """The packages of libraries that these depend on, whatever stands between; but no driver, as nothing is drawn."""
+    if not packages:
+        return set()
     options = ["--recurse", "--installed", *(f"--no-{kind}" for kind in KINDS_NOT_NEEDED)]
     command = ["apt-cache", "depends", *options, *packages]
     done = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -80,6 +80,17 @@ def test_libraries_that_neither_the_product_nor_the_runtime_has_come_from_the_di
     assert drivers == "", "what draws on a screen is not needed"
 
 
+def test_packages_that_were_asked_for_keep_the_libraries_that_they_need():
+    """libcups needs GnuTLS, which is dropped otherwise."""
+    done = build("system-libraries", RUNTIME_PACKAGES="libcups2 procps")
+    assert done.returncode == 0, done.stderr[-3000:]
+    load = "import ctypes; ctypes.CDLL('libcups.so.2'); ctypes.CDLL('libGL.so.1')"
+    assert container(*CODE, load, image=LATEST).returncode == 0
+    assert container("ps", image=LATEST).returncode == 0
+    labels = docker("image", "inspect", "--format", '{{index .Config.Labels "isx.runtime-packages"}}', LATEST).stdout
+    assert labels == "libcups2 procps\n"
+
+
 SIX = "six==1.17.0 --hash=sha256:4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
 
 
