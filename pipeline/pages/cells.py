@@ -18,6 +18,15 @@ FOOTPRINT_PX = 40  # greatest height and width of a footprint's picture
 
 
 @dataclass(frozen=True)
+class Background:
+    """A picture of the field of view that can lie behind the outlines."""
+
+    label: str
+    meaning: str
+    picture: bytes  # a JPEG of the whole field, perhaps smaller
+
+
+@dataclass(frozen=True)
 class Cells:
     """All that the explorer shows. Arrays go by cell."""
 
@@ -30,12 +39,13 @@ class Cells:
     events: Sequence[np.ndarray]  # samples at which each cell's events peak
     event_kind: str  # what these events are
     cores: Sequence[tuple[int, int, np.ndarray]]  # row, column and values of each footprint, its peak 1
-    background: bytes  # a PNG of the field of view
+    background: bytes  # a PNG of the field of view: the footprints
     shape: tuple[int, int]  # rows, columns of the field of view
     pixel_um: tuple[float, float]  # width, height
     doubt: Sequence[float] = ()  # how much a look by eye would be worth, in any unit
     decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
     cell_set_id: str = ""
+    tissue: Sequence[Background] = ()  # of the movie in which the cells were found; the first is shown at first
 
 
 def thinned(traces: np.ndarray, n_sets: int = 1) -> tuple[np.ndarray, int]:
@@ -99,6 +109,24 @@ def box(core: tuple[int, int, np.ndarray]) -> tuple[float, float, float, float]:
     return columns[0] - 0.5, rows[0] - 0.5, columns[-1] + 0.5, rows[-1] + 0.5
 
 
+def backgrounds(cells: Cells) -> list[dict[str, str]]:
+    """Label, meaning and address of each picture that can lie behind the outlines."""
+    footprints = {
+        "label": "footprints",
+        "meaning": "each footprint, its maximum white",
+        "address": f"data:image/png;base64,{b64encode(cells.background).decode()}",
+    }
+    tissue = [
+        {
+            "label": each.label,
+            "meaning": each.meaning,
+            "address": f"data:image/jpeg;base64,{b64encode(each.picture).decode()}",
+        }
+        for each in cells.tissue
+    ]
+    return [*tissue, footprints]
+
+
 def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
     """The data that the explorer's script reads."""
     values, stretch = thinned(cells.traces, n_sets)
@@ -120,6 +148,7 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
         "high": [float(f"{each:.7g}") for each in highs],
         "events": [np.asarray(each).tolist() for each in cells.events],
         "footprints": [_picture(core) for core in cells.cores],
+        "backgrounds": backgrounds(cells),
     }
 
 

@@ -177,6 +177,132 @@ class Decisions {
   }
 }
 
+// ---- the map
+
+class CellMap {
+  // What lies behind the outlines, and which part of the field of view is shown: a box in the SVG's units.
+  constructor(root, backgrounds) {
+    this.svg = root.querySelector(".map svg");
+    const { x, y, width, height } = this.svg.viewBox.baseVal;
+    this.whole = { x, y, width, height };
+    this.at = { ...this.whole };
+    this.texts = [...this.svg.querySelectorAll("text[data-i]")].map(text => [text, +text.getAttribute("font-size")]);
+    this.isDragged = false;
+    this.chooseBackground(root, backgrounds);
+    this.listen(root);
+  }
+
+  chooseBackground(root, others) {
+    const image = this.svg.querySelector("image"), meaning = root.querySelector(".meaning");
+    const choice = root.querySelector("select[name=background]"), contrast = root.querySelector("input[name=contrast]");
+    const first = { address: image.getAttribute("href"), text: meaning.textContent };
+    const pictures = [first, ...others.map(each => ({ address: each.address, text: `${each.label} (${each.meaning})` }))];
+    const curves = [...this.svg.querySelectorAll("filter feComponentTransfer *")], dimmed = +curves[0].getAttribute("slope");
+    choice.addEventListener("change", () => {
+      image.setAttribute("href", pictures[+choice.value].address);
+      meaning.textContent = pictures[+choice.value].text;
+    });
+    contrast.addEventListener("input", () => {
+      // About a grey of a third, which stays where it is.
+      const slope = 2 ** +contrast.value;
+      for (const curve of curves) {
+        curve.setAttribute("slope", dimmed * slope);
+        curve.setAttribute("intercept", dimmed * (1 - slope) / 3);
+      }
+    });
+    contrast.addEventListener("dblclick", () => { contrast.value = 0; contrast.dispatchEvent(new Event("input")); });
+  }
+
+  place(event) {
+    // Where the pointer is, in the SVG's units.
+    const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.svg.getScreenCTM().inverse());
+    return [at.x, at.y];
+  }
+
+  get zoomed() { return this.whole.width / this.at.width; }
+
+  show(x, y, width) {
+    // Keeps to the field of view, and to an eightieth of it at least.
+    const { whole } = this, wide = Math.min(whole.width, Math.max(width, whole.width / 80));
+    const high = wide * whole.height / whole.width, within = (value, low, high) => Math.max(low, Math.min(value, high));
+    this.at = { x: within(x, whole.x, whole.x + whole.width - wide), y: within(y, whole.y, whole.y + whole.height - high), width: wide, height: high };
+    if (!this.isWaiting) requestAnimationFrame(() => this.draw());
+    this.isWaiting = true;
+  }
+
+  draw() {
+    this.isWaiting = false;
+    const { x, y, width, height } = this.at, { zoomed } = this, bar = this.svg.querySelector(".bar");
+    this.svg.setAttribute("viewBox", [x, y, width, height].join(" "));
+    this.svg.classList.toggle("zoomed", zoomed > 1);
+    for (const [text, size] of this.texts) text.setAttribute("font-size", size / zoomed);
+    if (bar) {
+      const um = niceLength(width / bar.dataset.pxUm / 4), rect = bar.querySelector("rect");
+      bar.setAttribute("transform", `translate(${x} ${y}) scale(${1 / zoomed}) translate(${-this.whole.x} ${-this.whole.y})`);
+      rect.setAttribute("width", um * bar.dataset.pxUm * zoomed);
+      bar.querySelector("text").textContent = `${short(um)} µm`;
+    }
+  }
+
+  zoom(factor, at) {
+    if (!factor) { this.show(this.whole.x, this.whole.y, this.whole.width); return; }
+    const { x, y, width, height } = this.at, [a, b] = at || [x + width / 2, y + height / 2];
+    const least = 1 / 80, scale = Math.min(1, Math.max(least, width / factor / this.whole.width)) * this.whole.width / width;
+    this.show(a - (a - x) * scale, b - (b - y) * scale, width * scale);
+  }
+
+  move(right, down) {
+    const { x, y, width, height } = this.at;
+    this.show(x + right * width, y + down * height, width);
+  }
+
+  reveal(outline) {
+    // Brings a cell into view that is not in it.
+    if (this.at.width >= this.whole.width) return;
+    const box = outline.getBBox(), stretch = outline.parentNode.transform.baseVal.consolidate().matrix.d;
+    const a = box.x + box.width / 2, b = (box.y + box.height / 2) * stretch, { x, y, width, height } = this.at;
+    if (a < x || a > x + width || b < y || b > y + height) this.show(a - width / 2, b - height / 2, width);
+  }
+
+  listen(root) {
+    const { svg } = this;
+    let held = null; // where the pointer went down, and what was shown then
+    svg.addEventListener("wheel", event => {
+      if (event.deltaY > 0 && this.zoomed === 1) return; // the page scrolls
+      event.preventDefault();
+      this.zoom(event.deltaY < 0 ? 1.3 : 1 / 1.3, this.place(event));
+    }, { passive: false });
+    svg.addEventListener("dblclick", () => this.zoom(0));
+    svg.addEventListener("pointerdown", event => {
+      if (event.button || !event.isPrimary) return;
+      this.isDragged = false;
+      held = { x: event.clientX, y: event.clientY, at: { ...this.at }, scale: svg.getScreenCTM().a };
+    });
+    svg.addEventListener("pointermove", event => {
+      if (!held || !(event.buttons & 1)) { held = null; return; }
+      const right = event.clientX - held.x, down = event.clientY - held.y;
+      if (!this.isDragged && Math.hypot(right, down) < 4) return; // a click by a hand that is not quite still
+      if (!this.isDragged) svg.setPointerCapture(event.pointerId);
+      this.isDragged = true;
+      svg.classList.add("held");
+      this.show(held.at.x - right / held.scale, held.at.y - down / held.scale, held.at.width);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      svg.addEventListener(end, () => { held = null; svg.classList.remove("held"); });
+    }
+    for (const button of root.querySelectorAll("[data-map]")) button.addEventListener("click", () => this.zoom(+button.dataset.map));
+    svg.addEventListener("keydown", event => {
+      if (event.ctrlKey || event.metaKey || event.altKey) return;
+      const sides = { ArrowLeft: [-0.25, 0], ArrowRight: [0.25, 0], ArrowUp: [0, -0.25], ArrowDown: [0, 0.25] };
+      const factor = { "+": 1.5, "=": 1.5, "-": 1 / 1.5, 0: 0 }[event.key], side = event.shiftKey && sides[event.key];
+      if (factor === undefined && !side) return;
+      event.preventDefault();
+      event.stopPropagation(); // the trace has the same keys
+      if (side) this.move(...side); else this.zoom(factor);
+    });
+  }
+}
+
 function explore(root) {
   const data = JSON.parse(root.querySelector("script[type='application/json']").textContent);
   const one = selector => root.querySelector(selector), all = selector => [...root.querySelectorAll(selector)];
@@ -184,7 +310,8 @@ function explore(root) {
   const outlines = new Map(all(".map path").map(path => [+path.dataset.i, path]));
   const labels = new Map(all(".map text[data-i]").map(text => [+text.dataset.i, text]));
   const kept = new Map(); // decoded traces
-  const decisions = new Decisions(data), person = one("input[name=by]"), goesOn = one("input[name=go-on]");
+  const decisions = new Decisions(data), map = new CellMap(root, data.backgrounds);
+  const person = one("input[name=by]"), goesOn = one("input[name=go-on]");
   let order = rows.slice(), chosen = -1, chart = null;
 
   const trace = i => {
@@ -298,7 +425,7 @@ function explore(root) {
     chosen = i;
     const row = rows[i], outline = outlines.get(i);
     row.classList.add("chosen");
-    if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); }
+    if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); map.reveal(outline); }
     if (from === "map" || from === "keys") list.scrollTop = row.offsetTop - list.clientHeight / 2;
     one(".cell-name").textContent = data.names[i];
     show(i);
@@ -377,11 +504,11 @@ function explore(root) {
   });
   one(".map svg").addEventListener("click", event => {
     const path = event.target.closest("path[data-i]");
-    if (path) choose(+path.dataset.i, "map");
+    if (path && !map.isDragged) choose(+path.dataset.i, "map");
   });
   for (const button of all("[data-zoom]")) button.addEventListener("click", () => zoom(+button.dataset.zoom));
   root.addEventListener("keydown", event => {
-    if (event.target.matches("input:not([type=checkbox])")) return;
+    if (event.target.matches("input:not([type=checkbox]), select")) return;
     const isUndo = (event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "z";
     if (isUndo) { event.preventDefault(); undo(); }
     if (event.ctrlKey || event.metaKey || event.altKey) return;

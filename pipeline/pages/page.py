@@ -24,6 +24,7 @@ from recording.names import STEPS
 
 HERE = Path(__file__).parent
 PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
+DIMMED = 0.7  # what is behind the outlines, so that they stand out
 MOST_LABELS = 60  # names on the map of cells
 
 # The runner writes links between these marks when it knows which pages there are. The room is fixed, so that the
@@ -192,11 +193,13 @@ def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
     stretch = down / across if across > 0 and down > 0 else 1.0
     um = nice_length(columns * across / 4) if across > 0 else 0
     largest_first = sorted(range(len(shown.names)), key=lambda i: -shown.cores[i][2].size)
+    data = cells.for_script(shown, session, n_sets)
     return {
-        "data": cells.for_script(shown, session, n_sets),
+        "data": {**data, "backgrounds": data["backgrounds"][1:]},
+        "backgrounds": data["backgrounds"],
+        "dimmed": DIMMED,
         "outlines": [(i, shown.names[i], shown.status[i], cells.outline(shown.cores[i])) for i in largest_first],
         "labels": cells.labels(shown) if len(shown.names) <= MOST_LABELS else [],
-        "background": png(shown.background),
         "rows": rows,
         "columns": columns,
         "stretch": round(stretch, 4),

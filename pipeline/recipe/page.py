@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import figures, movie_quality, quality
+from pipeline.inspect import figures, movie_quality, quality, tissue
 from pipeline.inspect.adapter import Summary
 from pipeline.inspect.quality import Measure
+from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure, Part, StepShown
 from pipeline.recipe.store import Entry
 from recording import formats
@@ -46,6 +47,20 @@ def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     cells = [each.part.name for each in shown if each.part.kind == "cell_set"]
     found = dict(zip(cells, events)) if len(events) == len(cells) else {}
     return [_with_events(each.part, found[each.part.name]) if each.part.name in found else each.part for each in shown]
+
+
+def with_tissue(parts: Sequence[Part], planned: Sequence[str], made: Mapping[str, Made], steps: Path) -> list[Part]:
+    """Cells with images of the movie `planned` (its files, in order) behind them, if it was kept and inspected."""
+    movies = [tissue.Inspected(steps / name, made[name].summary.beside) for name in planned if name in made]
+    if not movies or len(movies) < len(planned):
+        return [*parts]
+    return [replace(part, cells=_over(part.cells, movies)) if part.cells else part for part in parts]
+
+
+def _over(cells: Cells, movies: Sequence[tissue.Inspected]) -> Cells:
+    areas = [np.count_nonzero(values) for _, _, values in cells.cores if values.any()]
+    diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else 10.0
+    return replace(cells, tissue=tissue.backgrounds(movies, cells.shape, diameter))
 
 
 def _with_events(part: Part, events: Summary) -> Part:

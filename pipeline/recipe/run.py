@@ -499,16 +499,28 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
 
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
     motions = [page.motion(entry, find, this.stem, job.staging, this.context.warn) for entry in corrections[-1:]]
+    shown = page.with_tissue(page.shown_parts(made), _corrected(this, made), made, steps)
     return Page(
         title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
         stem=this.stem,
-        parts=[*page.shown_parts(made), *filter(None, motions)],
+        parts=[*shown, *filter(None, motions)],
         software=metadata.software(),
         provenance=this.context.provenance,
         steps=page.shown_steps(done, made, page.pictures(this.inputs, job.kind)),
         recipe=this.recipe.path.stem,
         warnings=this.warnings,
     )
+
+
+def _corrected(this: Run, made: Mapping[str, Made]) -> list[str]:
+    """The files of the movie after its last motion correction, else of the last movie that cells were found in."""
+    cells = [each for each in this.planned if any(stream.kind == "cell_set" for stream in each.made)]
+    candidates = [
+        *(stream for each in this.planned if each.step.function == "motion_correct" for stream in each.made),
+        *(stream for each in reversed(cells) for stream in each.read),
+    ]
+    movies = [stream for stream in candidates if stream.kind == "movie" and stream.step >= 0]
+    return next((names for names in map(this.names, reversed(movies)) if set(names) <= set(made)), [])
 
 
 def _write_record(

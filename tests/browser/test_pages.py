@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter, shift
 from selenium.webdriver.common.keys import Keys
 
 from pipeline.inspect import quality
@@ -204,6 +205,135 @@ def test_the_wheel_zooms_about_the_pointer(browser, output):
     after = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", width / 4)
     window = browser.run("const {min, max} = document.querySelector('.chart').uplot.scales.x; return max - min")
     assert after == pytest.approx(before, abs=0.1) and window < 19
+
+
+# ---- the map
+
+
+@pytest.fixture(scope="session")
+def corrected(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of the recipe `cells` on a small movie that moves."""
+    folder = tmp_path_factory.mktemp("corrected")
+    (folder / "in").mkdir()
+    rng, n, shape = np.random.default_rng(0), 200, (72, 96)
+    scene = 800 + 3000 * gaussian_filter(rng.normal(0, 1, shape), 4)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    for row, column in ((20, 20), (20, 60), (50, 40), (50, 75)):
+        course = np.convolve(rng.random(n) < 0.03, np.exp(-np.arange(40) / 8))[:n, None, None]
+        scene = scene + 250 * course * np.exp(-((y - row) ** 2 + (x - column) ** 2) / 18)
+    moves = 8 * gaussian_filter(rng.normal(0, 1, (n, 2)), (2, 0))
+    moving = [shift(frame, move, order=1, mode="nearest") for frame, move in zip(scene, moves)]
+    movie = np.clip(moving + rng.normal(0, 15, scene.shape), 0, 4000).astype(np.uint16)
+    recordings.movie_from(folder / "in" / "mouse.isxd", movie)
+    environment = {**os.environ, "INPUT_DIR": str(folder / "in"), "OUTPUT_DIR": str(folder / "out")}
+    environment |= {"RECIPE": "cells", "ENGINE": "open"}
+    done = subprocess.run(
+        [sys.executable, PROJECT / "bootstrap.py"], check=False, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "out"
+
+
+VIEW = "return document.querySelector('.map svg').getAttribute('viewBox').split(' ').map(Number)"
+
+
+def view(browser) -> list[float]:
+    """Left, top, width and height of what the map shows, px, after the next picture."""
+    browser.driver.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    return browser.run(VIEW)
+
+
+def test_what_lies_behind_the_outlines_is_chosen(browser, corrected):
+    browser.open(page_of(corrected, "mouse"))
+    options = browser.run("return [...document.querySelectorAll('select[name=background] option')].map(o => o.label)")
+    assert options == ["local correlation", "mean", "maximum", "footprints"]
+    seen, sizes = set(), set()
+    for i, label in enumerate(options):
+        browser.find(f"select[name=background] option[value='{i}']").click()
+        loaded = browser.driver.execute_async_script(
+            "const [done] = arguments, picture = new Image();"
+            "picture.onload = () => done(`${picture.naturalWidth} ${picture.naturalHeight}`);"
+            "picture.onerror = () => done('broken');"
+            "picture.src = document.querySelector('.map image').getAttribute('href')"
+        )
+        sizes.add(loaded)
+        assert browser.text(".map .meaning").startswith(f"{label} (")
+        seen.add(browser.run("return document.querySelector('.map image').getAttribute('href')"))
+    viewed = [round(size) for size in browser.run(VIEW)[2:]]
+    assert len(seen) == 4 and sizes == {f"{viewed[0]} {viewed[1]}"}, "pictures of the field of view"
+    slope = "return +document.querySelector('.map feFuncR').getAttribute('slope')"
+    before = browser.run(slope)
+    browser.press("input[name=contrast]", Keys.END)
+    assert browser.run(slope) == pytest.approx(4 * before)
+    assert browser.text(".cell-status") == "accepted", "keys on the slider decide nothing"
+
+
+def test_a_recording_without_a_movie_shows_footprints(browser, output):
+    browser.open(page_of(output, "cells"))
+    options = browser.run("return [...document.querySelectorAll('select[name=background] option')].map(o => o.label)")
+    assert options == ["footprints"]
+
+
+def test_the_map_is_zoomed_and_moved_and_a_click_still_chooses(browser, output):
+    browser.open(page_of(output, "sub/cells9"))
+    whole = view(browser)
+    x, y, width, height = browser.run(
+        "const svg = document.querySelector('.map svg'); svg.scrollIntoView({block: 'center'});"
+        "const box = svg.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
+    )
+
+    def mouse(kind: str, right: float, down: float, **about) -> None:
+        browser.command("Input.dispatchMouseEvent", type=kind, x=x + right * width, y=y + down * height, **about)
+
+    under = (
+        "const matrix = document.querySelector('.map svg').getScreenCTM().inverse();"
+        "const at = new DOMPoint(...arguments).matrixTransform(matrix); return [at.x, at.y]"
+    )
+    before = browser.run(under, x + width / 4, y + height / 4)
+    for _ in range(3):
+        mouse("mouseWheel", 0.25, 0.25, deltaX=0, deltaY=-100)
+    near = view(browser)
+    assert near[2] == pytest.approx(whole[2] / 1.3**3)
+    assert browser.run(under, x + width / 4, y + height / 4) == pytest.approx(before, abs=0.1)
+
+    chosen = browser.text(".cell-name")
+    held = {"button": "left", "clickCount": 1}
+    mouse("mousePressed", 0.5, 0.5, **held, buttons=1)
+    mouse("mouseMoved", 0.45, 0.45, **held, buttons=1)
+    mouse("mouseMoved", 0.3, 0.4, **held, buttons=1)
+    mouse("mouseReleased", 0.3, 0.4, **held)
+    moved = view(browser)
+    assert moved[0] == pytest.approx(near[0] + 0.2 * near[2], abs=0.2) and moved[1] > near[1]
+    assert browser.text(".cell-name") == chosen, "a drag chooses nothing"
+
+    for i in (4, 8):
+        browser.find(f".list tbody tr[data-i='{i}']").click()
+        left, top, wide, high = view(browser)
+        box = browser.run(f"const b = document.querySelector(\".map path[data-i='{i}']\").getBBox(); return [b.x, b.y]")
+        assert left <= box[0] + 4 <= left + wide and top <= box[1] + 4 <= top + high, "who is chosen is in view"
+    browser.find(".list tbody tr[data-i='0']").click()
+    view(browser)
+    browser.find(".list tbody tr[data-i='1']").click()
+    browser.run("document.querySelector('.map svg').scrollIntoView({block: 'center'})")
+    view(browser)
+    click_outline(browser, 1)
+    assert browser.text(".cell-name") == "C1"
+
+    browser.find("[data-map='0']").click()
+    assert view(browser) == whole
+    trace = "const {min, max} = document.querySelector('.chart').uplot.scales.x; return [min, max]"
+    shown_before = browser.run(trace)
+    browser.press(".map svg", "++")
+    assert view(browser)[2] == pytest.approx(whole[2] / 1.5**2)
+    at = view(browser)
+    browser.press(".map svg", Keys.SHIFT + Keys.ARROW_RIGHT + Keys.NULL)
+    assert view(browser)[0] > at[0]
+    assert browser.run(trace) == shown_before, "keys on the map are the map's"
+    browser.press(".map svg", "r")
+    assert browser.text(".cell-status") == "rejected, by hand"
+    browser.press(".map svg", "z0")
+    assert view(browser) == whole
+    forget(browser)
 
 
 # ---- every page

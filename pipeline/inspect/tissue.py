@@ -1,0 +1,111 @@
+"""The tissue behind the outlines on the page's map: images of the movie in which the cells were found."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+from scipy import ndimage
+
+from open_engine.files.movies import open_frames
+from pipeline.inspect import figures
+from pipeline.pages.cells import Background
+from recording import formats
+
+SAMPLED = 300  # frames that the local correlation looks at, of all movies together
+LONGEST = 800  # px of a picture on the page
+JPEG_QUALITY = 85
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A movie, and what the paths of the results of its inspection begin with."""
+
+    movie: Path
+    beside: Path
+
+
+def backgrounds(parts: Sequence[Inspected], shape: tuple[int, int], diameter: float) -> list[Background]:
+    """Local correlation, mean and maximum of a movie, or of the parts of a series; [] where there is none to show.
+
+    Parameters
+    ----------
+    parts : the movie, or its parts in order; none may have another field of view than the cells.
+    shape : rows and columns of the cells' field of view.
+    diameter : of a usual cell, px.
+
+    Raises BadRecording.
+    """
+    averages, peaks = ([_image(part, name) for part in parts] for name in ("mean", "max"))
+    if not parts or any(image is None or image.shape != shape for image in (*averages, *peaks)):
+        return []
+    window = round(3 * diameter) | 1
+    correlation, n = local_correlation([part.movie for part in parts], shape, window)
+    weights = [formats.movie_layout(part.movie).n_stored for part in parts]
+    of = f"of all frames of {parts[0].movie.name}" + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
+    shown = [
+        Background("mean", of, _picture(np.average(averages, axis=0, weights=weights))),
+        Background("maximum", of, _picture(np.max(peaks, axis=0))),
+    ]
+    if n > 2:
+        meaning = f"Pearson's r of a pixel and those beside it, mean; {n} frames, each less its mean over {window} px"
+        shown.insert(0, Background("local correlation", meaning, _picture(correlation)))
+    return shown
+
+
+def local_correlation(movies: Sequence[Path], shape: tuple[int, int], window: int) -> tuple[np.ndarray, int]:
+    """Mean correlation of each pixel with the four beside it, over some frames, and how many frames these are.
+
+    What lights up together with its neighbours is bright: cells are, and are told from what is merely bright (Smith and
+    Häusser 2010, Nature Neuroscience 13:1144). From each frame its mean over `window` px is taken first, as in
+    one-photon movies the light of the whole tissue would make every pixel follow its neighbours (Zhou et al. 2018,
+    eLife 7:e28728, which takes a Gaussian).
+
+    Raises BadRecording.
+    """
+    sums = np.zeros((4, *shape))  # of x, x², and of x times the pixel to the right and below
+    n = 0
+    for movie in movies:
+        with open_frames(movie) as source:
+            frame = np.empty((1, *shape), source.dtype)
+            most = max(1, SAMPLED // len(movies))
+            for i in np.unique(np.linspace(0, source.layout.n_stored - 1, most).astype(int)):
+                values = np.nan_to_num(source.read_into(frame, int(i))[0].astype(np.float32), posinf=0, neginf=0)
+                values -= ndimage.uniform_filter(values, window)
+                sums[0] += values
+                sums[1] += values * values
+                sums[2, :, :-1] += values[:, :-1] * values[:, 1:]
+                sums[3, :-1] += values[:-1] * values[1:]
+                n += 1
+    mean = sums[0] / max(1, n)
+    variance = np.maximum(sums[1] / max(1, n) - mean**2, 0)
+    total, count = np.zeros(shape), np.zeros(shape)
+    for products, here, there in (
+        (sums[2], np.s_[:, :-1], np.s_[:, 1:]),
+        (sums[3], np.s_[:-1], np.s_[1:]),
+    ):
+        scale = np.sqrt(variance[here] * variance[there])
+        covariance = products[here] / max(1, n) - mean[here] * mean[there]
+        r = np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+        for side in (here, there):
+            total[side] += r
+            count[side] += 1
+    return total / np.maximum(count, 1), n
+
+
+def _image(part: Inspected, name: str) -> np.ndarray | None:
+    path = Path(f"{part.beside}-{name}.tif")
+    return np.nan_to_num(tifffile.imread(path).astype(np.float32)) if path.is_file() else None
+
+
+def _picture(image: np.ndarray) -> bytes:
+    picture = figures.grey(image)[0]
+    picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=JPEG_QUALITY)
+    return data.getvalue()

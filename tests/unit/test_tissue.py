@@ -1,0 +1,109 @@
+"""What lies behind the outlines on the map: images of the movie in which the cells were found."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.ndimage import gaussian_filter, uniform_filter
+
+from pipeline.inspect import tissue
+from pipeline.inspect.adapter import adapt
+from pipeline.inspect.context import Context
+from pipeline.recipe import page
+from pipeline.recipe.page import Made
+from recording import formats
+from tests import recordings
+
+SHAPE = 48, 64
+MISSED = 30, 20  # row and column of a cell that no outline shows
+
+
+def frames(n: int = 120) -> np.ndarray:
+    """A bright vessel that never changes, and a dim cell that does."""
+    rng = np.random.default_rng(1)
+    scene, cell = np.full(SHAPE, 400.0), np.zeros(SHAPE)
+    scene[:, 45:50] = 1500
+    cell[MISSED] = 1
+    cell = gaussian_filter(cell, 2)
+    course = (rng.random(n) < 0.2) * 200
+    movie = scene + course[:, None, None] * (cell / cell.max()) + rng.normal(0, 30, (n, *SHAPE))
+    return np.clip(movie, 0, 4000).astype(np.uint16)
+
+
+def naive_correlation(movie: np.ndarray, window: int) -> np.ndarray:
+    """By the definition, a pixel at a time."""
+    sharp = np.stack([frame - uniform_filter(frame, window) for frame in movie.astype(np.float32)]).astype(np.float64)
+    found = np.zeros(SHAPE)
+    for row, column in np.ndindex(*SHAPE):
+        beside = [(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)]
+        inside = [place for place in beside if 0 <= place[0] < SHAPE[0] and 0 <= place[1] < SHAPE[1]]
+        found[row, column] = np.mean(
+            [np.corrcoef(sharp[:, row, column], sharp[(slice(None), *place)])[0, 1] for place in inside]
+        )
+    return found
+
+
+@pytest.mark.parametrize("cuts", [[], [50]], ids=["a movie", "a series"])
+def test_local_correlation_is_what_its_definition_says(tmp_path, cuts):
+    movie = frames()
+    files = [recordings.movie_from(tmp_path / f"{i}.isxd", part) for i, part in enumerate(np.split(movie, cuts))]
+    found, n = tissue.local_correlation(files, SHAPE, 15)
+    assert n == len(movie)
+    assert np.allclose(found, naive_correlation(movie, 15), atol=1e-4)
+    assert np.unravel_index(found.argmax(), SHAPE) == pytest.approx(MISSED, abs=2)
+
+
+def test_only_some_frames_of_a_long_movie_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(tissue, "SAMPLED", 40)
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames())
+    found, n = tissue.local_correlation([movie], SHAPE, 15)
+    assert n == 40
+    assert np.unravel_index(found.argmax(), SHAPE) == pytest.approx(MISSED, abs=2)
+
+
+def test_what_never_changes_correlates_with_nothing(tmp_path):
+    movie = recordings.movie_from(tmp_path / "m.isxd", np.full((5, *SHAPE), 7, np.uint16))
+    found, _ = tissue.local_correlation([movie], SHAPE, 15)
+    assert not found.any()
+
+
+def made(path: Path, step: int) -> Made:
+    kind = formats.check(path).kind
+    return Made(step, kind, adapt(path, kind, path.stem, path.parent, Context(path.parent / "scratch")))
+
+
+def grey(picture: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(picture)) as image:
+        assert image.format == "JPEG"
+        return np.asarray(image).astype(float)
+
+
+def test_cells_get_the_images_of_their_movie(tmp_path):
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames())
+    found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
+    (part,) = page.with_tissue(page.shown_parts(found), ["m.isxd"], found, tmp_path)
+    labels = [each.label for each in part.cells.tissue]
+    assert labels == ["local correlation", "mean", "maximum"]
+    assert "of all frames of m.isxd" in part.cells.tissue[1].meaning
+    correlation, mean, greatest = (grey(each.picture) for each in part.cells.tissue)
+    assert correlation.shape == mean.shape == greatest.shape == SHAPE
+    assert mean[:, 46].mean() > 200 and correlation[MISSED] > 200
+    assert np.corrcoef(mean.ravel(), frames().mean(axis=0).ravel())[0, 1] > 0.97
+    assert np.corrcoef(greatest.ravel(), frames().max(axis=0).ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("why", ["not kept", "another field of view"])
+def test_no_images_but_those_of_the_same_field(tmp_path, why):
+    """As with keep = "last", and where a step between cut the field."""
+    shape = SHAPE if why == "not kept" else (SHAPE[0], SHAPE[1] - 2)
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames()[:, : shape[0], : shape[1]])
+    found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
+    parts = page.shown_parts(found)
+    if why == "not kept":
+        del found["m.isxd"]
+    (part,) = page.with_tissue(parts, ["m.isxd"], found, tmp_path)
+    assert not part.cells.tissue
