@@ -7,9 +7,12 @@
    sum_t w |s_t - g_t|^2 + (1 - w) |s_t - s_(t-1) - r_t|^2, where g_t is the shift against the template.
 2. **Is it motion?** Unless both halves of the field say the same, and what one says makes the other crisper, nothing
    has moved, and all shifts are exactly zero.
-3. **Apply**, one pass: out(p) = frame(p + s), by the cubic convolution of Keys (1981, IEEE Trans. ASSP 29, a = -1/2),
+3. **Does it bend?** Where something has moved and no region of interest is given, a smooth displacement u is estimated
+   on top of the shift, and used if both halves of the field say that there is one; see bending.py. This takes a pass.
+4. **Apply**, one pass: out(p) = frame(p + s), by the cubic convolution of Keys (1981, IEEE Trans. ASSP 29, a = -1/2),
    and cropped to the pixels that every frame has, or padded to the input's size with the 5th percentile of ten frames
-   spread over the series. A frame that has not moved is copied.
+   spread over the series. A frame that has not moved is copied. Frames that bend are resampled at
+   p + s + u(p), once, by cubic splines; translations then are those of the shift alone.
 
 The band in which shifts are estimated never shows in the output. `low_bandpass_cutoff` and `high_bandpass_cutoff` are
 those of spatial_filter, in cycles per pixel. isx.algo's defaults, 0.004 and 0.016, leave only detail of 60 px and more,
@@ -31,7 +34,8 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter
 
-from open_engine import registration
+from open_engine import bending, registration
+from open_engine.bending import Bent
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Series, Source
@@ -46,6 +50,7 @@ OWN_BAND = (0.047, 0.125)  # cycles per pixel
 LEAST_FIELD = 16  # px
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 MOST_JERKS = 30  # frames that are looked at again
+BENT_SAMPLE = 60  # frames that tell whether tissue bends
 STRIP_PIXELS = 1 << 17  # of a frame that are resampled at a time, which stay in the processor's cache
 
 
@@ -93,12 +98,13 @@ def motion_correct(
         reference, at = _reference(series, reference_file_name, reference_segment_index, reference_frame_index, context)
         band = (low_bandpass_cutoff, high_bandpass_cutoff)
         search = _Search(_band(band), max_translation, roi, global_registration_weight)
-        shifts = estimate(series, reference, search, context, (0, 0.5))
+        shifts = estimate(series, reference, search, context, (0, 0.4))
         if at is not None:
             shifts[series.valid] -= shifts[at]
         np.clip(shifts, -max_translation, max_translation, out=shifts)
         _warn_of_limit(series, shifts, max_translation, context)
-        area = common_area(series.shape, shifts[series.valid])
+        bent = _bent(series, shifts, search, context) if roi is None else None
+        area = common_area(series.shape, shifts[series.valid] if bent is None else bent.reach(shifts, series.valid))
         if min(area[2:]) < 1:
             raise Unusable(
                 f"{series.parts[0].path.name}: frames have moved so far that no pixel is in all of them: lower "
@@ -107,8 +113,9 @@ def motion_correct(
         fill = _padding(series) if preserve_input_dimensions else None
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
             first, end = series.bounds[i]
-            span, table = frames.share(i, len(series.parts), (0.5, 1)), (output_translation_files or {i: None})[i]
-            _produce(target, part, _MovedBack(shifts[first:end], area, fill), context, span, table)
+            span, table = frames.share(i, len(series.parts), (0.6, 1)), (output_translation_files or {i: None})[i]
+            moved = _MovedBack(shifts[first:end], area, fill, bent and bent.part(first, end))
+            _produce(target, part, moved, context, span, table)
     if output_crop_rect_file:
         frames.write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
 
@@ -296,6 +303,45 @@ def combined(shifts: np.ndarray, steps: np.ndarray, weight: float) -> np.ndarray
     return solveh_banded(bands, side)
 
 
+# ---- bending
+
+
+def _bent(series: Series, shifts: np.ndarray, search: _Search, context: StepContext) -> Bent | None:
+    """How the tissue bends in each frame, on top of its shift; None where it does not, or does not move at all."""
+    if not shifts.any():
+        return None
+    pitch = registration.pitch_of(series.shape, search.band[1])
+    basis = bending.cosines(series.shape, pitch)
+    most = max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1]))
+    even = _evenly(np.flatnonzero(series.valid), min(BENT_SAMPLE, most))
+    with frames.one_blas_thread():
+
+        def small(i: int) -> np.ndarray:
+            return registration.binned_frame(series.read(i, i + 1)[0], pitch)
+
+        binned = np.array(list(frames.in_order(small, even, context.threads)))
+        mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
+        prepare = registration.make_filter(mean, pitch, *search.band)
+        smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
+        found = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
+    if found is None:
+        return None
+
+    def work(start: int, stop: int) -> np.ndarray:
+        made = np.zeros((stop - start, *found.size))
+        for i, frame in zip(np.flatnonzero(series.valid[start:stop]), series.stored(start, stop)):
+            small = prepare(frame.astype(np.float32, copy=False))
+            made[i] = pitch * found.found(small, shifts[start + i] / pitch)
+        return made
+
+    blocks = frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, (0.4, 0.6))
+    weights = np.concatenate(list(blocks))
+    weights[series.valid] -= np.median(weights[series.valid], axis=0)
+    bent = Bent(weights, bending.cosines(series.shape))
+    context.warn(f"the tissue bends, by {bent.rms(series.valid):.1f} px (root mean square): frames were bent back, too")
+    return bent
+
+
 # ---- apply
 
 
@@ -334,6 +380,7 @@ class _MovedBack:
     shifts: np.ndarray  # (n_frames, 2), (y, x) in px
     area: tuple[int, int, int, int]  # x, y, width, height of what all frames have
     fill: float | None  # around that; None: the product has no more than that
+    bent: Bent | None = None
 
     def __call__(self, movie: Movie, start: int, stop: int) -> np.ndarray:
         x, y, width, height = self.area
@@ -343,7 +390,11 @@ class _MovedBack:
         inner = made if self.fill is None else made[:, y : y + height, x : x + width]
         recorded = np.flatnonzero(movie.valid[start:stop])
         for i, frame in zip(recorded, movie.stored(start, stop)):
-            move_back(frame, self.shifts[start + i], self.area, inner[i])
+            if self.bent is None:
+                move_back(frame, self.shifts[start + i], self.area, inner[i])
+            else:
+                straight = self.bent.moved_back(frame, start + i, self.shifts[start + i], self.area)
+                inner[i] = frames.converted(straight, movie.dtype)
         return made
 
 

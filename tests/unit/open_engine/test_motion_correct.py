@@ -9,7 +9,7 @@ from typing import Any
 import isx
 import numpy as np
 import pytest
-from scipy.ndimage import fourier_shift, gaussian_filter
+from scipy.ndimage import fourier_shift, gaussian_filter, gaussian_filter1d, map_coordinates
 
 from open_engine.context import StepContext
 from open_engine.files import frames
@@ -317,3 +317,88 @@ def test_same_bytes_whatever_the_number_of_threads(
         result = run(synthetic.write(folder, "a", moving), dataclasses.replace(context, threads=threads))
         made.append((result.movies[0].read_bytes(), result.translations.tobytes()))
     assert made[0] == made[1]
+
+
+# ---- tissue that bends
+
+
+def bent(made: synthetic.Recording, rms: float) -> np.ndarray:
+    """The movie as if the tissue also bent by so many px, as a sheet does; with some noise of its own."""
+    rng = np.random.default_rng(12)
+    n, rows, columns = made.movie.shape
+    y, x = np.mgrid[:rows, :columns].astype(float)
+    course = gaussian_filter1d(rng.normal(size=(2, n)), 1.5, axis=1)
+    course *= rms / course.std(axis=1, keepdims=True)
+    down, right = 1.4 * np.cos(np.pi * y / rows), 1.4 * np.sin(1.3 * np.pi * x / columns)
+    seen = np.empty_like(made.movie)
+    for t, frame in enumerate(made.movie):
+        at = y - course[0, t] * down, x - course[1, t] * right
+        seen[t] = np.rint(map_coordinates(frame.astype(float), at, order=3, mode="nearest") + rng.normal(0, 2, y.shape))
+    return seen
+
+
+@pytest.fixture(scope="module")
+def wide() -> synthetic.Recording:
+    return synthetic.recording(seed=21, seconds=12, shape=(112, 128), n_cells=40, diameter_px=8, motion_px=1.2)
+
+
+def crispness(movie: np.ndarray) -> float:
+    """Of two means, of every other frame each: they do not share their noise. In the middle of the field."""
+    means = [movie[i::2].astype(float).mean(axis=0)[14:-14, 14:-14] for i in (0, 1)]
+    one, other = (np.array(np.gradient(mean)) for mean in means)
+    return float((one * other).mean()) / means[0].mean() ** 2
+
+
+@pytest.mark.parametrize("rms", [1.0, 2.0])
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_tissue_that_bends_is_bent_back(
+    tmp_path: Path,
+    context: StepContext,
+    warnings: list[str],
+    wide: synthetic.Recording,
+    monkeypatch: pytest.MonkeyPatch,
+    rms: float,
+    dtype: Any,
+) -> None:
+    data = bent(wide, rms).astype(dtype)
+    if dtype == np.float32:
+        data[3, 50, 60] = np.nan
+    made = run([recordings.movie_from(tmp_path / "a.isxd", data, dropped=[7])], context)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("the tissue bends, by ")
+    straight = read(made.movies[0])
+    assert np.isfinite(straight).all()
+    assert straight.shape[1:] == (made.area[3], made.area[2])
+    with frames.open_movie(made.movies[0]) as movie:
+        found = crispness(straight[movie.valid])
+    unbent = run(synthetic.write(tmp_path, "unbent", wide), context)
+    monkeypatch.setattr("open_engine.steps.motion_correct.bending.bends", lambda *_: None)
+    rigid = run([recordings.movie_from(tmp_path / "b.isxd", bent(wide, rms))], context)
+    assert crispness(read(rigid.movies[0])) < (1 - 0.05 * rms) * found
+    assert found > 0.98 * crispness(read(unbent.movies[0]))
+
+
+@pytest.mark.parametrize("kept_size", [False, True])
+def test_the_same_bytes_whatever_the_threads_where_tissue_bends(
+    tmp_path: Path, context: StepContext, wide: synthetic.Recording, kept_size: bool
+) -> None:
+    written = []
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        folder.mkdir()
+        source = recordings.movie_from(folder / "a.isxd", bent(wide, 1.5)[:60])
+        its = dataclasses.replace(context, threads=threads)
+        written.append(run([source], its, preserve_input_dimensions=kept_size).movies[0].read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("motion", [0, 0.5, 2])
+@pytest.mark.parametrize("seed", [31, 32])
+def test_tissue_that_does_not_bend_is_not_bent(
+    tmp_path: Path, context: StepContext, warnings: list[str], monkeypatch: pytest.MonkeyPatch, motion: float, seed: int
+) -> None:
+    made = synthetic.recording(seed=seed, seconds=15, shape=(112, 128), n_cells=40, diameter_px=8, motion_px=motion)
+    with_test = run(synthetic.write(tmp_path, "a", made), context).movies[0].read_bytes()
+    monkeypatch.setattr("open_engine.steps.motion_correct.bending.bends", lambda *_: None)
+    assert run(synthetic.write(tmp_path, "a", made), context).movies[0].read_bytes() == with_test
+    assert warnings == []
