@@ -15,8 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from pipeline import fork_server
-from recording.errors import BadRecording, TooLittleMemory, Unusable
-from recording.job import ANIMAL, INSPECT, Caution, Event, Failure, Job, Progress, Result, event_to_json
+from pipeline.reasons import reason
+from recording.errors import TooLittleMemory
+from recording.job import ANIMAL, INSPECT, Advice, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
 
 def main() -> int:
@@ -76,7 +77,6 @@ def _keep_caches_in(folder: str) -> None:
 
 
 def _run(job: Job, events: EventStream) -> Result:
-    from pipeline.inspect.adapter import adapt
     from pipeline.inspect.context import Context
 
     context = Context(
@@ -86,6 +86,7 @@ def _run(job: Job, events: EventStream) -> Result:
         provenance=dict(job.provenance),
         progress=events.progress,
         warn=lambda message: events.send(Caution(message)),
+        advise=lambda message: events.send(Advice(message)),
     )
     if job.kind == ANIMAL:
         from pipeline.animals import stage
@@ -95,11 +96,10 @@ def _run(job: Job, events: EventStream) -> Result:
         from pipeline.recipe import run as run_recipe
 
         return run_recipe.run(job, context)
-    if len(job.inputs) != 1:
-        raise Unusable("the recipe inspect takes one recording at a time")
-    context.session, context.failure = job.session, job.failure
-    done = adapt(job.inputs[0], job.kind, job.stem, job.staging, context, with_page=True)
-    return Result(done.products, done.text, done.picture)
+    from pipeline.sessions import inspect
+
+    context.failure = job.failure
+    return inspect.run(job, context)
 
 
 class EventStream:
@@ -119,34 +119,6 @@ class EventStream:
         if now - self.last_progress >= 0.1 or fraction >= 1:
             self.last_progress = now
             self.send(Progress(round(min(max(fraction, 0.0), 1.0), 4)))
-
-
-def reason(error: Exception) -> str:
-    """One sentence for the user; the log has the rest."""
-    if isinstance(error, BadRecording):
-        return error.reason
-    if isinstance(error, Unusable):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "needs more memory than a worker may use: allow it more, or run fewer workers at once"
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-    if isinstance(error, UnicodeDecodeError) and _module(error).startswith("isx."):  # it quotes the file
-        return "isx cannot read it: it holds text that is not UTF-8"
-    text = str(error).strip()
-    if text.startswith("Error calling C library function"):
-        return f"isx cannot read it: {text.splitlines()[-1]}"
-    module = _module(error)
-    if module.startswith("isx."):
-        return f"isx cannot read it: {text.splitlines()[0] if text else 'it is not as isx expects'}"
-    return f"it holds something that {module} does not expect: it may be damaged; its log has the details"
-
-
-def _module(error: Exception) -> str:
-    """Where it was raised: of isx, or the last that is of this program."""
-    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    ours = [name for name in names if name.partition(".")[0] in ("pipeline", "open_engine", "recording")]
-    return names[-1] if names and names[-1].startswith("isx.") else (ours or ["this program"])[-1]
 
 
 if __name__ == "__main__":

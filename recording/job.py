@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Union
 
@@ -28,12 +29,34 @@ class Options:
 
 
 @dataclass(frozen=True)
-class Session:
-    """More contents for the NWB file of a job, besides its inputs and products. All paths are absolute."""
+class Member:
+    """A recording of a session."""
 
-    companions: tuple[Path, ...] = ()  # recordings of the same session
-    metadata: tuple[Path, ...] = ()  # nwb.toml and the like; later ones override earlier ones
+    path: Path  # absolute
+    kind: str
+    stem: str  # its own results are named <stem>.json, <stem>-frames.csv, ...
+    offset_us: int = 0  # its start, from the session's
+    placed_by: str = ""  # what tells that
+    part: int = 0  # from 0: which part it is, or was made from
+    is_made: bool = False  # by processing a part
+    only_for_nwb: bool = False  # another job makes its results
+
+
+@dataclass(frozen=True)
+class Session:
+    """The session of a job: its inputs, which are the first members, and what belongs to them."""
+
+    name: str = ""
+    members: tuple[Member, ...] = ()
+    start: datetime | None = None  # of the session's clock
+    animal: str = ""
+    reasons: tuple[str, ...] = ()  # why these are one session, and what their times go by
+    nwb: bool = False  # whether it gets an NWB file
+    metadata: tuple[Path, ...] = ()  # nwb.toml and the like, absolute; later ones override earlier ones
     copies: Path | None = None  # of the metadata, as they were when the run began: see recording.copies
+
+    def member(self, path: Path) -> Member:
+        return next(one for one in self.members if one.path == path)
 
 
 @dataclass(frozen=True)
@@ -51,7 +74,7 @@ class Job(Message):
     results: Path | None = None  # those of an earlier run
     failure: str = ""  # of the recipe that should have been run: what is inspected says so
     copies: Path | None = None  # of the recipe and its Python files, as they were when the run began
-    session: Session | None = None  # if this job is to write an NWB file
+    session: Session = field(default_factory=Session)
     threads: int = 1
     events_fd: int = -1
 
@@ -80,6 +103,14 @@ class Caution:
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What a lab may want to write down: nothing is wrong without it."""
+
+    event: ClassVar[str] = "advice"
+    message: str
+
+
+@dataclass(frozen=True)
 class Failure:
     """The worker's last event; it exits with 1."""
 
@@ -96,10 +127,11 @@ class Result:
     products: tuple[str, ...]  # file names in the staging folder
     summary: str = ""  # a short line for the report
     thumbnail: str | None = None  # base64 of a small PNG
+    failed: Mapping[str, str] = field(default_factory=dict)  # recordings of the session, by path: why not
 
 
-Event = Union[Progress, Caution, Failure, Result]
-_EVENTS = {each.event: each for each in (Progress, Caution, Failure, Result)}
+Event = Union[Progress, Caution, Advice, Failure, Result]
+_EVENTS = {each.event: each for each in (Progress, Caution, Advice, Failure, Result)}
 
 
 def event_to_json(event: Event) -> bytes:

@@ -72,7 +72,7 @@ _ROWS = (
         n_bytes=_cells_bytes,
     ),
     Kind("event_set", "event set", "eventset", ("-events.csv", "-rates.csv", "-raster.png"), isxd_type=5, is_made=True),
-    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", ".png"), isxd_type=3),
+    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", "-ttl.csv", ".png"), isxd_type=3),
     Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), isxd_type=7),
     Kind("behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png")),
     Kind("nvision", "nVision movie", "behavior", ("-frames.csv", "-tracking.csv", "-preview.png")),

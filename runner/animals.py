@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 
 from native import loading
@@ -84,31 +83,30 @@ def stage(
 def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state: RunState) -> list[WithCells]:
     """From the records of recordings and series that are done; one for each folder of results."""
     by_path = {recording.relative: recording for recording in recordings}
-    known = sessions.Sessions(state.settings.input_dir)
+    known = sessions.MetadataFiles(state.settings.input_dir)
     found: dict[str, WithCells] = {}
     for record in records:
         first = by_path.get(record.inputs[0])
         if record.status != "done" or not first or not any(name.endswith(CELLS) for name in record.products):
             continue
         stem = record.results.rpartition("/")[2]
-        path = state.settings.input_dir / first.relative
-        source = path if record.kind == "cell_set" and not _made_more(record) else None
-        info = record.info
+        source = None if _made_more(record) else _cell_set(record, state.settings.input_dir)
         content = results.digest([record.fingerprint, sorted(record.products.items())])
         found[record.results] = WithCells(
             record.results,
             (source or state.output.anywhere / record.results / f"{stem}.json").absolute(),
-            _moment(info.get("start")),
-            str((info.get("origin") or {}).get("animal") or ""),
-            tuple(known.metadata(first)),
+            record.start,
+            record.animal,
+            tuple(known.of(first.folder, [stem, first.stem])),
             content,
         )
     return sorted(found.values(), key=lambda each: (each.start, each.results))
 
 
-def _moment(start: object) -> str:
-    """As ISO 8601: a record that was read has it as text, one that was just made has not."""
-    return start.isoformat() if isinstance(start, datetime) else str(start or "")
+def _cell_set(record: Record, folder: Path) -> Path | None:
+    """The cell set of the input whose tables the session shows: that of the most steps, as its name tells."""
+    sets = [path for path, info in record.infos.items() if isinstance(info, dict) and info.get("kind") == "cell_set"]
+    return folder / max(sets, key=lambda path: (len(path), path)) if sets else None
 
 
 def _made_more(record: Record) -> bool:

@@ -1,7 +1,7 @@
-"""The recordings of a run, from the pre-check to the rows of the report: what is done already, and the rest.
+"""The sessions of a run, from what is known of them to the rows of the report: what is done already, and the rest.
 
-A recording, or a series, that one worker handles is a unit. Units are formed from all recordings, whatever was done
-earlier: the results do not depend on history.
+What one worker handles is a unit: a session, or what is left of it where a recipe works on each part, or colour, by
+itself. Units are formed from all sessions, whatever was done earlier: the results do not depend on history.
 """
 
 from __future__ import annotations
@@ -14,28 +14,28 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from native import loading
-from recording.errors import BadRecording
-from recording.findings import RecordingInfo
-from recording.job import INSPECT, Job
-from recording.names import is_product
-from runner import machine, precheck, results, series, sessions, supervise, workers
-from runner.discover import SERIES, Recording
+from recording.job import INSPECT, Job, Member
+from recording.job import Session as JobSession
+from recording.kinds import KINDS
+from recording.names import is_product, short
+from runner import machine, results, sessions, supervise, workers
+from runner.discover import Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
 from runner.inside import Folder
 from runner.recipe import RecipeChoice
+from runner.relate import Related, unchanged_input
 from runner.report import Row
 from runner.results import Record
-from runner.sessions import Members, Sessions
+from runner.sessions import MetadataFiles
 from runner.state import Conditions, RunState, container_facts
 from runner.supervise import Supervisor, Task, Verdict
-
-if TYPE_CHECKING:
-    from study.products import Made
+from study import names
+from study.clock import clock_of
+from study.relations import Session
 
 LIBRARIES = 4 << 30  # bytes of address space for libraries and threads' stacks, most of it never touched
 INSPECT_SECONDS, INSPECT_RATE = 600, 10_000_000  # a slow disk gives more bytes a second than this
@@ -44,32 +44,42 @@ MANY = 20  # names in a message
 SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
 
 
+OF_SESSION = tuple(ending for kind in ("cell_set", "event_set") for ending in KINDS[kind].results)
+
+
 class _BadProducts(Exception):
     """A worker lists products that it did not write."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """The inputs of one worker: a recording, or the parts of a series."""
+    """The inputs of one worker: the parts of a recording, and what else of their session it inspects."""
 
-    recordings: tuple[Recording, ...]
+    parts: tuple[Recording, ...]
+    others: tuple[Recording, ...]
+    neighbours: tuple[Recording, ...]  # in the NWB file too, though other workers make their results
     kind: str
     fingerprint: str
     results: str  # folder, relative to the output
+    session: JobSession
     recipe: RecipeChoice
     warnings: tuple[str, ...] = ()
     failure: str = ""  # of the recipe: it is inspected so that there is something to see
     log: int | None = None  # file descriptor of a log to go on with
-    session: Members | None = None  # if it is to have an NWB file
 
     @property
-    def size(self) -> int:
-        return sum(recording.size for recording in self.inputs)
+    def recordings(self) -> tuple[Recording, ...]:
+        """Whose results its worker makes."""
+        return self.parts + self.others
 
     @property
     def inputs(self) -> tuple[Recording, ...]:
         """All that its worker reads."""
-        return self.recordings + (self.session.companions if self.session else ())
+        return self.recordings + self.neighbours
+
+    @property
+    def size(self) -> int:
+        return sum(recording.size for recording in self.inputs)
 
     @property
     def name(self) -> str:
@@ -110,33 +120,28 @@ class Workplace:
 
 @dataclass
 class Batch:
-    """All recordings of a run, and what has become of each so far."""
+    """The sessions that a run handles, and what has become of each recording so far."""
 
     state: RunState
     conditions: Conditions
     staging: Folder
-    owners: dict[str, str]  # of results: by folder, the recording that they are of (the first of a series)
-    sessions: Sessions | None = None  # if they are to have NWB files
+    related: Related
+    owners: dict[str, str]  # of results: by folder, the recording that they are of (the first part of a session)
+    metadata: MetadataFiles | None = None  # if sessions are to have NWB files
     fork_server: workers.ForkServer | None = None
     records: dict[str, Record] = field(default_factory=dict)  # by relative path: as this run knows them
-    infos: dict[str, RecordingInfo] = field(default_factory=dict)
-    parts: dict[str, list[Recording]] = field(default_factory=dict)  # by relative path: named as parts of one recording
-    others: Sequence[Recording] = ()  # of the input, which other shards handle
-    products: dict[str, Made] = field(default_factory=dict)  # by relative path: made from others that the recipe takes
-    current: dict[str, Record] = field(default_factory=dict)  # of recordings that an earlier run did by themselves
     n_unchanged: int = 0
     n_out_of_memory: int = 0  # recordings that failed, and would not have with more of it
     import_works: bool = False  # known once a worker has failed
 
 
-def handle(recordings: Sequence[Recording], batch: Batch) -> list[Row]:
+def handle(sessions: Sequence[Session], broken: Sequence[Recording], batch: Batch) -> list[Row]:
     """Bring every recording to an end, good or bad. Raises Stopped, NoApi, Unwritable."""
-    if batch.sessions:
-        named = [group for group in series.name_groups(recordings) if all(map(series.is_named_part, group))]
-        batch.parts = {part.relative: group for group in named for part in group}
+    for recording in broken:
+        _fail([recording], batch.related.problems[recording.relative], batch)
+    _report_products(sessions, batch)
     try:
-        sound = _look_at(recordings, batch)
-        units = _unfinished(_units(recordings, sound, batch), batch)
+        units = _unfinished([unit for session in sessions for unit in _units(session, batch)], batch)
         if units:
             _carry_out(units, batch)
     finally:
@@ -145,112 +150,22 @@ def handle(recordings: Sequence[Recording], batch: Batch) -> list[Row]:
             if batch.fork_server.lost:
                 reason = f"the process that forks workers ended ({batch.fork_server.lost}): each worker started alone"
                 batch.state.log("fork-server-lost", f"{reason}, which takes a second more", "warning")
-    return rows(recordings, batch.records, batch.infos)
+    handled = [path for session in sessions for path in session.members] + [one.relative for one in broken]
+    return rows([batch.related.recordings[path] for path in sorted(handled)], batch.records)
 
 
-def rows(
-    recordings: Sequence[Recording], records: Mapping[str, Record], infos: Mapping[str, RecordingInfo]
-) -> list[Row]:
-    """One row a recording, in their order, with the series that they belong to."""
-    found = [[part.relative for part in parts] for parts in series.find_series(recordings, infos)]
-    found += [record.inputs for record in records.values() if len(record.inputs) > 1]  # worked on as a series
-    parts = {path: (paths[0], number, len(paths)) for paths in found for number, path in enumerate(paths, 1)}
-    return [
-        _row(recording, records[recording.relative], *parts.get(recording.relative, ())) for recording in recordings
-    ]
-
-
-def unchanged_input(recording: Recording, path: Path) -> str:
-    """ "" if the input is as it was when the run began, else what happened to it."""
-    try:
-        now = path.stat()
-    except OSError as error:
-        return f"it vanished while it was worked on ({error.strerror}); put it back and run again"
-    if (now.st_size, now.st_mtime_ns) != (recording.size, recording.mtime_ns):
-        return "it changed while it was worked on; run again when nothing writes to it any more"
-    return ""
+def rows(recordings: Sequence[Recording], records: Mapping[str, Record]) -> list[Row]:
+    """One row a recording, in their order."""
+    return [_row(recording, records[recording.relative]) for recording in recordings]
 
 
 # ---- before the work
 
 
-def _look_at(recordings: Sequence[Recording], batch: Batch) -> list[Recording]:
-    """Those that can be read, of which `batch.infos` knows then; the others are put on record."""
-    checker = precheck.Checker(batch.state.tick)
-    try:
-        sound = [recording for recording in recordings if _is_sound(recording, checker, batch)]
-        if not batch.conditions.recipe.is_inspect:
-            from runner.products import made_from_others  # a run that only inspects starts sooner without
-
-            elsewhere = _infos_elsewhere(sound, checker, batch)
-            batch.products = made_from_others({**batch.infos, **elsewhere}, batch.conditions.recipe.takes)
-    finally:
-        checker.stop()
-    _report_products(sound, batch)
-    return sound
-
-
-def _infos_elsewhere(mine: Sequence[Recording], checker: precheck.Checker, batch: Batch) -> dict[str, RecordingInfo]:
-    """Of recordings of other shards that some of these may be made from, by their names."""
-    stems: dict[str, list[str]] = {}
-    for recording in mine:
-        stems.setdefault(recording.folder, []).append(recording.stem)
-    found = {}
-    for other in batch.others:
-        if any(stem != other.stem and stem.startswith(other.stem) for stem in stems.get(other.folder, ())):
-            batch.state.tick()
-            with contextlib.suppress(BadRecording):  # its own shard says so
-                found[other.relative] = checker.check(batch.state.settings.input_dir / other.relative)
-    return found
-
-
-def _report_products(recordings: Sequence[Recording], batch: Batch) -> None:
-    found = [batch.products[one.relative] for one in recordings if one.relative in batch.products]
-    if found:
-        named = [f"{made.product.path} (from {made.parent.file}, by {made.reason})" for made in found[:MANY]]
-        more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
-        message = (
-            f"inspected only, as the recipe runs on what {'it was' if len(found) == 1 else 'they were'} made from: "
-            f"{', '.join(named)}{more}"
-        )
-        made_from = {made.product.path: made.parent.path for made in found}
-        batch.state.log("products", message, products=made_from)
-
-
-def _recipe_of(recording: Recording, batch: Batch) -> RecipeChoice:
-    """The recipe; inspect for a kind that it does not take, and for products of what it runs on."""
-    if recording.relative in batch.products:
-        return RecipeChoice()
-    return batch.conditions.recipe_for(batch.infos[recording.relative].kind)
-
-
-def _is_sound(recording: Recording, checker: precheck.Checker, batch: Batch) -> bool:
-    batch.state.tick()
-    path = batch.state.settings.input_dir / recording.relative
-    if recording.problem:
-        _fail([recording], recording.problem, batch)
-        return False
-    old = _current_record([recording], batch)
-    info = results.info_from_record(path, old) if old else None
-    try:
-        if not info:
-            _check_name(path)
-            info = checker.check(path)
-    except BadRecording as error:
-        _fail([recording], unchanged_input(recording, path) or error.reason, batch)
-        return False
-    batch.infos[recording.relative] = info
-    if old:
-        batch.current[recording.relative] = old
-    else:
-        _warm_up(info.kind, batch)
-    return True
-
-
 def _warm_up(kind: str, batch: Batch) -> None:
-    """Let the imports begin while the rest of the recordings is looked at."""
+    """Let the imports begin before the first worker is wanted."""
     if not batch.fork_server and _may_fork(batch.conditions.recipe_for(kind)):
-        command = (*supervise.FORK_SERVER_COMMAND, *(["--nwb"] if batch.sessions else []))
+        command = (*supervise.FORK_SERVER_COMMAND, *(["--nwb"] if batch.metadata else []))
         with contextlib.suppress(OSError):  # then each worker imports for itself
             batch.fork_server = workers.ForkServer(command, batch.staging.anywhere / "fork-server")
 
@@ -260,73 +175,204 @@ def _may_fork(used: RecipeChoice) -> bool:
     return used.is_inspect
 
 
-def _current_record(recordings: Sequence[Recording], batch: Batch) -> Record | None:
-    """The record of an earlier run that would do the same, if its results are still there."""
-    output = batch.state.output
-    record = None if batch.state.settings.force else results.read_record(output, recordings[0])
-    if record is None or not results.is_complete(output, record):
-        return None
-    possible = (batch.conditions.recipe_for(record.kind), RecipeChoice())  # which one, the other recordings decide
-    return record if record.fingerprint in [_fingerprint(recordings, used, batch) for used in possible] else None
-
-
-def _fingerprint(recordings: Sequence[Recording], used: RecipeChoice, batch: Batch) -> str:
-    """Names alone decide what may belong to a session, so that it can be told before any file is opened."""
-    if not batch.sessions or not batch.sessions.leads(recordings[0]):
-        return batch.conditions.fingerprint(recordings, used)
-    candidates = recordings if len(recordings) > 1 else batch.parts.get(recordings[0].relative, recordings)
-    members = batch.sessions.of(candidates, recordings)
-    return batch.conditions.fingerprint(recordings, used, sessions.facts(members))
-
-
-def _check_name(path: Path) -> None:
-    try:
-        str(path).encode("utf-8")
-    except UnicodeEncodeError:
-        raise BadRecording(path, "its name is not valid UTF-8, which the library needs: rename it") from None
-
-
-def _units(recordings: Sequence[Recording], sound: Sequence[Recording], batch: Batch) -> list[Unit]:
-    """The largest first, so that none is left alone at the end."""
+def _units(session: Session, batch: Batch) -> list[Unit]:
+    """One for the whole session; more where a recipe works on each part, colour or plane by itself."""
     wanted = batch.conditions.recipe
-    taken = [recording for recording in sound if not _recipe_of(recording, batch).is_inspect]
-    found = series.find_series(taken, batch.infos) if wanted.works_on_series else []
-    in_series = {part.relative for parts in found for part in parts}
-    units = [_unit([recording], batch) for recording in sound if recording.relative not in in_series]
-    if batch.sessions:
-        units = [_with_session(unit, sound, batch) for unit in units]
-    siblings = {member.relative: names for names in series.name_groups(recordings) for member in names}
-    for parts in found:
-        failed = [batch.records.get(sibling.relative) for sibling in siblings[parts[0].relative]]
-        left_out = [f"{one.inputs[0]} is left out of the series: {one.reason}" for one in failed if one]
-        units.append(_unit(parts, batch, left_out))
-        if batch.sessions:
-            units[-1] = replace(units[-1], session=batch.sessions.of(parts, parts))
-        batch.owners[units[-1].results] = parts[0].relative
-    return sorted(units, key=lambda unit: (-unit.size, unit.name))
+    groups = [] if wanted.is_inspect else _groups(session, batch)
+    if not groups:
+        return [_unit(session, session.members, session.parts, RecipeChoice(), batch)]
+    if not wanted.works_on_series:
+        groups = [(path,) for group in groups for path in group]
+    lead, *rest = groups
+    elsewhere = {path for group in rest for path in group}
+    mine = [path for path in session.members if path not in elsewhere]
+    return [
+        _unit(session, mine, lead, wanted, batch),
+        *(_unit(session, group, group, wanted, batch) for group in rest),
+    ]
 
 
-def _with_session(unit: Unit, sound: Sequence[Recording], batch: Batch) -> Unit:
-    """A recording leads its session, unless another one does. Parts that are inspected share the first one's file."""
-    assert batch.sessions
-    (recording,) = unit.recordings
-    if not batch.sessions.leads(recording):
-        return unit
-    parts = [recording]
-    if unit.recipe.is_inspect and recording.relative in batch.parts:
-        named = [part for part in batch.parts[recording.relative] if part in sound and batch.sessions.leads(part)]
-        parts = next((each for each in series.find_series(named, batch.infos) if recording in each), parts)
-    return replace(unit, session=batch.sessions.of(parts, unit.recordings)) if parts[0] == recording else unit
+def _groups(session: Session, batch: Batch) -> list[tuple[str, ...]]:
+    """What the recipe runs on: the parts, not what was made of them.
+
+    Colours and planes that an interleaved recording was split into are run on in its place; products are where the
+    recipe takes none of the parts.
+    """
+    infos, takes = batch.related.infos, batch.conditions.recipe.takes
+    streams = [stream for stream in session.streams if takes(infos[stream[0]].kind)]
+    split = [
+        path for path in session.products if takes(infos[path].kind) and _is_interleaved(_root(path, batch), batch)
+    ]
+    whole = [stream for stream in streams if not (split and _is_interleaved(stream[0], batch))]
+    products = split or ([] if streams else [path for path in session.products if takes(infos[path].kind)])
+    series: dict[object, list[str]] = {}
+    for path in products:
+        label = path.removeprefix(_root(path, batch).rpartition(".")[0])
+        series.setdefault((label, infos[path].series_key), []).append(path)
+    order = {path: number for number, path in enumerate(session.parts)}
+    return [
+        *whole,
+        *(tuple(sorted(paths, key=lambda path: order.get(_root(path, batch), -1))) for paths in series.values()),
+    ]
+
+
+def _is_interleaved(path: str, batch: Batch) -> bool:
+    origin = batch.related.infos[path].origin
+    return origin.n_colours > 1 or len(origin.planes) > 1
+
+
+def _report_products(sessions: Sequence[Session], batch: Batch) -> None:
+    """Those that the recipe takes and is not run on."""
+    takes, infos = batch.conditions.recipe.takes, batch.related.infos
+    if batch.conditions.recipe.is_inspect:
+        return
+    found = []
+    for session in sessions:
+        run_on = {path for group in _groups(session, batch) for path in group}
+        found += [path for path in session.products if takes(infos[path].kind) and path not in run_on]
+    if found:
+        made = batch.related.study.made
+        named = [f"{path} (from {made[path].parent.file}, by {made[path].reason})" for path in found[:MANY]]
+        more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
+        message = (
+            f"inspected only, as the recipe runs on what {'it was' if len(found) == 1 else 'they were'} made from: "
+            f"{', '.join(named)}{more}"
+        )
+        made_from = {path: made[path].parent.path for path in found}
+        batch.state.log("products", message, products=made_from)
+
+
+def _root(path: str, batch: Batch) -> str:
+    """What a product was made from in the end."""
+    made_from = batch.related.study.made_from
+    while path in made_from:
+        path = made_from[path]
+    return path
+
+
+def _unit(
+    session: Session, paths: Sequence[str], parts: Sequence[str], used: RecipeChoice, batch: Batch, folder: str = ""
+) -> Unit:
+    """Of these recordings of a session; results go to the session's folder if they are all, or lead the others."""
+    related, leads = batch.related, session.parts[0] in paths or len(parts) < len(paths)
+    mine = [*parts, *(path for path in paths if path not in parts)]
+    nwb = batch.metadata is not None and leads
+    beside = [path for path in session.members if path not in mine] if nwb else []
+    folder = folder or (related.folders[session.parts[0]] if leads else related.own[parts[0]])
+    described = _describe(session, mine, beside, len(parts), folder, batch)
+    everyone = [related.recordings[path] for path in (*mine, *beside)]
+    kind = related.infos[parts[0]].kind
+    facts = [_facts(described), *(sessions.facts(described.metadata, described.copies) if nwb else [])]
+    n, m = len(parts), len(mine)
+    return Unit(
+        tuple(everyone[:n]),
+        tuple(everyone[n:m]),
+        tuple(everyone[m:]),
+        kind,
+        batch.conditions.fingerprint(everyone, used, facts),
+        folder,
+        described,
+        used,
+        tuple(_left_out(session, batch)) if leads else (),
+    )
+
+
+def _describe(
+    session: Session, mine: Sequence[str], beside: Sequence[str], n_parts: int, folder: str, batch: Batch
+) -> JobSession:
+    related, root = batch.related, batch.state.settings.input_dir
+    clock = clock_of(session, related.infos, related.study.made_from)
+    name = folder.rpartition("/")[2]
+    stems = _stems(mine, n_parts, name, batch)
+    members = tuple(
+        Member(
+            path=(root / path).absolute(),
+            kind=related.infos[path].kind,
+            stem=stems.get(path, ""),
+            offset_us=clock.places[path].offset_us,
+            placed_by=clock.places[path].by,
+            part=max(0, session.parts.index(origin) if (origin := _root(path, batch)) in session.parts else 0),
+            is_made=path in session.products,
+            only_for_nwb=path in beside,
+        )
+        for path in (*mine, *beside)
+    )
+    metadata = batch.metadata.of(session.folder, [session.name, *_file_stems(session.parts)]) if batch.metadata else []
+    several = len(session.members) > 1
+    return JobSession(
+        name=name,
+        members=members,
+        start=clock.start,
+        animal=session.animal,
+        reasons=(*session.reasons, *([clock.sentence()] if several else [])),
+        nwb=batch.metadata is not None and (session.parts[0] in mine or n_parts < len(mine)),
+        metadata=tuple(metadata),
+        copies=batch.metadata.copies if batch.metadata else None,
+    )
+
+
+def _stems(paths: Sequence[str], n_parts: int, session: str, batch: Batch) -> dict[str, str]:
+    """What the results of each are called: like the recording, if no two files of one name come of it."""
+    used = {(session.casefold(), ending) for ending in OF_SESSION}
+    stems = {}
+    for number, path in enumerate(paths):
+        recording, results = batch.related.recordings[path], KINDS[batch.related.infos[path].kind].results
+        wanted = [session] if n_parts == 1 and number == 0 else [short(recording.stem), short(recording.file)]
+        free = (
+            stem for stem in wanted if not any((stem.casefold(), ending) in used for ending in results) or number == 0
+        )
+        stems[path] = next(free, f"{wanted[-1]}-{number}")
+        used |= {(stems[path].casefold(), ending) for ending in results}
+    return stems
+
+
+def _file_stems(paths: Sequence[str]) -> list[str]:
+    return [path.rpartition("/")[2].rpartition(".")[0] for path in paths]
+
+
+def _facts(session: JobSession) -> object:
+    """What of a session decides its results, beside the recordings' own stamps."""
+    return [
+        [session.name, session.animal, session.start.isoformat() if session.start else "", list(session.reasons)],
+        [[one.path.name, one.stem, one.offset_us, one.part, one.is_made, one.only_for_nwb] for one in session.members],
+    ]
+
+
+def _left_out(session: Session, batch: Batch) -> list[str]:
+    """Recordings that cannot be read and would belong to it, as far as their names tell."""
+    parts = [batch.related.recordings[path].stem for path in session.parts]
+    numbers = [names.numbering(stem) for stem in parts]
+    bases = {each.base for each in numbers if each and (each.is_acquisitions or len(parts) > 1)}
+    stems = [*parts, *(each.whole for each in numbers if each and len(parts) > 1)]
+    found = []
+    for path, problem in batch.related.problems.items():
+        other = batch.related.recordings[path]
+        theirs = names.numbering(other.stem)
+        is_part = theirs is not None and theirs.base in bases
+        if other.folder == session.folder and (is_part or any(names.begin_alike(other.stem, stem) for stem in stems)):
+            found.append(f"{path} is left out of the session: {problem}")
+    return found
+
+
+def _split(unit: Unit, batch: Batch) -> list[Unit]:
+    """Of a session whose worker died: its parts, and each other recording, by itself. One must not cost the others."""
+    found = []
+    for recordings in [unit.parts, *([one] for one in unit.others)]:
+        paths = tuple(one.relative for one in recordings)
+        alone = Session(unit.session.name, recordings[0].folder, (paths,), animal=unit.session.animal)
+        is_lead = recordings is unit.parts
+        used, folder = (unit.recipe, unit.results) if is_lead else (RecipeChoice(), batch.related.own[paths[0]])
+        found.append(_unit(alone, paths, paths, used, batch, folder))
+    return found
 
 
 def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
-    """Those that an earlier run has not done; the others are put on record."""
+    """Those that an earlier run has not done."""
     todo = []
     for unit in units:
         batch.state.tick()
-        alone = unit.recordings[0].relative if len(unit.recordings) == 1 else ""
-        old = batch.current.get(alone) if alone else _current_record(unit.recordings, batch)
-        if old and old.fingerprint == unit.fingerprint:
+        old = _current_record(unit, batch)
+        if old:
             batch.records.update((recording.relative, old) for recording in unit.recordings)
             batch.n_unchanged += len(unit.recordings)
         else:
@@ -334,25 +380,25 @@ def _unfinished(units: Sequence[Unit], batch: Batch) -> list[Unit]:
     return todo
 
 
-def _unit(group: Sequence[Recording], batch: Batch, warnings: Sequence[str] = ()) -> Unit:
-    first = group[0]
-    kind = batch.infos[first.relative].kind
-    used = _recipe_of(first, batch)
-    return Unit(
-        tuple(group),
-        kind,
-        _fingerprint(group, used, batch),
-        first.results + (SERIES if len(group) > 1 else ""),
-        used,
-        tuple(warnings),
-    )
+def _current_record(unit: Unit, batch: Batch) -> Record | None:
+    """The record of an earlier run that would do the same, if its results are still there."""
+    output = batch.state.output
+    record = None if batch.state.settings.force else results.read_record(output, unit.recordings[0])
+    if record and record.fingerprint == unit.fingerprint:
+        whole = set(record.inputs) == {recording.relative for recording in unit.recordings}
+        return record if whole and results.is_complete(output, record) else None
+    return None
 
 
 # ---- the work
 
 
 def _carry_out(units: Sequence[Unit], batch: Batch) -> None:
+    """The largest first, so that none is left alone at the end."""
+    units = sorted(units, key=lambda unit: (-unit.size, unit.name))
     state, settings = batch.state, batch.state.settings
+    for unit in units:
+        _warm_up(unit.kind, batch)
     cores = machine.cores()
     slots = settings.workers or machine.workers(cores, machine.memory_limit())
     limit = machine.process_limit()
@@ -442,7 +488,7 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         place.close()
         raise
     job = Job(
-        inputs=tuple((settings.input_dir / recording.relative).absolute() for recording in unit.recordings),
+        inputs=tuple((settings.input_dir / recording.relative).absolute() for recording in unit.parts),
         kind=unit.kind,
         stem=unit.results.rpartition("/")[2],
         staging=place.staging,
@@ -452,7 +498,7 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         copies=None if used.is_inspect else batch.staging.anywhere / "copies",
         options=conditions.options,
         failure=unit.failure,
-        session=unit.session.for_job(settings.input_dir) if unit.session else None,
+        session=unit.session,
         provenance={
             "fingerprint": unit.fingerprint,
             "inputs": [recording.relative for recording in unit.recordings],
@@ -490,7 +536,7 @@ def _time_limit(asked: float | None, size: int, used: RecipeChoice) -> float | N
 
 
 def _settle(task: Task, verdict: Verdict, batch: Batch) -> list[Unit]:
-    """Publish the results, or put the failure on record; returns what is to be inspected instead."""
+    """Publish the results, or put the failure on record; returns what is to be done instead."""
     place: Workplace = task.owner
     unit = place.unit
     verdict.reason = place.as_seen(verdict.reason)
@@ -498,19 +544,23 @@ def _settle(task: Task, verdict: Verdict, batch: Batch) -> list[Unit]:
     folder = batch.state.settings.input_dir
     changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.inputs]
     problem = next(filter(None, changes), "")
-    instead = not verdict.ok and not problem and not unit.recipe.is_inspect
+    died = not verdict.ok and not problem and verdict.died and bool(unit.others)
+    instead = not verdict.ok and not problem and not died and not unit.recipe.is_inspect
     if verdict.ok and not problem:
-        problem = _publish(unit, verdict, place.staging, batch)
+        problem = _publish(unit, verdict, place, batch)
     if problem:
         verdict.ok, verdict.reason = False, problem
-    if not verdict.ok and unit.failure:
+    if died:
+        said = f"{unit.name}: failed as a session, so that each is tried by itself: {verdict.reason}"
+        batch.state.log("session-failed", said, "warning", path=unit.name, reason=verdict.reason)
+    elif not verdict.ok and unit.failure:
         message = f"{unit.name}: it could not be inspected either: {verdict.reason}"
         batch.state.log("recording-warning", message, "warning", path=unit.name)
     elif not verdict.ok:
         batch.n_out_of_memory += len(unit.recordings) if verdict.out_of_memory and not problem else 0
         _fail(unit.recordings, verdict.reason, batch, unit.kind, verdict)
     _note_in_log(place.log, verdict)
-    units = _to_inspect(place, verdict, batch) if instead else []
+    units = _split(unit, batch) if died else _to_inspect(place, verdict, batch) if instead else []
     place.close()
     batch.staging.remove_tree(place.name)
     return units
@@ -521,72 +571,88 @@ def _to_inspect(place: Workplace, verdict: Verdict, batch: Batch) -> list[Unit]:
 
     Results that a recipe made earlier stay as they are: they may have taken days.
     """
-    unit, units = place.unit, []
-    for number, recording in enumerate(unit.recordings):
-        record = results.read_record(batch.state.output, recording)
-        by_recipe = record is not None and bool(record.results) and record.recipe != INSPECT
-        if record and by_recipe and results.are_there(batch.state.output, record):
-            continue
-        session = batch.sessions.of(unit.recordings, [recording]) if unit.session and number == 0 else None
-        facts = sessions.facts(session) if session else ()
-        one = Unit(
-            (recording,),
-            batch.infos[recording.relative].kind,
-            batch.conditions.fingerprint([recording], RecipeChoice(), facts),
-            recording.results,
-            RecipeChoice(),
-            tuple(verdict.warnings),
-            verdict.reason,
-            os.dup(place.log) if number == 0 else None,
-            session,
+    unit = place.unit
+    record = results.read_record(batch.state.output, unit.recordings[0])
+    by_recipe = record is not None and bool(record.results) and record.recipe != INSPECT
+    if record and by_recipe and results.are_there(batch.state.output, record):
+        return []
+    return [
+        replace(
+            unit,
+            recipe=RecipeChoice(),
+            fingerprint=f"{unit.fingerprint} inspected",
+            warnings=tuple(verdict.warnings),
+            failure=verdict.reason,
+            log=os.dup(place.log),
         )
-        units.append(one)
-    return units
+    ]
 
 
-def _publish(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> str:
+def _publish(unit: Unit, verdict: Verdict, place: Workplace, batch: Batch) -> str:
     """Returns why not, or nothing."""
-    state, output = batch.state, batch.state.output
+    state, output, staging = batch.state, batch.state.output, place.staging
+    failed = _failed(unit, verdict, batch)
+    sound = [recording for recording in unit.recordings if recording.relative not in failed]
     try:
-        record = _record(unit, verdict, staging, batch)
+        record = _record(unit, sound, verdict, staging, batch)
         old = results.read_record(output, unit.recordings[0])
         if theirs := results.foreign(output, record, old):
             return f"its results cannot be written: {theirs} is there already, and from no run; move it away"
         _withdraw_results_elsewhere(unit, batch)
         state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
-        results.publish(output, staging, unit.recordings, record, old)
+        results.publish(output, staging, sound, record, old)
         for recording in unit.recordings if not unit.failure else ():
-            for folder in (recording.results, recording.results + SERIES):
+            for folder in {unit.results, batch.related.own[recording.relative]}:
                 results.forget_kept_steps(output, folder)
     except _BadProducts as error:
         return str(error)
     except OSError as error:
         return f"its results cannot be written: {error.strerror or error} ({error.filename})"
-    batch.records.update((recording.relative, record) for recording in unit.recordings)
+    batch.records.update((recording.relative, record) for recording in sound)
+    for path, reason in failed.items():
+        _fail([batch.related.recordings[path]], reason, batch, batch.related.infos[path].kind)
     if unit.failure:
+        _done_after_all(unit, record, batch)
         state.log("recording-inspected", f"{unit.name}: inspected, as its recipe failed", path=unit.name)
         return ""
     message = f"{unit.name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
     state.log("recording-done", message, path=unit.name, kind=unit.kind, seconds=verdict.seconds)
     for warning in verdict.warnings:
         state.log("recording-warning", f"{unit.name}: {warning}", "warning", path=unit.name)
+    for sentence in verdict.advice:
+        state.log("recording-advice", f"{unit.name}: {sentence}", path=unit.name)
     return ""
 
 
+def _done_after_all(unit: Unit, record: Record, batch: Batch) -> None:
+    """What was recorded beside parts whose recipe failed is as it would be without a recipe."""
+    for recording in unit.others:
+        if batch.records[recording.relative] is record:
+            theirs = replace(record, inputs=[recording.relative], status="done", reason="", inspected=False, parts=0)
+            results.write_record(batch.state.output, [recording], theirs)
+            batch.records[recording.relative] = theirs
+
+
+def _failed(unit: Unit, verdict: Verdict, batch: Batch) -> dict[str, str]:
+    """Recordings of the session that the worker could not use, and why: the others have their results."""
+    root = batch.state.settings.input_dir
+    by_path = {str((root / recording.relative).absolute()): recording.relative for recording in unit.recordings[1:]}
+    return {by_path[path]: reason for path, reason in verdict.result.failed.items() if path in by_path}
+
+
 def _withdraw_results_elsewhere(unit: Unit, batch: Batch) -> None:
-    """A recording that joins or leaves a series moves: its old results go, unless others have taken their place."""
-    output = batch.state.output
+    """A recording that joins or leaves a session moves: its old results go, unless others have taken their place."""
+    output, owners = batch.state.output, batch.owners
     for recording in unit.recordings:
         old = results.read_record(output, recording)
         if old and old.results not in ("", unit.results):
-            owner = batch.owners.get(old.results, recording.relative)
+            owner = owners.get(old.results, recording.relative)
             if owner in [part.relative for part in unit.recordings]:
                 results.withdraw(output, old)
 
 
-def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record:
+def _record(unit: Unit, recordings: Sequence[Recording], verdict: Verdict, staging: Path, batch: Batch) -> Record:
     """Raises _BadProducts."""
-    first = unit.recordings[0]
     names = sorted(set(verdict.result.products))
     last = unit.results.rpartition("/")[2] + ".json"
     if last not in names:
@@ -594,9 +660,8 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
     for name in names:
         if not is_product(name) or not (staging / name).is_file() or (staging / name).is_symlink():
             raise _BadProducts(f"its worker lists {name}, but wrote no such file")
-    info = batch.infos[first.relative]
     return Record(
-        inputs=[recording.relative for recording in unit.recordings],
+        inputs=[recording.relative for recording in recordings],
         status="failed" if unit.failure else "done",
         reason=unit.failure,
         kind=unit.kind,
@@ -608,9 +673,14 @@ def _record(unit: Unit, verdict: Verdict, staging: Path, batch: Batch) -> Record
         summary=verdict.result.summary,
         thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
-        seconds=verdict.seconds + (batch.records[first.relative].seconds if unit.failure else 0.0),
-        info=info.facts,
-        stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in unit.recordings},
+        advice=verdict.advice,
+        seconds=verdict.seconds + (batch.records[recordings[0].relative].seconds if unit.failure else 0.0),
+        parts=sum(recording in recordings for recording in unit.parts),
+        animal=unit.session.animal,
+        start=unit.session.start.isoformat() if unit.session.start else "",
+        code=batch.conditions.code,
+        infos={recording.relative: batch.related.infos[recording.relative].facts for recording in recordings},
+        stamps={recording.relative: [recording.size, recording.mtime_ns] for recording in recordings},
     )
 
 
@@ -647,22 +717,28 @@ def _note_in_log(log: int, verdict: Verdict) -> None:
         os.write(log, (line + "\n").encode("utf-8", "backslashreplace"))
 
 
-def _row(recording: Recording, record: Record, first: str = "", part: int = 0, parts: int = 0) -> Row:
-    done = record.status == "done"
+def _row(recording: Recording, record: Record) -> Row:
+    done, first = record.status == "done", record.inputs[0]
     shown = done or record.inspected
+    several = len(record.inputs) > 1
+    number = record.inputs.index(recording.relative) + 1
+    found = record.infos.get(recording.relative)
     return Row(
         path=recording.relative,
-        kind=record.kind,
+        kind=str(found["kind"]) if isinstance(found, dict) and found.get("kind") in KINDS else record.kind,
         status="done" if done else "failed",
         reason=record.reason,
         seconds=record.seconds,
         summary=record.summary,
         thumbnail=record.thumbnail,
         warnings=record.warnings,
+        advice=record.advice,
         results=record.results if shown else "",
         products=tuple(record.products) if shown else (),
-        log=recording.log if record.seconds else "",
-        series=first,
-        part=part,
-        parts=parts,
+        log=replace(recording, relative=first).log if record.seconds else "",
+        session=first if several else "",
+        part=number if number <= record.parts and record.parts > 1 else 0,
+        parts=record.parts if several else 0,
+        animal=record.animal,
+        start=record.start,
     )

@@ -16,7 +16,6 @@ from recording.kinds import SUFFIXES, why_left_out
 from recording.names import STEPS, join, set_apart, short
 from runner.own import LOGS, RESERVED, is_one_of
 
-SERIES = "-series"  # added to the name of the first part, for the results of a series
 TICK_EVERY = 1000  # entries
 # What operating and storage systems keep in a disk's or share's folders: deleted files, snapshots, thumbnails.
 SYSTEM_FOLDERS = frozenset(
@@ -120,13 +119,13 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
 
     The name is the file's stem. If a folder holds several recordings of one stem, `.isxd` keeps it and the others
     are called by their whole file name: `a.isxd` gives `a`, `a.gpio` then gives `a.gpio`. So are those whose stem is
-    the name of a report, or of a series that another recording may begin (`b-series` beside `b`), or of a folder that
-    holds recordings which a product could hide (`c` beside `c/c.json.isxd`). A name of more than MAX_NAME bytes is cut
-    and gets a hash of the whole. A folder at the top that has the name of a report gets `_` added.
+    the name of a report, or of a folder that holds recordings which a product could hide (`c` beside `c/c.json.isxd`).
+    A name of more than MAX_NAME bytes is cut and gets a hash of the whole. A folder at the top that has the name of a
+    report gets `_` added.
     """
     names: dict[str, str] = {}
     places = {folder: _place(folder, taken) for folder in {recording.folder for recording in recordings}}
-    used = {(places[one.folder], f"{name}{SERIES}".casefold()) for one in recordings for name in _first_names(one)}
+    used: set[tuple[str, str]] = set()
     for recording in sorted(recordings, key=_order):
         place = places[recording.folder]
         name = next(
@@ -162,8 +161,7 @@ def _in_the_way(results: str) -> set[tuple[str, str]]:
     found = set()
     for i, (outer, inner) in enumerate(zip(parts, parts[1:])):
         if inner == STEPS or inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
-            folder, lower = "/".join(parts[:i]), outer.casefold()
-            found |= {(folder, lower), (folder, lower.removesuffix(SERIES))}
+            found.add(("/".join(parts[:i]), outer.casefold()))
     return found
 
 

@@ -37,14 +37,12 @@ def gather(state: RunState, request: Request) -> Ending:
     finished = sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)
     missing = [index for index in range(1, count + 1) if count > 1 and Shard(index, count) not in finished]
     _warn_of_mixed_shards({shard.index: said for shard, said in finished.items() if shard.count == count}, state.log)
-    records, infos = {}, {}
+    records = {}
     for recording in found.recordings:
         state.tick()
         record = results.read_record(output, recording)
         records[recording.relative] = _as_gathered(record, recording, output)
-        if record and record.status == "done":
-            infos[recording.relative] = results.info_from_record(folder / recording.relative, record)
-    found_rows = rows(found.recordings, records, infos) + unreadable_rows(found, state.log) + left_out_rows(found)
+    found_rows = rows(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
     followed: list[animals.Followed] = []
     if not missing and all(said.get("follow", True) for said in finished.values()):
         with writing(output.path), results.staging(output, None) as staging:

@@ -36,6 +36,7 @@ from runner.events import Log
 from runner.gather import gather
 from runner.heartbeat import Heart
 from runner.mounts import refuse_container_layer
+from runner.relate import BadSessions
 from runner.run import find_recordings, report_preflight, run
 from runner.sessions import BadMetadata
 from runner.settings import Request, Settings
@@ -79,7 +80,7 @@ def _conclude(ending: Ending, log: Log) -> int:
 
 def _ending_of(error: BaseException, log: Log) -> Ending:
     """Every way in which a run can break off, and its exit code."""
-    if isinstance(error, (recipe.BadRecipe, BadMetadata)) and len(mistakes := str(error).splitlines()) > 1:
+    if isinstance(error, (recipe.BadRecipe, BadMetadata, BadSessions)) and len(mistakes := str(error).splitlines()) > 1:
         for mistake in mistakes:  # one event each, as a lab mends them one by one
             log(f"{error.what}-problem", mistake, "error")
         return Ending(error.code, f"the {error.what} cannot be used: {len(mistakes)} problems, listed above")

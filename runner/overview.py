@@ -12,7 +12,8 @@ import io
 import os
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
@@ -32,6 +33,7 @@ THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick t
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
 LEFT_OUT = "left out"  # status of a recording in a form that cannot be read
 TITLE = "Inscopix recordings"
+FACTS = {"Animal": "animal", "Start": "start"}  # columns of the table, by what a row knows
 MEASURES = {  # columns of the table, by their name in <stem>-quality.csv
     "dropped_percent": "Dropped [%]",
     "brightness_change_percent": "Brightness change [%]",
@@ -57,14 +59,17 @@ class Row:
     results: str = ""  # folder, relative to the output
     products: tuple[str, ...] = ()
     log: str = ""  # relative to the output; "" if there is none
-    series: str = ""  # path of the first part
-    part: int = 0  # from 1
+    session: str = ""  # path of its first part; "" for a session of one recording
+    part: int = 0  # from 1, if there are several
     parts: int = 0
+    animal: str = ""
+    start: str = ""  # of the session, ISO 8601
+    advice: list[str] = field(default_factory=list)  # what a lab has not written yet
 
 
 @dataclass
 class Entry:
-    """A line of the table: a recording, or the parts of a series."""
+    """A line of the table: a session, which may be one recording."""
 
     rows: list[Row]
     values: dict[str, str] = field(default_factory=dict)  # of MEASURES
@@ -75,25 +80,32 @@ class Entry:
         return self.rows[0]
 
     @property
-    def results(self) -> list[Row]:
-        """One row for each folder of results: the parts of a series may share theirs."""
-        return list({row.results: row for row in self.rows}.values())
+    def name(self) -> str:
+        """Of the session, or the recording that is one."""
+        first = self.first
+        return first.results.rpartition("/")[2] if first.parts > 1 else first.path.rpartition("/")[2]
+
+    @property
+    def beside(self) -> list[Row]:
+        """Recordings that are no part of the one that leads."""
+        return [row for row in self.rows if not row.part and row.path != self.first.path]
 
 
 def entries(rows: Iterable[Row]) -> list[Entry]:
-    """Finished recordings in natural order, a folder before its subfolders and a series as one."""
+    """Finished sessions in natural order: by animal, a folder before its subfolders."""
     found: dict[str, Entry] = {}
     for row in sorted((row for row in rows if row.status == "done"), key=_natural):
-        found.setdefault(row.series or row.path, Entry([])).rows.append(row)
+        found.setdefault(row.session or row.path, Entry([])).rows.append(row)
     for entry in found.values():
-        entry.rows.sort(key=lambda row: row.part)
+        entry.rows.sort(key=lambda row: (row.path != row.session, not row.part, row.part, row.path))
     return list(found.values())
 
 
 def _natural(row: Row) -> tuple[object, ...]:
-    """a2 before a10; of a series, its first part decides."""
-    folder, _, name = (row.series or row.path).rpartition("/")
-    return [_numbers(part) for part in folder.split("/")] if folder else [], _numbers(name), row.part
+    """a2 before a10; of a session, its first part decides."""
+    folder, _, name = (row.session or row.path).rpartition("/")
+    place = [_numbers(part) for part in folder.split("/")] if folder else []
+    return not row.animal, _numbers(row.animal), place, _numbers(name), row.part
 
 
 def _numbers(text: str) -> list[tuple[int, int, str]]:
@@ -102,27 +114,36 @@ def _numbers(text: str) -> list[tuple[int, int, str]]:
 
 
 def read_measures(output: Folder, entry: Entry) -> Iterator[str]:
-    """Take what tells recordings apart from the tables that workers wrote; a table that is not there says nothing.
+    """Take what tells sessions apart from the tables that workers wrote; a table that is not there says nothing.
 
-    Yields those that are there and cannot be read: somebody changed them.
+    Of a measure that each part has, the worst counts; what was recorded beside the parts has measures of its own.
+
+    Yields a table that is there and cannot be read: somebody changed it.
     """
-    for row in entry.results:
-        name = f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv"
-        try:
-            table = output.read(name).decode()
-            reader = csv.DictReader(io.StringIO(table, newline=""))
-            lines = list(reader)
-            if not {"measure", "value", "mark"} <= {*(reader.fieldnames or ())}:
-                raise KeyError(name)
-            values = {line["measure"]: line["value"] for line in lines if line["measure"] in MEASURES}
-            n_marked = sum(bool(line["mark"]) for line in lines)
-        except FileNotFoundError:
-            continue
-        except (OSError, KeyError, UnicodeError, csv.Error):
-            yield name
-            continue
-        entry.values.update(values)
-        entry.n_marked += n_marked
+    row, beside = entry.first, {each.path.rpartition("/")[2] for each in entry.beside}
+    name = f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv"
+    try:
+        reader = csv.DictReader(io.StringIO(output.read(name).decode(), newline=""))
+        lines = list(reader)
+        if not {"recording", "measure", "value", "mark"} <= {*(reader.fieldnames or ())}:
+            raise KeyError(name)
+        for line in lines:
+            if line["measure"] in MEASURES and line["recording"] not in beside:
+                known = entry.values.get(line["measure"], "")
+                entry.values[line["measure"]] = max(known, line["value"], key=_size)
+        entry.n_marked = sum(bool(line["mark"]) for line in lines)
+    except FileNotFoundError:
+        return
+    except (OSError, KeyError, UnicodeError, csv.Error):
+        entry.values.clear()
+        yield name
+
+
+def _size(value: str) -> float:
+    try:
+        return abs(float(value))
+    except ValueError:
+        return -1.0
 
 
 # ---- links from page to page
@@ -140,15 +161,14 @@ def link_pages(output: Folder, found: Iterable[Entry], failed: Iterable[Row] = (
     A few bytes in place, not the whole file anew: a page can be large, and its size must stay. A page that cannot be
     written to, such as another user's, stays without links: all that it says is true.
     """
-    shown = [(page_of(row), row) for entry in found for row in entry.results]
-    pages = [(page, row) for page, row in shown if page]
+    shown = [(page_of(entry.first), entry.name) for entry in found]
+    pages = [(page, name) for page, name in shown if page]
     for at, (page, _) in enumerate(pages):
         up = "../" * page.count("/")
         links = [_way_up(page)]
         for neighbour, style in ((at - 1, "previous"), (at + 1, "next")):
             if 0 <= neighbour < len(pages):
-                target, row = pages[neighbour]
-                name = row.path.rpartition("/")[2]
+                target, name = pages[neighbour]
                 name = _text(name if len(name) <= 40 else f"{name[:39]}…")
                 arrow = f"← {name}" if style == "previous" else f"{name} →"
                 links.append(f'<a class="{style}" href="{up}{_quoted(target)}">{arrow}</a>')
@@ -233,7 +253,11 @@ def page(
         parts.append("</section>")
     if warned:
         parts.append("<section><h2>Warnings</h2>")
-        parts += [_note("warn", row, row.warnings) for row in _once(warned)]
+        parts += _notes(warned, lambda row: row.warnings, "warn")
+        parts.append("</section>")
+    if any(row.advice for row in rows):
+        parts.append("<section><h2>To be added</h2>")
+        parts += _notes(rows, lambda row: row.advice, "")
         parts.append("</section>")
     parts += _animals(animals)
     parts += _table(found)
@@ -258,36 +282,55 @@ def _animals(animals: Sequence[Followed]) -> list[str]:
     return [*parts, "</section>"]
 
 
-def _once(rows: Iterable[Row]) -> list[Row]:
-    """The parts of a series that was worked on as one share their warnings."""
-    return list({(row.results, *row.warnings): row for row in rows}.values())
+def _notes(rows: Iterable[Row], of: Callable[[Row], Sequence[str]], style: str) -> list[str]:
+    """Each session's sentences; one that several share is said once, with their number."""
+    by_sentence: dict[str, dict[str, Row]] = {}
+    for row in rows:
+        for sentence in of(row):
+            by_sentence.setdefault(sentence, {}).setdefault(row.session or row.path, row)
+    alone: dict[str, tuple[Row, list[str]]] = {}
+    shared = []
+    for sentence, those in by_sentence.items():
+        if len(those) > 1:
+            names = ", ".join(_text(path) for path in those)
+            shared.append(
+                f'<div class="note {style}"><strong>{len(those)} sessions</strong><br>{_text(sentence)}'
+                f"<details><summary>Which</summary>{names}</details></div>"
+            )
+        else:
+            ((path, row),) = those.items()
+            alone.setdefault(path, (row, []))[1].append(sentence)
+    return [*shared, *(_note(style, row, sentences) for row, sentences in alone.values())]
 
 
 def _table(found: Sequence[Entry]) -> list[str]:
     if not found:
         return []
     columns = {name: title for name, title in MEASURES.items() if any(name in entry.values for entry in found)}
+    facts = {title: field for title, field in FACTS.items() if any(getattr(each.first, field) for each in found)}
+    known = "".join(f'<th scope="col">{title}</th>' for title in facts)
     headings = "".join(f'<th scope="col" class="num">{_text(title)}</th>' for title in columns.values())
     parts = [
         '<section><p class="tools scripted"><input type="search" aria-label="Find recordings" '
         'placeholder="Find recordings"> <span class="soft shown"></span></p>',
         '<div class="table"><table><thead><tr><th scope="col"></th><th scope="col">Recording</th>'
-        f'<th scope="col">Kind</th><th scope="col">Result</th>{headings}<th scope="col" class="num">To check</th>'
+        f'<th scope="col">Kind</th>{known}<th scope="col">Result</th>{headings}'
+        '<th scope="col" class="num">To check</th>'
         '<th scope="col" class="num">Time</th></tr></thead><tbody>',
     ]
     budget = THUMBNAIL_BUDGET
     for entry in found:
         budget -= len(entry.first.thumbnail or "")
-        parts.append(_line(entry, columns, with_thumbnail=budget >= 0))
+        parts.append(_line(entry, facts.values(), columns, with_thumbnail=budget >= 0))
     parts.append("</tbody></table></div></section>")
     if budget < 0:
         parts.append('<p class="soft">There are too many recordings for a picture of each on this page.</p>')
     return parts
 
 
-def _line(entry: Entry, columns: Iterable[str], with_thumbnail: bool) -> str:
-    row, kind = entry.first, KINDS.get(entry.first.kind)
-    folder, _, name = row.path.rpartition("/")
+def _line(entry: Entry, facts: Iterable[str], columns: Iterable[str], with_thumbnail: bool) -> str:
+    row, kind, name = entry.first, KINDS.get(entry.first.kind), entry.name
+    folder = row.path.rpartition("/")[0]
     target = _link(page_of(row) or f"{row.results}/")
     picture = ""
     if row.thumbnail and with_thumbnail:
@@ -296,27 +339,27 @@ def _line(entry: Entry, columns: Iterable[str], with_thumbnail: bool) -> str:
     cells = [f'<td class="picture">{picture}</td>', f'<th scope="row"><a href="{target}">{_text(name)}</a>']
     if folder:
         cells.append(f'<br><span class="soft">{_text(folder)}</span>')
-    if row.series:
-        cells.append(f"<br>{_parts(entry)}")
+    if len(entry.rows) > 1:
+        cells.append(f'<br><span class="soft">{_members(entry)}</span>')
     cells.append(f'</th><td class="kind">{_text(kind.name if kind else row.kind)}</td>')
+    cells += [f"<td>{_text(getattr(row, field)[:16].replace('T', ' '))}</td>" for field in facts]
     cells.append(f'<td class="result">{_text(row.summary)}</td>')
     for column in columns:
         value = entry.values.get(column, "")
         cells.append(f'<td class="num" data-value="{_text(value)}">{_text(_rounded(value))}</td>')
-    seconds = sum(each.seconds for each in entry.results)
+    seconds = row.seconds
     marked = f'<td class="num warn" data-value="{entry.n_marked}">{entry.n_marked}</td>'
     cells.append(marked if entry.n_marked else '<td class="num" data-value="0"></td>')
     cells.append(f'<td class="num" data-value="{seconds:.3f}">{duration(seconds)}</td>')
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _parts(entry: Entry) -> str:
-    said = f"Series from {_text(entry.first.series.rpartition('/')[2])}: "
-    said += f"{len(entry.rows)} of {entry.first.parts} parts"
-    if len(entry.results) == 1:
-        return f'<span class="soft">{said}</span>'
-    links = " ".join(f'<a href="{_link(page_of(row) or row.results + "/")}">{row.part}</a>' for row in entry.rows)
-    return f'<span class="soft">{said}</span> {links}'
+def _members(entry: Entry) -> str:
+    """ "2 parts; GPIO recording, behaviour movie"."""
+    said = [f"{entry.first.parts} parts"] if entry.first.parts > 1 else []
+    kinds = Counter(KINDS[row.kind].name if row.kind in KINDS else row.kind for row in entry.beside)
+    said += [", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in kinds.items())] if kinds else []
+    return _text("; ".join(said))
 
 
 def _rounded(value: str) -> str:

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from recording.kinds import SUFFIXES
-from recording.names import MAX_NAME
+from recording.names import MAX_NAME, join, short
 from runner import own
-from runner.discover import SERIES, Recording
+from runner.discover import Recording
 from runner.inside import hold
+from study import names
 
 _MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
 
@@ -55,7 +56,7 @@ def problem_with_results(sentinel: Path, output: Path, recordings: Iterable[Reco
         return ""
     path = f"{folder}/{sentinel.name}".casefold()
     for recording in recordings:
-        for results in (recording.results.casefold(), f"{recording.results}{SERIES}".casefold()):
+        for results in _possible_results(recording):
             if f"{path}/".startswith(f"{results}/") or results.startswith(f"{path}/"):
                 where = f"{sentinel} is where the results of {recording.relative} go"
                 return f"{_MARKER}, and {where}: {_elsewhere(output)}"
@@ -79,13 +80,20 @@ def foreign_report(output: Path) -> str:
     return ""
 
 
+def _possible_results(recording: Recording) -> set[str]:
+    """Its own folder, and those of sessions that it may be a part of, as far as names tell."""
+    numbering = names.numbering(recording.stem)
+    wholes = {names.without_stream(recording.stem), *([numbering.whole] if numbering else [])}
+    return {recording.results.casefold(), *(join(recording.place, short(whole)).casefold() for whole in wholes)}
+
+
 def below(folder: Path, top: Path) -> str | None:
     """The path from `top` to a folder, "" for itself; None if it does not lie there.
 
     The names decide, or the file system does: two mounts of one folder, or links, are no way around it.
     """
-    for names in (os.path.abspath, os.path.realpath):
-        place, root = Path(names(folder)), Path(names(top))
+    for resolved in (os.path.abspath, os.path.realpath):
+        place, root = Path(resolved(folder)), Path(resolved(top))
         if place == root or root in place.parents:
             return "/".join(place.relative_to(root).parts)
     for parent in (place, *place.parents):

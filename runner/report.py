@@ -36,12 +36,17 @@ def write_report(
     output.write("index.html", page.encode("utf-8", "backslashreplace"))
 
 
+SUMMARY = ("path", "kind", "status", "reason", "seconds", "summary", "session", "part")
+SUMMARY += ("results", "animal", "start", "warnings", "advice")
+
+
 def summary_csv(rows: Iterable[Row]) -> str:
     """One row an input, in order of path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "kind", "status", "reason", "seconds", "summary", "series", "part", "results", "warnings"])
+    writer.writerow(SUMMARY)
     for row in rows:
-        cells = (row.path, row.kind, row.status, row.reason, f"{row.seconds:.3f}", row.summary, row.series)
-        writer.writerow([*map(cell, cells), row.part or "", cell(row.results), cell(" | ".join(row.warnings))])
+        cells = (row.path, row.kind, row.status, row.reason, f"{row.seconds:.3f}", row.summary, row.session)
+        more = (row.results, row.animal, row.start, " | ".join(row.warnings), " | ".join(row.advice))
+        writer.writerow([*map(cell, cells), row.part or "", *map(cell, more)])
     return text.getvalue()

@@ -40,7 +40,7 @@ NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 class Record(Message):
     """The fate of one input."""
 
-    inputs: list[str]  # relative paths; several for a series
+    inputs: list[str]  # relative paths; several for a session, its parts first
     status: str  # "done", "failed" or "publishing"
     kind: str = ""
     reason: str = ""
@@ -50,8 +50,13 @@ class Record(Message):
     summary: str = ""
     thumbnail: str | None = None  # base64 of a PNG
     warnings: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)  # what a lab has not written yet
     seconds: float = 0.0
-    info: dict[str, Any] = field(default_factory=dict)  # findings of the pre-check, of the first
+    parts: int = 0  # how many of the inputs are parts of one recording
+    animal: str = ""
+    start: str = ""  # of the session, ISO 8601
+    code: str = ""  # digest of the code that found and made this
+    infos: dict[str, Any] = field(default_factory=dict)  # of each input: findings of the pre-check
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
     recipe: str = ""  # that made the results
     inspected: bool = False  # if failed: the results are what `inspect` makes of the input as it is
@@ -94,7 +99,7 @@ def _is_sound(record: Record) -> bool:
 
 
 def write_record(output: Folder, recordings: Iterable[Recording], record: Record) -> None:
-    """One copy for each input of a series, so that every input can be looked up by its own path."""
+    """One copy for each input, so that every input can be looked up by its own path."""
     for recording in recordings:
         output.write(recording.noted_in(RECORDS, ".json"), record.to_json())
 
@@ -113,11 +118,13 @@ def are_there(output: Folder, record: Record) -> bool:
         return False
 
 
-def info_from_record(path: Path, record: Record) -> RecordingInfo | None:
-    """A recording that is done need not be opened again."""
+def info_from_record(path: Path, recording: Recording, record: Record, code: str) -> RecordingInfo | None:
+    """What the same code found in it before, if it has not changed: it need not be opened again."""
+    if record.code != code or record.stamps.get(recording.relative) != [recording.size, recording.mtime_ns]:
+        return None
     try:
-        return info_of(path, record.info)
-    except ValueError:
+        return info_of(path, record.infos[recording.relative])
+    except (KeyError, ValueError):
         return None
 
 

@@ -20,10 +20,11 @@ from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending, NoApi, NoIn
 from runner.events import Log, counted
 from runner.overview import LEFT_OUT
 from runner.own import RESERVED
-from runner.series import name_groups
+from runner.relate import Related, look_at_all
 from runner.settings import Settings
 from runner.shards import Shard
 from runner.state import RunState, conditions, container_facts, software
+from study.relations import Session
 
 
 def run(state: RunState) -> Ending:
@@ -44,23 +45,21 @@ def run(state: RunState) -> Ending:
         refuse_without_recordings(found, state.settings.input_dir)
         copies = staging.anywhere / "copies"
         wanted = conditions(state, copies)
-        recordings = found.recordings
-        if shard:
-            recordings = _shard_of(recordings, shard, keep_series=wanted.recipe.works_on_series)
+        metadata = _metadata(found.recordings, copies, state) if wanted.nwb else None
+        related = look_at_all(found.recordings, taken_names(state.settings), wanted, state)
+        sessions_of_mine, broken = _shard_of(related, shard) if shard else _all_of(related)
+        n_selected = sum(len(session.members) for session in sessions_of_mine) + len(broken)
         state.log(
             "found",
             f"{counted(len(found.recordings), 'recording')} in {state.settings.input_dir}"
-            + (f", {len(recordings)} in shard {shard}" if shard else ""),
+            + (f", {n_selected} in shard {shard}" if shard else ""),
             recordings=len(found.recordings),
-            selected=len(recordings),
+            selected=n_selected,
         )
         report_left_out(found, state.log)
-        known = _sessions(found.recordings, copies, state) if wanted.nwb else None
-        owners = {recording.results: recording.relative for recording in found.recordings}
-        mine = {recording.relative for recording in recordings}
-        others = [recording for recording in found.recordings if recording.relative not in mine]
-        batch = Batch(state, wanted, staging, owners, known, others=others)
-        rows = handle(recordings, batch)
+        report_sessions(related, sessions_of_mine, state.log)
+        batch = Batch(state, wanted, staging, related, related.owners(), metadata)
+        rows = handle(sessions_of_mine, broken, batch)
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, state.log) + left_out_rows(found)
         followed: list[animals.Followed] = []
@@ -78,12 +77,23 @@ def run(state: RunState) -> Ending:
     return judge(rows, state, facts, followed)
 
 
-def _sessions(recordings: Sequence[Recording], copies: Path, state: RunState) -> sessions.Sessions:
+def _metadata(recordings: Sequence[Recording], copies: Path, state: RunState) -> sessions.MetadataFiles:
     """Raises BadMetadata, Unwritable."""
-    found = sessions.find(recordings, state.settings.input_dir, copies)
-    files = {path for recording in recordings for path in found.metadata(recording)}
+    found = sessions.MetadataFiles(state.settings.input_dir, copies)
+    files = {path for recording in recordings for path in found.of(recording.folder, [recording.stem])}
     sessions.check(sorted(files), copies, state.tick)
     return found
+
+
+def report_sessions(related: Related, mine: Sequence[Session], log: Log) -> None:
+    """Which recordings are one session and why, and what looks like one and is none."""
+    for session in mine:
+        if len(session.members) > 1:
+            name = related.folders[session.parts[0]]
+            said = f"{name} is one session of {counted(len(session.members), 'recording')}"
+            log("session", f"{said}: {'; '.join(session.reasons)}", members=list(session.members))
+    for miss in related.study.near_misses:
+        log("near-miss", miss, "warning")
 
 
 def judge(
@@ -161,9 +171,13 @@ def find_recordings(settings: Settings, tick: Callable[[], None]) -> Discovery:
     if not is_folder:
         what = "is not a folder" if exists else "does not exist"
         raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")
+    return discover(folder, settings.output_dir, taken_names(settings), tick)
+
+
+def taken_names(settings: Settings) -> frozenset[str]:
+    """Names at the top of the output that no recording's results may have."""
     at_the_top = places.below(settings.sentinel.parent, settings.output_dir) == ""
-    taken = RESERVED | {settings.sentinel.name} if at_the_top else RESERVED
-    return discover(folder, settings.output_dir, taken, tick)
+    return RESERVED | {settings.sentinel.name} if at_the_top else RESERVED
 
 
 def refuse_without_recordings(found: Discovery, folder: Path) -> None:
@@ -223,8 +237,20 @@ def left_out_rows(found: Discovery) -> list[report.Row]:
     return [report.Row(path, "", LEFT_OUT, reason) for path, reason in found.left_out]
 
 
-def _shard_of(recordings: Sequence[Recording], shard: Shard, keep_series: bool) -> list[Recording]:
-    groups = name_groups(recordings)
-    sizes = [[recording.size for recording in group] for group in groups]
-    mine = shards.assign(groups, sizes, shard.count, keep=keep_series)[shard.index - 1]
-    return sorted(mine, key=lambda recording: recording.relative)
+def _all_of(related: Related) -> tuple[list[Session], list[Recording]]:
+    """Sessions, and recordings that cannot be read."""
+    return [*related.study.sessions], [related.recordings[path] for path in sorted(related.problems)]
+
+
+def _shard_of(related: Related, shard: Shard) -> tuple[list[Session], list[Recording]]:
+    """A session is never split."""
+    everything: list[Session | Recording] = [
+        *related.study.sessions,
+        *(related.recordings[path] for path in sorted(related.problems)),
+    ]
+    sizes = [
+        sum(related.recordings[path].size for path in one.members) if isinstance(one, Session) else one.size
+        for one in everything
+    ]
+    mine = shards.assign(everything, sizes, shard.count)[shard.index - 1]
+    return [one for one in mine if isinstance(one, Session)], [one for one in mine if isinstance(one, Recording)]

@@ -67,29 +67,14 @@ def unasked(environment: Mapping[str, str]) -> str:
     return f"{found}, but no shard is asked for: this run handles all recordings (SHARD takes a part)" if found else ""
 
 
-def assign(
-    groups: Sequence[Sequence[Item]], sizes: Sequence[Sequence[int]], count: int, keep: bool
-) -> list[list[Item]]:
-    """Divide groups of items among shards: the largest first, each to the shard with the fewest bytes.
-
-    Items of a group stay together. Unless `keep`, a group of more than a fair share of the bytes is split after all:
-    a folder of numbered recordings is no reason for one node to do everything.
-    """
-    fair = sum(map(sum, sizes)) / count
-    pieces: list[tuple[int, int, list[Item]]] = []
-    for group, group_sizes in zip(groups, sizes):
-        if keep or sum(group_sizes) <= fair:
-            pieces.append((sum(group_sizes), len(pieces), list(group)))
-        else:
-            for item, size in zip(group, group_sizes):
-                pieces.append((size, len(pieces), [item]))
-    pieces.sort(key=lambda piece: (-piece[0], piece[1]))
+def assign(items: Sequence[Item], sizes: Sequence[int], count: int) -> list[list[Item]]:
+    """Divide items among shards: the largest first, each to the shard with the fewest bytes."""
     shards: list[list[Item]] = [[] for _ in range(count)]
     loads = [(0, 0, number) for number in range(count)]  # bytes, items, shard: empty files are spread too
-    for size, _, items in pieces:
+    for place in sorted(range(len(items)), key=lambda place: (-sizes[place], place)):
         load, n_items, number = heapq.heappop(loads)
-        shards[number] += items
-        heapq.heappush(loads, (load + size, n_items + len(items), number))
+        shards[number].append(items[place])
+        heapq.heappush(loads, (load + sizes[place], n_items + 1, number))
     return shards
 
 

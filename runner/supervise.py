@@ -14,7 +14,7 @@ from typing import Any
 
 from native.loading import ending
 from recording import process
-from recording.job import Caution, Failure, Job, Malformed, Progress, Result, event_from_json
+from recording.job import Advice, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine, workers
 from runner.activity import EVERY, Activity, usage
 from runner.strays import end_strays
@@ -59,8 +59,10 @@ class Verdict:
     reason: str = ""
     result: Result = field(default_factory=lambda: Result(()))
     warnings: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
     seconds: float = 0.0
     out_of_memory: bool = False  # with more it might have gone well
+    died: bool = False  # without a word of why
 
 
 @dataclass
@@ -78,6 +80,7 @@ class _Worker:
     out_of_memory: bool = False
     activity: Activity = field(default_factory=Activity)
     warnings: list[str] = field(default_factory=list)
+    advice: list[str] = field(default_factory=list)
 
 
 class Signals:
@@ -271,6 +274,8 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
         worker.fraction = min(1.0, max(0.0, event.done))
     elif isinstance(event, Caution):
         worker.warnings.append(event.message)
+    elif isinstance(event, Advice):
+        worker.advice.append(event.message)
     elif isinstance(event, Failure):
         worker.failure, worker.out_of_memory = event.reason, event.out_of_memory
     elif isinstance(event, Result):
@@ -313,7 +318,8 @@ def _verdict(worker: _Worker) -> Verdict:
         failure, worker.out_of_memory = _cause_of_death(worker)
     seconds = round(time.monotonic() - worker.started, 3)
     result = worker.result if worker.result and not failure else Result(())
-    return Verdict(not failure, failure, result, worker.warnings, seconds, worker.out_of_memory)
+    died = bool(failure) and not worker.failure
+    return Verdict(not failure, failure, result, worker.warnings, worker.advice, seconds, worker.out_of_memory, died)
 
 
 def _cause_of_death(worker: _Worker) -> tuple[str, bool]:

@@ -140,6 +140,10 @@ def same_time(one: Member, other: Member) -> bool:
     return abs(one.info.start - other.info.start) <= slack and abs(one.info.end - other.info.end) <= slack
 
 
+def starts_together(one: Member, other: Member) -> bool:
+    return one.info.start is not None and one.info.start == other.info.start
+
+
 def within(inner: Member, outer: Member) -> bool:
     """Whether one lies in the time of the other: cropped or trimmed."""
     if inner.info.start is None or outer.info.start is None or inner.info.end is None or outer.info.end is None:

@@ -51,6 +51,11 @@ def extends(stem: str, beginning: str) -> bool:
     return len(stem) > len(beginning) > 0 and stem.startswith(beginning) and stem[len(beginning)] in _SEPARATORS
 
 
+def begin_alike(one: str, other: str) -> bool:
+    """Whether they are equal, or one is the beginning of the other."""
+    return one == other or extends(one, other) or extends(other, one)
+
+
 def beginnings(stem: str) -> list[str]:
     """The names that a name extends, the shortest first."""
     return [stem[:i] for i in range(1, len(stem)) if extends(stem, stem[:i])]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from study import names
-from study.facts import Member, same_time, within
+from study.facts import Member, same_time, starts_together, within
 
 MADE_OF = {  # kinds that a kind can be made of, the likeliest first
     "movie": ("movie",),
@@ -91,7 +91,8 @@ def _made_of(one: Member, other: Member) -> str:
     if one.is_timeless:
         return "its name"
     if not (same_time(one, other) or within(one, other)):
-        return ""
+        starts_with_it = names.adds_steps(one.stem, other.stem) and starts_together(one, other)
+        return "its name and start" if starts_with_it else ""
     return "its name, start and length" if same_time(one, other) else "its name and time"
 
 

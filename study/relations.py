@@ -62,6 +62,7 @@ class Study:
 
     sessions: tuple[Session, ...]
     made_from: Mapping[str, str]  # products, by path: the recording that they were made from
+    made: Mapping[str, Made] = field(default_factory=dict)  # the same, with the reason
     near_misses: tuple[str, ...] = ()  # what looks like one session and is none, a sentence each
 
 
@@ -128,7 +129,7 @@ class _Miss:
 
 class _Relating:
     def __init__(self, members: Sequence[Member], by_hand: Sequence[Said]) -> None:
-        self.made_from: dict[str, str] = {}
+        self.made: dict[str, Made] = {}
         self.misses: dict[Hashable, _Miss] = {}
         self.given = [(each, [one for one in members if _is_listed(one, each)]) for each in by_hand]
         listed = {one.path for _, found in self.given for one in found}
@@ -138,7 +139,8 @@ class _Relating:
         groups = [group for each, found in self.given if found for group in [self._by_hand(each, found)]]
         groups += self._by_facts(self.free)
         sessions = sorted(map(_session, groups), key=lambda session: (session.folder, session.parts))
-        return Study(tuple(sessions), self.made_from, tuple(map(str, self.misses.values())))
+        made_from = {path: each.parent.path for path, each in self.made.items()}
+        return Study(tuple(sessions), made_from, self.made, tuple(map(str, self.misses.values())))
 
     def _by_hand(self, given: Said, found: list[Member]) -> _Group:
         """Movies, or what there is in their place, are the parts; those of one time are streams."""
@@ -175,7 +177,7 @@ class _Relating:
                     made[one.path] = found
                 for other, against in search.contradicting(one):
                     self._missed((one.folder, one.path), [other, one], against)
-        self.made_from |= {path: each.parent.path for path, each in made.items()}
+        self.made |= made
         return made
 
     # ---- by facts, then by names

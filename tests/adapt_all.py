@@ -14,8 +14,8 @@ from pathlib import Path
 
 os.environ["LC_ALL"] = "C.UTF-8"
 
-from pipeline.__main__ import reason
 from pipeline.inspect.adapter import Context, adapt
+from pipeline.reasons import reason
 from recording import formats
 
 resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import importlib
 from base64 import b64encode
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from pipeline.inspect import quality
-from pipeline.inspect.context import Context
+from pipeline.inspect import consistency, metadata, quality
+from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.pieces import Piece
 from pipeline.pages.content import Part
 from recording.kinds import KINDS
 
@@ -43,19 +46,57 @@ def adapt(
     Raises BadRecording or Unusable with a reason for the user; anything else is a fault of the library, the machine or
     this program.
     """
-    from pipeline.inspect import consistency, metadata
-
     context, warnings = context.remembering()
-    module = importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
-    before = {path.name for path in out.iterdir()}
-    outcome = module.adapt(recording, stem, out, context)
+    before = _names(out)
+    outcome = _module(kind).adapt(recording, stem, out, context)
+    consistency.stated(outcome.metadata, context.warn)
+    part = _part(outcome, recording, recording.name, kind, out / stem, context, warnings)
     if outcome.measures and not is_part:
         quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})
-    if context.session:
-        from pipeline.nwb.collect import write_inspected  # imported only when asked for
+    if with_page:
+        from pipeline.pages import page
 
-        write_inspected(context.session, recording, kind, stem, out, context)
+        shown = page.Page(part.name, stem, [part], metadata.software(), context.provenance, warnings=warnings)
+        shown = replace(shown, failure=context.failure)
+        page.write(shown, out)
+    results = sorted(_names(out) - before)
+    if not is_part:
+        metadata.write(out / f"{stem}.json", {**part.record, "results": results})
+        results.append(f"{stem}.json")
+    context.progress(1.0)
+    return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem)
+
+
+def adapt_pieces(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: Path, context: Context) -> Summary:
+    """As a part of results: of recordings with the same cells in each part of a session, as one that is called `name`.
+
+    Raises Unusable, before anything is written, if the parts have other cells each.
+    """
+    context, warnings = context.remembering()
+    before = _names(out)
+    outcome = _module(kind).adapt_pieces(pieces, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
+    part = _part(outcome, pieces[0].path, name, kind, out / stem, context, warnings)
+    return Summary(outcome.summary, outcome.thumbnail, tuple(sorted(_names(out) - before)), part, out / stem)
+
+
+def _module(kind: str) -> Any:
+    return importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+def _part(
+    outcome: Outcome,
+    recording: Path,
+    name: str,
+    kind: str,
+    beside: Path,
+    context: Context,
+    warnings: list[str],
+) -> Part:
     record = metadata.common(recording, kind) | outcome.metadata
     record |= {
         "quality": quality.to_json(outcome.measures),
@@ -65,26 +106,14 @@ def adapt(
     }
     if context.failure:
         record["failure"] = context.failure
-    part = Part(
-        name=recording.name,
+    return Part(
+        name=name,
         kind=kind,
         summary=outcome.summary,
         record=record,
         figures=outcome.figures,
         measures=outcome.measures,
         cells=outcome.cells,
-        film=f"{stem}-movie.mp4" if (out / f"{stem}-movie.mp4").exists() else "",
+        film=film.name if (film := Path(f"{beside}-movie.mp4")).exists() else "",
         warnings=tuple(warnings),
     )
-    if with_page:
-        from pipeline.pages import page
-
-        shown = page.Page(part.name, stem, [part], metadata.software(), context.provenance, warnings=warnings)
-        shown = replace(shown, failure=context.failure)
-        page.write(shown, out)
-    results = sorted(path.name for path in out.iterdir() if path.name not in before)
-    if not is_part:
-        metadata.write(out / f"{stem}.json", {**record, "results": results})
-        results.append(f"{stem}.json")
-    context.progress(1.0)
-    return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem)

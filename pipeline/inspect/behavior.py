@@ -16,6 +16,7 @@ import pandas as pd
 from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.pieces import times_s
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
 from recording import formats
@@ -43,7 +44,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     samples = frame_metadata.get("samples", [])
     timing = movie.timing
     valid = timing.get_valid_samples_mask()
-    time_s = metadata.sample_times(timing)
+    time_s = times_s(timing, context.offset_us)
     tables.write(
         out / f"{stem}-frames.csv",
         {

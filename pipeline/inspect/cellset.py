@@ -17,10 +17,12 @@ from pipeline.inspect import consistency, decisions, figures, metadata, quality,
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision
+from pipeline.inspect.pieces import Piece, first_samples, times_s, with_gaps
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure
 from recording import formats
+from recording.errors import Unusable
 
 MOST_LINES = 40  # traces that can be told apart in one plot
 MOST_NAMES = 60  # of usual size on a map
@@ -69,6 +71,10 @@ class Activity:
 def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
     """Of traces, shape (cells, samples), NaN if a sample is missing."""
     period_s = timing.period.secs_float
+    return _activity(traces, period_s)
+
+
+def _activity(traces: np.ndarray, period_s: float) -> Activity:
     known_s = np.isfinite(traces).sum(axis=1) * period_s
     noise = np.array([noise_of(trace) for trace in traces])
     transients = [quality.transients(trace, sigma, period_s) for trace, sigma in zip(traces, noise)]
@@ -87,26 +93,40 @@ def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    cell_set = isx.CellSet.read(str(recording))
+    return adapt_pieces([Piece(recording, context.offset_us)], stem, out, context)
+
+
+def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
+    """Of the same cells in each part of a session, as one; footprints and statuses are those of the first part.
+
+    Raises Unusable if the parts name other cells.
+    """
+    sets = [isx.CellSet.read(str(piece.path)) for piece in pieces]
+    cell_set, recording = sets[0], pieces[0].path
     footer = formats.read_footer(recording)
     timing, pixel_um = cell_set.timing, metadata.pixel_um(cell_set.spacing)
     n, unit, period_s = cell_set.num_cells, trace_unit(footer), timing.period.secs_float
     if n == 0:
         context.warn("the cell set has no cells")
-
-    time_s = metadata.sample_times(timing)
-    traces = metadata.traces(timing, n, cell_set.get_cell_trace_data)
     names = [cell_set.get_cell_name(i) for i in range(n)]
-    tables.write_wide(out / f"{stem}-traces.csv", time_s, names, traces)
+    for other in sets[1:]:
+        if names != [other.get_cell_name(i) for i in range(other.num_cells)]:
+            raise Unusable("its parts have other cells each: their traces cannot be one table")
+
+    time_s = np.concatenate([times_s(each.timing, piece.offset_us) for each, piece in zip(sets, pieces)])
+    parts = [metadata.traces(each.timing, n, each.get_cell_trace_data) for each in sets]
+    tables.write_wide(out / f"{stem}-traces.csv", time_s, names, np.concatenate(parts, axis=1))
     count = consistency.Count()
-    count.add(traces[:, metadata.valid_samples(timing)])
+    for each, part in zip(sets, parts):
+        count.add(part[:, metadata.valid_samples(each.timing)])
     cells, together, identity = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
     decided = _decided(identity, names, context)
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
-    found = activity(traces, timing)
+    traces = with_gaps(parts)
+    found = _activity(traces, period_s)
     unknown = [name for name, known in zip(names, found.is_known) if not known]
-    if unknown and metadata.valid_samples(timing).any():
+    if unknown and any(metadata.valid_samples(each.timing).any() for each in sets):
         context.warn(f"{len(unknown)} of {n} cells have traces that tell nothing: {_listed(unknown)}")
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
@@ -114,7 +134,8 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     tables.write(out / f"{stem}-cells.csv", _table(cells, decided, found, nearest, unit, pixel_um))
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
-    _draw_traces(out / f"{stem}-traces.png", time_s, traces, found.noise, cells, unit)
+    gaps = with_gaps([times_s(each.timing, piece.offset_us)[np.newaxis] for each, piece in zip(sets, pieces)])[0]
+    _draw_traces(out / f"{stem}-traces.png", _over_gaps(gaps), traces, found.noise, cells, unit)
 
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
     shown = Cells(
@@ -139,15 +160,19 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         _doubt(cells, found, alike),
         decisions.for_page(decided),
         identity,
+        tuple(zip(first_samples([part.shape[1] for part in parts]), (piece.offset_us / 1e6 for piece in pieces))),
     )
+    n_samples = sum(each.timing.num_samples for each in sets)
+    whole = {} if len(pieces) == 1 else {"n_samples": n_samples, "n_parts": len(pieces)}
     return Outcome(
-        summary=f"{n} cells ({_counted(counts)}), {timing.num_samples} samples at {1 / period_s:.4g} Hz",
+        summary=f"{n} cells ({_counted(counts)}), {n_samples} samples at {1 / period_s:.4g} Hz",
         thumbnail=thumbnail,
         measures=_measures(cells, found, nearest, [(names[pair.first], names[pair.second]) for pair in alike]),
         figures=_figures(stem, n),
         cells=shown if n else None,
         metadata={
             **metadata.timing(timing),
+            **whole,
             **metadata.spacing(cell_set.spacing),
             "n_cells": n,
             "cell_set_id": identity,
@@ -187,6 +212,14 @@ def _doubt(cells: list[Cell], found: Activity, alike: list[quality.Overlap]) -> 
     of_status = {"accepted": 1 - rank, "rejected": rank, "undecided": np.full(len(rank), 1.0)}
     paired = {i for pair in alike for i in (pair.first, pair.second)}
     return [float(of_status[cell.status][i]) + (i in paired) for i, cell in enumerate(cells)]
+
+
+def _over_gaps(time_s: np.ndarray) -> np.ndarray:
+    """Times with those between parts filled in, so that they rise."""
+    missing = np.flatnonzero(np.isnan(time_s))
+    filled = time_s.copy()
+    filled[missing] = (time_s[missing - 1] + time_s[missing + 1]) / 2
+    return filled
 
 
 def _write_footprints(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from pipeline.inspect.decisions import Decisions
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure
-from recording.job import Options, Session
+from recording.job import Options
 
 
 @dataclass
@@ -19,9 +20,10 @@ class Context(StepContext):
 
     options: Options = field(default_factory=Options)
     provenance: dict[str, Any] = field(default_factory=dict)
-    session: Session | None = None  # if the recording is to get an NWB file
     decisions: Decisions | None = None  # by eye, on the cells of this recording
     failure: str = ""  # of the recipe that should have been run, for the page
+    advise: Callable[[str], None] = lambda message: None  # takes what a lab has not written yet
+    offset_us: int = 0  # the recording's start, from the session's
 
     def remembering(self) -> tuple[Context, list[str]]:
         """The same, and the warnings that it is given from now on."""

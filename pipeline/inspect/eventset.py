@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import numpy as np
 from pipeline.inspect import consistency, figures, metadata, packets, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.pieces import Piece
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
 from recording import formats
+from recording.errors import Unusable
 
 LINES_A_ROW = 120  # events of one cell beyond which they merge in a picture of this width
 MOST_ROWS = 200  # cells beyond which a row is too low for a line
@@ -21,12 +24,21 @@ COLUMNS = 200  # of the density
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    event_set = isx.EventSet.read(str(recording))
+    return adapt_pieces([Piece(recording, context.offset_us)], stem, out, context)
+
+
+def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
+    """Of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
+    sets = [isx.EventSet.read(str(piece.path)) for piece in pieces]
+    event_set, recording = sets[0], pieces[0].path
     timing = event_set.timing
-    cells = packets.channels(recording, event_set)
+    parts = [packets.channels(piece.path, each) for piece, each in zip(pieces, sets)]
+    for piece in pieces:
+        consistency.packets(piece.path, formats.read_footer(piece.path), context.warn)
+    cells = _joined(parts, [piece.offset_us for piece in pieces])
     footer = formats.read_footer(recording)
-    consistency.packets(recording, footer, context.warn)
-    duration_s = metadata.duration_s(timing)
+    duration_s = sum(metadata.duration_s(each.timing) for each in sets)
+    end_s = max(piece.offset_us / 1e6 + metadata.duration_s(each.timing) for piece, each in zip(pieces, sets))
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
     tables.write(
@@ -38,7 +50,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         },
     )
     rates = counts / duration_s if duration_s else np.full(len(cells), np.nan)
-    intervals = np.array([np.median(np.diff(cell.time_s)) if len(cell.value) > 1 else np.nan for cell in cells])
+    intervals = np.array([_median_interval([part[i].time_s for part in parts]) for i in range(len(cells))])
     tables.write(
         out / f"{stem}-rates.csv",
         {
@@ -50,7 +62,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         },
     )
     figures.start_matplotlib(context.scratch)
-    thumbnail = _draw_raster(out / f"{stem}-raster.png", cells, duration_s)
+    thumbnail = _draw_raster(out / f"{stem}-raster.png", cells, end_s)
     return Outcome(
         summary=f"{counts.sum()} events of {len(cells)} cells in {duration_s:.4g} s",
         thumbnail=thumbnail,
@@ -77,7 +89,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
                 "median of each cell, median over cells",
             ),
         ),
-        figures=(Figure(f"{stem}-raster.png", _caption(cells, duration_s)),),
+        figures=(Figure(f"{stem}-raster.png", _caption(cells, end_s)),),
         metadata={
             **metadata.timing(timing),
             "n_cells": len(cells),
@@ -87,6 +99,29 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "file_metadata": footer,
         },
     )
+
+
+def _joined(parts: Sequence[list[packets.Channel]], offsets_us: Sequence[int]) -> list[packets.Channel]:
+    """Raises Unusable."""
+    names = [cell.name for cell in parts[0]]
+    if any([cell.name for cell in part] != names for part in parts):
+        raise Unusable("its parts have other cells each: their events cannot be one table")
+    if len(parts) == 1 and not offsets_us[0]:
+        return parts[0]
+    return [
+        packets.Channel(
+            name,
+            np.concatenate([part[i].offset_us.astype(np.int64) + offset for part, offset in zip(parts, offsets_us)]),
+            np.concatenate([part[i].value for part in parts]),
+        )
+        for i, name in enumerate(names)
+    ]
+
+
+def _median_interval(times: Sequence[np.ndarray]) -> float:
+    """Between events of one part, in s."""
+    found = np.concatenate([np.diff(each) for each in times])
+    return float(np.median(found)) if found.size else float("nan")
 
 
 def _is_dense(cells: list[packets.Channel], duration_s: float) -> bool:

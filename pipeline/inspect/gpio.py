@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import boxes, consistency, figures, metadata, packets, tables
+from pipeline.inspect import boxes, consistency, figures, metadata, packets, tables, ttl
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
@@ -38,7 +38,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     boxes.check(recording, context.warn)
     source = isx.GpioSet.read(str(stored))
     footer = formats.read_footer(stored)
-    channels = packets.channels(stored, source)
+    channels = [channel.later(context.offset_us) for channel in packets.channels(stored, source)]
     consistency.packets(stored, footer, context.warn)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
@@ -51,6 +51,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         thumbnail = _draw_imu(out / f"{stem}.png", columns)
     else:
         tables.write(out / f"{stem}-gpio.csv", _long(channels))
+        tables.write(out / f"{stem}-ttl.csv", ttl.table(channels))
         thumbnail = _draw_gpio(out / f"{stem}.png", channels)
     n_samples = sum(len(channel.value) for channel in channels)
     timing = source.timing

@@ -49,12 +49,6 @@ def timing(timing: Any) -> dict[str, Any]:
     }
 
 
-def sample_times(timing: Any) -> np.ndarray:
-    """Seconds from the start to each sample of an isx.Timing, shape (n_samples,), as near as a float64 can be."""
-    period = timing.period._impl
-    return np.arange(timing.num_samples) * period.num / period.den
-
-
 def valid_samples(timing: Any) -> np.ndarray:
     """Whether each sample of an isx.Timing is neither dropped, cropped nor blank, shape (n_samples,)."""
     return timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)

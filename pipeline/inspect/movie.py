@@ -12,14 +12,23 @@ from open_engine.statistics import MovieStatistics, movie_statistics
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure
 from recording import formats
+from recording.findings import Origin
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))  # before our own reader: its reasons are those that a lab knows
     with open_frames(recording) as frames:
         return _adapt(movie, frames, stem, out, context)
+
+
+def _alternating(origin: Origin) -> str:
+    """What frames alternate between; "" for nothing."""
+    if origin.n_colours > 1:
+        return "two colours"
+    return f"{len(origin.planes)} focal planes ({', '.join(map(str, origin.planes))})" if origin.planes else ""
 
 
 def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
@@ -31,11 +40,17 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
     n_valid = int(valid.sum())
     if n_valid == 0:
         context.warn("no frame is valid: all were dropped, cropped or blank; there are no projections")
+    origin = formats.check(recording).origin
+    alternating = _alternating(origin)
+    if alternating:
+        context.warn(
+            f"its frames alternate between {alternating}: no projection or trace of it means anything by itself"
+        )
     unit = "counts" if layout.dtype != "<f4" else "au"
 
     found = movie_statistics(frames, context.threads, context.progress) if n_valid else None
     extremes = [found.frame_min, found.frame_max] if found else []
-    time_s = metadata.sample_times(timing)
+    time_s = times_s(timing, context.offset_us)
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
         columns["hardware_time_us"] = _spread_integers(frames.clock_us(range(layout.n_stored)), valid)
@@ -54,13 +69,15 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
-    measures = movie_quality.measures(frames, status, time_s, found, unit)
+    measures = movie_quality.measures(frames, status, times_s(timing, 0), found, unit)
     source = export.Source(frames, timing.period.secs_float)
     _export(source, found, out / f"{stem}-movie", pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
-        summary=f"{layout.n_samples} frames of {size} at {rate:.4g} Hz" + _missing(status),
+        summary=f"{layout.n_samples} frames of {size} at {rate:.4g} Hz"
+        + (f", {alternating} in turn" if alternating else "")
+        + _missing(status),
         thumbnail=thumbnail,
         measures=measures,
         figures=_figures(stem, found, n_valid, unit) if found else (),
@@ -69,6 +86,8 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
             **metadata.spacing(movie.spacing),
             "data_type": np.dtype(layout.dtype).name,
             "unit": unit,
+            "n_colours": origin.n_colours,
+            "planes": list(origin.planes),
             **consistency.values("extremes of frames", extremes, context.warn),
             "saturation_level_counts": found.saturation_level if found else None,
             "acquisition": acquisition(movie, recording, context.warn),

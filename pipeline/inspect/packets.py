@@ -23,8 +23,14 @@ class Channel:
     """Samples of one channel, in order of time."""
 
     name: str
-    offset_us: np.ndarray  # (n,) uint64, from the recording's start
+    offset_us: np.ndarray  # (n,) uint64, from the recording's start; int64 from another
     value: np.ndarray  # (n,) float32
+
+    def later(self, offset_us: int) -> Channel:
+        """With times from a start that is so much earlier."""
+        if not offset_us:
+            return self
+        return Channel(self.name, self.offset_us.astype(np.int64) + offset_us, self.value)
 
     @property
     def time_s(self) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.pieces import times_s
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
 from recording import formats
@@ -37,7 +38,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     names = [vessel_set.get_vessel_name(i) for i in range(n)]
     status = [vessel_set.get_vessel_status(i) for i in range(n)]
     lines = [vessel_set.get_vessel_line_data(i) for i in range(n)]
-    time_s = metadata.sample_times(timing)
+    time_s = times_s(timing, context.offset_us)
     traces = {"_".join(each): metadata.traces(timing, n, read) for each, read in readers.items()}
 
     columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}

@@ -15,6 +15,7 @@ from pynwb.image import ImageSeries
 
 from pipeline.inspect.behavior import tracking_table
 from pipeline.nwb import film
+from pipeline.nwb.movies import note_invalid
 from pipeline.nwb.session import Opened, SessionFile
 from recording import formats
 
@@ -56,6 +57,8 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
         **_times(session, recording, shown),
     )
     session.file.add_acquisition(series)
+    valid = recording.timing.get_valid_samples_mask()
+    note_invalid(session, recording, np.where(valid, "valid", "dropped"), name)
 
 
 def _times(session: SessionFile, recording: Opened, shown: np.ndarray) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from pathlib import Path
 import tifffile
 
 from open_engine.context import StepContext
+from pipeline.inspect.adapter import Summary
 from pipeline.inspect.context import Context
 from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
 from pipeline.nwb.write import Contents, write
 from recording.copies import Copies
-from recording.errors import BadRecording, Unusable
-from recording.formats import check
-from recording.job import Session
+from recording.errors import Unusable
+from recording.job import Job, Member, Session
 from recording.kinds import KINDS
 
 PROJECTIONS = {
@@ -26,7 +26,6 @@ PROJECTIONS = {
     "max": "Greatest values of the valid frames",
     "min": "Least values of the valid frames",
 }
-ACQUIRED = ("gpio", "imu", "behavior_movie", "nvision")  # never made from another recording
 TRANSLATIONS = "-translations.csv"
 
 
@@ -40,65 +39,76 @@ class Product:
     part: int
     made_by: str
     beside: Path | None = None  # what the paths of its results begin with
+    offset_us: int = 0  # its start, from the session's
 
 
-def write_inspected(session: Session, recording: Path, kind: str, stem: str, out: Path, context: Context) -> None:
-    """`<stem>.nwb` of a recording, its companions and its projections. Raises Unusable, BadRecording."""
-    if kind not in READERS:
-        context.warn(f"{recording.name} has no NWB file: NWB files take no {KINDS[kind].name} yet")
-        return
-    sources = [Source(recording, kind, "-1"), *_companions([recording], session.companions, context.warn)]
-    projections = {name: out / f"{stem}-{name}.tif" for name in PROJECTIONS}
-    _write(out / f"{stem}.nwb", sources, [], projections if kind == "movie" else {}, session, context)
+def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) -> list[str]:
+    """`<session>.nwb` of a session's recordings and the projections of its movies; returns the names of the files.
+
+    `summaries` are those of the recordings that were inspected. Raises Unusable, BadRecording.
+    """
+    if job.kind not in READERS:
+        context.warn(f"{job.inputs[0].name} has no NWB file: NWB files take no {KINDS[job.kind].name} yet")
+        return []
+    projections = {}
+    movies = [summary for summary in summaries if summary.part.kind == "movie"]
+    for number, summary in enumerate(movies, 1):
+        label = f"-{number}" if len(movies) > 1 else ""
+        projections |= {f"{name}{label}": Path(f"{summary.beside}-{name}.tif") for name in PROJECTIONS}
+    out = job.staging / f"{job.stem}.nwb"
+    return [path.name for path in _write(out, _sources(job, context.warn), [], projections, job.session, context)]
 
 
-def write_run(
-    inputs: Sequence[Path], kind: str, products: Sequence[Product], out: Path, session: Session, context: Context
-) -> list[Path]:
-    """The NWB file of a recipe's run, `out`: the recording or the parts of the series, and what was made of them.
+def write_run(job: Job, products: Sequence[Product], out: Path, context: Context) -> list[Path]:
+    """The NWB file of a recipe's run, `out`: the session, and what was made of it.
 
     Returns it, and what was written beside it.
     """
-    n_parts = len(inputs)
-    sources = [Source(path, kind, f"-{part + 1}", part=part) for part, path in enumerate(inputs)]
-    sources += _companions(inputs, session.companions, context.warn)
+    n_parts = len(job.inputs)
+    sources = _sources(job, context.warn)
     translations, projections = [], {}
     for product in products:
         label = _numbered(product.label, product.part, n_parts)
         if product.kind in READERS:
-            sources.append(Source(product.path, product.kind, label, product.made_by, product.label, product.part))
+            sources.append(
+                Source(
+                    product.path,
+                    product.kind,
+                    label,
+                    product.made_by,
+                    product.label,
+                    product.part,
+                    product.offset_us,
+                )
+            )
         elif product.path.name.endswith(TRANSLATIONS):
             movie = product.label.removesuffix(TRANSLATIONS.removesuffix(".csv"))
             translations.append(Translations(product.path, label, movie, product.part, product.made_by))
         if product.kind == "movie" and product.beside:
             projections |= {f"{name}{label}": Path(f"{product.beside}-{name}.tif") for name in PROJECTIONS}
-    return _write(out, sources, translations, projections, session, context)
+    return _write(out, sources, translations, projections, job.session, context)
 
 
-def _companions(inputs: Sequence[Path], paths: Sequence[Path], warn: Callable[[str], None]) -> list[Source]:
-    """Other recordings of the session: parts, and what is called after the inputs or the parts."""
-    stems = dict.fromkeys(path.stem for path in (*inputs, *paths))
-    origins = {stem: next(each for each in stems if _extends(stem, each)) for stem in stems}
-    parts = list(dict.fromkeys(origins.values()))
+def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
+    """The recordings of the session: its parts, and what belongs to them."""
+    n_parts = len(job.inputs)
+    members = job.session.members or [Member(path, job.kind, job.stem) for path in job.inputs]
+    stems = [path.stem for path in job.inputs]
     found = []
-    for path in paths:
-        try:
-            kind = check(path).kind
-        except BadRecording as error:
-            warn(f"{path.name} is left out of the NWB file: {error.reason}")
+    for one in members:
+        if one.kind not in READERS:
+            warn(f"{one.path.name} is left out of the NWB file, which takes no {KINDS[one.kind].name} yet")
             continue
-        if kind not in READERS:
-            warn(f"{path.name} is left out of the NWB file, which takes no {KINDS[kind].name} yet")
+        part = stems.index(one.path.stem) if one.path.stem in stems else one.part
+        if one.path in job.inputs:
+            label, part, made_by = "", job.inputs.index(one.path), ""
+            found.append(Source(one.path, one.kind, f"-{part + 1}", "", "", part, one.offset_us))
             continue
-        origin = origins[path.stem]
-        label, part = path.stem[len(origin) :], parts.index(origin)
-        made_by = "found beside the recording" if label and kind not in ACQUIRED else ""
-        found.append(Source(path, kind, _numbered(label, part, len(parts)), made_by, label, part))
+        origin = stems[min(part, n_parts - 1)]
+        label = one.path.stem.removeprefix(origin) if one.is_made or one.path.stem.startswith(origin) else ""
+        made_by = "found beside the recording" if one.is_made else ""
+        found.append(Source(one.path, one.kind, _numbered(label, part, n_parts), made_by, label, part, one.offset_us))
     return found
-
-
-def _extends(stem: str, origin: str) -> bool:
-    return stem == origin or stem.startswith((f"{origin}-", f"{origin}_"))
 
 
 def _numbered(label: str, part: int, n_parts: int) -> str:
@@ -123,5 +133,14 @@ def _write(
         if path.is_file()
     }
     identifier = str(context.provenance.get("fingerprint") or out.stem)
-    contents = Contents(sources, identifier, known, images, translations, embed=context.options.nwb_movie)
+    contents = Contents(
+        sources,
+        identifier,
+        known,
+        images,
+        translations,
+        embed=context.options.nwb_movie,
+        advise=context.advise,
+        start=session.start,
+    )
     return write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))

@@ -29,7 +29,7 @@ def add(session: SessionFile, recording: Opened) -> None:
     """
     layout = formats.movie_layout(recording.stored)
     name = _add_frames(session, recording, layout) if session.embed else _describe(session, recording, layout)
-    _note_invalid(session, recording, layout, name)
+    note_invalid(session, recording, sample_status(layout), name)
 
 
 def _add_frames(session: SessionFile, recording: Opened, layout: formats.MovieLayout) -> str:
@@ -117,8 +117,8 @@ def _light(acquired: dict[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
-def _note_invalid(session: SessionFile, recording: Opened, layout: formats.MovieLayout, name: str) -> None:
-    status = sample_status(layout)
+def note_invalid(session: SessionFile, recording: Opened, status: np.ndarray, name: str) -> None:
+    """Stretches in which `status`, a text a sample, is not "valid" are invalid times of the series of this name."""
     edges = np.flatnonzero(np.append(True, status[1:] != status[:-1]))
     for first, last in zip(edges, [*edges[1:], len(status)]):
         if status[first] != "valid":

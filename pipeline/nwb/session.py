@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
 from pathlib import Path
@@ -68,6 +68,7 @@ class Source:
     made_by: str = ""  # for products: how they came to be
     series: str = ""  # equal for the parts of one product
     part: int = 0  # of a series
+    offset_us: int | None = None  # its start, from the session's; None: as the file states it
 
     @property
     def is_product(self) -> bool:
@@ -126,6 +127,20 @@ def opened(source: Source, scratch: Path) -> Opened:
 def _can_be_written(value: Any) -> bool:
     """Whether it is a text or a number, and one that NWB takes."""
     return isinstance(value, (str, int, float)) and not unfit(value)
+
+
+def on_one_clock(recordings: Sequence[Opened], start: datetime | None) -> list[Opened]:
+    """Each begins where the session's clock has it, which may not be where its own file does.
+
+    Where no start is known, the clock starts when the first recording says that it does.
+    """
+    zero = recordings[0].start - (recordings[0].source.offset_us or 0) * MICROSECOND
+    if start is not None:
+        zero = (start - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * MICROSECOND
+    return [
+        each if each.source.offset_us is None else replace(each, start=zero + each.source.offset_us * MICROSECOND)
+        for each in recordings
+    ]
 
 
 @dataclass

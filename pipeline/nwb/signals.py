@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from hdmf.backends.hdf5 import H5DataIO
+from hdmf.common import DynamicTable, VectorData
 from pynwb import TimeSeries
 
-from pipeline.inspect import packets
+from pipeline.inspect import packets, ttl
 from pipeline.inspect.gpio import IMU_SCALE
+from pipeline.nwb.events import HAS_EVENTS
 from pipeline.nwb.session import UNKNOWN, Opened, SessionFile
 
 IMU = {  # how channels' names begin: name, unit in NWB and what values as isx reads them are multiplied by for it
@@ -25,6 +27,8 @@ def add(session: SessionFile, recording: Opened) -> None:
     if not channels:
         session.warn(f"{recording.name} has no samples: it is not in the NWB file")
     (_add_imu if recording.kind == "imu" else _add_gpio)(session, recording, channels)
+    if recording.kind == "gpio":
+        _add_pulses(session, recording, channels)
 
 
 def _add_gpio(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:
@@ -39,6 +43,38 @@ def _add_gpio(session: SessionFile, recording: Opened, channels: list[packets.Ch
             **_when(session, recording, channel.offset_us),
         )
         session.file.add_acquisition(series)
+
+
+def _add_pulses(session: SessionFile, recording: Opened, channels: list[packets.Channel]) -> None:
+    """TTL pulses of channels that have two levels: a row a pulse whose onset was recorded."""
+    names, onsets, durations = [], [], []
+    for channel in filter(ttl.has_two_levels, channels):
+        for onset, offset in zip(*ttl.pulses(channel)):
+            if np.isfinite(onset):
+                names.append(channel.name)
+                onsets.append(float(session.times(np.array([int(onset)], np.int64), recording.start)[0]))
+                durations.append((offset - onset) / 1e6)
+    if not names:
+        return
+    order = np.lexsort((names, onsets))
+    name = session.name("TTL", recording.source.label)
+    what = f"Pulses in GPIO channels of {recording.name}: where a value crosses the middle of the channel's two levels"
+    columns = {
+        "timestamp": ("Seconds from the session's start", [onsets[i] for i in order]),
+        "duration": ("s; NaN if it lasts beyond the recording", [durations[i] for i in order]),
+        "channel": ("GPIO channel", [names[i] for i in order]),
+    }
+    if HAS_EVENTS:
+        from pynwb.event import DurationVectorData, EventsTable, TimestampVectorData
+
+        kinds = {"timestamp": TimestampVectorData, "duration": DurationVectorData, "channel": VectorData}
+        made = [kinds[key](name=key, description=text, data=data) for key, (text, data) in columns.items()]
+        session.file.add_events_table(
+            EventsTable(name=name, description=what, source_description=recording.name, columns=made)
+        )
+    else:
+        made = [VectorData(name=key, description=text, data=data) for key, (text, data) in columns.items()]
+        session.file.add_acquisition(DynamicTable(name=name, description=what, columns=made))
 
 
 def unit_of(channel: str) -> str:

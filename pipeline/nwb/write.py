@@ -24,7 +24,7 @@ from pipeline.nwb import behavior, cells, events, images, metadata, motion, movi
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, opened, start_of
+from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, on_one_clock, opened, start_of
 from recording.errors import shown
 
 SOFTWARE = " SW Version"  # "Acquisition SW Version", "Behavior Acquisition SW Version"
@@ -41,6 +41,8 @@ class Contents:
     projections: Mapping[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # by name: pixels, description
     translations: Sequence[Translations] = ()
     embed: bool = False  # movies' frames, too
+    advise: Callable[[str], None] = lambda message: None
+    start: datetime | None = None  # of the session's clock, from which the sources' offsets count
 
 
 def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
@@ -48,7 +50,8 @@ def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
 
     Returns all of them. Raises Unusable, BadRecording.
     """
-    recordings = sorted((opened(each, means.scratch) for each in contents.sources), key=_order)
+    found = [opened(each, means.scratch) for each in contents.sources]
+    recordings = sorted(on_one_clock(found, contents.start), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
     session = _session(path, recordings, contents, means)
     films = [path.with_name(name) for name in session.films]
@@ -78,7 +81,7 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
     said = stated(recordings)
     known = contents.metadata.over(accepted(said))
     _warn_of_refused(said, known, means.warn)
-    _warn_of_missing(known, means.warn)
+    _advise(known, contents.advise)
     start = start_of(recordings, known)
     zero = min(each.start for each in recordings)
     if known.get("NWBFile", "session_start_time") is None:
@@ -206,7 +209,8 @@ def _subject(known: Metadata, start: datetime) -> Subject | None:
     return Subject(**given) if given else None
 
 
-def _warn_of_missing(known: Metadata, warn: Callable[[str], None]) -> None:
+def _advise(known: Metadata, advise: Callable[[str], None]) -> None:
+    """Of what a lab has not written yet."""
     required, asked = (metadata.missing(known, wanted) for wanted in (metadata.REQUIRED, metadata.ASKED_FOR))
     parts = []
     if required:
@@ -214,7 +218,7 @@ def _warn_of_missing(known: Metadata, warn: Callable[[str], None]) -> None:
     if asked:
         parts.append(f"{', '.join(asked)} are not known and left out")
     if parts:
-        warn("; ".join(parts) + ": write them into nwb.toml in the input folder")
+        advise("; ".join(parts) + ": write them into nwb.toml in the input folder")
 
 
 # ---- the same bytes each time

@@ -46,6 +46,14 @@ class Cells:
     decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
     cell_set_id: str = ""
     tissue: Sequence[Background] = ()  # of the movie in which the cells were found; the first is shown at first
+    pieces: tuple[tuple[int, float], ...] = ((0, 0.0),)  # first sample and its time in s of each part of a session
+
+    def samples_at(self, time_s: np.ndarray) -> np.ndarray:
+        """The samples nearest to these times, which lie in the parts."""
+        starts = np.array([start for _, start in self.pieces])
+        which = np.clip(np.searchsorted(starts, time_s + self.period_s / 2, side="right") - 1, 0, None)
+        first = np.array([sample for sample, _ in self.pieces])[which]
+        return first + np.rint((time_s - starts[which]) / self.period_s).astype(np.int64)
 
 
 def thinned(traces: np.ndarray, n_sets: int = 1) -> tuple[np.ndarray, int]:
@@ -140,6 +148,7 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
         "session": session,
         "period": cells.period_s,
         "samples": cells.traces.shape[1],
+        "pieces": [list(piece) for piece in cells.pieces],
         "stretch": stretch,
         "unit": cells.unit,
         "eventKind": cells.event_kind,

@@ -12,10 +12,18 @@ function decoded(data, i) {
   return Array.from(codes, code => code === MISSING ? null : data.low[i] + code * scale);
 }
 
+function secondsOf(data, sample) {
+  // Of a sample, which may lie between two; each part of a session begins at its own time.
+  let [first, start] = data.pieces[0];
+  for (const piece of data.pieces) { if (piece[0] <= sample) [first, start] = piece; }
+  return start + (sample - first) * data.period;
+}
+
 function times(data, n) {
   // Seconds of each value. A pair, the least and the greatest of a stretch, shares its stretch.
-  const step = data.stretch ? data.stretch * data.period / 2 : data.period;
-  return Float64Array.from({ length: n }, (_, k) => k * step);
+  const step = data.stretch ? data.stretch / 2 : 1;
+  let last = -Infinity;
+  return Float64Array.from({ length: n }, (_, k) => last = Math.max(last, secondsOf(data, k * step)));
 }
 
 function niceLength(most) {
@@ -73,7 +81,7 @@ function drawExtras(chart, data, events) {
   ctx.clip();
   ctx.fillStyle = colour("--undecided");
   for (const sample of events) {
-    const x = chart.valToPos(sample * data.period, "x", true), y = bbox.top;
+    const x = chart.valToPos(secondsOf(data, sample), "x", true), y = bbox.top;
     if (x < bbox.left - 5 || x > bbox.left + bbox.width + 5) continue;
     ctx.beginPath();
     ctx.moveTo(x - 3.5 * ratio, y - 7 * ratio); ctx.lineTo(x + 3.5 * ratio, y - 7 * ratio); ctx.lineTo(x, y - ratio);
@@ -321,7 +329,7 @@ function explore(root) {
     }
     return kept.get(i);
   };
-  const seconds = times(data, trace(0).length), end = Math.max(data.samples * data.period, seconds[seconds.length - 1]);
+  const seconds = times(data, trace(0).length), end = Math.max(secondsOf(data, data.samples), seconds[seconds.length - 1]);
 
   function makeChart() {
     const place = one(".chart"), axis = { stroke: () => colour("--soft"), font: "12px system-ui, sans-serif" };

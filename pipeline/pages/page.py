@@ -20,6 +20,7 @@ from pipeline.inspect.figures import nice_length
 from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown
+from recording.kinds import KINDS
 from recording.names import STEPS
 
 HERE = Path(__file__).parent
@@ -46,6 +47,7 @@ class Page:
     recipe: str = ""
     warnings: Sequence[str] = ()
     failure: str = ""  # of the recipe that should have been run
+    session: Mapping[str, Any] | None = None  # as in the JSON, if it has several recordings
 
 
 def write(page: Page, out: Path) -> tuple[str, ...]:
@@ -224,7 +226,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "parameter": parameter, "link": link, "png": png, "facts": facts}
-    environment.filters["acquisition"] = acquisition
+    environment.filters |= {"acquisition": acquisition, "moment": _moment, "kind": lambda code: KINDS[code].name}
     return environment
 
 

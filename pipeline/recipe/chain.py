@@ -68,10 +68,19 @@ def plan(steps: Sequence[Step], kind: str) -> tuple[list[PlannedStep], list[Prob
 
 
 def latest(planned: Sequence[PlannedStep]) -> list[Stream]:
-    """The last product of each kind: what a lab looks for. Several, if the step that makes it splits its input."""
-    last = {stream.kind: stream.step for each in planned for stream in each.made}
+    """The last product of each kind, and focal plane: what a lab looks for.
+
+    Several, if the step that makes it splits its input.
+    """
+    last = {(each.step.plane, stream.kind): stream.step for each in planned for stream in each.made}
+    of_planes = {kind for plane, kind in last if plane}
     return [
-        stream for each in planned for stream in each.made if stream.kind != FILE and last[stream.kind] == stream.step
+        stream
+        for each in planned
+        for stream in each.made
+        if stream.kind != FILE
+        and last[each.step.plane, stream.kind] == stream.step
+        and (each.step.plane or stream.kind not in of_planes)
     ]
 
 

@@ -36,6 +36,7 @@ class Step:
     defaults: dict[str, Any] = field(default_factory=dict)
     sources: tuple[str, ...] = ()  # `from`
     lines: dict[str, int] = field(default_factory=dict)
+    plane: str = ""  # the focal plane that it works on, if the recording has several
 
     @property
     def label(self) -> str:

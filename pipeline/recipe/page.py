@@ -32,6 +32,7 @@ class Made:
     step: int  # index
     kind: str
     summary: Summary
+    plane: str = ""  # the focal plane, if the recording has several
 
 
 def shown_parts(made: Mapping[str, Made]) -> list[Part]:
@@ -39,10 +40,17 @@ def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     shown: list[Summary] = []
     for kind in SHOWN:
         of_kind = [each for each in made.values() if each.kind == kind]
-        last = max((each.step for each in of_kind), default=-1)
+        last = {each.plane: each.step for each in sorted(of_kind, key=lambda each: each.step)}
         if kind in ("image", "movie") and shown:
             break  # cells are what a lab looks for
-        shown += [each.summary for each in of_kind if each.step == last]
+        if any(last):
+            last.pop("", None)  # what was there before planes were taken apart
+        shown += [each.summary for each in of_kind if last.get(each.plane) == each.step]
+    return with_events(shown)
+
+
+def with_events(shown: Sequence[Summary]) -> list[Part]:
+    """Cell sets get the events that were found in them: of event sets that name the same cells."""
     events = [each for each in shown if each.part.kind == "event_set"]
     cells = [each.part.name for each in shown if each.part.kind == "cell_set"]
     found = dict(zip(cells, events)) if len(events) == len(cells) else {}
@@ -70,7 +78,7 @@ def _with_events(part: Part, events: Summary) -> Part:
     table = pd.read_csv(f"{events.beside}-events.csv", dtype={"cell": str}, keep_default_na=False)
     if not set(table["cell"]) <= set(part.cells.names):
         return part
-    samples = np.rint(table["time_s"].to_numpy(float) / part.cells.period_s).astype(np.int64)
+    samples = part.cells.samples_at(table["time_s"].to_numpy(float))
     by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
     found = [by_cell[name].to_numpy() if name in by_cell else np.empty(0, np.int64) for name in part.cells.names]
     return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.part.name}"))

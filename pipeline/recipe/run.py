@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +22,26 @@ from open_engine.context import StepContext
 from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers
 from pipeline.inspect import metadata, quality, tables
-from pipeline.inspect.adapter import Summary, adapt
+from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
 from pipeline.inspect.context import Context
+from pipeline.inspect.pieces import Piece
 from pipeline.inspect.quality import Measure
 from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import estimates, page
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import PlannedStep, Stream, kept, latest, plan, room
+from pipeline.recipe.interleaved import untangled
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.page import Made
 from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
+from pipeline.sessions import members, sets
 from recording.copies import Copies
-from recording.errors import BadRecording, Unusable
+from recording.errors import BadRecording, TooLittleMemory, Unusable
 from recording.formats import check
-from recording.job import Job, Result, Session
+from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import STEPS, short
 
@@ -102,6 +106,7 @@ def run(job: Job, context: Context) -> Result:
         raise Unusable("; ".join(found))
     if job.kind not in recipe.kinds:
         raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
+    recipe = untangled(recipe, job.kind, job.inputs)
     planned, _ = plan(recipe.steps, job.kind)
     store = Store(job.staging, job.results, job.stem)
     remembering, warnings = context.remembering()
@@ -399,37 +404,93 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     recordings = [(name, stream) for stream in keepers if stream.kind != FILE for name in this.names(stream)]
     products = [f"{STEPS}/{name}" for name in names]
     made: dict[str, Made] = {}
+    beside = members.others(job)
+    whole = _joined(this, job, keepers, names)
+    n_all = len(recordings) + len(beside)
     for number, (name, stream) in enumerate(recordings):
         fingerprint = this.fingerprints[stream.step]
         entry = this.store.entries[fingerprint]
         shown, title = titles.get(name, (name, Path(name).stem))
         part = replace(
             this.context,
+            offset_us=_offset_us(this, job, stream, name),
             provenance={**this.context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
-            progress=_part_of_progress(progress, number, len(recordings)),
+            progress=_part_of_progress(progress, number, n_all),
             warn=lambda text, shown=shown: this.context.warn(f"{shown}: {text}"),
         )
         is_last = name in titles
         if is_last:
             _second_name(steps / name, out / shown)
             products.append(shown)
-        place = out if is_last else steps
-        summary = adapt(place / shown, stream.kind, title, place, part, is_part=is_last)
-        products += summary.products if is_last else [f"{STEPS}/{product}" for product in summary.products]
-        made[name] = Made(stream.step, stream.kind, summary)
-    shown_page = _page(this, job, made)
+        at_top = is_last and stream not in whole
+        place = out if at_top else steps
+        summary = adapt(
+            out / shown if at_top else steps / name,
+            stream.kind,
+            title if at_top else Path(name).stem,
+            place,
+            part,
+            is_part=at_top,
+        )
+        products += summary.products if at_top else [f"{STEPS}/{product}" for product in summary.products]
+        made[name] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
+    of_session = {name: each for name, each in made.items() if not any(name in this.names(stream) for stream in whole)}
+    for stream, pieces in whole.items():
+        title = titles[this.names(stream)[0]][1].replace(short(this.inputs[0].stem), this.stem, 1)
+        part = replace(this.context, warn=lambda text, title=title: this.context.warn(f"{title}: {text}"))
+        summary = adapt_pieces(pieces, stream.kind, f"{title}{stream.extension}", title, out, part)
+        of_session[title] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
+        products += summary.products
+    inspected: list[Summary] = []
+    failed: dict[str, str] = {}
+    for number, one in enumerate(beside):
+        part = members.context_for(one, this.context, len(recordings) + number, n_all)
+        try:
+            inspected.append(adapt(one.path, one.kind, one.stem, out, part, is_part=True))
+            products += inspected[-1].products
+        except (MemoryError, TooLittleMemory):
+            raise
+        except Exception as error:  # hours of work must not be lost to it
+            failed[str(one.path)] = members.reason(error)
+    products += sets.join_ttl(this.stem, products, out)
+    shown_page = _page(this, job, made, of_session, inspected)
     products += write_page(shown_page, out)
     products += [figure.file for part in shown_page.parts for figure in part.figures]
     measures = {part.name: part.measures for part in shown_page.parts}
     quality.write(out / f"{this.stem}-quality.csv", measures)
     products.append(f"{this.stem}-quality.csv")
-    if job.session:
-        products += _write_nwb(this, job, made, names, job.session)
+    if job.session.nwb:
+        products += _write_nwb(this, job, made, names)
     products = sorted(set(products))
-    records = {each.summary.part.name: each.summary.part.record for name, each in made.items() if name in titles}
+    tops = [each.summary.part for name, each in of_session.items() if name in titles or name not in made]
+    records = {part.name: part.record for part in [*tops, *(summary.part for summary in inspected)]}
     _write_record(this, job, products, measures, records)
-    summaries = [(each.kind, each.summary) for each in made.values()]
-    return _result(summaries, [*products, f"{this.stem}.json"], this.recipe)
+    summaries = [(each.kind, each.summary) for each in of_session.values()]
+    return replace(_result(summaries, [*products, f"{this.stem}.json"], this.recipe), failed=failed)
+
+
+def _joined(this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str]) -> dict[Stream, list[Piece]]:
+    """Sets of cells, and of their events, that name the same cells in each part: they are one for the session."""
+    found = {}
+    for stream in latest(this.planned):
+        files = [name for name in this.names(stream) if name in names]
+        if stream in keepers and stream.kind in sets.SETS and len(files) == len(this.inputs) > 1:
+            paths = [this.store.staging / name for name in files]
+            if len({check(path).names for path in paths}) == 1:
+                found[stream] = [Piece(path, _offset_us(this, job, stream, name)) for path, name in zip(paths, files)]
+    return found
+
+
+def _offset_us(this: Run, job: Job, stream: Stream, name: str) -> int:
+    """The start of a product, from the session's: as much later than its part's as it states."""
+    names = this.names(stream)
+    path = this.inputs[names.index(name) if len(names) == len(this.inputs) else 0]
+    offset_us = job.session.member(path).offset_us if job.session.members else 0
+    part, product = check(path), check(this.store.staging / name)
+    if part.start and product.start and product.kind != "image":
+        later = (product.start - part.start) // timedelta(microseconds=1)
+        offset_us += later if 0 <= later < 1e6 * part.n_samples * part.period_s else 0
+    return offset_us
 
 
 def _titles(this: Run) -> dict[str, tuple[str, str]]:
@@ -441,7 +502,8 @@ def _titles(this: Run) -> dict[str, tuple[str, str]]:
     last = latest(this.planned)
     for stream in last:
         several = sum(other.kind == stream.kind for other in last) > 1
-        label = f"-{stream.label or stream.chain.lstrip('-')}" if several else ""
+        plane = this.planned[stream.step].step.plane
+        label = f"-{plane or stream.label or stream.chain.lstrip('-')}" if several else ""
         stems = [this.stem] if stream.once or len(this.inputs) == 1 else [short(path.stem) for path in this.inputs]
         for name, stem in zip(this.names(stream), stems):
             title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{NOUNS[stream.kind]}")
@@ -456,7 +518,7 @@ def _second_name(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str], session: Session) -> list[str]:
+def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str]) -> list[str]:
     """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
 
@@ -470,6 +532,7 @@ def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[st
             part,
             _made_by(each.step),
             made[name].summary.beside if name in made else None,
+            _offset_us(this, job, stream, name) if stream.kind != FILE else 0,
         )
         for each in this.planned
         for stream in each.made
@@ -477,14 +540,16 @@ def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[st
         for part, name in enumerate(this.names(stream))
         if name in names
     ]
-    return [path.name for path in write_run(this.inputs, job.kind, products, out, session, this.context)]
+    return [path.name for path in write_run(job, products, out, this.context)]
 
 
 def _made_by(step: Step) -> str:
     return f"made by {step.function} ({step.bound.title})"
 
 
-def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
+def _page(
+    this: Run, job: Job, made: Mapping[str, Made], of_session: Mapping[str, Made], beside: Sequence[Summary]
+) -> Page:
     """Everything that the page of this run shows."""
     steps, inputs = this.store.staging, {path.name: path for path in this.inputs}
     done = [
@@ -499,16 +564,17 @@ def _page(this: Run, job: Job, made: dict[str, Made]) -> Page:
 
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
     motions = [page.motion(entry, find, this.stem, job.staging, this.context.warn) for entry in corrections[-1:]]
-    shown = page.with_tissue(page.shown_parts(made), _corrected(this, made), made, steps)
+    shown = page.with_tissue(page.shown_parts(of_session), _corrected(this, made), made, steps)
     return Page(
-        title=this.inputs[0].name + (f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""),
+        title=members.title(job),
         stem=this.stem,
-        parts=[*shown, *filter(None, motions)],
+        parts=[*shown, *filter(None, motions), *(summary.part for summary in beside)],
         software=metadata.software(),
         provenance=this.context.provenance,
         steps=page.shown_steps(done, made, page.pictures(this.inputs, job.kind)),
         recipe=this.recipe.path.stem,
         warnings=this.warnings,
+        session=members.facts(job.session) if len(job.session.members) > 1 else None,
     )
 
 
@@ -540,6 +606,7 @@ def _write_record(
             "text": this.recipe.text,
         },
         "steps": [asdict(entry) for entry in this.entries_done()],
+        "session": members.facts(job.session),
         "recordings": records,
         "results": products,
         "quality": {name: quality.to_json(each) for name, each in measures.items()},

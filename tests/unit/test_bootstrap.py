@@ -241,12 +241,13 @@ def test_unreadable_files_and_folders_fail_aloud(samples, open_tmp):
     }
 
 
-def test_series_are_shown_together(samples, input, output):
+def test_sessions_are_shown_together(samples, input, output):
     for name in ("part1", "part2", "part3"):
         put(samples, f"{name}.isxd", input / f"{name}.isxd")
     assert run(input, output).code == 0
-    assert [(row["series"], row["part"]) for row in rows(output).values()] == [("part1.isxd", n) for n in "123"]
-    assert "Series from part1.isxd: 3 of 3 parts" in (output / "index.html").read_text()
+    assert [(row["session"], row["part"]) for row in rows(output).values()] == [("part1.isxd", n) for n in "123"]
+    assert {row["results"] for row in rows(output).values()} == {"part"}
+    assert "3 parts" in (output / "index.html").read_text()
 
 
 # ---- refusals

@@ -15,13 +15,14 @@ import isx
 import numpy as np
 import pytest
 
-from pipeline.__main__ import reason
 from pipeline.inspect import export
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.reasons import reason
+from pipeline.sessions import inspect
 from recording import formats
 from recording.errors import BadRecording, Unusable
-from recording.job import Options, Session
+from recording.job import INSPECT, Job, Options, Session
 from tests import damage, recordings
 
 
@@ -193,10 +194,11 @@ def test_frames_that_are_not_stored_do_not_fill_the_disk(tmp_path, options):
         export.refuse_mostly_black(layout)
     out = tmp_path / "out"
     out.mkdir()
-    session = Session() if "nwb_movie" in options else None
-    context = Context(tmp_path, warn=lambda _: None, options=Options(**options), session=session)
+    session = Session(nwb="nwb_movie" in options)
+    job = Job((path,), "movie", "s", out, tmp_path, INSPECT, Options(**options), {}, session=session)
+    context = Context(tmp_path, warn=lambda _: None, options=job.options)
     with pytest.raises(Unusable, match="would take 20 GB in another format"):
-        adapt(path, "movie", "s", out, context)
+        inspect.run(job, context)
     assert sum(file.stat().st_size for file in out.iterdir()) < 300 << 20
 
 

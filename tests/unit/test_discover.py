@@ -145,9 +145,6 @@ def test_a_hundred_thousand_files_cost_one_stat_each(tmp_path, monkeypatch):
         (["a.isxd", "A.isxd"], ["a.isxd", "A"]),
         (["a.gpio", "a.isxd", "a.gpio.isxd"], ["a.gpio-2", "a", "a.gpio"]),
         (["x/a.isxd", "y/a.isxd"], ["a", "a"]),
-        (["m1.isxd", "m2.isxd", "m1-series.isxd"], ["m1", "m2", "m1-series.isxd"]),
-        (["m1.gpio", "x/m1-series.isxd", "x/M1.isxd"], ["m1", "m1-series.isxd", "M1"]),
-        (["a.gpio", "a.isxd", "a.gpio-series.isxd"], ["a.gpio", "a", "a.gpio-series.isxd"]),
         (["index.html.isxd", "x/index.html.isxd"], ["index.html.isxd", "index.html"]),
     ],
 )
@@ -163,7 +160,7 @@ COLLISIONS = [  # inputs that once shared a place with each other, or with a fil
     ["foo.isxd", "foo/foo.json/b.isxd"],
     ["foo.isxd", "foo.gpio", "foo/foo-gpio.csv.isxd", "foo.isxd-2/a.isxd"],
     ["Foo.isxd", "foo/FOO.JSON.isxd"],
-    ["m1.isxd", "m2.isxd", "m1-series.isxd", "m1-series/m1-series.json.isxd"],
+    ["m1.isxd", "m2.isxd", "m.isxd", "m/m.json.isxd"],
     ["x.isxd", "logs/x.isxd.log.isxd", "logs/x.isxd.log/y.isxd", "logs/slurm/x.isxd", "logs_/x.isxd", "logs__/x.isxd"],
     ["a.isxd", "a.isxd.log/b.isxd", "a.isxd.log_/b.isxd", "a.isxd.json/b.isxd", "a.isxd.JSON_/b.isxd"],
     ["done.marker.1-of-2.isxd", "done.marker.isxd", "done.marker.1-of-2/a.isxd", "done.marker/a.isxd"],
@@ -181,8 +178,7 @@ def test_every_input_has_its_own_place(paths):
     files = [*OWN - {module.LOGS}, "done.marker.1-of-2"]
     for recording in given:
         products = (".json", "-gpio.csv", "-frames.csv", ".png", ".tif")
-        for folder in (recording.results, recording.results + module.SERIES):
-            files += [f"{folder}/{folder.rpartition('/')[2]}{product}" for product in products]
+        files += [f"{recording.results}/{recording.name}{product}" for product in products]
         files += [recording.log, recording.noted_in(RECORDS, ".json")]
     files = [file.casefold() for file in files]
     assert len(set(files)) == len(files)

@@ -35,6 +35,7 @@ def lab(samples: Path, tmp_path: Path) -> Path:
     (tmp_path / "input/day1").mkdir(parents=True)
     shutil.copy(samples / "image.isxd", tmp_path / "input/c.isxd")
     shutil.copy(samples / "image.isxd", tmp_path / "input/day1/d.isxd")
+    shutil.copy(samples / "image.isxd", tmp_path / "input/video_part1.isxd")
     (tmp_path / "input/notes.txt").write_text("theirs")
     (tmp_path / "output/flags").mkdir(parents=True)
     (tmp_path / "output/flags/list.csv").write_text(FOREIGN)
@@ -70,7 +71,7 @@ REFUSED = {  # where the sentinel is to be, below the lab, and what is said
     "deeper among results": ("output/day1/d/x/done", "is where the results of day1/d.isxd go"),
     "in capitals among results": ("output/DAY1/D/done", "is where the results of day1/d.isxd go"),
     "a folder of results": ("output/day1/d", "is where the results of day1/d.isxd go"),
-    "among those of a series": ("output/c-series/done", "is where the results of c.isxd go"),
+    "among those of a session": ("output/video/done", "is where the results of video_part1.isxd go"),
     "no name": ("output/..", "is no name of a file"),
     "a long name": ("output/" + "x" * 201, "its name has more than 200 bytes"),
     "a foreign file": ("output/flags/list.csv", "is no sentinel of an earlier run and stays as it is: move it away"),

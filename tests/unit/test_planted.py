@@ -212,9 +212,9 @@ FORGED = {
     "an unknown kind": {"kind": "x"},
     "a picture that leaves its attribute": {"thumbnail": '"><script>'},
     "no number": {"seconds": float("nan")},
-    "findings without time zone": {"info": {"start": "2020-01-01T00:00:00"}},
-    "findings that cannot be counted": {"info": {"period_s": float("inf")}},
-    "findings that cannot be compared": {"info": {"names": [[]]}},
+    "findings without time zone": {"infos": {"start": "2020-01-01T00:00:00"}},
+    "findings that cannot be counted": {"infos": {"period_s": float("inf")}},
+    "findings that cannot be compared": {"infos": {"names": [[]]}},
     "a field too many": {"more": 1},
 }
 
@@ -222,7 +222,8 @@ FORGED = {
 def forge(output: Path, forged: dict) -> None:
     path = output / ".records/a.isxd.json"
     record = json.loads(path.read_bytes())
-    forged = {key: {**record[key], **value} if key == "info" else value for key, value in forged.items()}
+    known = record["infos"]["a.isxd"]
+    forged = {key: {"a.isxd": {**known, **value}} if key == "infos" else value for key, value in forged.items()}
     path.write_text(json.dumps({**record, **forged}))
 
 
@@ -230,10 +231,15 @@ def forge(output: Path, forged: dict) -> None:
 def test_a_forged_record_is_no_record(output, outside, forged):
     forge(output, {})
     sound = results.read_record(hold(output), Recording("a.isxd"))
-    assert sound and results.info_from_record(Path("a.isxd"), sound)
+    assert sound
+    recording = Recording("a.isxd", *sound.stamps["a.isxd"])
+    assert results.info_from_record(Path("a.isxd"), recording, sound, sound.code)
+    assert not results.info_from_record(Path("a.isxd"), recording, sound, "other code")
+    assert not results.info_from_record(Path("a.isxd"), Recording("a.isxd", 1, 1), sound, sound.code)
     forge(output, forged)
-    found = results.read_record(hold(output), Recording("a.isxd"))
-    assert found is None or ("info" in forged and results.info_from_record(Path("a.isxd"), found) is None)
+    found = results.read_record(hold(output), recording)
+    unknown = found is None or results.info_from_record(Path("a.isxd"), recording, found, found.code) is None
+    assert found is None or ("infos" in forged and unknown)
 
 
 def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 
 from recording.formats import check
-from runner.products import made_from_others
+from study.relations import relate
 from tests import recordings
 from tests.launch import run
 
@@ -52,60 +51,56 @@ def test_which_are_products(case, tmp_path):
     names, products = TABLE[case]
     movies(tmp_path, *names)
     infos = {name: check(tmp_path / name) for name in names}
-    assert sorted(made_from_others(infos, lambda kind: kind == "movie")) == sorted(products)
+    assert sorted(relate(infos).made_from) == sorted(products)
 
 
 def test_a_recording_of_another_time_is_none_whatever_its_name(tmp_path):
     movies(tmp_path, "mouse.isxd")
     movies(tmp_path, "mouse-PP.isxd", start_ms=LATER)
     infos = {path.name: check(path) for path in tmp_path.iterdir()}
-    assert made_from_others(infos, lambda kind: True) == {}
+    assert relate(infos).made_from == {}
 
 
-def test_the_recipe_takes_what_of_all_it_can_take(tmp_path):
-    """Cell sets are products of a movie, but a recipe for cell sets cannot run on the movie."""
-    recordings.movie(tmp_path / "mouse.isxd", n=200)
-    recordings.cell_set(tmp_path / "mouse-PP-CNMFE.isxd")
-    infos = {path.name: check(path) for path in tmp_path.iterdir()}
-    assert made_from_others(infos, lambda kind: kind == "cell_set") == {}
-    assert [*made_from_others(infos, lambda kind: kind in ("movie", "cell_set"))] == ["mouse-PP-CNMFE.isxd"]
+def run_on(output: Path) -> list[str]:
+    """What the recipe ran on."""
+    return sorted(path.read_text() for path in output.rglob("*.txt") if path.parent.name != "steps")
 
 
-def status(output: Path, names: tuple[str, ...]) -> dict[str, str]:
-    """Which recipe made the results of each."""
-    found = {}
-    for name in names:
-        record = json.loads((output / f".records/{name}.json").read_text())
-        found[name] = f"{record['status']} {record['recipe']}"
-    return found
-
-
-@pytest.mark.parametrize("shards", [1, 3])
-def test_products_beside_their_recording_are_inspected(input, output, tmp_path, shards):
-    names = ("mouse.isxd", *IDPS[:2])
-    movies(input, *names)
+@pytest.fixture
+def recipe(tmp_path: Path) -> tuple[str, str]:
     (tmp_path / "recipe.toml").write_text(RECIPE.replace("TAKES", "movie"))
     (tmp_path / "steps.py").write_text(STEPS)
-    recipe = ("--recipe", str(tmp_path / "recipe.toml"))
-    expected = {"mouse.isxd": "done recipe.toml", **dict.fromkeys(IDPS[:2], "done inspect")}
-    if shards > 1:
-        for number in range(shards):
-            assert run(input, output, *recipe, "--shard", f"{number + 1}/{shards}").code == 0
-        assert status(output, names) == expected
-        return
+    return "--recipe", str(tmp_path / "recipe.toml")
 
+
+def test_a_recipe_for_cell_sets_runs_on_those_beside_their_movie(input, output, recipe, tmp_path):
+    recordings.movie(input / "mouse.isxd", n=200)
+    recordings.cell_set(input / "mouse-PP-CNMFE.isxd")
+    (tmp_path / "recipe.toml").write_text(RECIPE.replace("TAKES", "cell_set"))
+    assert run(input, output, *recipe).code == 0
+    assert run_on(output) == ["mouse-PP-CNMFE.isxd"]
+
+
+def test_products_beside_their_recording_are_inspected(input, output, recipe):
+    movies(input, "mouse.isxd", *IDPS[:2])
     done = run(input, output, *recipe)
     assert done.code == 0, done.stderr
-    assert status(output, names) == expected
+    assert run_on(output) == ["mouse.isxd"]
     (event,) = done.named("products")
     assert event["message"].startswith("inspected only, as the recipe runs on what they were made from: mouse-PP")
     assert "mouse-PP.isxd (from mouse.isxd, by its name, start and length)" in event["message"]
     assert run(input, output, *recipe).end == "3 recordings, all done, 3 of them earlier"
 
     (input / "mouse.isxd").unlink()  # now the first product is the first there is
-    done = run(input, output, *recipe)
-    assert status(output, IDPS[:2]) == {IDPS[0]: "done recipe.toml", IDPS[1]: "done inspect"}
-    assert done.end == "2 recordings, all done, 1 of them earlier"
+    assert run(input, output, *recipe).code == 0
+    assert run_on(output / "mouse-PP") == ["mouse-PP.isxd"]
     movies(input, "mouse.isxd")
     assert run(input, output, *recipe).code == 0
-    assert status(output, names) == expected
+    assert run_on(output) == ["mouse.isxd"]
+
+
+def test_shards_agree_on_what_is_a_product(input, output, recipe):
+    movies(input, "mouse.isxd", *IDPS[:2], "other.isxd")
+    for number in (1, 2, 3):
+        assert run(input, output, *recipe, "--shard", f"{number}/3").code == 0
+    assert run_on(output) == ["mouse.isxd", "other.isxd"]

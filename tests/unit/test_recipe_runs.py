@@ -52,12 +52,10 @@ def recipe(samples: Path, tmp_path: Path, input: Path) -> Path:
 
 
 def products(output: Path) -> dict[str, str]:
-    return {
-        path.name: path.read_text() for path in (output / "part1-series").rglob("*") if path.suffix in (".csv", ".txt")
-    }
+    return {path.name: path.read_text() for path in (output / "part").rglob("*") if path.suffix in (".csv", ".txt")}
 
 
-def test_a_series_goes_to_one_worker_and_other_kinds_are_inspected(recipe, input, output):
+def test_the_parts_of_a_session_go_to_one_worker_and_other_kinds_are_inspected(recipe, input, output):
     done = run(input, output, "--recipe", str(recipe))
     assert done.code == 0, done.stderr
     assert "part1.isxd part2.isxd part3.isxd" in products(output).values()
@@ -79,7 +77,7 @@ def test_finished_steps_outlast_a_run_that_failed(recipe, input, output):
     failed = run(input, output, "--recipe", str(recipe))
     assert failed.code == 1
     assert "told to fail" in failed.named("recording-failed")[0]["reason"]
-    assert (output / ".staging/kept/part1-series").is_dir()
+    assert (output / ".staging/kept/part").is_dir()
     (recipe.parent / "broken").unlink()
     assert run(input, output, "--recipe", str(recipe)).code == 0
     assert (recipe.parent / "calls").read_text() == "first ", "the first step was not done again"
@@ -92,7 +90,7 @@ def contents(output: Path) -> dict[str, bytes]:
 
 
 def test_results_do_not_depend_on_what_was_done_when(recipe, input, output, tmp_path):
-    """A part that was handled alone joins the series when another comes, and is alone again when that goes."""
+    """A part that was handled alone joins the session when another comes, and is alone again when that goes."""
     late = tmp_path / "late"
     late.mkdir()
     for name in ("part2.isxd", "part3.isxd"):
@@ -112,7 +110,7 @@ def test_results_do_not_depend_on_what_was_done_when(recipe, input, output, tmp_
     assert {name: now[name] for name in now if not name.startswith((".records/part2", ".records/part3"))} == alone
 
 
-def test_steps_that_were_kept_for_a_part_go_when_it_joins_a_series(samples, recipe, input, output):
+def test_steps_that_were_kept_for_a_part_go_when_it_joins_a_session(samples, recipe, input, output):
     for name in ("part2", "part3", "image"):
         (input / f"{name}.isxd").unlink()
     (recipe.parent / "broken").touch()
@@ -137,11 +135,11 @@ def test_finished_steps_of_one_recording_do_not_lie_in_another_s(samples, recipe
     assert (recipe.parent / "calls").read_text() == "first first ", "no first step was done again"
 
 
-def test_a_recording_that_is_called_as_a_series_has_results_of_its_own(samples, recipe, input, output):
+def test_a_recording_that_is_called_as_a_session_has_results_of_its_own(samples, recipe, input, output):
     for path in input.iterdir():
         path.unlink()
-    for sample, name in (("part1", "m1"), ("part2", "m2"), ("image", "m1-series")):
+    for sample, name in (("part1", "m1"), ("part2", "m2"), ("image", "m")):
         shutil.copy(samples / f"{sample}.isxd", input / f"{name}.isxd")
     assert run(input, output, "--recipe", str(recipe)).code == 0
-    assert (output / "m1-series/m1-series.json").is_file()
-    assert (output / "m1-series.isxd/m1-series.isxd.json").is_file()
+    assert json.loads((output / "m/m.json").read_text())["kind"] == "image"
+    assert json.loads((output / "m.session/m.session.json").read_text())["session"]["name"] == "m.session"

@@ -287,8 +287,15 @@ TABLE = {
         ["a: a.isxd", "b: b.isxd < x.isxd"],
     ),
     "an image by its name": ([one("a.isxd"), one("a-mean.isxd", UNKNOWN, kind="image")], ["a: a.isxd < a-mean.isxd"]),
-    "a longer cell set is not of this movie": ([one("a.isxd"), cells("a-ROI.isxd", seconds=99)],
-        ["a-ROI: a-ROI.isxd", "a: a.isxd"]),
+    "a cell set of a later movie": ([one("a.isxd"), cells("a-ROI.isxd", 60)], ["a-ROI: a-ROI.isxd", "a: a.isxd"]),
+    "a longer cell set that nothing says is of this movie": (
+        [one("a.isxd"), cells("x.isxd", seconds=99)],
+        ["a: a.isxd", "x: x.isxd"],
+    ),
+    "a cell set of another length, by its name": (
+        [one("a.isxd"), cells("a-ROI.isxd", seconds=99)],
+        ["a: a.isxd < a-ROI.isxd"],
+    ),
     "a product that states another animal": (
         [one("a.isxd", animal="A"), cells("a-ROI.isxd", animal="B")],
         ["a-ROI: a-ROI.isxd", "a: a.isxd"],

@@ -189,8 +189,9 @@ ROWS = [
     Row("a/warned.isxd", "image", "done", "", 0.5, "image", None, ["two <blank> frames"], "a/warned", ("warned.json",)),
     Row("a/bad & worse.isxd", "", "failed", 'the file is "empty"', log="logs/a/bad & worse.isxd.log"),
     Row("=1+1#?%.isxd", "gpio", "done", results="=1+1#?%", products=("=1+1#?%.json",)),
-    Row("a/p1.isxd", "movie", "done", results="a/p1", series="a/p1.isxd", part=1, parts=2),
-    Row("a/p2.isxd", "movie", "done", results="a/p2", series="a/p1.isxd", part=2, parts=2),
+    Row("a/p1.isxd", "movie", "done", results="a/p", session="a/p1.isxd", part=1, parts=2),
+    Row("a/p2.isxd", "movie", "done", results="a/p", session="a/p1.isxd", part=2, parts=2),
+    Row("a/p.gpio", "gpio", "done", results="a/p", session="a/p1.isxd", parts=2),
 ]
 
 
@@ -249,14 +250,14 @@ def test_links_lead_to_the_pages_whatever_their_names():
 def test_failures_then_warnings_then_the_rest():
     text = overview_page(ROWS)
     assert text.index("bad &amp; worse.isxd") < text.index("two &lt;blank&gt; frames") < text.index("63 frames")
-    assert "Series from p1.isxd: 2 of 2 parts" in text
+    assert "2 parts; GPIO recording" in text
 
 
 def test_natural_order_with_a_folder_before_its_subfolders_and_a_series_as_one():
     paths = ("b/a.isxd", "a10.isxd", "B/c/1.isxd", "a9.isxd", "b/p2.isxd", "b/p1.isxd")
     rows = [Row(path, "movie", "done", results=path[:-5]) for path in paths]
     for part, row in ((2, rows[4]), (1, rows[5])):
-        row.series, row.part, row.parts = "b/p1.isxd", part, 2
+        row.session, row.part, row.parts = "b/p1.isxd", part, 2
     found = [[row.path for row in entry.rows] for entry in overview.entries(rows)]
     assert found == [["a9.isxd"], ["a10.isxd"], ["b/a.isxd"], ["b/p1.isxd", "b/p2.isxd"], ["B/c/1.isxd"]]
 

@@ -90,38 +90,22 @@ def test_count_for_gathering():
     assert count_from("1/8", {"SHARD_COUNT": "5"}) == 8
 
 
-def groups(seed: int, n: int) -> tuple[list[list[str]], list[list[int]]]:
-    generator = random.Random(seed)
-    lengths = [generator.choice([1, 1, 1, 3]) for _ in range(n)]
-    names = [[f"{group}-{part}" for part in range(length)] for group, length in enumerate(lengths)]
-    return names, [[generator.randrange(0, 10**9) for _ in range(length)] for length in lengths]
-
-
 @pytest.mark.parametrize("count", [1, 2, 7, 100])
 def test_shards_cover_everything_exactly_once(count):
-    names, sizes = groups(1, 60)
-    shards = assign(names, sizes, count, keep=False)
+    generator = random.Random(1)
+    sizes = [generator.randrange(0, 10**9) for _ in range(60)]
+    shards = assign(range(60), sizes, count)
     assert len(shards) == count
-    assert sorted(name for shard in shards for name in shard) == sorted(name for group in names for name in group)
-    assert assign(names, sizes, count, keep=False) == shards
+    assert sorted(item for shard in shards for item in shard) == list(range(60))
+    assert assign(range(60), sizes, count) == shards
 
 
-def test_shards_are_balanced_by_bytes_and_keep_series_together():
-    names, sizes = groups(2, 200)
-    shards = assign(names, sizes, 4, keep=False)
-    size_of = {name: size for group, group_sizes in zip(names, sizes) for name, size in zip(group, group_sizes)}
-    loads = [sum(size_of[name] for name in shard) for shard in shards]
+def test_shards_are_balanced_by_bytes():
+    generator = random.Random(2)
+    sizes = [generator.randrange(0, 10**9) for _ in range(200)]
+    loads = [sum(sizes[item] for item in shard) for shard in assign(range(200), sizes, 4)]
     assert max(loads) < 1.02 * min(loads)
-    for group in names:
-        assert len({number for number, shard in enumerate(shards) if set(group) & set(shard)}) == 1
-
-
-def test_a_folder_of_numbered_recordings_is_still_shared_out():
-    names, sizes = [[str(number) for number in range(100)]], [[10] * 100]
-    assert [len(shard) for shard in assign(names, sizes, 4, keep=False)] == [25, 25, 25, 25]
-    assert [len(shard) for shard in assign(names, sizes, 4, keep=True)] == [100, 0, 0, 0]
 
 
 def test_empty_files_are_spread_too():
-    names = [[str(number)] for number in range(8)]
-    assert [len(shard) for shard in assign(names, [[0]] * 8, 4, keep=False)] == [2, 2, 2, 2]
+    assert [len(shard) for shard in assign(range(8), [0] * 8, 4)] == [2, 2, 2, 2]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import isx
@@ -13,6 +14,7 @@ import pytest
 
 from pipeline.nwb.metadata import NOT_READ
 from pipeline.recipe.read import read
+from recording import formats
 from tests import damage, recordings, trees
 from tests.launch import run
 from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
@@ -38,10 +40,10 @@ def test_one_session_one_file(mouse, input, output):
     recordings.movie(input / "m_part1.isxd")
     recordings.movie(input / "m_part2.isxd", start_ms=recordings.START_MS + 10_000)
     recordings.movie(input / "other1.isxd")
-    recordings.movie(input / "other2.isxd", start_ms=recordings.START_MS + 10_000)  # a number is not yet a part
+    recordings.movie(input / "other2.isxd", start_ms=recordings.START_MS + 3_600_000)  # too late to be a part
     done = run(input, output, env={**NWB, "NWB_MOVIE": "1"})
     assert done.code == 0, done.stderr
-    names = ("day1/mouse", "m_part1", "other1", "other2")
+    names = ("day1/mouse", "m", "other1", "other2")
     assert nwb_files(output) == [f"{name}/{Path(name).name}.nwb" for name in names]
     with pynwb.NWBHDF5IO(str(output / "day1/mouse/mouse.nwb"), "r") as io:
         file = io.read()
@@ -52,7 +54,7 @@ def test_one_session_one_file(mouse, input, output):
         frames = file.acquisition["OnePhotonSeries"].data[:]
         assert np.allclose(ophys["SegmentationImages"]["mean"].data[:], frames.mean(axis=0))
         assert np.array_equal(ophys["SegmentationImages"]["max"].data[:], frames.max(axis=0))
-    with pynwb.NWBHDF5IO(str(output / "m_part1/m_part1.nwb"), "r") as io:
+    with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:
         series = io.read().acquisition
         assert {name: each.starting_time for name, each in series.items()} == {
             "OnePhotonSeries-1": 0.0,
@@ -90,17 +92,17 @@ def test_a_re_run_writes_it_again_only_if_something_changed(mouse, input, output
     first = file.read_bytes()
     assert n_unchanged() == 4
     (input / "nwb.toml").write_text('[Subject]\nsubject_id = "m1"\n')
-    assert n_unchanged() == 3  # only the recording whose results hold the file is done again
+    assert n_unchanged() == 0
     assert file.read_bytes() != first
     (input / "day1/mouse.nwb.toml").write_text('[Subject]\nsubject_id = "m2"\n')
-    assert n_unchanged() == 3
+    assert n_unchanged() == 0
     with pynwb.NWBHDF5IO(str(file), "r") as io:
         assert io.read().subject.subject_id == "m2"
     os.utime(input / "day1/mouse.gpio", (1, 1))
-    assert n_unchanged() == 2  # it, and the file that it is in
+    assert n_unchanged() == 0  # a session is done as a whole
     (input / "nwb.toml").unlink()
     (input / "day1/mouse.nwb.toml").unlink()
-    assert n_unchanged() == 3
+    assert n_unchanged() == 0
     assert n_unchanged() == 4
 
 
@@ -128,11 +130,29 @@ def test_a_damaged_companion_is_left_out_and_blocks_nothing(mouse, input, output
     assert done.code == 1
     assert [event["path"] for event in done.named("recording-failed")] == ["day1/mouse.gpio"]
     said = [event["message"] for event in done.named("recording-warning")]
-    assert "day1/mouse.isxd: mouse.gpio is left out of the NWB file: too short to hold a GPIO packet" in said
+    left_out = "day1/mouse.gpio is left out of the session: too short to hold a GPIO packet"
+    assert f"day1/mouse.isxd and 2 more: {left_out}" in said
     assert nwb_files(output) == ["day1/mouse/mouse.nwb"]
 
 
 # ---- recipes
+
+
+def session_of(*paths: Path) -> dict:
+    """As PID 1 describes it: by the starts that the recordings state."""
+    infos = [formats.check(path) for path in paths]
+    start = min(info.start for info in infos)
+    members = [
+        {
+            "path": str(info.path),
+            "kind": info.kind,
+            "stem": f"{info.path.stem}{info.path.suffix if info.kind != 'movie' else ''}",
+            "offset_us": (info.start - start) // timedelta(microseconds=1),
+        }
+        for info in infos
+    ]
+    return {"name": "mouse", "members": members, "start": start.isoformat(), "nwb": True}
+
 
 STANDARD = """
 group = "series"
@@ -165,7 +185,7 @@ def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, t
         recordings.movie(tmp_path / f"part{n}.isxd", n=30, start_ms=recordings.START_MS + 10_000 * n) for n in (1, 2)
     ]
     companions = [recordings.gpio(tmp_path / "part2.gpio"), recordings.behavior_movie(tmp_path / "part2.isxb")]
-    done = bench.run(STANDARD, *parts, session={"companions": [*map(str, companions)], "metadata": []})
+    done = bench.run(STANDARD, *parts, session=session_of(*parts, *companions))
     assert {"mouse.nwb", "mouse-behavior.mp4"} <= set(done.products)
     path = done.staging / "mouse.nwb"
     assert pynwb.validate(path=str(path)) == []
@@ -190,9 +210,7 @@ def test_a_recipe_leaves_the_series_and_its_products_in_one_file(bench: Bench, t
 def test_a_corrected_movie_lies_with_its_translations_and_the_recorded_one(bench: Bench, tmp_path):  # noqa: F811
     recipe = 'nwb = true\nengine = "open"\n[[step]]\nuse = "motion_correct"\n'
     movie = recordings.movie(tmp_path / "mouse.isxd", n=30)
-    done = bench.run(
-        recipe, movie, session={"companions": [], "metadata": []}, options={"nwb": True, "nwb_movie": True}
-    )
+    done = bench.run(recipe, movie, session=session_of(movie), options={"nwb": True, "nwb_movie": True})
     path = done.staging / "mouse.nwb"
     assert pynwb.validate(path=str(path)) == []
     with pynwb.NWBHDF5IO(str(path), "r") as io:

@@ -1,0 +1,50 @@
+"""Edges of TTL pulses in GPIO channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.inspect.packets import Channel
+
+FULL_SCALE = 65535  # of a GPIO pin that is sampled
+NOISE = 0.05 * FULL_SCALE  # of such a pin that nothing is connected to
+AT_A_LEVEL = 0.95  # of a channel's values, for it to have two levels
+
+
+def has_two_levels(channel: Channel) -> bool:
+    """Whether its values lie near two levels, and the difference is no noise."""
+    values = channel.value[np.isfinite(channel.value)]
+    if not values.size or values.max() <= values.min():
+        return False
+    low, high = float(values.min()), float(values.max())
+    if low > high / 2 or (channel.name.startswith("GPIO") and 1 < high < NOISE):
+        return False
+    scaled = (values - low) / (high - low)
+    return bool(np.mean((scaled < 0.2) | (scaled > 0.8)) >= AT_A_LEVEL)
+
+
+def pulses(channel: Channel) -> tuple[np.ndarray, np.ndarray]:
+    """Onset and offset in µs of each pulse of a channel of two levels, float64.
+
+    NaN for an onset before the first value, or an offset after the last.
+    """
+    low, high = float(np.nanmin(channel.value)), float(np.nanmax(channel.value))
+    is_high = np.concatenate([[False], channel.value > (low + high) / 2, [False]])
+    rises, falls = np.flatnonzero(is_high[1:] & ~is_high[:-1]), np.flatnonzero(is_high[:-1] & ~is_high[1:])
+    times = channel.offset_us.astype(np.float64)
+    onsets, offsets = times[rises], np.append(times, np.nan)[falls]
+    if rises.size and rises[0] == 0:
+        onsets = np.where(rises == 0, np.nan, onsets)
+    return onsets, offsets
+
+
+def table(channels: Sequence[Channel]) -> dict[str, np.ndarray]:
+    """Columns `channel`, `onset_s`, `offset_s`: a row a pulse, in order of time. Times are those of the channels."""
+    found = [(channel.name, *pulses(channel)) for channel in channels if has_two_levels(channel)]
+    names = np.array([name for name, onsets, _ in found for _ in onsets], dtype=object)
+    onsets = np.concatenate([onsets for _, onsets, _ in found]) if found else np.empty(0)
+    offsets = np.concatenate([offsets for _, _, offsets in found]) if found else np.empty(0)
+    order = np.lexsort((names.astype(str), np.where(np.isnan(onsets), -np.inf, onsets)))
+    return {"channel": names[order], "onset_s": onsets[order] / 1e6, "offset_s": offsets[order] / 1e6}

@@ -1,0 +1,1 @@
+"""The results of a session: its recordings on one clock, in one folder, on one page."""
