@@ -540,7 +540,7 @@ def _settle(task: Task, verdict: Verdict, batch: Batch) -> list[Unit]:
     place: Workplace = task.owner
     unit = place.unit
     verdict.reason = place.as_seen(verdict.reason)
-    verdict.warnings = [*unit.warnings, *map(place.as_seen, verdict.warnings)]
+    verdict.warnings = list(dict.fromkeys([*unit.warnings, *map(place.as_seen, verdict.warnings)]))
     folder = batch.state.settings.input_dir
     changes = [unchanged_input(recording, folder / recording.relative) for recording in unit.inputs]
     problem = next(filter(None, changes), "")

@@ -17,7 +17,7 @@ from pipeline.inspect import consistency, decisions, figures, metadata, quality,
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision
-from pipeline.inspect.pieces import Piece, first_samples, times_s, with_gaps
+from pipeline.inspect.pieces import Piece, first_samples, with_gaps
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure
@@ -113,12 +113,14 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         if names != [other.get_cell_name(i) for i in range(other.num_cells)]:
             raise Unusable("its parts have other cells each: their traces cannot be one table")
 
-    time_s = np.concatenate([times_s(each.timing, piece.offset_us) for each, piece in zip(sets, pieces)])
-    parts = [metadata.traces(each.timing, n, each.get_cell_trace_data) for each in sets]
-    tables.write_wide(out / f"{stem}-traces.csv", time_s, names, np.concatenate(parts, axis=1))
+    times = [piece.times_s(each.timing) for each, piece in zip(sets, pieces)]
+    parts = [
+        piece.filled(metadata.traces(each.timing, n, each.get_cell_trace_data)) for each, piece in zip(sets, pieces)
+    ]
+    tables.write_wide(out / f"{stem}-traces.csv", np.concatenate(times), names, np.concatenate(parts, axis=1))
     count = consistency.Count()
-    for each, part in zip(sets, parts):
-        count.add(part[:, metadata.valid_samples(each.timing)])
+    for each, part, piece in zip(sets, parts, pieces):
+        count.add(part[:, piece.before : part.shape[1] - piece.after][:, metadata.valid_samples(each.timing)])
     cells, together, identity = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
     decided = _decided(identity, names, context)
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
@@ -134,7 +136,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     tables.write(out / f"{stem}-cells.csv", _table(cells, decided, found, nearest, unit, pixel_um))
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
-    gaps = with_gaps([times_s(each.timing, piece.offset_us)[np.newaxis] for each, piece in zip(sets, pieces)])[0]
+    gaps = with_gaps([each[np.newaxis] for each in times])[0]
     _draw_traces(out / f"{stem}-traces.png", _over_gaps(gaps), traces, found.noise, cells, unit)
 
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
@@ -160,9 +162,9 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         _doubt(cells, found, alike),
         decisions.for_page(decided),
         identity,
-        tuple(zip(first_samples([part.shape[1] for part in parts]), (piece.offset_us / 1e6 for piece in pieces))),
+        tuple(zip(first_samples([part.shape[1] for part in parts]), (float(each[0]) for each in times if len(each)))),
     )
-    n_samples = sum(each.timing.num_samples for each in sets)
+    n_samples = sum(part.shape[1] for part in parts)
     whole = {} if len(pieces) == 1 else {"n_samples": n_samples, "n_parts": len(pieces)}
     return Outcome(
         summary=f"{n} cells ({_counted(counts)}), {n_samples} samples at {1 / period_s:.4g} Hz",

@@ -16,14 +16,26 @@ class Piece:
 
     path: Path
     offset_us: int = 0  # its start, from the session's
+    before: int = 0  # samples of its part that were trimmed off its beginning
+    after: int = 0  # and off its end
+
+    def times_s(self, timing: Any) -> np.ndarray:
+        """Seconds from the session's start to each sample of its part, those that were trimmed off too."""
+        whole = times_s(timing, self.offset_us, timing.num_samples + self.before + self.after)
+        return whole - self.before * timing.period.secs_float if self.before else whole
+
+    def filled(self, traces: np.ndarray) -> np.ndarray:
+        """Traces (cells, samples) with NaN where samples were trimmed off."""
+        return np.pad(traces, ((0, 0), (self.before, self.after)), constant_values=np.nan)
 
 
-def times_s(timing: Any, offset_us: int) -> np.ndarray:
-    """Seconds from the session's start to each sample of an isx.Timing, as near as a float64 can be."""
+def times_s(timing: Any, offset_us: int, n: int | None = None) -> np.ndarray:
+    """Seconds from the session's start to the first `n` samples of an isx.Timing, all of them by default."""
     period = timing.period._impl
+    samples = np.arange(timing.num_samples if n is None else n)
     if not offset_us:
-        return np.arange(timing.num_samples) * period.num / period.den
-    return (np.arange(timing.num_samples) * (period.num * 1e6 / period.den) + offset_us) / 1e6
+        return samples * period.num / period.den
+    return (samples * (period.num * 1e6 / period.den) + offset_us) / 1e6
 
 
 def with_gaps(arrays: Sequence[np.ndarray]) -> np.ndarray:

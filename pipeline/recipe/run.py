@@ -477,8 +477,21 @@ def _joined(this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str]
         if stream in keepers and stream.kind in sets.SETS and len(files) == len(this.inputs) > 1:
             paths = [this.store.staging / name for name in files]
             if len({check(path).names for path in paths}) == 1:
-                found[stream] = [Piece(path, _offset_us(this, job, stream, name)) for path, name in zip(paths, files)]
+                found[stream] = [_piece(this, job, stream, name) for name in files]
     return found
+
+
+def _piece(this: Run, job: Job, stream: Stream, name: str) -> Piece:
+    """A product of one part, with how many samples of the part it lacks."""
+    path, whole = this.store.staging / name, check(this.inputs[this.names(stream).index(name)])
+    product, before, after = check(path), 0, 0
+    if whole.start and product.start and product.period_s and whole.period_s:
+        n_whole = whole.n_samples // max(1, round(product.period_s / whole.period_s))
+        lacks = (product.start - whole.start).total_seconds() / product.period_s
+        if abs(lacks - round(lacks)) < 0.01 and 0 <= round(lacks) <= n_whole - product.n_samples:
+            before = round(lacks)
+            after = n_whole - product.n_samples - before
+    return Piece(path, _offset_us(this, job, stream, name), before, after)
 
 
 def _offset_us(this: Run, job: Job, stream: Stream, name: str) -> int:
