@@ -74,6 +74,7 @@ def write_record(
         "kind": job.kind,
         "inputs": [metadata.common(path, job.kind)["input"] for path in job.inputs],
         **(lead.record if lead else {}),
+        **({"failure": job.failure} if job.failure else {}),
         "session": facts(job.session),
         "recordings": {part.name: part.record for part in parts},
         "quality": {name: quality.to_json(each) for name, each in measures.items()},

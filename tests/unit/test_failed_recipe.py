@@ -108,17 +108,23 @@ def test_it_is_inspected_and_tried_again(recipe, input, output, tmp_path, fault)
     assert [name for name in found if found[name] != expected[name]] == []
 
 
-def test_the_parts_of_a_series_are_inspected_one_by_one(samples, recipe, input, output):
+def test_the_parts_of_a_session_are_inspected_together(samples, recipe, input, output):
     shutil.copy2(samples / "part2.isxd", input)
     recipe.write_text(RECIPE.replace("GROUP", "series"))
     fail(recipe)
     assert run(input, output, "--recipe", str(recipe)).end == "2 of 2 failed, 0 done; no sentinel"
+    reason = FAULTS["error"][1]
+    assert f"The recipe failed: {reason}" in (output / "part/part.html").read_text()
+    assert json.loads((output / "part/part.json").read_text())["failure"].startswith(reason)
     for name in ("part1", "part2"):
-        check_inspected(output, name, FAULTS["error"][1])
+        assert (output / f"part/{name}-mean.tif").is_file()
+        row = rows(output)[f"{name}.isxd"]
+        assert (row["status"], row["results"]) == ("failed", "part")
+        assert row["reason"].startswith(reason)
     recipe.with_name("fault").unlink()
     assert run(input, output, "--recipe", str(recipe)).code == 0
     assert not (output / "part1").exists()
-    assert not (output / "part2").exists()
+    assert not (output / "part/part1-mean.tif").exists()
 
 
 def test_what_a_recipe_made_earlier_stays(recipe, input, output):
