@@ -29,9 +29,9 @@ GOLDEN = {  # kind: what is written after the stem
     "event_set": "-events.csv -quality.csv -raster.png -rates.csv .json",
     "vessel_set": "-map.png -quality.csv -traces.csv -vessels.csv .json",
     "velocity_set": "-map.png -quality.csv -traces.csv -vessels.csv .json",
-    "gpio_isxd": "-gpio.csv .png .json",
+    "gpio_isxd": "-gpio.csv -ttl.csv .png .json",
     "imu_isxd": "-imu.csv .png .json",
-    "gpio": "-gpio.csv .png .json",
+    "gpio": "-gpio.csv -ttl.csv .png .json",
     "imu": "-imu.csv .png .json",
     "behavior_movie": "-frames.csv -preview.png -quality.csv .json",
     "nvision": "-frames.csv -preview.png -quality.csv -tracking.csv .json",
@@ -277,6 +277,15 @@ def test_event_set(adapted):
 
 
 @pytest.mark.parametrize("name", ["gpio", "gpio_isxd"])
+def test_ttl_pulses_are_those_of_channels_with_two_levels(adapted, name):
+    table = adapted.table(name, "-ttl.csv")
+    assert set(table["channel"]) == {"GPIO-1"}, "not of the ramp on EX-LED"
+    assert np.allclose(table["onset_s"], 0.01 + 0.02 * np.arange(25))
+    assert np.allclose(table["offset_s"][:-1], table["onset_s"][:-1] + 0.01)
+    assert np.isnan(table["offset_s"].iloc[-1]), "the recording ends before"
+
+
+@pytest.mark.parametrize("name", ["gpio", "gpio_isxd"])
 def test_gpio(adapted, name):
     table = adapted.table(name, "-gpio.csv")
     assert list(table) == ["time_s", "channel", "value"] and table["time_s"].is_monotonic_increasing
@@ -381,7 +390,7 @@ def test_any_name(tmp_path, name):
     out.mkdir()
     scratch.mkdir()
     done = adapt(path, "gpio", name, out, Context(scratch))
-    assert done.products == (f"{name}-gpio.csv", f"{name}.png", f"{name}.json")
+    assert done.products == (f"{name}-gpio.csv", f"{name}-ttl.csv", f"{name}.png", f"{name}.json")
 
 
 def test_results_are_the_same_each_time(adapted, tmp_path):
