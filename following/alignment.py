@@ -358,12 +358,13 @@ def image_anchors(picture: Picture, other: Picture, start: Transform, diameter: 
     there = ndimage.map_coordinates(np.ones_like(picture.small), at, order=0, cval=0)
     reach, sigma = max(2, round(0.9 * diameter / step)), 1.6 * diameter / step
     energy, other_energy = (ndimage.gaussian_filter(each**2, sigma, mode="constant") for each in (seen, other.small))
+    energy, other_energy = (np.maximum(each, 0.1 * each.mean() + 1e-12) for each in (energy, other_energy))
     n = 2 * reach + 1
     likeness = np.empty((n, n, rows, columns), np.float32)
     for i, j in np.ndindex(n, n):
         moved, power = (np.roll(each, (reach - i, reach - j), (0, 1)) for each in (seen, energy))
         product = ndimage.gaussian_filter(moved * other.small, sigma, mode="constant")
-        likeness[i, j] = product / np.sqrt(np.maximum(power * other_energy, 1e-12))
+        likeness[i, j] = product / np.sqrt(power * other_energy)
     places = [np.arange(round(sigma / 2), size, max(1, round(sigma))) for size in (rows, columns)]
     points, targets, weights = [], [], []
     for row in places[0]:
