@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -67,7 +68,7 @@ def run(recipe: str, movie: Path, folder: Path) -> dict[str, Any]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    started = time.monotonic()
+    started, before = time.monotonic(), _processor_s()
     _, log = process.communicate()
     done.set()
     watcher.join()
@@ -75,7 +76,18 @@ def run(recipe: str, movie: Path, folder: Path) -> dict[str, Any]:
         raise RuntimeError(f"the recipe {recipe} failed: {log.decode()[-2000:]}")
     record = json.loads((output / movie.stem / f"{movie.stem}.json").read_text())
     steps = [[each["step"], each["seconds"]] for each in record["steps"]]
-    return {"seconds": round(time.monotonic() - started, 1), "peak_mb": round(peak / 1e6), "steps": steps}
+    return {
+        "seconds": round(time.monotonic() - started, 1),
+        "cpu_s": round(_processor_s() - before, 1),
+        "peak_mb": round(peak / 1e6),
+        "steps": steps,
+    }
+
+
+def _processor_s() -> float:
+    """Of all processes that have ended, theirs included."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def held_by(pid: int) -> int:
@@ -111,9 +123,10 @@ def report(found: dict[str, Any]) -> str:
     lines = [f"{n} frames of {COLUMNS} x {ROWS} px with {found['cells']} cells, {found['cores']} cores"]
     lines += [f"run_cnmfe on 20 minutes: {found['extraction_gb']} GB with 4 threads, its default"]
     for recipe, one in found["recipes"].items():
-        minutes = one["seconds"] * WHOLE / n / 60
+        share = one["seconds"] * RATE_HZ / n
         lines.append(
-            f"{recipe}: {one['seconds']} s, {one['peak_mb']} MB; 20 minutes of recording: {minutes:.0f} minutes"
+            f"{recipe}: {one['seconds']} s, {one['cpu_s']} s of processor time, {one['peak_mb']} MB; "
+            f"{share:.2f} of the time that the recording took, so {20 * share:.0f} minutes for 20"
         )
         lines += [f"  {name:24} {seconds:8.1f} s" for name, seconds in one["steps"]]
     return "\n".join(lines)
@@ -122,7 +135,7 @@ def report(found: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--frames", type=int, default=1000)
-    parser.add_argument("--recipes", nargs="+", default=["cnmfe", "standard"])
+    parser.add_argument("--recipes", nargs="+", default=["cnmfe", "standard", "cells"])
     parser.add_argument("--folder", type=Path, help="where the movie goes; default: a temporary folder")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()

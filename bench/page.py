@@ -195,7 +195,8 @@ def long(found: dict[str, Any]) -> str:
     for recipe, one in found["recipes"].items():
         steps = "; ".join(f"{name} {short(seconds)} s" for name, seconds in one["steps"])
         minutes = one["seconds"] * whole / n / 60
-        rows.append([f"`{recipe}`", short(one["seconds"]), str(one["peak_mb"]), short(minutes), steps])
+        share = short(one["seconds"] * 20 / n)  # frames a second
+        rows.append([f"`{recipe}`", short(one["seconds"]), str(one["peak_mb"]), share, short(minutes), steps])
     return f"""\
 ## A whole field
 
@@ -203,7 +204,7 @@ def long(found: dict[str, Any]) -> str:
 sentinel. Time grows with the number of frames, so 20 minutes (24,000 frames, 48 GB) take 24,000 / {n} times as long.
 For these, `run_cnmfe` holds {held} GB with its default of 4 threads: the patches that it has read and works on.
 
-{table(["recipe", "s", "memory, MB", "20 minutes of recording, min", "steps"], rows)}"""
+{table(["recipe", "s", "memory, MB", "× the time recorded", "20 minutes of recording, min", "steps"], rows)}"""
 
 
 def nwb(found: dict[str, Any]) -> str:
