@@ -162,7 +162,9 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         _doubt(cells, found, alike),
         decisions.for_page(decided),
         identity,
-        tuple(zip(first_samples([part.shape[1] for part in parts]), (float(each[0]) for each in times if len(each)))),
+        pieces=tuple(
+            zip(first_samples([part.shape[1] for part in parts]), (float(each[0]) for each in times if len(each)))
+        ),
     )
     n_samples = sum(part.shape[1] for part in parts)
     whole = {} if len(pieces) == 1 else {"n_samples": n_samples, "n_parts": len(pieces)}
