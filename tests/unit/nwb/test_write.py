@@ -418,7 +418,7 @@ def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
         StepContext(tmp_path, 1, warnings.append),
     )
     assert made == [tmp_path / "b.nwb"]
-    assert warnings[1:] == ["b.isxb has no film beside the NWB file: its frames cannot be told apart"]
+    assert warnings == ["b.isxb has no film beside the NWB file: its frames cannot be told apart"]
     assert pynwb.validate(path=str(tmp_path / "b.nwb")) == []
     with pynwb.NWBHDF5IO(str(tmp_path / "b.nwb"), "r") as io:
         (row,) = io.read().acquisition["Movies"].to_dataframe().to_dict("records")
