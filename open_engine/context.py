@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,3 +21,5 @@ class StepContext:
     threads: int = 1  # how many cores may be used
     warn: Callable[[str], None] = warnings.warn  # takes a sentence for the report
     progress: Callable[[float], None] = lambda fraction: None  # takes the fraction done, 0 to 1
+    beside: Path = field(default_factory=Path.cwd)  # the folder of the recordings, for tables that belong to them
+    begins_s: Mapping[str, float] = field(default_factory=dict)  # of input files, by path, on the session's clock

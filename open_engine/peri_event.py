@@ -2,9 +2,9 @@
 
 A cell's effect is its mean in the window after an event less its mean in the window before, averaged over events, in
 units of the trace's noise. Chance is what the same train of events gives at other times: within each part of a session
-it is shifted by a random amount, and what leaves the part at its end comes in at its beginning (a circular shift; as in
-Harris 2021, bioRxiv 2020.08.15.252353). Traces are left as they are, so that their autocorrelation, and what cells have
-in common, is in the chance too; so are the intervals between events.
+it is shifted by a random amount, and what leaves the part at its end comes in at its beginning (a circular shift;
+Harris 2020, arXiv 2012.06862, says what tests by shifts assume). Traces are left as they are, so that their
+autocorrelation, and what cells have in common, is in the chance too; so are the intervals between events.
 
 An event is used if all samples of its window were recorded in one part. Shifts lead from such places to such places
 only: a part's places are numbered and the numbers are shifted. So each shuffle has as many events as the data, near an
@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from scipy import fft
 
 from open_engine.cnmfe import oasis
 
@@ -105,18 +106,25 @@ class Trials:
     def left_out(self) -> int:
         return self.outside + self.at_edges + self.at_gaps
 
-    def shifted(self, shuffles: int) -> np.ndarray:
-        """(1 + shuffles, used) samples of the events: as they were, then of each shuffle."""
+    def shifts(self, shuffles: int) -> list[np.ndarray]:
+        """(1 + shuffles,) of each part: by how many of its places the events are shifted; first, by none."""
         draw = np.random.default_rng(SEED)
-        shifted = np.empty((1 + shuffles, len(self.samples)), np.intp)
-        for part, places in enumerate(self.places):
-            if len(places) == 0:
+        return [np.append(0, draw.integers(0, max(1, len(places)), shuffles)) for places in self.places]
+
+    def means(self, values: np.ndarray, shifts: list[np.ndarray]) -> np.ndarray:
+        """(rows, 1 + shuffles) means over the shifted events of values (rows, samples).
+
+        The sums of all shifts of a part at once are a circular correlation with the number of events at each place.
+        """
+        total = np.zeros((len(values), len(shifts[0])))
+        for part, (places, by) in enumerate(zip(self.places, shifts)):
+            its = self.samples[self.parts == part]
+            if len(its) == 0:
                 continue
-            its = self.parts == part
-            ranks = np.searchsorted(places, self.samples[its])
-            by = np.append(0, draw.integers(0, len(places), shuffles))
-            shifted[:, its] = places[(ranks + by[:, None]) % len(places)]
-        return shifted
+            events = np.bincount(np.searchsorted(places, its), minlength=len(places))
+            product = fft.rfft(values[:, places], axis=1) * fft.rfft(events).conj()
+            total += fft.irfft(product, len(places), axis=1)[:, by]
+        return total / len(self.samples)
 
 
 @dataclass(frozen=True)
@@ -184,7 +192,7 @@ def responses(
     window = Window.of(window_s, timeline.period_s)
     nested = window.nested(SHORTEST_S / timeline.period_s)
     trials = find_trials(events_s, timeline, window)
-    shifted = trials.shifted(shuffles)
+    shifts = trials.shifts(shuffles)
     cells, n_events = len(traces), len(trials.samples)
     effect, p, noise = np.full(cells, np.nan), np.full(cells, np.nan), np.full(cells, np.nan)
     upward = np.zeros(cells, bool)
@@ -200,9 +208,9 @@ def responses(
         trace = (trace - trace.mean()) / (noise[cell] if noise[cell] > 0 else 1)
         if n_events == 0:
             continue
-        means = np.array([changes(trace, each)[shifted].mean(axis=1) for each in nested])
-        effect[cell] = means[0, 0]
-        p[cell], upward[cell] = two_sided(means)
+        change = np.array([changes(trace, each) for each in nested])
+        effect[cell] = change[0, trials.samples].mean()
+        p[cell], upward[cell] = two_sided(trials.means(change, shifts))
         mean[cell], sem[cell] = average(single_trials(trace, trials.samples, window))
     q = benjamini_hochberg(p)
     classes = tuple(classify(*each) for each in zip(upward, q))

@@ -162,3 +162,4 @@ class RecipeFacts(Message):
     licensed: tuple[str, ...] = ()
     nwb: bool = False  # whether it writes an NWB file
     follow: bool = True  # whether cells are followed over the sessions of an animal
+    beside: tuple[str, ...] = ()  # names of files that its steps read in the folder of the recordings

@@ -262,7 +262,8 @@ def _unit(
     described = _describe(session, mine, beside, len(parts), folder, batch)
     everyone = [related.recordings[path] for path in (*mine, *beside)]
     kind = related.infos[parts[0]].kind
-    facts = [_facts(described), *(sessions.facts(described.metadata, described.copies) if nwb else [])]
+    tables = [_stamp(Path(batch.state.settings.input_dir, session.folder, name)) for name in used.beside]
+    facts = [_facts(described), *tables, *(sessions.facts(described.metadata, described.copies) if nwb else [])]
     n, m = len(parts), len(mine)
     return Unit(
         tuple(everyone[:n]),
@@ -336,6 +337,14 @@ def _facts(session: JobSession) -> object:
         [session.name, session.animal, session.start.isoformat() if session.start else "", list(session.reasons)],
         [[one.path.name, one.stem, one.offset_us, one.part, one.is_made, one.only_for_nwb] for one in session.members],
     ]
+
+
+def _stamp(path: Path) -> object:
+    """Of a file that a recipe reads beside the recordings; its name alone if it is not there."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return [path.name, status.st_size, status.st_mtime_ns]
+    return [path.name]
 
 
 def _left_out(session: Session, batch: Batch) -> list[str]:

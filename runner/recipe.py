@@ -34,6 +34,7 @@ class RecipeChoice:
     kinds: tuple[str, ...] = ()  # that it takes; recordings of other kinds are inspected
     nwb: bool = False  # each session gets an NWB file
     follow: bool = True  # cells are followed over the sessions of an animal
+    beside: tuple[str, ...] = ()  # names of files that it reads in the folder of the recordings
 
     @property
     def name(self) -> str:
@@ -56,7 +57,9 @@ def load(name: str, engine: str, copies: Path, tick: Callable[[], None]) -> Reci
         return RecipeChoice()
     path = locate(name)
     facts = check(path, engine, tick, (*CHECK, "--copies", str(copies)))
-    return RecipeChoice(str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb, facts.follow)
+    return RecipeChoice(
+        str(path), facts.sha256, facts.group == "series", facts.kinds, facts.nwb, facts.follow, facts.beside
+    )
 
 
 def shipped() -> dict[str, Path]:

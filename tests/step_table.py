@@ -34,7 +34,9 @@ def _name(kind: str) -> str:
 def _taken(one: Takes) -> str:
     names = " or ".join(_name(kind) for kind in one.kinds)
     several = "several " if one.several else ""
-    return f"{several}{names}{'s' if one.several else ''}" + (" (by `from`)" if one.optional else "")
+    return f"{several}{names}{'s' if one.several else ''}" + (
+        " (by `from`)" if one.optional else " (of the session)" if one.companion else ""
+    )
 
 
 def _made(one: Makes) -> str:

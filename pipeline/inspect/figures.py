@@ -159,6 +159,22 @@ def figure(width: float, height: float, rows: int = 1, **options: Any) -> tuple[
     return drawn, drawn.subplots(rows, 1, **options)
 
 
+def grid(width: float, height: float, rows: int, columns: int, **options: Any) -> tuple[Figure, Any]:
+    """A figure of so many inches, and the grid in which its axes are to be placed."""
+    drawn, axes = figure(width, height)
+    axes.remove()
+    return drawn, drawn.add_gridspec(rows, columns, **options)
+
+
+def save_svg(drawn: Figure, path: Path) -> None:
+    """Write as SVG, text as text: the same bytes each time."""
+    from matplotlib import rc_context
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": path.name}):
+        FigureCanvasSVG(drawn).print_svg(path, metadata={"Date": None, "Creator": None})
+
+
 def save(drawn: Figure, path: Path) -> bytes:
     """Write as PNG; return its thumbnail."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg

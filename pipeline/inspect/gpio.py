@@ -33,12 +33,22 @@ IMU_CAPTION = "Acceleration, orientation and magnetic field over time."
 GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which is at its right."
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def pulses(recording: Path, context: Context) -> dict[str, np.ndarray]:
+    """The table of its TTL pulses, on the clock of the context."""
+    return ttl.table(_read(recording, context)[2])
+
+
+def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, list[packets.Channel]]:
+    """The file as `.isxd`, the library's view of it, and its channels on the clock of the context."""
     stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
     boxes.check(recording, context.warn)
     source = isx.GpioSet.read(str(stored))
+    return stored, source, [channel.later(context.offset_us) for channel in packets.channels(stored, source)]
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    stored, source, channels = _read(recording, context)
     footer = formats.read_footer(stored)
-    channels = [channel.later(context.offset_us) for channel in packets.channels(stored, source)]
     consistency.packets(stored, footer, context.warn)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
@@ -62,6 +72,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         metadata={
             **metadata.timing(timing),
             "channels": {channel.name: len(channel.value) for channel in channels},
+            **({} if is_imu else {"pulses": ttl.described(channels)}),
             "acquisition": acquisition(source, stored, context.warn),
             **consistency.values("values", [channel.value for channel in channels], context.warn),
             "file_metadata": footer,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from pipeline.inspect.packets import Channel
 FULL_SCALE = 65535  # of a GPIO pin that is sampled
 NOISE = 0.05 * FULL_SCALE  # of such a pin that nothing is connected to
 AT_A_LEVEL = 0.95  # of a channel's values, for it to have two levels
+MANY = 2000  # pulses: rather a clock than events of an experiment
 
 
 def has_two_levels(channel: Channel) -> bool:
@@ -48,3 +50,34 @@ def table(channels: Sequence[Channel]) -> dict[str, np.ndarray]:
     offsets = np.concatenate([offsets for _, _, offsets in found]) if found else np.empty(0)
     order = np.lexsort((names.astype(str), np.where(np.isnan(onsets), -np.inf, onsets)))
     return {"channel": names[order], "onset_s": onsets[order] / 1e6, "offset_s": offsets[order] / 1e6}
+
+
+def described(channels: Sequence[Channel]) -> list[dict[str, Any]]:
+    """Of each channel, for whoever must choose one: pulses, rate over the recording, shortest and longest pulse."""
+    times = [channel.offset_us for channel in channels if len(channel.offset_us)]
+    length_s = (max(int(each.max()) for each in times) - min(int(each.min()) for each in times)) / 1e6 if times else 0
+    return [_described(channel, length_s) for channel in channels]
+
+
+def _described(channel: Channel, length_s: float) -> dict[str, Any]:
+    onsets, offsets = pulses(channel) if has_two_levels(channel) else (np.empty(0), np.empty(0))
+    lengths = (offsets - onsets)[np.isfinite(offsets - onsets)] / 1e6
+    return {
+        "channel": channel.name,
+        "n_pulses": len(onsets),
+        "rate_hz": len(onsets) / length_s if length_s > 0 else None,
+        "shortest_s": float(lengths.min()) if len(lengths) else None,
+        "longest_s": float(lengths.max()) if len(lengths) else None,
+        "note": _note(channel, len(onsets)),
+    }
+
+
+def _note(channel: Channel, n_pulses: int) -> str:
+    values = channel.value[np.isfinite(channel.value)]
+    if n_pulses >= MANY:
+        return "thousands of pulses: rather a clock, such as a camera's frames, than events of an experiment"
+    if n_pulses:
+        return ""
+    if values.size == 0 or values.max() <= values.min():
+        return "no edges: it never changes"
+    return "no edges: its values are not at two levels"

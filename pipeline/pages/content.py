@@ -16,6 +16,18 @@ class Figure:
 
     file: str
     caption: str
+    vector: str = ""  # the same as SVG, beside it
+
+
+@dataclass(frozen=True)
+class Responding:
+    """Which cells respond to events of one kind."""
+
+    events: str  # what they are called
+    n_events: int  # that were used
+    counts: Mapping[str, int]  # of cells, by class
+    rows: Sequence[tuple[str, float, float, float, str]]  # cell, effect, p, q and class of those that respond
+    table: str  # of all cells, beside the page
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class Part:
     cells: Cells | None = None
     film: str = ""  # an MP4 beside the page
     warnings: Sequence[str] = ()
+    responding: Responding | None = None
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,14 @@ from pipeline.recipe.model import INPUT, Problem, Step
 from pipeline.recipe.steps import FILE, Makes, Takes
 from recording.kinds import KINDS, Shape
 
+COMPANIONS = -2  # in place of a step: recordings of the session that the recipe does not run on
+
 
 @dataclass(frozen=True)
 class Stream:
     """One product: a file for each part of a recording, or (`once`) one for all."""
 
-    step: int  # index of the step that makes it; -1 for the recording itself
+    step: int  # index of the step that makes it; -1 for the recording itself, or COMPANIONS
     kind: str
     chain: str = ""  # the ending of its files' names: "-PP-BP"
     extension: str = ".isxd"
@@ -106,6 +108,8 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
     slots, not_taken = _sort_into_slots(chosen, step)
     problems += not_taken
     for slot, takes in zip(slots, step.contract.takes):
+        if takes.companion:
+            slot[:] = [Stream(COMPANIONS, kind) for kind in takes.kinds]
         if slot or takes.optional or problems:
             continue
         newest, problem = _newest(step, takes, latest, by_name)
@@ -122,7 +126,7 @@ def _sort_into_slots(chosen: Sequence[Stream], step: Step) -> tuple[list[list[St
         fits = (
             slot
             for slot, takes in zip(slots, step.contract.takes)
-            if stream.kind in takes.kinds and (takes.several or not slot)
+            if stream.kind in takes.kinds and not takes.companion and (takes.several or not slot)
         )
         next(fits, []).append(stream)
     used = {stream.step for slot in slots for stream in slot}

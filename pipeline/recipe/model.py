@@ -54,6 +54,11 @@ class Step:
         assert self.engine is not None
         return self.engine
 
+    @property
+    def files_beside(self) -> tuple[str, ...]:
+        """Names of files that it reads in the folder of the recordings."""
+        return tuple(filter(None, (self.values.get(name) for name in self.contract.beside)))
+
     def line_of(self, key: str) -> int:
         return self.lines.get(key, self.line)
 

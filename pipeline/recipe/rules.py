@@ -180,6 +180,41 @@ def ar_model(values: Mapping[str, Any]) -> str:
     return ""
 
 
+def either(one: str, other: str) -> Check:
+    """One of two texts must be given, and not both."""
+
+    def check(values: Mapping[str, Any]) -> str:
+        given = [name for name in (one, other) if values.get(name)]
+        return "" if len(given) == 1 else f"either {one} or {other} must be given" + (", not both" if given else "")
+
+    return check
+
+
+def around_zero(name: str) -> Check:
+    """A window [begin, end] in s around an event."""
+
+    def check(values: Mapping[str, Any]) -> str:
+        begin, end = values.get(name, (-1, 1))
+        return (
+            ""
+            if begin < 0 < end
+            else f"{name} must be [begin, end] around 0, such as [-2, 4], not [{begin:g}, {end:g}]"
+        )
+
+    return check
+
+
+def file_beside(name: str) -> Check:
+    """A file in the folder of the recordings."""
+
+    def check(values: Mapping[str, Any]) -> str:
+        file = values.get(name) or ""
+        plain = "/" not in file and "\0" not in file and not file.startswith(".")
+        return "" if plain else f"{name} must be the name of a file beside the recording, not {file!r}"
+
+    return check
+
+
 def rising_range(values: Mapping[str, Any]) -> str:
     low, high = values.get("noise_range", (0, 0))
     return "" if low <= high else f"noise_range must be [low, high], not [{low:g}, {high:g}]"

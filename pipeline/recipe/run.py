@@ -21,16 +21,16 @@ from typing import Any
 from open_engine.context import StepContext
 from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers
-from pipeline.inspect import metadata, quality, tables
+from pipeline.inspect import figures, metadata, quality, tables
 from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
 from pipeline.inspect.quality import Measure
 from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
-from pipeline.recipe import estimates, page
+from pipeline.recipe import companions, estimates, page, peri_event
 from pipeline.recipe.call import call_step, files_of
-from pipeline.recipe.chain import PlannedStep, Stream, kept, latest, plan, room
+from pipeline.recipe.chain import COMPANIONS, PlannedStep, Stream, kept, latest, plan, room
 from pipeline.recipe.interleaved import untangled
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.page import Made
@@ -75,6 +75,7 @@ class Run:
     store: Store
     context: Context
     warnings: list[str]  # all that the context was given
+    job: Job
     fingerprints: list[str] = field(default_factory=list)
     deferred: dict[str, Any] = field(default_factory=dict)  # by name: what stands for movies that are no files
     diameters: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of cells, by the files that show them
@@ -84,6 +85,8 @@ class Run:
 
     def files(self, stream: Stream) -> list[Any]:
         """The paths of a product, or what stands for them; its step must be finished."""
+        if stream.step == COMPANIONS:
+            return companions.tables_of_pulses(self.job.session, stream.kind, self.inputs, self.context)
         if stream.step < 0:
             return self.inputs
         entry, staging = self.store.entries[self.fingerprints[stream.step]], self.store.staging
@@ -110,9 +113,12 @@ def run(job: Job, context: Context) -> Result:
     planned, _ = plan(recipe.steps, job.kind)
     store = Store(job.staging, job.results, job.stem)
     remembering, warnings = context.remembering()
-    this = Run(recipe, planned, kept(planned, recipe.keep), [*job.inputs], job.stem, store, remembering, warnings)
+    keep = kept(planned, recipe.keep)
+    this = Run(recipe, planned, keep, [*job.inputs], job.stem, store, remembering, warnings, job)
     _check_names(this)
     _check_number(this)
+    for each in planned:
+        companions.check(each, job)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)
@@ -168,6 +174,7 @@ def _fingerprints(this: Run) -> list[str]:
             ],
             "outputs": [name for stream in each.made for name in this.names(stream)],
             "software": _software(each.step, this.context),
+            **companions.facts(each, this.job),
         }
         found.append(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
     return found
@@ -280,7 +287,13 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         warnings.append(text)
         this.context.warn(f"{label}: {text}")
 
-    context = StepContext(scratch, this.context.threads, warn, progress)
+    begins = {
+        str(file): _offset_us(this, this.job, stream, file.name) / 1e6
+        for stream in each.read
+        if companions.has(each) and stream.step != COMPANIONS and this.job.session.members
+        for file in this.files(stream)
+    }
+    context = StepContext(scratch, this.context.threads, warn, progress, this.inputs[0].parent, begins)
     try:
         estimated = _estimated(this, each, context)
         call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
@@ -403,6 +416,10 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     titles = _titles(this)
     recordings = [(name, stream) for stream in keepers if stream.kind != FILE for name in this.names(stream)]
     products = [f"{STEPS}/{name}" for name in names]
+    results = _results_of_steps(this, names)
+    for name, shown in results.items():
+        _second_name(steps / name, out / shown)
+        products.append(shown)
     made: dict[str, Made] = {}
     beside = members.others(job)
     whole = _joined(this, job, keepers, names)
@@ -453,9 +470,11 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         except Exception as error:  # hours of work must not be lost to it
             failed[str(one.path)] = members.reason(error)
     products += sets.join_ttl(this.stem, products, out)
-    shown_page = _page(this, job, made, of_session, inspected)
+    shown_page = _page(this, job, made, of_session, inspected, [*results.values()])
     products += write_page(shown_page, out)
-    products += [figure.file for part in shown_page.parts for figure in part.figures]
+    products += [
+        name for part in shown_page.parts for each in part.figures for name in (each.file, each.vector) if name
+    ]
     measures = {part.name: part.measures for part in shown_page.parts}
     quality.write(out / f"{this.stem}-quality.csv", measures)
     products.append(f"{this.stem}-quality.csv")
@@ -499,6 +518,8 @@ def _offset_us(this: Run, job: Job, stream: Stream, name: str) -> int:
     names = this.names(stream)
     path = this.inputs[names.index(name) if len(names) == len(this.inputs) else 0]
     offset_us = job.session.member(path).offset_us if job.session.members else 0
+    if stream.step < 0:
+        return offset_us
     part, product = check(path), check(this.store.staging / name)
     if part.start and product.start and product.kind != "image":
         later = (product.start - part.start) // timedelta(microseconds=1)
@@ -522,6 +543,30 @@ def _titles(this: Run) -> dict[str, tuple[str, str]]:
             title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{NOUNS[stream.kind]}")
             found[name] = f"{stem}{label}-{NOUNS[stream.kind]}{stream.extension}", title
     return found
+
+
+def _results_of_steps(this: Run, names: Sequence[str]) -> dict[str, str]:
+    """Of files that are results of the session, their names at the top; no two steps have one name."""
+    found: dict[str, str] = {}
+    for each in this.planned:
+        for makes, stream in each.outputs:
+            if not makes.result:
+                continue
+            (begin,) = this.names(stream)
+            top = "-".join(filter(None, (this.stem, each.step.plane, makes.suffix)))
+            its = {name: f"{top}-{name.removeprefix(begin + '-')}" for name in names if name.startswith(f"{begin}-")}
+            its = {name: shown for name, shown in its.items() if name in _products_of(this, stream)}
+            clash = set(its.values()) & set(found.values())
+            found |= {
+                name: shown.replace(top, f"{top}-{each.step.number}", 1) if clash else shown
+                for name, shown in its.items()
+            }
+    return found
+
+
+def _products_of(this: Run, stream: Stream) -> dict[str, Any]:
+    entry = this.store.entries.get(this.fingerprints[stream.step])
+    return entry.products if entry else {}
 
 
 def _second_name(file: Path, name: Path) -> None:
@@ -561,7 +606,12 @@ def _made_by(step: Step) -> str:
 
 
 def _page(
-    this: Run, job: Job, made: Mapping[str, Made], of_session: Mapping[str, Made], beside: Sequence[Summary]
+    this: Run,
+    job: Job,
+    made: Mapping[str, Made],
+    of_session: Mapping[str, Made],
+    beside: Sequence[Summary],
+    results: Sequence[str],
 ) -> Page:
     """Everything that the page of this run shows."""
     steps, inputs = this.store.staging, {path.name: path for path in this.inputs}
@@ -576,12 +626,14 @@ def _page(
         return path if path.is_file() else None
 
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
+    figures.start_matplotlib(this.context.scratch)
+    around_events = peri_event.parts(results, this.stem, job.staging)
     motions = [page.motion(entry, find, this.stem, job.staging, this.context.warn) for entry in corrections[-1:]]
     shown = page.with_tissue(page.shown_parts(of_session), _corrected(this, made), made, steps)
     return Page(
         title=members.title(job),
         stem=this.stem,
-        parts=[*shown, *filter(None, motions), *(summary.part for summary in beside)],
+        parts=[*shown, *around_events, *filter(None, motions), *(summary.part for summary in beside)],
         software=metadata.software(),
         provenance=this.context.provenance,
         steps=page.shown_steps(done, made, page.pictures(this.inputs, job.kind)),

@@ -17,9 +17,12 @@ from pipeline.recipe.rules import (
     Filters,
     Rule,
     ar_model,
+    around_zero,
     as_many,
     corners_in_order,
+    either,
     enough_components,
+    file_beside,
     ordered,
     percentile,
     rising_range,
@@ -40,6 +43,7 @@ class Takes:
     files: str = "list"  # "list": of all parts; "first": the first part; "each": one part a call
     optional: bool = False  # set only if `from` names something of its kind
     several: bool = False  # takes the products of several steps at once
+    companion: bool = False  # not a product: recordings of the session beside those that the recipe runs on, if any
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ class Makes:
     needs: str = ""  # made only if this optional input is given
     folder: bool = False  # the parameter is a folder; whatever appears in it is a product
     required: bool = False  # whether a file must be written; a recording always must
+    result: bool = False  # what a lab looks for: it lies among the session's results too, as <session>-<suffix>...
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,7 @@ class Contract:
     at_least: int = 1  # recordings that it compares: fewer are an error
     unusable: str = ""  # why it cannot be a step
     own: bool = False  # a step of this project, which isx does not have
+    beside: tuple[str, ...] = ()  # parameters that name a file beside the recordings
 
     @property
     def set_by_runner(self) -> frozenset[str]:
@@ -458,6 +464,20 @@ STEPS: dict[str, Contract] = {
         (Makes("input_cell_set_files", "cell_set", "AR"),),
         edits="input_cell_set_files",
         own=True,
+    ),
+    "peri_event": Contract(
+        (_cells(), Takes("input_ttl_files", ("gpio",), companion=True)),
+        (Makes("output_directory", FILE, "peri", "", once=True, folder=True, result=True),),
+        {
+            "channel": TEXT,
+            "edge": one_of("rise", "fall"),
+            "events": TEXT,
+            "window_s": Rule(float, shape=(2,)),
+            "shuffles": Rule(int, at_least=99, at_most=100_000),
+        },
+        (either("channel", "events"), around_zero("window_s"), file_beside("events")),
+        own=True,
+        beside=("events",),
     ),
     # Steps that the public isx has as well.
     "create_cell_map": Contract(

@@ -156,16 +156,26 @@ def test_events_that_are_left_out(event_s, outside, at_edges, at_gaps):
 
 
 def test_shuffles_stay_in_their_part_and_off_gaps():
-    """Each has as many events as the data, and whole windows only."""
-    events = np.array([5, 20, 50, 95, 120.0])
-    found = find_trials(events, timeline(2, (300, 301)), Window.of(WINDOW_S, 1 / RATE_HZ))
-    shifted = found.shifted(500)
-    assert shifted.shape == (501, 5)
-    assert (shifted[0] == found.samples).all()
-    assert (shifted[:, :3] < LENGTH).all() and (shifted[:, 3:] >= LENGTH).all()
-    windows = shifted[..., None] + np.arange(-20, 40)
-    assert timeline(2, (300, 301)).valid[windows].all()
-    assert len(np.unique(shifted[:, 0])) > 250
+    """Each has as many events as the data, and whole windows only; their means are those of the shifted events."""
+    events = np.array([5, 20, 20.01, 50, 95, 120.0])
+    at = timeline(2, (300, 301))
+    found = find_trials(events, at, Window.of(WINDOW_S, 1 / RATE_HZ))
+    for places, (start, stop) in zip(found.places, zip(at.first, at.first[1:])):
+        windows = places[:, None] + np.arange(-20, 40)
+        assert windows.min() >= start and windows.max() < stop and at.valid[windows].all()
+    shifts = found.shifts(200)
+    values = np.random.default_rng(0).normal(size=(2, 1200))
+    means = found.means(values, shifts)
+    for shuffle in range(201):
+        moved = [
+            found.places[part][
+                (np.searchsorted(found.places[part], sample) + shifts[part][shuffle]) % len(found.places[part])
+            ]
+            for sample, part in zip(found.samples, found.parts)
+        ]
+        assert means[:, shuffle] == pytest.approx(values[:, moved].mean(axis=1))
+    assert moved != list(found.samples)
+    assert means[:, 0] == pytest.approx(values[:, found.samples].mean(axis=1))
 
 
 @pytest.mark.parametrize("events", [[], [-5.0], [1.0, 75.0]])

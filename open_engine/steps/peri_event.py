@@ -1,0 +1,250 @@
+"""Which cells respond to events: a step of this project's own, which IDPS does not have.
+
+Events are the TTL edges of a GPIO channel of the session, or the times in a table beside the recording. Traces, effects
+and averages are in units of each trace's noise. The test is that of `open_engine.peri_event`, over the cells that are
+not rejected.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from open_engine.context import StepContext
+from open_engine.files import cellsets
+from open_engine.files.cellsets import CellSet
+from open_engine.peri_event import NONE, SHUFFLES, Responses, Timeline, Trials, Window, responses, single_trials
+from recording.errors import Unusable
+from recording.names import cell
+
+REFERENCES = ("harris2020shift", "north2002", "benjamini1995")
+
+FEW = 10  # events, below which a response of a few cells is easily missed
+MANY = 2000  # events: rather a clock than a stimulus
+EXAMPLES = 4
+COLUMNS = ("cell", "n_events", "effect", "p", "q", "class")
+
+
+def peri_event(
+    input_cell_set_files: str | list[str],
+    input_ttl_files: list[str],
+    output_directory: str,
+    channel: str = "",
+    edge: str = "rise",
+    events: str = "",
+    window_s: Sequence[float] = (-2, 4),
+    shuffles: int = SHUFFLES,
+    *,
+    context: StepContext,
+) -> None:
+    """Write which cells respond to events, three tables for each kind of event.
+
+    Parameters
+    ----------
+    input_cell_set_files : the cell set, a file for each part of the session.
+    input_ttl_files : tables of pulses, with columns channel, onset_s and offset_s.
+    output_directory : `<events>.csv` has a row a cell, `<events>-mean.csv` the average of each cell around events with
+        its standard error, `<events>-trials.csv` single trials of the cells that respond most clearly.
+    channel : of the pulses.
+    edge : "rise" or "fall" of a pulse.
+    events : instead of a channel, the name of a table beside the recording with a column time_s, in s from the start of
+        the session. If it has a column label, each label is tested by itself.
+    window_s : begin and end of the window around an event, in s.
+    shuffles : random shifts of the events.
+
+    Raises Unusable if no cell is left, the channel has no pulses or the table cannot be read.
+    """
+    cells = cellsets.read_cell_set(input_cell_set_files)
+    chosen = cells.usable(accepted_cells_only=False)
+    if not chosen:
+        raise Unusable(f"no cell of {cells.parts[0].path.name} is accepted or undecided: accept some first")
+    if events:
+        trains = read_events(context.beside / events)
+    else:
+        trains = {channel: _edges(input_ttl_files, channel, edge)}
+    timeline = timeline_of(cells, context.begins_s)
+    names = [cells.names[i] for i in chosen]
+    out = Path(output_directory)
+    stems = _stems(Path(events).stem if events else "", trains)
+    for number, (label, times_s) in enumerate(trains.items()):
+        tested = responses(cells.traces[chosen], times_s, timeline, (window_s[0], window_s[1]), shuffles)
+        _warn_of(label or events, tested, len(times_s), shuffles, context)
+        _write_cells(out / f"{stems[label]}.csv", names, tested)
+        _write_means(out / f"{stems[label]}-mean.csv", names, tested)
+        window = Window.of((window_s[0], window_s[1]), timeline.period_s)
+        _write_trials(out / f"{stems[label]}-trials.csv", names, cells.traces[chosen], tested, timeline, window)
+        context.progress((number + 1) / len(trains))
+
+
+# ---- times
+
+
+def timeline_of(cells: CellSet, begins_s: Mapping[str, float]) -> Timeline:
+    """When the samples of a cell set were taken: as `begins_s` says, by path, else by the starts that files state."""
+    paths = [str(part.path) for part in cells.parts]
+    if all(path in begins_s for path in paths):
+        starts = [begins_s[path] for path in paths]
+    else:
+        stated = [_start(part.footer) for part in cells.parts]
+        starts = [start - stated[0] for start in stated]
+    lengths = tuple(part.stop - part.start for part in cells.parts)
+    return Timeline(tuple(starts), lengths, cells.period_s, cells.valid)
+
+
+def _start(footer: Mapping[str, Any]) -> float:
+    start = footer["timingInfo"]["start"]["secsSinceEpoch"]
+    return start["num"] / start["den"]
+
+
+def _edges(tables: Sequence[str], channel: str, edge: str) -> np.ndarray:
+    """Onsets of a channel's pulses, or their ends, in s. Raises Unusable."""
+    column = "offset_s" if edge == "fall" else "onset_s"
+    rows = [row for table in tables for row in _rows(Path(table))]
+    if not tables:
+        raise Unusable(f"the session has no GPIO recording, so nothing is known of {channel}: give events = a table")
+    times = [float(row[column]) for row in rows if row["channel"] == channel and row[column]]
+    if not times:
+        there = sorted({row["channel"] for row in rows})
+        raise Unusable(
+            f"channel {channel} has no {'falling' if edge == 'fall' else 'rising'} edges: "
+            + (f"choose one of those that have, {', '.join(there)}" if there else "no channel of the session has any")
+        )
+    return np.sort(times)
+
+
+def read_events(path: Path) -> dict[str, np.ndarray]:
+    """Times in s by label, of a table with a column time_s; the label is "" without such a column. Raises Unusable."""
+    try:
+        rows = _rows(path)
+    except OSError as error:
+        raise Unusable(f"{path.name} cannot be read: {error.strerror}; it belongs beside the recording") from None
+    except (UnicodeDecodeError, csv.Error):
+        raise Unusable(f"{path.name} is no table: save it as CSV, in UTF-8") from None
+    if not rows or "time_s" not in rows[0]:
+        raise Unusable(
+            f"{path.name} has no {'column time_s' if rows else 'rows'}: it needs a column time_s, a row an event"
+        )
+    found: dict[str, list[float]] = {}
+    for number, row in enumerate(rows, 2):
+        found.setdefault((row.get("label") or "").strip(), []).append(_time(row["time_s"], f"{path.name}:{number}"))
+    return {label: np.sort(times) for label, times in sorted(found.items())}
+
+
+def _time(text: str | None, where: str) -> float:
+    try:
+        value = float(text or "")
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Unusable(f"{where}: time_s is {text!r}, not a number of seconds")
+    return value
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _stems(table: str, labels: Iterable[str]) -> dict[str, str]:
+    """What the tables of each label are called: no two alike, and none a path."""
+    found: dict[str, str] = {}
+    for label in labels:
+        plain = re.sub(r"[/\\\x00-\x1f]", "_", "-".join(filter(None, (table, label))))[:80]
+        number, free = 1, plain
+        while free.casefold() in {each.casefold() for each in found.values()}:
+            number += 1
+            free = f"{plain}-{number}"
+        found[label] = free
+    return found
+
+
+# ---- what is said and written
+
+
+def _warn_of(name: str, tested: Responses, n_events: int, shuffles: int, context: StepContext) -> None:
+    trials, used = tested.trials, len(tested.trials.samples)
+    if trials.left_out:
+        reasons = [
+            (trials.outside, "while nothing was recorded"),
+            (trials.at_edges, "whose window leaves the recording"),
+            (trials.at_gaps, "whose window has lost frames"),
+        ]
+        listed = ", ".join(f"{n} {reason}" for n, reason in reasons if n)
+        context.warn(f"{name}: {trials.left_out} of {n_events} events are left out: {listed}")
+    if used == 0:
+        context.warn(f"{name}: no event can be used, so that no cell is tested")
+    elif used < FEW:
+        context.warn(f"{name}: with {used} events, cells that respond are easily missed")
+    elif used > MANY:
+        context.warn(f"{name}: {used} events are rather a clock's than an experiment's: is the channel the right one?")
+    n_tested = int(np.isfinite(tested.p).sum())
+    least = math.ceil(n_tested / (0.05 * (shuffles + 1)))
+    if least > 1:
+        context.warn(
+            f"{name}: of {n_tested} cells, fewer than {least} that respond cannot reach q < 0.05 with {shuffles} "
+            "shuffles: raise shuffles"
+        )
+    if used and (unknown := int(np.isnan(tested.p).sum())):
+        context.warn(f"{name}: {unknown} cells are not tested, as their traces have recorded samples without a number")
+
+
+def _write_cells(path: Path, names: Sequence[str], tested: Responses) -> None:
+    used = len(tested.trials.samples)
+    columns = zip(names, tested.effect, tested.p, tested.q, tested.classes)
+    _write(path, COLUMNS, ((cell(n), used, _text(e), _text(p), _text(q), c) for n, e, p, q, c in columns))
+
+
+def _write_means(path: Path, names: Sequence[str], tested: Responses) -> None:
+    rows = (
+        (cell(name), _text(at), _text(mean), _text(sem))
+        for name, means, sems in zip(names, tested.mean, tested.sem)
+        for at, mean, sem in zip(tested.offsets_s, means, sems)
+    )
+    _write(path, ("cell", "time_s", "mean", "sem"), rows)
+
+
+def _write_trials(
+    path: Path, names: Sequence[str], traces: np.ndarray, tested: Responses, timeline: Timeline, window: Window
+) -> None:
+    """Of the cells that respond most clearly, or come nearest to it."""
+    trials = tested.trials
+    begins = _times(trials, timeline)
+    rows: list[tuple[str, ...]] = []
+    for i in examples(tested):
+        scale = tested.noise[i] if tested.noise[i] > 0 else 1
+        single = single_trials(traces[i].astype(float), trials.samples, window) / scale
+        rows += [
+            (cell(names[i]), _text(begin), _text(at), _text(value))
+            for begin, trial in zip(begins, single)
+            for at, value in zip(tested.offsets_s, trial)
+        ]
+    _write(path, ("cell", "event_s", "time_s", "value"), rows)
+
+
+def examples(tested: Responses) -> list[int]:
+    """Cells that respond first, then by p and by size of the effect; none if none was tested."""
+    known = [i for i, p in enumerate(tested.p) if np.isfinite(p)]
+    known.sort(key=lambda i: (tested.classes[i] == NONE, tested.p[i], -abs(tested.effect[i])))
+    return known[:EXAMPLES]
+
+
+def _times(trials: Trials, timeline: Timeline) -> np.ndarray:
+    """Of the samples of the events, in s from the session's start."""
+    starts = np.array(timeline.starts_s)[trials.parts]
+    return starts + (trials.samples - timeline.first[trials.parts]) * timeline.period_s
+
+
+def _write(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def _text(value: float) -> str:
+    """Six digits; empty for what is not known."""
+    return f"{value:.6g}" if np.isfinite(value) else ""

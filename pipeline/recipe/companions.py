@@ -1,0 +1,63 @@
+"""What a step reads of the session beside the recordings that the recipe runs on: pulses of GPIO channels, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.inspect import gpio, tables
+from pipeline.inspect.context import Context
+from pipeline.recipe.chain import COMPANIONS, PlannedStep
+from pipeline.recipe.store import stamp
+from recording.errors import Unusable
+from recording.job import Job, Member, Session
+
+
+def has(each: PlannedStep) -> bool:
+    return any(stream.step == COMPANIONS for stream in each.read)
+
+
+def check(each: PlannedStep, job: Job) -> None:
+    """Before hours of work, not after. Raises Unusable."""
+    step, lead = each.step, job.inputs[0]
+    for name in step.files_beside:
+        if not (lead.parent / name).is_file():
+            raise Unusable(f"{step.label}: {name} is not there: it belongs beside {lead.name}")
+    if has(each) and not step.files_beside and not _members(each, job):
+        raise Unusable(
+            f"{step.label}: the session of {lead.name} has no GPIO recording: give events = a table of times"
+        )
+
+
+def _members(each: PlannedStep, job: Job) -> list[Member]:
+    kinds = [stream.kind for stream in each.read if stream.step == COMPANIONS]
+    return [one for one in job.session.members if one.kind in kinds]
+
+
+def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
+    """For the fingerprint of a step: what its products depend on beside products of others; nothing for most."""
+    if not has(each):
+        return {}
+    files = [job.inputs[0].parent / name for name in each.step.files_beside]
+    files += [one.path for one in _members(each, job)]
+    return {
+        "companions": [[path.name, *(stamp(path) or [])] for path in files],
+        "clock": [[one.path.name, one.offset_us] for one in job.session.members],
+    }
+
+
+def tables_of_pulses(session: Session, kind: str, inputs: Sequence[Path], context: Context) -> list[Path]:
+    """Of each such recording of the session, its pulses on the session's clock, in the scratch folder."""
+    members = [one for one in session.members if one.kind == kind and one.path not in inputs]
+    return [_table(one, number, context) for number, one in enumerate(members)]
+
+
+def _table(one: Member, number: int, context: Context) -> Path:
+    path = context.scratch / f"pulses-{number}" / f"{one.stem or one.path.stem}-ttl.csv"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        on_clock = replace(context, offset_us=one.offset_us, warn=lambda text: None)  # they are given where it is shown
+        tables.write(path, gpio.pulses(one.path, on_clock))
+    return path

@@ -1,0 +1,155 @@
+"""The step `peri_event` by itself: events from tables, parts on one clock, what it warns of."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from open_engine.context import StepContext
+from open_engine.files.cellsets import read_cell_set, write_cell_set
+from open_engine.steps.peri_event import _stems, peri_event, read_events, timeline_of
+from recording import formats
+from recording.errors import Unusable
+from tests import recordings
+
+N, CELLS = 400, 5
+
+
+@pytest.fixture
+def cells(tmp_path: Path) -> list[str]:
+    """Two parts of 40 s that begin 60 s apart; in the second, frames 100 to 102 are lost; the last cell is rejected."""
+    traces = np.random.default_rng(0).normal(size=(CELLS, 2 * N)).astype(np.float32)
+    movies = [
+        recordings.movie(
+            tmp_path / f"m{i}.isxd", N, 5, 6, period_ms=100, start_ms=recordings.START_MS + 60_000 * i, dropped=lost
+        )
+        for i, lost in enumerate(([], [100, 101, 102]))
+    ]
+    paths = [str(tmp_path / f"cells{i}.isxd") for i in range(2)]
+    statuses = ["accepted"] * 2 + ["undecided"] * (CELLS - 3) + ["rejected"]
+    images = np.ones((CELLS, 5, 6), np.float32)
+    write_cell_set(paths, [formats.read_footer(movie) for movie in movies], images, traces, statuses=statuses)
+    return paths
+
+
+def pulses(path: Path, *rows: tuple[str, str, str]) -> str:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("channel", "onset_s", "offset_s"), *rows])
+    return str(path)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_it_says_which_events_it_left_out(cells, tmp_path):
+    said: list[str] = []
+    times = [1, 10, 20, 50, 65, 70.1, 75, 85, 99]
+    ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{at}", f"{at + 0.2}") for at in times], ("GPIO-1", "", "3"))
+    peri_event(cells, [ttl], str(tmp_path), "GPIO-1", context=StepContext(tmp_path, warn=said.append))
+    assert said == [
+        "GPIO-1: 4 of 9 events are left out: 1 while nothing was recorded, 2 whose window leaves the recording, "
+        "1 whose window has lost frames",
+        "GPIO-1: with 5 events, cells that respond are easily missed",
+    ]
+    rows = table(tmp_path / "GPIO-1.csv")
+    assert [row["cell"] for row in rows] == ["C0", "C1", "C2", "C3"], "without the rejected"
+    assert {row["n_events"] for row in rows} == {"5"}
+    trials = table(tmp_path / "GPIO-1-trials.csv")
+    assert sorted({float(row["event_s"]) for row in trials}) == pytest.approx([10, 20, 65, 75, 85])
+
+
+def test_the_end_of_a_pulse(cells, tmp_path):
+    ttl = pulses(tmp_path / "a-ttl.csv", ("GPIO-1", "10", "14"), ("GPIO-1", "39", ""))
+    peri_event(cells, [ttl], str(tmp_path), "GPIO-1", "fall", context=StepContext(tmp_path, warn=lambda text: None))
+    assert {row["event_s"] for row in table(tmp_path / "GPIO-1-trials.csv")} == {"14"}
+
+
+def test_no_event_can_be_used(cells, tmp_path):
+    said: list[str] = []
+    ttl = pulses(tmp_path / "a-ttl.csv", ("GPIO-1", "0.5", "1"))
+    peri_event(cells, [ttl], str(tmp_path), "GPIO-1", context=StepContext(tmp_path, warn=said.append))
+    assert said[-1] == "GPIO-1: no event can be used, so that no cell is tested"
+    for row in table(tmp_path / "GPIO-1.csv"):
+        assert (row["n_events"], row["effect"], row["p"], row["q"], row["class"]) == ("0", "", "", "", "none")
+
+
+def test_too_few_shuffles_for_so_many_cells(cells, tmp_path):
+    said: list[str] = []
+    ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{at}", "") for at in range(4, 34)])
+    context = StepContext(tmp_path, warn=said.append)
+    peri_event(cells, [ttl], str(tmp_path), "GPIO-1", shuffles=30, context=context)
+    assert said == [
+        "GPIO-1: of 4 cells, fewer than 3 that respond cannot reach q < 0.05 with 30 shuffles: raise shuffles"
+    ]
+
+
+def test_the_clock_of_the_session(cells):
+    """As it is given, else as the files state."""
+    read = read_cell_set(cells)
+    assert timeline_of(read, {}).starts_s == pytest.approx((0, 60))
+    assert timeline_of(read, {cells[0]: 1.5, cells[1]: 61.25}).starts_s == (1.5, 61.25)
+
+
+@pytest.mark.parametrize(
+    ("ttl", "said"),
+    [
+        ([("GPIO-2", "1", "2")], "channel GPIO-1 has no rising edges: choose one of those that have, GPIO-2"),
+        ([], "channel GPIO-1 has no rising edges: no channel of the session has any"),
+        (None, "the session has no GPIO recording, so nothing is known of GPIO-1: give events = a table"),
+    ],
+)
+def test_channels_without_edges(cells, tmp_path, ttl, said):
+    tables = [] if ttl is None else [pulses(tmp_path / "a-ttl.csv", *ttl)]
+    with pytest.raises(Unusable) as error:
+        peri_event(cells, tables, str(tmp_path), "GPIO-1", context=StepContext(tmp_path))
+    assert str(error.value) == said
+    assert not list(tmp_path.glob("GPIO-1*"))
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("time_s\n2\n1\n", {"": [1, 2]}),
+        ("\ufefftime_s,label\r\n1,go\r\n2,stop\r\n3, go \r\n", {"go": [1, 3], "stop": [2]}),
+        ("label,time_s\n,1\ngo,2e0\n", {"": [1], "go": [2]}),
+    ],
+)
+def test_tables_of_events(tmp_path, content, found):
+    (tmp_path / "a.csv").write_bytes(content.encode())
+    read = read_events(tmp_path / "a.csv")
+    assert {label: times.tolist() for label, times in read.items()} == found
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "a.csv has no rows: it needs a column time_s, a row an event"),
+        (b"time_s\n", "a.csv has no rows: it needs a column time_s, a row an event"),
+        (b"time\n1\n", "a.csv has no column time_s: it needs a column time_s, a row an event"),
+        (b"time_s\n1\nsoon\n", "a.csv:3: time_s is 'soon', not a number of seconds"),
+        (b"time_s\nnan\n", "a.csv:2: time_s is 'nan', not a number of seconds"),
+        (b"label,time_s\ngo\n", "a.csv:2: time_s is None, not a number of seconds"),
+        (b"PK\x03\x04\xff\xfe", "a.csv is no table: save it as CSV, in UTF-8"),
+    ],
+)
+def test_tables_that_cannot_be_read(tmp_path, content, said):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(Unusable) as error:
+        read_events(tmp_path / "a.csv")
+    assert str(error.value) == said
+
+
+def test_labels_that_are_no_file_names():
+    found = _stems("trials", ["go", "GO", "left/right", "", "../up"])
+    assert found == {
+        "go": "trials-go",
+        "GO": "trials-GO-2",
+        "left/right": "trials-left_right",
+        "": "trials",
+        "../up": "trials-.._up",
+    }

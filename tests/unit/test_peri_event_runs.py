@@ -1,0 +1,158 @@
+"""Activity around events, at the end of the whole way: what a lab has in its folder and on its page."""
+
+from __future__ import annotations
+
+import csv
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from open_engine.files.cellsets import write_cell_set
+from recording import formats
+from tests import recordings
+from tests.launch import run
+
+N, RATE_HZ, GAP_S = 900, 10, 30
+RESPONDING = 6
+HEAD = 'version = 1\nengine = "open"\n[[step]]\nuse = "peri_event"\n'
+
+
+def gpio(path: Path, onsets_s: dict[int, np.ndarray], end_s: float) -> None:
+    """A pulse of 0.2 s at each time, by channel (0 is GPIO-1), as the acquisition box writes it."""
+    changes = [(0.0, channel, 0) for channel in onsets_s] + [(end_s, channel, 0) for channel in onsets_s]
+    for channel, onsets in onsets_s.items():
+        changes += [change for at in onsets for change in ((at, channel, 60_000), (at + 0.2, channel, 0))]
+    packets = []
+    for at, channel, value in sorted(changes):
+        tsc = 5_000_000 + round(at * 1e6)
+        payload = struct.pack("<IIII", tsc >> 32, tsc & 0xFFFFFFFF, len(packets), value)
+        packets.append(struct.pack("<IIII", 0xAA55, 0x4003 + channel, len(packets), 4) + payload)
+    start = struct.pack("<QQiIQ", recordings.START_MS, 1000, recordings.UTC_OFFSET, 32, len(packets))
+    path.write_bytes(start + b"".join(packets))
+
+
+@pytest.fixture
+def session(input: Path, tmp_path: Path) -> dict[str, np.ndarray]:
+    """A cell set and GPIO beside it: six cells of twenty respond to GPIO-1, the last one, which does, is rejected."""
+    rng = np.random.default_rng(4)
+    events = np.sort(rng.choice(np.arange(40, N - 50, 10), 30, replace=False))
+    traces = rng.normal(size=(20, N)).astype(np.float32)
+    for event in events:
+        traces[:RESPONDING, event : event + 12] += 5
+        traces[-1, event : event + 12] += 5
+    movie = recordings.movie(tmp_path / "movie.isxd", N, 6, 7, period_ms=1000 // RATE_HZ)
+    footprints = np.zeros((20, 6, 7), np.float32)
+    footprints.reshape(20, -1)[np.arange(20), np.arange(20)] = 1
+    statuses = ["accepted"] * 19 + ["rejected"]
+    write_cell_set(str(input / "m1.isxd"), [formats.read_footer(movie)], footprints, traces, statuses=statuses)
+    times = {"GPIO-1": events / RATE_HZ, "GPIO-2": np.sort(rng.uniform(5, 80, 25))}
+    gpio(input / "m1.gpio", {0: times["GPIO-1"], 1: times["GPIO-2"]}, N / RATE_HZ)
+    return times
+
+
+def recipe(tmp_path: Path, *steps: str) -> str:
+    path = tmp_path / "peri.toml"
+    first, *rest = steps
+    path.write_text(HEAD + first + "".join(f'\n[[step]]\nuse = "peri_event"\n{step}' for step in rest))
+    return str(path)
+
+
+def table(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_channels_of_the_session(session, input, output, tmp_path):
+    used = recipe(tmp_path, 'channel = "GPIO-1"', 'channel = "GPIO-2"', 'channel = "GPIO-1"\nedge = "fall"')
+    before = {path.name: path.read_bytes() for path in input.iterdir()}
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0, done.stderr
+    assert {path.name: path.read_bytes() for path in input.iterdir()} == before
+    results = output / "m1"
+    rows = table(results / "m1-peri-GPIO-1.csv")
+    assert list(rows[0]) == ["cell", "n_events", "effect", "p", "q", "class"]
+    assert [row["class"] for row in rows] == ["up"] * RESPONDING + ["none"] * (19 - RESPONDING), "without the rejected"
+    assert {row["n_events"] for row in rows} == {"30"}
+    assert all(float(row["effect"]) > 0.2 for row in rows[:RESPONDING])
+    assert all(row["class"] == "none" for row in table(results / "m1-peri-GPIO-2.csv"))
+    assert len(table(results / "m1-peri-GPIO-1-mean.csv")) == 19 * 60
+    assert (results / "m1-peri-3-GPIO-1.csv").is_file(), "a second analysis of one channel has a name of its own"
+    svg = (results / "m1-peri-GPIO-1.svg").read_text()
+    assert "Cell, by time of peak" in svg and "<text" in svg
+    assert (results / "m1-peri-GPIO-1.png").read_bytes().startswith(b"\x89PNG")
+    page = (results / "m1.html").read_text()
+    assert "Of 19 cells, 6 go up and 0 go down around 30 events" in page
+    assert 'href="./m1-peri-GPIO-1.svg"' in page
+    assert "Benjamini and Hochberg [@benjamini1995]" in (results / "m1-methods.md").read_text()
+    assert "harris2020shift" in (results / "m1-citations.bib").read_text()
+    assert "Pulses of each channel" in page and ">30</td>" in page
+    again = run(input, output, "--recipe", used)
+    assert again.end == "2 recordings, all done, 2 of them earlier"
+
+
+def test_a_table_beside_the_recording(session, input, output, tmp_path):
+    """Each label is an analysis; a table that changes is done again."""
+    rows = [f"{at:.3f},{'reward' if i % 2 else 'no'}" for i, at in enumerate(session["GPIO-1"])]
+    (input / "trials.csv").write_text("time_s,label\n" + "\n".join([*rows, "500,no"]) + "\n")
+    used = recipe(tmp_path, 'events = "trials.csv"\nshuffles = 999')
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0, done.stderr
+    for label in ("no", "reward"):
+        rows = table(output / f"m1/m1-peri-trials-{label}.csv")
+        assert [row["class"] for row in rows] == ["up"] * RESPONDING + ["none"] * (19 - RESPONDING)
+        assert rows[0]["n_events"] == "15"
+    assert "no: 1 of 16 events are left out: 1 while nothing was recorded" in (output / "m1/m1.html").read_text()
+    (input / "trials.csv").write_text("time_s\n" + "\n".join(f"{at}" for at in session["GPIO-2"]) + "\n")
+    again = run(input, output, "--recipe", used)
+    assert again.code == 0 and "earlier" not in again.end, again.end
+    assert {row["class"] for row in table(output / "m1/m1-peri-trials.csv")} == {"none"}
+    assert not (output / "m1/m1-peri-trials-no.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ('channel = "GPIO-7"', "channel GPIO-7 has no rising edges: choose one of those that have, GPIO-1, GPIO-2"),
+        ('events = "none.csv"', "none.csv is not there: it belongs beside m1.isxd"),
+        ('events = "m1.gpio"', "m1.gpio is no table: save it as CSV, in UTF-8"),
+    ],
+)
+def test_events_that_cannot_be_had(session, input, output, tmp_path, step, said):
+    """The session is inspected, and inputs stay as they are."""
+    before = {path.name: path.read_bytes() for path in input.iterdir()}
+    done = run(input, output, "--recipe", recipe(tmp_path, step))
+    assert done.code == 1
+    assert said in done.named("recording-failed")[0]["reason"]
+    assert (output / "m1/m1-ttl.csv").is_file()
+    assert said in (output / "m1/m1.html").read_text()
+    assert {path.name: path.read_bytes() for path in input.iterdir()} == before
+
+
+def test_a_session_without_gpio(session, input, output, tmp_path):
+    (input / "m1.gpio").unlink()
+    done = run(input, output, "--recipe", recipe(tmp_path, 'channel = "GPIO-1"'))
+    assert done.code == 1
+    reason = "the session of m1.isxd has no GPIO recording: give events = a table of times"
+    assert reason in done.named("recording-failed")[0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ("", "either channel or events must be given"),
+        ('channel = "GPIO-1"\nevents = "a.csv"', "either channel or events must be given, not both"),
+        (
+            'channel = "GPIO-1"\nwindow_s = [1, 4]',
+            "window_s must be [begin, end] around 0, such as [-2, 4], not [1, 4]",
+        ),
+        ('events = "../a.csv"', "events must be the name of a file beside the recording, not '../a.csv'"),
+        ('channel = "GPIO-1"\nshuffles = 10', "shuffles must be a whole number of at least 99"),
+        ('channel = "GPIO-1"\nedge = "up"', "edge must be one of 'rise', 'fall'"),
+    ],
+)
+def test_mistakes_are_found_before_any_work(session, input, output, tmp_path, step, said):
+    done = run(input, output, "--recipe", recipe(tmp_path, step))
+    assert done.code == 64
+    assert said in done.stderr
