@@ -19,10 +19,11 @@ INSPECT = "inspect"  # the recipe that is built in: results for every kind, noth
 
 @dataclass(frozen=True)
 class Options:
-    """Results that are made only on request."""
+    """Results that are made, or left out, on request."""
 
     movie_tiff: bool = False
     movie_mp4: bool = False
+    film: bool = True  # before and after motion correction
     nwb: bool = False
     nwb_movie: bool = False  # with the frames in it
     engine: str = "auto"  # which computes the steps of recipes that do not say

@@ -140,6 +140,14 @@ OPTIONS = (
     Option("FORCE", "", "0", _switch, "do again what is already done"),
     Option("MOVIE_TIFF", "", "0", _switch, "also write each movie as TIFF", changes_results=True),
     Option("MOVIE_MP4", "", "0", _switch, "also write each movie as MP4", changes_results=True),
+    Option(
+        "FILM",
+        "",
+        "1",
+        _switch,
+        "a short film before and after motion correction, on the page of a recipe; FILM=0 or --film=0 for none",
+        changes_results=True,
+    ),
     Option("NWB", "", "0", _switch, "also write an NWB 2 file for each session", changes_results=True),
     Option("NWB_MOVIE", "", "0", _switch, "also write it, with movies' frames in it", changes_results=True),
     Option(

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.inspect import consistency, metadata, quality
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.pieces import Piece
-from pipeline.pages.content import Part
+from pipeline.pages.content import Film, Part
 from recording.kinds import KINDS
 
 
@@ -114,6 +114,11 @@ def _part(
         figures=outcome.figures,
         measures=outcome.measures,
         cells=outcome.cells,
-        film=film.name if (film := Path(f"{beside}-movie.mp4")).exists() else "",
+        film=_film(Path(f"{beside}-movie.mp4")),
         warnings=tuple(warnings),
     )
+
+
+def _film(path: Path) -> Film | None:
+    caption = "The movie, from the file beside this page. Frames that are missing are black."
+    return Film(path.name, caption) if path.exists() else None

@@ -86,31 +86,46 @@ def to_mp4(
         raise Unusable(
             f"an MP4 cannot have {rate:.3g} frames a second: the recording's rate is damaged; run without MOVIE_MP4"
         )
-    film = _Film(_told(frames(source), n_samples, progress), source.layout, grey_range)
+    shape = source.layout.rows, source.layout.columns
+    out.write_bytes(film(_told(frames(source), n_samples, progress), n_samples, shape, clock, grey_range, threads))
+
+
+def film(
+    pictures: Iterator[np.ndarray],
+    n: int,
+    shape: tuple[int, int],
+    clock: int,
+    grey_range: tuple[float, float],
+    threads: int,
+    quality: int = 60,
+) -> bytearray:
+    """The content of an MP4 of `n` pictures (rows, columns), clock / FRAME_UNITS of them a second; see `to_mp4`."""
     data = io.BytesIO()
-    film.save(
+    _Film(pictures, n, shape, grey_range).save(
         data,
         "AVIF",
         save_all=True,
         duration=FRAME_UNITS,
-        quality=60,
+        quality=quality,
         speed=8,
         subsampling="4:2:0",
         range="limited",
         max_threads=threads,
     )
-    out.write_bytes(_as_film(data.getbuffer(), n_samples, clock))
+    return _as_film(data.getbuffer(), n, clock)
 
 
 class _Film(Image.Image):
     """An animation for Pillow that makes each frame when Pillow seeks it."""
 
-    def __init__(self, source: Iterator[np.ndarray], layout: MovieLayout, grey_range: tuple[float, float]) -> None:
+    def __init__(
+        self, source: Iterator[np.ndarray], n: int, shape: tuple[int, int], grey_range: tuple[float, float]
+    ) -> None:
         super().__init__()
         self.source, self.grey_range = source, grey_range
-        self.is_animated, self.n_frames = True, max(2, layout.n_samples)
+        self.is_animated, self.n_frames = True, max(2, n)
         self.at = -1
-        self._mode, self._size = "RGB", (layout.columns, layout.rows)
+        self._mode, self._size = "RGB", shape[::-1]
         self.seek(0)
 
     def tell(self) -> int:

@@ -31,6 +31,17 @@ class Responding:
 
 
 @dataclass(frozen=True)
+class Film:
+    """An MP4 beside the page. One of two halves has their field of view, on which outlines of cells can be drawn."""
+
+    file: str
+    caption: str
+    field: tuple[int, int] = (0, 0)  # rows and columns
+    side: tuple[int, int] = (0, 0)  # px, width and height of a half
+    gap: int = 0  # px between them
+
+
+@dataclass(frozen=True)
 class Part:
     """One recording on a page: the one that was inspected, or a product of a recipe."""
 
@@ -41,7 +52,7 @@ class Part:
     figures: Sequence[Figure] = ()
     measures: Sequence[Measure] = ()
     cells: Cells | None = None
-    film: str = ""  # an MP4 beside the page
+    film: Film | None = None
     warnings: Sequence[str] = ()
     responding: Responding | None = None
 

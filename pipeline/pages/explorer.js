@@ -548,6 +548,29 @@ function explore(root) {
   one(".shown").textContent = `${rows.length} of ${rows.length} shown`;
 }
 
+// ---- outlines on the film before and after motion correction
+
+for (const screen of document.querySelectorAll(".film svg")) {
+  const { rows, columns } = screen.dataset, option = screen.closest("figure").querySelector("label");
+  const maps = [...document.querySelectorAll(".map svg")].filter(each => {
+    const image = each.querySelector("image");
+    return image.getAttribute("width") === columns && image.getAttribute("height") === rows;
+  });
+  if (maps.length !== 1) continue; // no cells of this field of view, or those of several planes
+  const [map] = maps;
+  option.hidden = false;
+  option.querySelector("input").addEventListener("input", event => {
+    for (const half of screen.children) {
+      half.replaceChildren(...[...map.querySelectorAll("path[data-i]")].filter(() => event.target.checked).map(path => {
+        const outline = document.createElementNS("http://www.w3.org/2000/svg", "path");
+        outline.setAttribute("d", path.getAttribute("d"));
+        outline.setAttribute("class", STATUSES.find(status => path.classList.contains(status)));
+        return outline;
+      }));
+    }
+  });
+}
+
 const explorers = [...document.querySelectorAll(".explorer")];
 for (const root of explorers) explore(root);
 // Keys work at once where there is one explorer and nothing else has the focus.

@@ -5,18 +5,18 @@ Only the last product of each kind is shown in full; what a step made on the way
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import figures, movie_quality, quality, tissue
+from pipeline.inspect import before_after, figures, movie_quality, quality, tissue
 from pipeline.inspect.adapter import Summary
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
-from pipeline.pages.content import Figure, Part, StepShown
+from pipeline.pages.content import Figure, Film, Part, StepShown
 from pipeline.recipe.store import Entry
 from recording import formats
 from recording.errors import BadRecording
@@ -57,12 +57,17 @@ def with_events(shown: Sequence[Summary]) -> list[Part]:
     return [_with_events(each.part, found[each.part.name]) if each.part.name in found else each.part for each in shown]
 
 
-def with_tissue(parts: Sequence[Part], planned: Sequence[str], made: Mapping[str, Made], steps: Path) -> list[Part]:
-    """Cells with images of the movie `planned` (its files, in order) behind them, if it was kept and inspected."""
+def with_tissue(
+    parts: Sequence[Part], names: Collection[str], planned: Sequence[str], made: Mapping[str, Made], steps: Path
+) -> list[Part]:
+    """The parts; the cells of those of these names have images of the movie `planned` (its files, in order) behind
+    them, if it was kept and inspected."""
     movies = [tissue.Inspected(steps / name, made[name].summary.beside) for name in planned if name in made]
     if not movies or len(movies) < len(planned):
         return [*parts]
-    return [replace(part, cells=_over(part.cells, movies)) if part.cells else part for part in parts]
+    return [
+        replace(part, cells=_over(part.cells, movies)) if part.cells and part.name in names else part for part in parts
+    ]
 
 
 def _over(cells: Cells, movies: Sequence[tissue.Inspected]) -> Cells:
@@ -124,12 +129,17 @@ def pictures(recordings: Sequence[Path], kind: str) -> dict[str, bytes]:
 
 
 def motion(
-    entry: Entry, find: Callable[[str], Path | None], stem: str, out: Path, warn: Callable[[str], None]
+    entry: Entry,
+    find: Callable[[str], Path | None],
+    stem: str,
+    out: Path,
+    warn: Callable[[str], None],
+    film_threads: int = 0,
 ) -> Part | None:
     """The effect of motion correction, over time and on the movie; None without a table of translations.
 
-    `find` takes a file name and returns its path, or None if the file is gone. Writes `<stem>-motion.png`. Warns of
-    tables that cannot be read.
+    `find` takes a file name and returns its path, or None if the file is gone. Writes `<stem>-motion.png`, and
+    `<stem>-motion.mp4` with so many threads, unless that is 0. Warns of tables that cannot be read.
     """
     tables = [find(name) for name in entry.products if name.endswith("-translations.csv")]
     found = [(table.name, _translations(table)) for table in tables if table]
@@ -163,7 +173,17 @@ def motion(
         {},
         (Figure(file, "Translation of each frame that corrects its motion [px of the movie at that step]."),),
         tuple(measures),
+        film=_film(entry, find, out / f"{stem}-motion.mp4", film_threads) if film_threads else None,
     )
+
+
+def _film(entry: Entry, find: Callable[[str], Path | None], out: Path, threads: int) -> Film | None:
+    """Of the movies that the step read and made, if all are still there."""
+    read, made = entry.inputs.get("input_movie_files", ()), [name for name in entry.products if name.endswith(".isxd")]
+    before, after = [find(name) for name in read], [find(name) for name in made]
+    if not before or not all(path and _is_movie(path) for path in (*before, *after)):
+        return None
+    return before_after.write([*filter(None, before)], [*filter(None, after)], out, threads)
 
 
 def _translations(table: Path) -> np.ndarray | None:

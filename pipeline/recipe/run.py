@@ -475,6 +475,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     products += [
         name for part in shown_page.parts for each in part.figures for name in (each.file, each.vector) if name
     ]
+    products += [part.film.file for part in shown_page.parts if part.kind == "motion" and part.film]
     measures = {part.name: part.measures for part in shown_page.parts}
     quality.write(out / f"{this.stem}-quality.csv", measures)
     products.append(f"{this.stem}-quality.csv")
@@ -628,8 +629,14 @@ def _page(
     corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
     figures.start_matplotlib(this.context.scratch)
     around_events = peri_event.parts(results, this.stem, job.staging)
-    motions = [page.motion(entry, find, this.stem, job.staging, this.context.warn) for entry in corrections[-1:]]
-    shown = page.with_tissue(page.shown_parts(of_session), _corrected(this, made), made, steps)
+    threads = max(1, this.context.threads) if this.context.options.film else 0
+    motions = [
+        page.motion(entry, find, this.stem, job.staging, this.context.warn, threads) for entry in corrections[-1:]
+    ]
+    shown = page.shown_parts(of_session)
+    for plane in {each.plane for each in of_session.values()}:
+        of_plane = {each.summary.part.name for each in of_session.values() if each.plane == plane}
+        shown = page.with_tissue(shown, of_plane, _corrected(this, made, plane), made, steps)
     return Page(
         title=members.title(job),
         stem=this.stem,
@@ -643,12 +650,13 @@ def _page(
     )
 
 
-def _corrected(this: Run, made: Mapping[str, Made]) -> list[str]:
-    """The files of the movie after its last motion correction, else of the last movie that cells were found in."""
-    cells = [each for each in this.planned if any(stream.kind == "cell_set" for stream in each.made)]
+def _corrected(this: Run, made: Mapping[str, Made], plane: str) -> list[str]:
+    """The files of a plane's movie after its last motion correction, else of the movie that cells were found in."""
+    steps = [each for each in this.planned if each.step.plane == plane]
+    cells = [each for each in steps if any(stream.kind == "cell_set" for stream in each.made)]
     candidates = [
-        *(stream for each in this.planned if each.step.function == "motion_correct" for stream in each.made),
         *(stream for each in reversed(cells) for stream in each.read),
+        *(stream for each in steps if each.step.function == "motion_correct" for stream in each.made),
     ]
     movies = [stream for stream in candidates if stream.kind == "movie" and stream.step >= 0]
     return next((names for names in map(this.names, reversed(movies)) if set(names) <= set(made)), [])

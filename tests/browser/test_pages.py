@@ -268,6 +268,37 @@ def test_what_lies_behind_the_outlines_is_chosen(browser, corrected):
     assert browser.text(".cell-status") == "accepted", "keys on the slider decide nothing"
 
 
+def test_the_film_before_and_after_plays_with_outlines(browser, corrected):
+    browser.open(page_of(corrected, "mouse"))
+    field = [round(size) for size in browser.run(VIEW)[2:]]
+    played = browser.driver.execute_async_script(
+        "const done = arguments[0], film = document.querySelector('.film video');"
+        "film.onerror = () => done([film.error.message]);"
+        "film.ontimeupdate = () => { if (film.currentTime > 0.2) done([film.videoWidth, film.videoHeight]); };"
+        "film.play()"
+    )
+    assert played == [2 * field[0] + 4, field[1]]
+    assert (corrected / "mouse/mouse-motion.mp4").stat().st_size < 5_000_000
+    cells = [int(i) for i in browser.run("return [...document.querySelectorAll('.map path')].map(p => p.dataset.i)")]
+    assert not browser.all(".film path")
+    browser.find("input[name=outlines]").click()
+    assert len(browser.all(".film path")) == 2 * len(cells) > 0
+    screen, half = (
+        browser.run(f"const b = document.querySelector('{what}').getBoundingClientRect(); return [b.width, b.height]")
+        for what in (".film svg", ".film video")
+    )
+    assert screen == pytest.approx(half, abs=1)
+    places = browser.run(
+        "const box = document.querySelector('.film svg').getBoundingClientRect();"
+        "return [...document.querySelectorAll('.film path')].map(path => {"
+        "const at = path.getBoundingClientRect(); return (at.x + at.width / 2 - box.x) / box.width; })"
+    )
+    lefts, rights = np.sort(places[: len(cells)]), np.sort(places[len(cells) :])
+    assert np.allclose(rights - lefts, (field[0] + 4) / (2 * field[0] + 4), atol=0.005)
+    browser.find("input[name=outlines]").click()
+    assert not browser.all(".film path")
+
+
 def test_a_recording_without_a_movie_shows_footprints(browser, output):
     browser.open(page_of(output, "cells"))
     options = browser.run("return [...document.querySelectorAll('select[name=background] option')].map(o => o.label)")

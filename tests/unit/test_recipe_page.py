@@ -59,6 +59,16 @@ def test_motion_before_and_after(corrected, tmp_path):
     assert all(f"`{name}`" in documented for name in found)
 
 
+@pytest.mark.parametrize("why", ["", "switched off", "a movie is gone"])
+def test_the_film_of_motion(corrected, tmp_path, why):
+    if why == "a movie is gone":
+        (tmp_path / "m.isxd").unlink()
+    threads = 0 if why == "switched off" else 1
+    part = page.motion(corrected, finder(tmp_path), "s", tmp_path, pytest.fail, threads)
+    assert (part.film is None) == bool(why) == (not (tmp_path / "s-motion.mp4").exists())
+    assert why or (part.film.file, part.film.field) == ("s-motion.mp4", (48, 64))
+
+
 def test_motion_where_a_movie_is_gone(corrected, tmp_path):
     """As with keep = "last"."""
     (tmp_path / "m.isxd").unlink()

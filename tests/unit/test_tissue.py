@@ -85,7 +85,9 @@ def grey(picture: bytes) -> np.ndarray:
 def test_cells_get_the_images_of_their_movie(tmp_path):
     movie = recordings.movie_from(tmp_path / "m.isxd", frames())
     found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
-    (part,) = page.with_tissue(page.shown_parts(found), ["m.isxd"], found, tmp_path)
+    (part,) = page.with_tissue(page.shown_parts(found), {"c.isxd"}, ["m.isxd"], found, tmp_path)
+    (other,) = page.with_tissue(page.shown_parts(found), {"of another plane"}, ["m.isxd"], found, tmp_path)
+    assert not other.cells.tissue
     labels = [each.label for each in part.cells.tissue]
     assert labels == ["local correlation", "mean", "maximum"]
     assert "of all frames of m.isxd" in part.cells.tissue[1].meaning
@@ -105,5 +107,5 @@ def test_no_images_but_those_of_the_same_field(tmp_path, why):
     parts = page.shown_parts(found)
     if why == "not kept":
         del found["m.isxd"]
-    (part,) = page.with_tissue(parts, ["m.isxd"], found, tmp_path)
+    (part,) = page.with_tissue(parts, {"c.isxd"}, ["m.isxd"], found, tmp_path)
     assert not part.cells.tissue
