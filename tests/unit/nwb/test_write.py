@@ -479,8 +479,11 @@ def test_what_the_files_do_not_say_comes_from_the_metadata(tmp_path):
 def test_nothing_is_invented_and_what_is_missing_is_named(tmp_path):
     movie = recordings.movie(tmp_path / "m.isxd")
     warnings: list[str] = []
-    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "x"), StepContext(tmp_path, 1, warnings.append))
-    assert warnings == [
+    advice: list[str] = []
+    contents = Contents([Source(movie, "movie")], "x", advise=advice.append)
+    write(tmp_path / "m.nwb", contents, StepContext(tmp_path, 1, warnings.append))
+    assert warnings == []
+    assert advice == [
         "DANDI will refuse the NWB file without Subject.subject_id, Subject.species, Subject.sex, Subject.age; "
         "NWBFile.experimenter, NWBFile.institution, NWBFile.experiment_description, NWBFile.keywords, "
         "ImagingPlane.indicator, ImagingPlane.location, ImagingPlane.excitation_lambda, OpticalChannel.emission_lambda "
@@ -530,4 +533,4 @@ def test_empty_sets_are_left_out_with_a_word(tmp_path):
     warnings: list[str] = []
     write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), StepContext(tmp_path, 1, warnings.append))
     assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
-    assert warnings[1:] == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]
+    assert warnings == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]
