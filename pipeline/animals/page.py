@@ -31,6 +31,7 @@ class Seen:
     probability: str
     picture: str
     line: str  # points of an SVG polyline, 100 by 24
+    responses: str  # up or down, to which events
 
 
 def write(animal: Animal, out: Path, context: Context) -> list[str]:
@@ -72,6 +73,7 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
                 for s, day in enumerate(animal.days)
             ],
             reference=found.reference,
+            responds=any(day.cells.responses for day in animal.days),
             files=sorted(path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")),
         )
     )
@@ -104,7 +106,9 @@ class _Places:
         line = " ".join(f"{a:.1f},{22 - 20 * b:.1f}" for a, b in zip(x, trace))
         sure = found.sure[s][i]
         probability = "" if np.isnan(sure) else f"{sure:.2f}"
-        return Seen(day.cells.name, session.names[i], probability, self._picture(s, i, around), line)
+        said = [(events, classes.get(session.names[i])) for events, classes in day.cells.responses.items()]
+        responds = ", ".join(f"{events} {each}" for events, each in said if each)
+        return Seen(day.cells.name, session.names[i], probability, self._picture(s, i, around), line, responds)
 
     def _picture(self, s: int, i: int, around: np.ndarray) -> str:
         session, transform = self.animal.days[s].cells.session, self.animal.found.transforms[s]

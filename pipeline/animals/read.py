@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ class Cells:
     session: Session
     shown: np.ndarray  # (cells, samples) float32: traces, thinned; each from 0 to 1
     pixel_um: float
+    responses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by events and cell: up, down or none
 
 
 def read_session(source: Path, folder: Path, name: str) -> Cells:
@@ -50,7 +53,18 @@ def read_session(source: Path, folder: Path, name: str) -> Cells:
         traces=traces,
         pixel=pixel_um or 1.0,
     )
-    return Cells(name, session, _thinned(traces), pixel_um)
+    return Cells(name, session, _thinned(traces), pixel_um, _responses(folder))
+
+
+def _responses(folder: Path) -> dict[str, dict[str, str]]:
+    """Of the tables that the step peri_event left: the class of each cell that was tested."""
+    begin, found = f"{folder.name}-peri-", {}
+    for path in sorted(folder.glob(f"{glob.escape(begin)}*.csv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        if rows and {"cell", "class", "q"} <= set(rows[0]):
+            found[path.stem.removeprefix(begin)] = {row["cell"]: row["class"] for row in rows if row["q"]}
+    return found
 
 
 def _sparse(found: CellSet, keep: list[int]) -> sparse.csr_array:

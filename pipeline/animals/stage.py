@@ -74,6 +74,7 @@ def write_tables(animal: Animal, out: Path) -> list[str]:
         ("transforms", _transforms),
         ("warps", _warps),
         ("doubtful", _doubtful),
+        *([("responses", _responses)] if any(day.cells.responses for day in animal.days) else []),
     ]
     names = []
     for kind, columns in writers:
@@ -95,6 +96,20 @@ def _cells(animal: Animal) -> dict[str, Sequence[object]]:
         "cell": [row[2] for row in rows],
         "probability": [round(row[3], 4) for row in rows],
     }
+
+
+def _responses(animal: Animal) -> dict[str, Sequence[object]]:
+    """How the step peri_event found each cell of each session to respond."""
+    rows = [
+        (int(group), day.cells.name, name, events, classes[name])
+        for day, groups in zip(animal.days, animal.found.groups)
+        for group, name in zip(groups, day.cells.session.names)
+        for events, classes in day.cells.responses.items()
+        if name in classes
+    ]
+    rows.sort(key=lambda row: (row[0], row[3]))
+    heads = ("animal_cell", "session", "cell", "events", "class")
+    return {name: [row[i] for row in rows] for i, name in enumerate(heads)}
 
 
 def _presence(animal: Animal) -> dict[str, Sequence[object]]:

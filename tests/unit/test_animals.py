@@ -147,3 +147,26 @@ def test_cells_that_a_recipe_made_are_followed_and_shards_leave_it_to_the_gather
         f"m1/day{n}/s{n}" for n in range(3)
     }
     assert json.loads((tmp_path / "out/done.marker").read_text())["animals"] == 1
+
+
+def test_how_followed_cells_respond_in_each_session(tmp_path):
+    days = write_study(tmp_path / "data", n=2)
+    for number in range(2):
+        (tmp_path / f"data/m1/day{number}/trials.csv").write_text("time_s\n0.3\n0.5\n0.6\n")
+    (tmp_path / "peri.toml").write_text(
+        'version = 1\nengine = "open"\n[[step]]\nuse = "binarize_cell_set"\nthreshold = 0.1\n'
+        '[[step]]\nuse = "peri_event"\nevents = "trials.csv"\nwindow_s = [-0.1, 0.1]\n'
+    )
+    ran = run(tmp_path, RECIPE=str(tmp_path / "peri.toml"))
+    assert ran.code == 0, ran.stderr
+    rows = table(tmp_path / "out/animals/m1/m1-responses.csv")
+    assert list(rows[0]) == ["animal_cell", "session", "cell", "events", "class"]
+    assert len(rows) == sum(len(day.names) for day in days)
+    assert {row["events"] for row in rows} == {"trials"}
+    tested = {
+        (f"m1/day{n}/s{n}", row["cell"]): row["class"]
+        for n in range(2)
+        for row in table(tmp_path / f"out/m1/day{n}/s{n}/s{n}-peri-trials.csv")
+    }
+    assert {(row["session"], row["cell"]): row["class"] for row in rows} == tested
+    assert "trials none</span>" in (tmp_path / "out/animals/m1/m1.html").read_text()
