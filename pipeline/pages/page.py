@@ -74,7 +74,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
         styles=styles,
         scripts=scripts,
         neighbours=f"{NEIGHBOURS[0]}{' ' * NEIGHBOURS_ROOM}{NEIGHBOURS[1]}",
-        picture=_Pictures(out),
+        picture=_Pictures(out, PICTURES_BYTES - sum(map(_tissue_bytes, page.parts))),
         explorers=[_explorer(part.cells, page.stem, n_sets) if part.cells else None for part in page.parts],
         methods=methods_text,
         files=[*sorted({*names, f"{page.stem}.html", f"{page.stem}.json"}), *[f"{STEPS}/"] * (out / STEPS).is_dir()],
@@ -169,11 +169,16 @@ def _pixel(record: Mapping[str, Any]) -> str:
     return f"{record['pixel_width_um']:.4g} × {record['pixel_height_um']:.4g} µm on the sensor"
 
 
+def _tissue_bytes(part: Part) -> int:
+    """Of base64: what lies behind the outlines takes its room from the pictures."""
+    return sum(len(each.picture) * 4 // 3 for each in part.cells.tissue) if part.cells else 0
+
+
 class _Pictures:
     """The address of a picture: its content while there is room on the page, else its file."""
 
-    def __init__(self, out: Path) -> None:
-        self.out, self.room = out, PICTURES_BYTES
+    def __init__(self, out: Path, room: int) -> None:
+        self.out, self.room = out, room
 
     def __call__(self, name: str) -> str:
         path = self.out / name

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter, uniform_filter
 from pipeline.inspect import tissue
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.pages import page as layout
 from pipeline.recipe import page
 from pipeline.recipe.page import Made
 from recording import formats
@@ -109,3 +110,15 @@ def test_no_images_but_those_of_the_same_field(tmp_path, why):
         del found["m.isxd"]
     (part,) = page.with_tissue(parts, {"c.isxd"}, ["m.isxd"], found, tmp_path)
     assert not part.cells.tissue
+
+
+def test_pictures_leave_room_for_what_lies_behind(tmp_path, monkeypatch):
+    """So that a page keeps its limit."""
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames())
+    found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
+    plain = page.shown_parts(found)
+    parts = page.with_tissue(plain, {"c.isxd"}, ["m.isxd"], found, tmp_path)
+    figure = (tmp_path / plain[0].figures[0].file).stat().st_size * 4 // 3
+    monkeypatch.setattr(layout, "PICTURES_BYTES", figure + 100)
+    texts = [layout.html(layout.Page("c", "c", each, {}, {}), tmp_path, "") for each in (plain, parts)]
+    assert [f'src="./{plain[0].figures[0].file}"' in text for text in texts] == [False, True]
