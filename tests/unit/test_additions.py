@@ -126,7 +126,7 @@ def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
             "from pipeline.engines.protocol import Engine\n",
             "from pipeline.engines.protocol import Engine\nfrom pipeline.engines.toy import Toy\n",
         ),
-        edited(app, "pipeline/engines/__init__.py", "PUBLIC, Open())", "PUBLIC, Open(), Toy())"),
+        edited(app, "pipeline/engines/__init__.py", "PUBLIC, OPEN)", "PUBLIC, OPEN, Toy())"),
         added(app, "pipeline/engines/toy.py", TOY_ENGINE),
     }
     assert files_to_touch("an engine") == {"pipeline/engines/__init__.py", "pipeline/engines/<engine>.py"}
