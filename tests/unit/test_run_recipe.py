@@ -831,7 +831,8 @@ def test_a_recipe_from_start_to_sentinel(bench: Bench, steps: Path, tmp_path: Pa
     assert first.code == 1
     (failure,) = first.named("recording-failed")
     assert failure["reason"] == "step 2 (fails) failed: no cells (ValueError in steps.py, line 24)"
-    assert not (output / "mouse").exists()
+    assert (output / "mouse" / "mouse-mean.tif").is_file()  # inspected, so that one sees what it is
+    assert not (output / "mouse" / "steps").exists()
     assert (output / "cells" / "cells-cells.csv").is_file()  # not of a kind that the recipe takes: inspected
 
     mended = bench.recipe(BRIGHTEN.format(2) + TABLE)
