@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
 from pipeline.words import did_you_mean, say
+from recording.copies import ORIGINALS
 
 OK, BAD = 0, 64
 KEYS = ("name", "recordings")
@@ -32,12 +33,15 @@ class Mistake(Exception):
 def read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """The sessions of a file (`file`, `line`, `name`, `recordings`), and a message for each mistake."""
     try:
-        text = decoded(read_bytes(path))
+        text = decoded(read_bytes(path, ORIGINALS))
         content = parsed(text)
     except Unreadable as error:
         return [], [f"{path}:{error.line}: {error}"]
     unknown = [key for key in content if key != "session"]
-    lines = [text[: found.start()].count("\n") + 1 for found in re.finditer(r"^\s*\[\[\s*session\s*\]\]", text, re.M)]
+    lines = [
+        text[: found.start()].count("\n") + 1
+        for found in re.finditer(r"^[ \t]*\[\[[ \t]*session[ \t]*\]\]", text, re.M)
+    ]
     given = content.get("session", [])
     if unknown or not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
         what = f"{unknown[0]} is not known{did_you_mean(unknown[0], ['session'])}" if unknown else "session is no list"
