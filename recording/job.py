@@ -55,6 +55,7 @@ class Session:
     nwb: bool = False  # whether it gets an NWB file
     metadata: tuple[Path, ...] = ()  # nwb.toml and the like, absolute; later ones override earlier ones
     copies: Path | None = None  # of the metadata, as they were when the run began: see recording.copies
+    decisions: str = ""  # what <name>.decisions.csv beside the recordings holds
 
     def member(self, path: Path) -> Member:
         return next(one for one in self.members if one.path == path)

@@ -20,7 +20,7 @@ from recording.job import INSPECT, Job, Member
 from recording.job import Session as JobSession
 from recording.kinds import KINDS
 from recording.names import is_product, short
-from runner import machine, results, sessions, supervise, workers
+from runner import decisions, machine, results, sessions, supervise, workers
 from runner.discover import Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
@@ -309,6 +309,7 @@ def _describe(
         nwb=batch.metadata is not None and (session.parts[0] in mine or n_parts < len(mine)),
         metadata=tuple(metadata),
         copies=batch.metadata.copies if batch.metadata else None,
+        decisions=decisions.text_of(root, session.folder, name),
     )
 
 
@@ -336,6 +337,7 @@ def _facts(session: JobSession) -> object:
     return [
         [session.name, session.animal, session.start.isoformat() if session.start else "", list(session.reasons)],
         [[one.path.name, one.stem, one.offset_us, one.part, one.is_made, one.only_for_nwb] for one in session.members],
+        *([session.decisions] if session.decisions else []),
     ]
 
 

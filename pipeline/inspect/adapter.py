@@ -50,6 +50,9 @@ def adapt(
     before = _names(out)
     outcome = _module(kind).adapt(recording, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
+    if with_page and context.decisions:
+        for sentence in context.decisions.complaints():
+            context.warn(sentence)
     part = _part(outcome, recording, recording.name, kind, out / stem, context, warnings)
     if outcome.measures and not is_part:
         quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})

@@ -203,8 +203,9 @@ def _decided(identity: str, names: Sequence[str], context: Context) -> dict[str,
     """By the name of the cell: what somebody decided by eye."""
     if not context.decisions:
         return {}
-    for sentence in context.decisions.unused(identity, names):
-        context.warn(sentence)
+    missing = context.decisions.missing(identity, names)
+    if missing:
+        context.warn(f"{context.decisions.file} decides on {_listed(missing)}, which it does not have: not applied")
     return context.decisions.about(identity, names)
 
 

@@ -42,26 +42,39 @@ class Decisions:
     file: str = ""  # its name, for messages
     rows: Sequence[Decision] = ()
     problems: Sequence[str] = field(default=())  # sentences on rows that say nothing
+    matched: set[str] = field(default_factory=set)  # identities of cell sets that rows are about
 
     def about(self, cell_set_id: str, names: Sequence[str]) -> dict[str, Decision]:
         """By the name of the cell: those on this very cell set."""
+        if any(row.cells == cell_set_id for row in self.rows):
+            self.matched.add(cell_set_id)
         known = {safe_cell(name): name for name in names} | {name: name for name in names}
         return {known[row.cell]: row for row in self.rows if row.cells == cell_set_id and row.cell in known}
 
-    def unused(self, cell_set_id: str, names: Sequence[str]) -> list[str]:
-        """A sentence for each reason why rows are not applied to this cell set."""
+    def missing(self, cell_set_id: str, names: Sequence[str]) -> list[str]:
+        """Cells that rows on this very cell set name, and that it does not have."""
         known = {safe_cell(name) for name in names} | set(names)
-        missing = [row.cell for row in self.rows if row.cells == cell_set_id and row.cell not in known]
-        others = [row for row in self.rows if row.cells != cell_set_id]
-        said = []
-        if missing:
-            said.append(f"{self.file} decides on {_named(missing)}, which the cell set does not have: not applied")
-        if others:
-            said.append(
-                f"{self.file}: the decisions on {_named([row.cell for row in others])} were NOT applied: they are "
-                "about other cells, since the present ones were computed anew. Decide on the page again and save"
-            )
-        return [*self.problems, *said]
+        return [row.cell[:80] for row in self.rows if row.cells == cell_set_id and row.cell not in known]
+
+    def complaints(self) -> list[str]:
+        """When all cell sets of the session were looked at: a sentence for each reason why rows are not applied."""
+        others = [row.cell for row in self.rows if row.cells not in self.matched]
+        if not others:
+            return [*self.problems]
+        return [
+            *self.problems,
+            f"{self.file}: the decisions on {_named(others)} were NOT applied: they are about other cells, since the "
+            "present ones were computed anew. Decide on the page again and save",
+        ]
+
+
+def read(text: str, session: str) -> Decisions | None:
+    """What the file of a session holds; None if there is none."""
+    file = f"{session}.decisions.csv"
+    try:
+        return parse(text, file) if text else None
+    except Unusable as error:
+        return Decisions(file, problems=(f"no decision was applied: {error}",))
 
 
 def parse(text: str, file: str) -> Decisions:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from open_engine.context import StepContext
+from open_engine.files.cellsets import edit_footer, status_numbers
 from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers
 from pipeline.inspect import figures, metadata, quality, tables
@@ -424,6 +425,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     beside = members.others(job)
     whole = _joined(this, job, keepers, names)
     n_all = len(recordings) + len(beside)
+    said: dict[str, list[str]] = {}  # by warning: the products that it is about
     for number, (name, stream) in enumerate(recordings):
         fingerprint = this.fingerprints[stream.step]
         entry = this.store.entries[fingerprint]
@@ -433,7 +435,8 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             offset_us=_offset_us(this, job, stream, name),
             provenance={**this.context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
             progress=_part_of_progress(progress, number, n_all),
-            warn=lambda text, shown=shown: this.context.warn(f"{shown}: {text}"),
+            warn=lambda text, shown=shown: said.setdefault(text, []).append(shown),
+            decisions=this.context.decisions if name in titles else None,
         )
         is_last = name in titles
         if is_last:
@@ -451,6 +454,9 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         )
         products += summary.products if at_top else [f"{STEPS}/{product}" for product in summary.products]
         made[name] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
+    for text, about in said.items():
+        more = f" and {len(about) - 1} more" if len(about) > 1 else ""
+        this.context.warn(f"{about[0]}{more}: {text}")
     of_session = {name: each for name, each in made.items() if not any(name in this.names(stream) for stream in whole)}
     for stream, pieces in whole.items():
         title = titles[this.names(stream)[0]][1].replace(short(this.inputs[0].stem), this.stem, 1)
@@ -469,6 +475,8 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             raise
         except Exception as error:  # hours of work must not be lost to it
             failed[str(one.path)] = members.reason(error)
+    _honour_decisions(of_session, titles, whole, this, out)
+    members.warn_of_decisions(this.context)
     products += sets.join_ttl(this.stem, products, out)
     shown_page = _page(this, job, made, of_session, inspected, [*results.values()])
     products += write_page(shown_page, out)
@@ -487,6 +495,29 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     _write_record(this, job, products, measures, records)
     summaries = [(each.kind, each.summary) for each in of_session.values()]
     return replace(_result(summaries, [*products, f"{this.stem}.json"], this.recipe), failed=failed)
+
+
+def _honour_decisions(
+    of_session: Mapping[str, Made],
+    titles: Mapping[str, tuple[str, str]],
+    whole: Mapping[Stream, Sequence[Piece]],
+    this: Run,
+    out: Path,
+) -> None:
+    """What was decided by eye becomes the status in the session's cell sets; those of the steps stay as they were."""
+    parts = {
+        titles[self_names[0]][1].replace(short(this.inputs[0].stem), this.stem, 1): self_names
+        for self_names in map(this.names, whole)
+    }
+    for key, each in of_session.items():
+        cells = each.summary.part.cells
+        if cells and cells.decided:
+            for name in parts.get(key, [key]):
+                path = out / titles[name][0]
+                copy = path.with_name(f".{path.name}.decided")
+                shutil.copyfile(path, copy)
+                edit_footer(copy, CellStatuses=status_numbers(cells.status))
+                copy.replace(path)
 
 
 def _joined(this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str]) -> dict[Stream, list[Piece]]:
@@ -581,11 +612,11 @@ def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[st
     """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
 
-    last = kept(this.planned, "last")
+    last, titles = kept(this.planned, "last"), _titles(this)
     out = job.staging / f"{this.stem}.nwb"
     products = [
         Product(
-            this.store.staging / name,
+            _with_decisions(this, job, titles, name),
             stream.kind,
             stream.chain,
             part,
@@ -600,6 +631,12 @@ def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[st
         if name in names
     ]
     return [path.name for path in write_run(job, products, out, this.context)]
+
+
+def _with_decisions(this: Run, job: Job, titles: Mapping[str, tuple[str, str]], name: str) -> Path:
+    """A product of a step, or the cell set of the session that was decided by eye."""
+    decided = job.staging / titles[name][0] if name in titles and this.context.decisions else None
+    return decided if decided and titles[name][0].endswith("-cells.isxd") else this.store.staging / name
 
 
 def _made_by(step: Step) -> str:

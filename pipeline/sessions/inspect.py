@@ -24,6 +24,7 @@ def run(job: Job, context: Context) -> Result:
     remembering, warnings = context.remembering()
     failed: dict[str, str] = {}
     summaries = _summaries(job, mine, remembering, failed)
+    members.warn_of_decisions(remembering)
     shown = with_events(summaries)
     pages = page.Page(
         title=members.title(job),

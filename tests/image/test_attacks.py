@@ -96,7 +96,8 @@ def hostile(recordings, tmp_path_factory) -> Path:
 
 def test_hostile_files_in_a_gigabyte_do_not_stop_the_rest(hostile, output):
     done = container(options=[*mounts(hostile, output), *CONFINED, "-e", "WORKER_TIMEOUT=60"])
-    assert done.returncode == 1, done.stderr[-3000:]
+    # 71 where the kernel, not the address space, ends the worker of one of them.
+    assert done.returncode in (1, 71), done.stderr[-3000:]
     rows = {each["path"]: each for each in events(done) if each["event"] == "recording-failed"}
     assert not [each for each in events(done) if each["event"] == "internal-error"]
     for name, (_, reason) in HOSTILE.items():

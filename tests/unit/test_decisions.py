@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import isx
 import numpy as np
 import pandas as pd
+import pynwb
 import pytest
 
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import CellSetId, Decisions, parse
 from recording.errors import Unusable
-from tests import recordings
+from tests import launch, recordings
 
 HEAD = "cell,status,cells,by,at,note\r\n"
 NAMES = ["C00", "C01", "=C02", "'=C03"]
@@ -39,7 +41,7 @@ NAMES = ["C00", "C01", "=C02", "'=C03"]
 def test_whatever_a_spreadsheet_makes_of_it(text, statuses):
     decisions = parse(text, "m.decisions.csv")
     assert {name: row.status for name, row in decisions.about("f", NAMES).items()} == statuses
-    assert decisions.unused("f", NAMES) == []
+    assert decisions.missing("f", NAMES) == [] and decisions.complaints() == []
 
 
 @pytest.mark.parametrize(
@@ -69,10 +71,10 @@ def test_rows_that_say_nothing_are_named():
     )
     decisions = parse(text, "m.csv")
     assert {name: row.status for name, row in decisions.about("f", NAMES).items()} == {"C00": "accepted"}
-    assert decisions.unused("f", NAMES) == [
+    assert decisions.missing("f", NAMES) == ["C09"]
+    assert decisions.complaints() == [
         "m.csv:3: C00 is decided twice: accepted, the later one, holds",
         "m.csv:4: 'good' is no status: one of accepted, rejected, undecided",
-        "m.csv decides on C09, which the cell set does not have: not applied",
         "m.csv: the decisions on C01 were NOT applied: they are about other cells, since the present ones were "
         "computed anew. Decide on the page again and save",
     ]
@@ -153,3 +155,75 @@ def test_a_cell_set_has_one_identity_whatever_its_statuses(cells, tmp_path):
     opened.flush()
     _, after, _ = adapted(cells, tmp_path / "after", None)
     assert after["cell_set_id"] == record["cell_set_id"]
+
+
+# ---- from one run to the next
+
+RECIPE = """version = 1
+[[step]]
+use = "apply_rois"
+rois = [[[1, 1], [1, 6], [6, 6], [6, 1]], [[8, 1], [8, 6], [13, 6], [13, 1]]]
+"""
+
+
+@pytest.fixture
+def decided(tmp_path: Path) -> tuple[Path, Path, Path]:
+    """Input, output and recipe of a first run on two parts of a session."""
+    source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
+    source.mkdir()
+    for part in (1, 2):
+        start = recordings.START_MS + 60_000 * part
+        recordings.movie(source / f"m_part{part}.isxd", n=20, seed=part, start_ms=start)
+    recipe.write_text(RECIPE.replace("version = 1", 'version = 1\ngroup = "series"'))
+    first = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert first.code == 0, first.stderr
+    return source, output, recipe
+
+
+def statuses(output: Path) -> dict[str, str]:
+    table = pd.read_csv(output / "m/m-cells.csv", keep_default_na=False)
+    return dict(zip(table["name"], table["status"]))
+
+
+def test_the_next_run_honours_decisions_and_repeats_no_step(decided):
+    source, output, recipe = decided
+    which = json.loads((output / "m/m.json").read_text())["recordings"]["m.isxd"]["cell_set_id"]
+    before = statuses(output)
+    name, other = before
+    (source / "m.decisions.csv").write_text(HEAD + f"{name},rejected,{which},Ann,,\r\n")
+    again = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert again.code == 0, again.stderr
+    assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
+    assert statuses(output) == {name: "rejected", other: before[other]}
+    for part in (1, 2):
+        cells = isx.CellSet.read(str(output / f"m/m_part{part}-cells.isxd"))
+        assert [cells.get_cell_status(i) for i in range(2)] == ["rejected", before[other]]
+    step = isx.CellSet.read(str(next((output / "m/steps").glob("m_part1-*.isxd"))))
+    assert step.get_cell_status(0) == before[name]  # what the recipe made stays as it was
+    with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:
+        (table,) = io.read().processing["ophys"]["ImageSegmentation"].plane_segmentations.values()
+        assert list(table["status"][:]) == ["rejected", before[other]]
+    assert f'"cell": "{name}"' in (output / "m/m.html").read_text()
+    unchanged = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert unchanged.code == 0 and not unchanged.named("recording-done")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            HEAD + "C0,rejected,0123456789abcdef,,,\r\n",
+            "m.decisions.csv: the decisions on C0 were NOT applied: they",
+        ),
+        ("what,is,this\r\n", "no decision was applied: m.decisions.csv has no column cell and no column status"),
+    ],
+)
+def test_a_stale_or_broken_file_is_said_aloud_and_changes_nothing(decided, text, message):
+    source, output, recipe = decided
+    before = statuses(output)
+    (source / "m.decisions.csv").write_text(text)
+    again = launch.run(source, output, "--recipe", str(recipe))
+    assert again.code == 0, again.stderr
+    assert statuses(output) == before
+    assert [event for event in again.named("recording-warning") if message in event["message"]]
+    assert message in (output / "m/m.html").read_text()

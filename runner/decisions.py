@@ -1,0 +1,31 @@
+"""Decisions by eye that lie beside a session's recordings; workers read what they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from recording.names import join
+
+ENDING = ".decisions.csv"
+MOST = 4 << 20  # bytes; a row has a hundred
+
+
+def text_of(root: Path, folder: str, session: str) -> str:
+    """What `<session>.decisions.csv` in this folder of the input holds; empty if there is none.
+
+    Read once and passed on as text, so that a run cannot mix two versions. Spreadsheets save in other encodings too.
+    """
+    path = root / join(folder, session + ENDING)
+    try:
+        if not path.is_file():  # nobody must wait for a FIFO
+            return ""
+        with path.open("rb") as file:
+            content = file.read(MOST)
+    except OSError:
+        return ""
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return content.decode("utf-16", "replace")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")
