@@ -22,7 +22,7 @@ from pathlib import Path
 
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
 # Of the public image, in MB; 'make size' fails above them.
-BUDGET = {"base": 95, "dependencies": 370, "API": 66, "code": 3, "all": 530, "all, compressed": 190}
+BUDGET = {"base": 95, "dependencies": 370, "API": 66, "code": 5, "all": 530, "all, compressed": 190}
 NAMES = ("base", "dependencies", "API", "code")
 
 
