@@ -89,6 +89,12 @@ def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
     sound = folder / "sound"
     sound.mkdir()
     kinds = recordings.every_version(sound)
+    for path in {*kinds.values()}:  # each by itself: of one folder, some would be one session
+        alone = sound / f"of {path.name}"
+        path.rename(sound / ".moved")
+        alone.mkdir()
+        (sound / ".moved").rename(alone / path.name)
+    kinds = {name: sound / f"of {path.name}" / path.name for name, path in kinds.items()}
     made = []
     for number, each in enumerate(damage.variants(kinds, seed, n)):
         path = folder / str(number) / kinds[each.name].name

@@ -24,7 +24,7 @@ FAILED = {"path": "0/movie.isxd", "status": "failed", "reason": "the file is emp
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     """Results of a sound movie, and of a variant of it: the same."""
-    for folder, size in (("sound/movie", 10), ("0/movie", 20)):
+    for folder, size in (("sound/of movie.isxd/movie", 10), ("0/movie", 20)):
         (tmp_path / folder).mkdir(parents=True)
         names = {"movie-frames.csv": "index\n0\n", "movie-mean.tif": "pixels", "movie.html": "<html></html>\n"}
         for name, content in names.items():

@@ -168,7 +168,7 @@ def test_pid_1_opens_no_recording(input, output, tmp_path):
     seen = tmp_path / "opened"
     options = ("--input-dir", input, "--output-dir", output, f"--expected-output-file={output / 'done'}")
     subprocess.run(
-        [sys.executable, "-c", WATCHED, ROOT / "bootstrap.py", *options, seen],
+        [sys.executable, "-EsB", "-c", WATCHED, ROOT / "bootstrap.py", *options, seen],
         check=True,
         env=environment(),
         timeout=120,
