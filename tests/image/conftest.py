@@ -17,27 +17,12 @@ from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, d
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
 SIMULATE = PROJECT / "scripts/simulate.py"
-SOURCES = (
-    "Dockerfile",
-    "docker-bake.hcl",
-    ".dockerignore",
-    "Dockerfile.dockerignore",
-    "VERSION",
-    "bootstrap.py",
-    "healthcheck.py",
-)
-SOURCES += (
-    "requirements.txt",
-    "requirements",
-    "recording",
-    "native",
-    "study",
-    "runner",
-    "open_engine",
-    "pipeline",
-    "recipes",
-    "scripts",
-    "stages",
+# What a build reads: its own description, and what the allow-list of the Dockerfile's context names.
+SOURCES = ["Dockerfile", "docker-bake.hcl", ".dockerignore", "Dockerfile.dockerignore", "scripts"]
+SOURCES += dict.fromkeys(
+    line[1:].partition("/")[0]
+    for line in (PROJECT / "Dockerfile.dockerignore").read_text().splitlines()
+    if line.startswith("!")
 )
 
 

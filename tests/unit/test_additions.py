@@ -14,7 +14,7 @@ import pytest
 from tests import recordings
 from tests.launch import ROOT
 
-CODE = ("recording", "native", "study", "runner", "open_engine", "pipeline", "recipes")
+CODE = ("recording", "native", "study", "runner", "following", "open_engine", "pipeline", "recipes")
 CODE += ("bootstrap.py", "VERSION", "requirements.txt")
 
 TOY_KIND = '''"""A toy kind."""

@@ -37,7 +37,7 @@ def test_everything_that_the_code_reads_reaches_the_image(folder):
     """Templates, styles and scripts lie beside the code: the allow-lists name whole folders, as the Dockerfiles do."""
     sent = (PAGES.parents[1] / folder / "Dockerfile.dockerignore").read_text().splitlines()
     copied = (PAGES.parents[1] / folder / "Dockerfile").read_text()
-    for name in ("recording", "native", "study", "runner", "open_engine", "pipeline", "recipes"):
+    for name in ("recording", "native", "study", "runner", "following", "open_engine", "pipeline", "recipes"):
         assert f"!{name}" in sent
         assert f"COPY {name} /app/{name}" in copied
 
