@@ -42,12 +42,12 @@ ATTEMPTS = 3
 # name: the file that changes, the stages of which a step runs, how many layers differ
 CHANGES = {
     "nothing": (None, set(), 0),
-    "the pipeline": ("pipeline/__init__.py", {"app", "runtime"}, 1),
-    "PID 1": ("bootstrap.py", {"app", "runtime"}, 1),
-    "a module of PID 1": ("runner/report.py", {"app", "runtime"}, 1),
-    "what the build asks too": ("native/loading.py", {"loads", "app", "runtime"}, 1),
+    "the pipeline": ("pipeline/__init__.py", {"app", "proven-public", "runtime"}, 1),
+    "PID 1": ("bootstrap.py", {"app", "proven-public", "runtime"}, 1),
+    "a module of PID 1": ("runner/report.py", {"app", "proven-public", "runtime"}, 1),
+    "what the build asks too": ("native/loading.py", {"isx-public", "loads", "app", "proven-public", "runtime"}, 1),
     "a file that is not in the image": ("scripts/build.py", set(), 0),
-    "the lock": ("requirements.txt", {"lock", "deps", "loads", "app", "runtime"}, 1),  # a comment: the same packages
+    "the lock": ("requirements.txt", {"lock", "deps", "loads", "app", "proven-public", "runtime"}, 1),
     "the lock for another Python": ("requirements/python3.9.txt", {"lock"}, 0),
 }
 

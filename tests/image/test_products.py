@@ -69,7 +69,9 @@ def test_libraries_that_neither_the_product_nor_the_runtime_has_come_from_the_di
     done = build("system-libraries")
     assert done.returncode == 0, done.stderr[-3000:]
     packages = {"libgl1": "libGL.so.1", "libxcb-icccm4": "libxcb-icccm.so.4", "libxcb-xkb1": "libxcb-xkb.so.1"}
-    for package, library in packages.items():
+    steps = re.findall(r"^#(\d+) \[system-idps ", done.stderr, re.MULTILINE)
+    ran = [step for step in steps if f"#{step} CACHED" not in done.stderr]  # a step of an earlier build says nothing
+    for package, library in packages.items() if ran else ():
         said = rf"{re.escape(library)}, which libisxpublicapi\.so needs and the product does not bring: {package} \d"
         assert re.search(said, done.stderr), library
     line = container("--version", image=LATEST, check=True).stdout.splitlines()[-1]
@@ -133,7 +135,7 @@ REFUSING = {
         r"2: build with NUMPY=1\.",
     ),
     "activation": (
-        r"movie\.isxd: step 1 \(preprocess\) failed: Exception: No valid activation was found\. Activate Inscopix Data",
+        r"movie\.isxd: step 1 \(preprocess\) failed: No valid activation was found\. Activate Inscopix Data",
         r"ERROR: the algorithms of this product do not run in this image: its answer stands above\. If it wants a "
         r"licence file, pass it with LICENCE=path: .* To build all the same, with what works: PROOF=load\.",
     ),
