@@ -92,7 +92,7 @@ def test_costly_files_cost_no_more_than_their_row(public, output, tmp_path):
     container(*CODE, MAKE_COSTLY, "/tmp", options=["-v", f"{recordings}:/made", *code], check=True)
     limits = ("--memory", "1g", "--memory-swap", "1g", "--pids-limit", "100")
     done = container("--worker-timeout=10", options=[*mounts(recordings, output), *limits])
-    assert done.returncode == 1, done.stderr[-3000:]
+    assert done.returncode == 71, done.stderr[-3000:]  # some for want of memory
     with (output / "summary.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     assert set(rows) == {path.name for path in Path(recordings).iterdir()}
