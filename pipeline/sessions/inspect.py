@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,12 +55,17 @@ def run(job: Job, context: Context) -> Result:
 
 def _alone(job: Job, member: Member, context: Context) -> Result:
     """A recording that is a session by itself."""
-    done = adapt(member.path, member.kind, job.stem, job.staging, context, with_page=True)
+    remembering, warnings = context.remembering()
+    done = adapt(member.path, member.kind, job.stem, job.staging, remembering, with_page=True)
     products = [*done.products]
     if job.session.nwb:
         from pipeline.nwb.collect import write_inspected  # imported only when asked for
 
-        products = [*write_inspected(job, [done], context), *products]
+        made = write_inspected(job, [done], remembering)
+        path = job.staging / f"{job.stem}.json"
+        record = json.loads(path.read_text(encoding="utf-8"))
+        metadata.write(path, {**record, "warnings": warnings, "results": sorted({*record["results"], *made})})
+        products = [*made, *products]
     return Result(tuple(products), done.text, done.picture)
 
 

@@ -223,3 +223,12 @@ def test_a_corrected_movie_lies_with_its_translations_and_the_recorded_one(bench
         table = np.loadtxt(done.staging / "steps/mouse-MC-translations.csv", delimiter=",", skiprows=1)
         assert np.array_equal(stack.xy_translation.data[:], table[:, :2])
         assert not [name for name in file.processing["ophys"].data_interfaces if name.startswith("MotionTr")]
+
+
+def test_the_record_of_a_recording_alone_lists_its_nwb_file(input, output):
+    """And says what was said of it."""
+    recordings.movie(input / "lone.isxd")
+    done = run(input, output, "--nwb")
+    assert done.code == 0, done.stderr
+    record = json.loads((output / "lone/lone.json").read_text())
+    assert {path.name for path in (output / "lone").iterdir()} == {*record["results"], "lone.json"}
