@@ -94,6 +94,7 @@ UNKNOWABLE = {
     r".*: header (epoch_ms|utc_offset|utc_offset_min|start_num|start_den)": "when it began",
     r".*: (footer|session)/timingInfo/(dropped|cropped|blank)(/\*)?": "which samples are missing, if their number fits",
     r".*: footer/(Cell|Vessel)Statuses(/\*)?": "the status of a cell",
+    r"behavior\w*: meta/samples/\*/tsc": "when a frame was taken, if the order stays",
     r".*: session/.*(cameraSerial|sensorParams)\b.*": "how the camera was set",
     r".*: (footer|session|meta)/.*(extraProperties|producer|cameraName|cameraAlias)\b.*": "passed on as it is",
 }

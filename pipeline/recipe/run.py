@@ -22,7 +22,7 @@ from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, status_numbers
 from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers
-from pipeline.inspect import figures, metadata, quality, tables
+from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
@@ -41,7 +41,7 @@ from pipeline.recipe.store import Entry, Store, stamp
 from pipeline.sessions import members, sets
 from recording.copies import Copies
 from recording.errors import BadRecording, TooLittleMemory, Unusable
-from recording.formats import check
+from recording.formats import check, movie_layout
 from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import STEPS, short
@@ -125,6 +125,7 @@ def run(job: Job, context: Context) -> Result:
     todo = _unfinished(this)
     this.deferred = _deferred(this, todo, this.keep)
     _check_room(this, todo)
+    _check_frames(this, job.kind)
     n_run = 0
     for index, fingerprint in enumerate(this.fingerprints):
         if index in todo:
@@ -222,6 +223,12 @@ def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
         return False
     names = [name for stream in wanted for name in this.names(stream) if stream.kind != FILE or name in entry.products]
     return all(this.store.find(entry, name) for name in [*names, *entry.extras])
+
+
+def _check_frames(this: Run, kind: str) -> None:
+    """What inspection would say of movies whose bytes are not those of their frames."""
+    for path in this.inputs if kind == "movie" else ():
+        consistency.frames(path, movie_layout(path), lambda text, path=path: this.context.warn(f"{path.name}: {text}"))
 
 
 def _check_room(this: Run, todo: set[int]) -> None:
