@@ -264,8 +264,7 @@ RUN --network=none \
     --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
-    --mount=type=bind,source=recording/__init__.py,target=/app/recording/__init__.py \
-    --mount=type=bind,source=recording/alone.py,target=/app/recording/alone.py \
+    --mount=type=bind,source=common,target=/app/common \
     --mount=type=bind,source=native,target=/app/native <<EOF
 set -eu
 PYTHONPATH=/app python /build/prove.py libraries
@@ -278,7 +277,9 @@ EOF
 FROM builder AS app
 COPY --chmod=755 VERSION bootstrap.py healthcheck.py /app/
 COPY --from=lock /requirements.txt /app/
+COPY common /app/common
 COPY recording /app/recording
+COPY protocol /app/protocol
 COPY native /app/native
 COPY study /app/study
 COPY runner /app/runner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from recording.alone import restart_alone
+from common.alone import restart_alone
 
 if __name__ == "__main__":
     restart_alone()
@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
         return execute(arguments)
 
     # Nothing slow comes before the first line of the log.
-    from recording import NAME, version
+    from common import NAME, version
     from runner import settings
     from runner.events import Log
 

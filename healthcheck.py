@@ -7,7 +7,7 @@ a recording is written and read back; a run is not looked at.
 
 from __future__ import annotations
 
-from recording.alone import restart_alone
+from common.alone import restart_alone
 
 if __name__ == "__main__":
     restart_alone()
@@ -18,12 +18,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from common import APP
 from native import loading
-from recording import APP
 
 USAGE = "usage: healthcheck.py [--deep] [--pid PID]"
-CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "recording", "native", "study", "runner")
-CODE += ("following", "open_engine", "pipeline", "recipes")
+CODE = ("bootstrap.py", "healthcheck.py", "VERSION", "common", "recording", "protocol", "native", "study")
+CODE += ("runner", "following", "open_engine", "pipeline", "recipes")
 
 
 def main(arguments: list[str]) -> int:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import APP
 from native import elf
-from recording import APP
 
 SYSTEM_PACKAGES = Path("/usr/share/isx/packages.json")
 PROBE = Path(__file__).with_name("probe.py")
@@ -189,7 +189,7 @@ def ask(
 
     `tick` is called as by `finish`. Raises TimeoutExpired.
     """
-    from recording import process  # the health check does without
+    from protocol import process  # the health check does without
 
     asked = subprocess.Popen(
         command,

@@ -29,8 +29,9 @@ from pathlib import Path
 
 import numpy as np
 
+from common import APP
 from open_engine.files.movies import Movie, StoredFrames, cuts, in_order, one_blas_thread, open_frames
-from recording import APP, process
+from protocol import process
 from recording.errors import BadRecording
 
 BAND = 8192  # px of a frame in one piece of work

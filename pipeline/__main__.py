@@ -16,8 +16,8 @@ from pathlib import Path
 
 from pipeline import fork_server
 from pipeline.reasons import reason
+from protocol.job import ANIMAL, INSPECT, Advice, Caution, Event, Failure, Job, Progress, Result, event_to_json
 from recording.errors import TooLittleMemory
-from recording.job import ANIMAL, INSPECT, Advice, Caution, Event, Failure, Job, Progress, Result, event_to_json
 
 
 def main() -> int:

@@ -11,8 +11,8 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from recording import process
-from recording.job import Fork
+from protocol import process
+from protocol.job import Fork
 
 
 def serve(fd: int, do_job: Callable[[int], int]) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
 from pipeline.words import did_you_mean, say
-from recording.copies import ORIGINALS
+from protocol.copies import ORIGINALS
 
 OK, BAD = 0, 64
 KEYS = ("name", "recordings")

@@ -1,13 +1,1 @@
-"""Recordings, and the messages about them. Standard library only: `runner`, which never loads isx, imports it too."""
-
-from __future__ import annotations
-
-from pathlib import Path
-
-APP = Path(__file__).resolve().parent.parent  # the folder that holds bootstrap.py, pipeline/ and recipes/
-NAME = "isx image"  # of this software, in logs and in methods texts
-
-
-def version() -> str:
-    """The version of this software."""
-    return (APP / "VERSION").read_text(encoding="ascii").strip()
+"""What a recording is. Standard library only: PID 1, which never loads isx, imports it too."""

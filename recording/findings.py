@@ -1,4 +1,4 @@
-"""The findings of the pre-check, and their JSON: its process says them to PID 1, and records keep them."""
+"""What the pre-check finds in a recording."""
 
 from __future__ import annotations
 
@@ -6,12 +6,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-from recording import message
-from recording.errors import BadRecording
-from recording.kinds import KINDS
-
-TOO_MUCH_MEMORY = "its metadata need more memory to check than there is: they are damaged, or the run needs more memory"
 
 
 @dataclass(frozen=True)
@@ -71,20 +65,3 @@ class RecordingInfo:
     def facts(self) -> dict[str, Any]:
         """All but the path, which whoever asks knows."""
         return {name: value for name, value in asdict(self).items() if name != "path"}
-
-
-def info_of(path: Path, facts: object) -> RecordingInfo:
-    """Raises ValueError if anything is not as findings are."""
-    info = message.read(RecordingInfo, facts, path=path)
-    counts = (info.size, info.n_samples, info.width, info.height)
-    if info.kind not in KINDS or not all(0 <= count < 1 << 63 for count in counts):
-        raise ValueError("no finding of the pre-check")
-    return info
-
-
-def from_json(path: Path, line: bytes) -> RecordingInfo:
-    """Raises BadRecording for a refusal, ValueError for what is neither."""
-    content = message.parse(line)
-    if isinstance(content, dict) and isinstance(content.get("reason"), str):
-        raise BadRecording(path, content["reason"])
-    return info_of(path, content)

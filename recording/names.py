@@ -4,27 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
 STEPS = "steps"  # in a folder of results: what the steps of a recipe made on the way
-
-_FORMULA = re.compile("['\\s]*[=+\\-@＝＋－＠]|'*[\t\r\n]")  # some spreadsheets skip spaces
-
-
-def cell(text: str) -> str:
-    """The text for a cell of a CSV file: one that a spreadsheet would run as a formula gets `'` before it.
-
-    So does one that begins with `'` and is then such a text: what was there is always had by taking one `'` off.
-    Numbers stay as they are. (OWASP, "CSV Injection")
-    """
-    if not _FORMULA.match(text):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return f"'{text}"
-    return text
 
 
 def short(name: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import takewhile
 from pathlib import Path
 
-from recording.job import INSPECT
+from protocol.job import INSPECT
 from recording.kinds import SUFFIXES
 from runner import recipe
 

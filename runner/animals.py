@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common import APP
 from native import loading
-from recording import APP
-from recording.job import ANIMAL, INSPECT, Job, Options
+from protocol.job import ANIMAL, INSPECT, Job, Options
 from recording.names import is_product, join, short
 from runner import machine, precheck, results, sessions
 from runner.discover import Recording

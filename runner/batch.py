@@ -16,8 +16,8 @@ from itertools import count
 from pathlib import Path
 
 from native import loading
-from recording.job import INSPECT, Job, Member
-from recording.job import Session as JobSession
+from protocol.job import INSPECT, Job, Member
+from protocol.job import Session as JobSession
 from recording.kinds import KINDS
 from recording.names import is_product, short
 from runner import decisions, machine, results, sessions, supervise, workers

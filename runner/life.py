@@ -15,9 +15,9 @@ import traceback
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from common import NAME, version
 from native import elf, loading
-from recording import NAME, version
-from recording.job import INSPECT
+from protocol.job import INSPECT
 from runner import inside, places, recipe, results, sentinels, settings, shards
 from runner.endings import (
     DONE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from recording import APP
+from common import APP
 from runner.endings import Unwritable
 
 IMAGE_APP = Path("/app")  # where the code lies in the image

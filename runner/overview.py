@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import recording
+from common import APP
 from recording.kinds import KINDS
 from runner.events import duration, printable
 
@@ -383,7 +383,7 @@ def _count(style: str, number: int, what: str) -> str:
 
 
 def _style() -> str:
-    return (Path(recording.__file__).parent / "style.css").read_text("utf-8") + _asset("overview.css")
+    return (APP / "pipeline/pages/style.css").read_text("utf-8") + _asset("overview.css")
 
 
 def _asset(name: str) -> str:

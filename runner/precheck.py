@@ -15,13 +15,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from native import loading
-from recording import process
+from protocol import process
+from protocol.findings import TOO_MUCH_MEMORY, from_json
+from protocol.message import to_json
 from recording.errors import BadRecording
-from recording.findings import TOO_MUCH_MEMORY, RecordingInfo, from_json
-from recording.message import to_json
+from recording.findings import RecordingInfo
 from runner import machine
 
-COMMAND = (sys.executable, "-S", "-m", "recording.formats")
+COMMAND = (sys.executable, "-S", "-m", "protocol.precheck")
 CHECK_SECONDS = 300.0  # for one recording; the most that is read of one takes a slow disk a third of that
 LEAST_MEMORY, MOST_MEMORY = 256 << 20, 1 << 30  # bytes of address space
 MAX_ANSWER = 4 << 20  # bytes; the names of ten thousand cells take a hundredth of that

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import APP
 from native import loading
-from recording import APP
-from recording.job import INSPECT, Malformed, RecipeFacts
+from protocol.job import INSPECT, Malformed, RecipeFacts
 from runner.endings import NO_API, NO_OUTPUT, NoApi, Unwritable, UsageError
 
 CHECK = (sys.executable, "-m", "pipeline.recipe", "--check")
@@ -49,7 +49,7 @@ class RecipeChoice:
 
 
 def load(name: str, engine: str, copies: Path, tick: Callable[[], None]) -> RecipeChoice:
-    """A shipped recipe by name, or a TOML file by path, copied as `recording.copies` does.
+    """A shipped recipe by name, or a TOML file by path, copied as `protocol.copies` does.
 
     Raises BadRecipe, NoApi, Unwritable.
     """

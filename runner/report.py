@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping, Sequence
 
-from recording.names import cell
+from common.csv_cells import cell
 from runner import overview
 from runner.animals import Followed
 from runner.events import Log

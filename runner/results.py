@@ -22,9 +22,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recording.findings import RecordingInfo, info_of
+from protocol.findings import info_of
+from protocol.message import Malformed, Message
+from recording.findings import RecordingInfo
 from recording.kinds import KINDS
-from recording.message import Malformed, Message
 from recording.names import STEPS, is_product, is_visible, join, short
 from runner.discover import Recording
 from runner.endings import OutputInUse

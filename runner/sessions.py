@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from native import loading
-from recording.copies import Copies
+from protocol.copies import Copies
 from recording.names import join
 from runner import precheck
 from runner.endings import NO_OUTPUT, USAGE, Unwritable, UsageError

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from recording.job import Options
+from protocol.job import Options
 from runner.endings import UsageError
 from runner.events import FORMATS
 from runner.own import DEFAULT_SENTINEL
@@ -95,7 +95,7 @@ def _format(text: str) -> str:
 class Option:
     """An option and its environment variable: MOVIE_TIFF and --movie-tiff.
 
-    Its value is a field of Settings, or of recording.job.Options if it changes the results: MOVIE_TIFF is movie_tiff.
+    Its value is a field of Settings, or of protocol.job.Options if it changes the results: MOVIE_TIFF is movie_tiff.
     """
 
     variable: str

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common import APP, NAME, version
 from native import elf, loading
-from recording import APP, NAME, version
-from recording.job import Options
+from protocol.job import Options
 from runner import recipe, results
 from runner.discover import Recording
 from runner.events import Log
@@ -21,7 +21,7 @@ from runner.settings import Settings
 from runner.supervise import Signals
 
 SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
-WORKERS_CODE = ("recording", "study", "following", "open_engine", "pipeline")
+WORKERS_CODE = ("common", "recording", "protocol", "study", "following", "open_engine", "pipeline")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Processes that a worker leaves behind: whatever left its process group, they end when it has ended.
 
 Orphans become children of PID 1, and so may processes of other workers or of `docker exec`. Each worker therefore
-carries a mark (`recording.process.mark_descendants`), which its descendants inherit and cannot take off.
+carries a mark (`protocol.process.mark_descendants`), which its descendants inherit and cannot take off.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import signal
 import time
 from pathlib import Path
 
-from recording.process import is_marked_by
+from protocol.process import is_marked_by
 from runner import activity
 
 SECONDS = 5.0  # for processes to end that were killed; one that waits for a disk cannot

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from native.loading import ending
-from recording import process
-from recording.job import Advice, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
+from protocol import process
+from protocol.job import Advice, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine, workers
 from runner.activity import EVERY, Activity, usage
 from runner.strays import end_strays

@@ -12,8 +12,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from recording import process
-from recording.job import Fork
+from protocol import process
+from protocol.job import Fork
 
 ANSWER_SECONDS = 100  # for the imports, from a cold and slow disk; less than the heartbeat allows
 _SAID = 4096  # bytes of a log that hold its last line

@@ -11,7 +11,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from recording.job import INSPECT, Job, Options
+from protocol.job import INSPECT, Job, Options
 from runner import supervise
 from runner.inside import hold
 from runner.supervise import Signals, Supervisor, Task

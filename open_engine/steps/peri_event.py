@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from common.csv_cells import cell
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.cellsets import CellSet
 from open_engine.peri_event import NONE, SHUFFLES, Responses, Timeline, Trials, Window, responses, single_trials
 from recording.errors import Unusable
-from recording.names import cell
 
 REFERENCES = ("harris2020shift", "north2002", "benjamini1995")
 

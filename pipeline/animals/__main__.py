@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
-from recording.copies import ORIGINALS
+from protocol.copies import ORIGINALS
 
 
 def subject(path: Path) -> str:

@@ -14,8 +14,8 @@ from pipeline.animals.animal import Animal, Day
 from pipeline.animals.read import read_session
 from pipeline.inspect import metadata, tables
 from pipeline.inspect.context import Context
+from protocol.job import Job, Result
 from recording.errors import BadRecording, Unusable
-from recording.job import Job, Result
 
 GRID = 8  # places across the field at which a warp is written
 

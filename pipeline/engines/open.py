@@ -18,9 +18,9 @@ from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
+from common import APP
 from open_engine.files.movies import Deferred
 from pipeline.engines.protocol import Call
-from recording import APP
 
 ENGINE = APP / "open_engine"
 LIBRARIES = ("numpy", "scipy")

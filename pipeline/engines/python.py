@@ -18,7 +18,7 @@ from typing import Any
 
 from pipeline.engines.isx_api import has_algorithms, isx_versions
 from pipeline.engines.protocol import Call
-from recording.copies import ORIGINALS, Copies
+from protocol.copies import ORIGINALS, Copies
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pipeline.inspect.decisions import Decisions
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure
-from recording.job import Options
+from protocol.job import Options
 
 
 @dataclass

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from common.csv_cells import cell as safe_cell
 from recording.errors import Unusable
-from recording.names import cell as safe_cell
 
 STATUSES = ("accepted", "rejected", "undecided")
 COLUMNS = ("cell", "status", "cells", "by", "at", "note")

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from recording import NAME
-from recording import version as ours
+from common import NAME
+from common import version as ours
 from recording.formats.fields import to_datetime
 
 SCHEMA_VERSION = 1

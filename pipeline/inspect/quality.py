@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from recording.names import cell
+from common.csv_cells import cell
 
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
 NOISE_EVERY = 4  # of these frames, whose noise is measured

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recording.names import cell
+from common.csv_cells import cell
 
 # What may be a formula at the start of a cell; numbers, of which there can be millions, are none.
 _SUSPECT = re.compile(

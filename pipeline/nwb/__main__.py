@@ -4,7 +4,7 @@
 
 Prints every mistake as FILE:LINE: message and exits with 64, or prints nothing and exits with 0. Files are checked one
 by one: which of them override which others is decided for each recording. Copies of what was read go to FOLDER
-(`recording.copies`); the exit code is 73 if they cannot be written.
+(`protocol.copies`); the exit code is 73 if they cannot be written.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline.nwb.metadata import MetadataMistakes, read
 from pipeline.words import say
-from recording.copies import ORIGINALS, Copies, NotCopied
+from protocol.copies import ORIGINALS, Copies, NotCopied
 
 OK, BAD, NO_OUTPUT = 0, 64, 73
 

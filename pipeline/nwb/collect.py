@@ -15,9 +15,9 @@ from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
 from pipeline.nwb.write import Contents, write
-from recording.copies import Copies
+from protocol.copies import Copies
+from protocol.job import Job, Member, Session
 from recording.errors import Unusable
-from recording.job import Job, Member, Session
 from recording.kinds import KINDS
 
 PROJECTIONS = {

@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes, unfit
 from pipeline.words import did_you_mean
-from recording.copies import ORIGINALS, Copies
+from protocol.copies import ORIGINALS, Copies
 
 
 @dataclass(frozen=True)

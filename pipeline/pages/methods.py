@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import NAME
 from pipeline.pages.content import Part, StepShown
-from recording import NAME
 
 LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
 STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"),)

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import jinja2
 
-import recording
 from pipeline.inspect.figures import nice_length
 from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
@@ -248,7 +247,7 @@ def _asset(name: str) -> str:
 
 def _style() -> str:
     """That of the overview, and what the page adds."""
-    return (Path(recording.__file__).parent / "style.css").read_text(encoding="utf-8") + _asset("page.css")
+    return _asset("style.css") + _asset("page.css")
 
 
 def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:

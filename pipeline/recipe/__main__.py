@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pipeline.recipe.read import Recipe, complaints, read
 from pipeline.words import say
-from recording.copies import ORIGINALS, Copies, NotCopied
-from recording.job import RecipeFacts
+from protocol.copies import ORIGINALS, Copies, NotCopied
+from protocol.job import RecipeFacts
 
 OK, BAD_RECIPE, NO_ISX, NO_OUTPUT = 0, 64, 69, 73
 

@@ -11,8 +11,8 @@ from pipeline.inspect import gpio, tables
 from pipeline.inspect.context import Context
 from pipeline.recipe.chain import COMPANIONS, PlannedStep
 from pipeline.recipe.store import stamp
+from protocol.job import Job, Member, Session
 from recording.errors import Unusable
-from recording.job import Job, Member, Session
 
 
 def has(each: PlannedStep) -> bool:

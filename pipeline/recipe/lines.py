@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recording.copies import Copies
+from protocol.copies import Copies
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.engines.protocol import Engine
 from pipeline.recipe.steps import Contract
-from recording.copies import ORIGINALS, Copies
+from protocol.copies import ORIGINALS, Copies
 
 INPUT = "input"  # `from = "input"` is the recording itself
 

@@ -20,7 +20,7 @@ from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
 from pipeline.words import did_you_mean
-from recording.copies import ORIGINALS, Copies
+from protocol.copies import ORIGINALS, Copies
 from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS
 
 FORMAT_VERSION = 1

@@ -39,10 +39,10 @@ from pipeline.recipe.read import complaints, read
 from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from pipeline.sessions import members, sets
-from recording.copies import Copies
+from protocol.copies import Copies
+from protocol.job import Job, Result
 from recording.errors import BadRecording, TooLittleMemory, Unusable
 from recording.formats import check, movie_layout
-from recording.job import Job, Result
 from recording.kinds import KINDS, Shape
 from recording.names import STEPS, short
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recording.message import Message, read
+from protocol.message import Message, read
 from recording.names import STEPS
 
 INDEX = ".steps.json"

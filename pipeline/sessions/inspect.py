@@ -13,8 +13,8 @@ from pipeline.inspect.pieces import Piece
 from pipeline.pages import page
 from pipeline.recipe.page import with_events
 from pipeline.sessions import members, sets
+from protocol.job import Job, Member, Result
 from recording.errors import TooLittleMemory, Unusable
-from recording.job import Job, Member, Result
 
 
 def run(job: Job, context: Context) -> Result:

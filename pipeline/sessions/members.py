@@ -12,7 +12,7 @@ from pipeline.inspect import metadata, quality
 from pipeline.inspect.context import Context
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Part
-from recording.job import Job, Member, Session
+from protocol.job import Job, Member, Session
 
 
 def of(job: Job) -> list[Member]:

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 from pipeline.sessions import members
-from recording.job import Job, Member
+from protocol.job import Job, Member
 
 SETS = ("cell_set", "event_set")
 TTL = "-ttl.csv"

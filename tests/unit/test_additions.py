@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import healthcheck
 from tests import recordings
 from tests.launch import ROOT
 
-CODE = ("recording", "native", "study", "runner", "following", "open_engine", "pipeline", "recipes")
-CODE += ("bootstrap.py", "VERSION", "requirements.txt")
+CODE = (*healthcheck.CODE, "requirements.txt")
 
 TOY_KIND = '''"""A toy kind."""
 

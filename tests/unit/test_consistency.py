@@ -20,9 +20,9 @@ from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from pipeline.reasons import reason
 from pipeline.sessions import inspect
+from protocol.job import INSPECT, Job, Options, Session
 from recording import formats
 from recording.errors import BadRecording, Unusable
-from recording.job import INSPECT, Job, Options, Session
 from tests import damage, recordings
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import pytest
 
-from recording.copies import Copies
+from protocol.copies import Copies
 from runner import recipe
 from runner.endings import Unwritable
 from tests.launch import run, start

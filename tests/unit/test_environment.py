@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recording.alone import FLAGS
+from common.alone import FLAGS
 from runner import machine
 from tests.launch import ROOT, bootstrap, environment, run, tree
 
@@ -22,7 +22,7 @@ STARTS = {"as the image does": (sys.executable, FLAGS), "by hand": (sys.executab
 def foreign(tmp_path: Path) -> dict[str, str]:
     """Variables as of a host's Python, each of which would change what runs."""
     path, home = tmp_path / "path", tmp_path / "home"
-    for name in ("numpy", "json", "isx", "recording", "pipeline", "sitecustomize"):
+    for name in ("numpy", "json", "isx", "common", "recording", "pipeline", "sitecustomize"):
         (path / f"{name}.py").parent.mkdir(exist_ok=True)
         (path / f"{name}.py").write_text("raise SystemExit('foreign code ran')\n")
     user = home / f".local/lib/python{sys.version_info[0]}.{sys.version_info[1]}/site-packages"
@@ -67,7 +67,7 @@ def test_no_variable_of_the_caller_s_python_reaches_the_run(samples, input, outp
 @pytest.mark.parametrize("name", ["PYTHONPATH", "PYTHONINSPECT", "PYTHONWARNINGS", "PYTHONSTARTUP"])
 def test_nor_one_alone(start, name, foreign, tmp_path):
     if name == "PYTHONPATH" and start == "by hand":  # Python itself reads these before any script
-        for early in ("sitecustomize", "recording"):
+        for early in ("sitecustomize", "common"):
             (tmp_path / f"path/{early}.py").unlink()
     for program, arguments in (("bootstrap.py", ["--version"]), ("healthcheck.py", [])):
         done = launch(STARTS[start], program, *arguments, env={name: foreign[name]})

@@ -23,7 +23,7 @@ def image(tmp_path: Path) -> Path:
     (tmp_path / "app").mkdir()
     for name in ("healthcheck.py", "bootstrap.py", "VERSION", "requirements.txt"):
         shutil.copy(ROOT / name, tmp_path / "app")
-    for part in ("recording", "native", "runner"):
+    for part in ("common", "recording", "protocol", "native", "runner"):
         shutil.copytree(ROOT / part, tmp_path / "app" / part, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("isx", "isx.libs"):
         shutil.copytree(API / name, tmp_path / "api" / name, ignore=shutil.ignore_patterns("__pycache__", "test"))

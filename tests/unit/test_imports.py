@@ -13,19 +13,21 @@ import pytest
 from tests.launch import ROOT
 
 FLOORS = {  # and the parts of the project that each may import beside itself; the most specific name holds
+    "common": (),
     "recording": (),
-    "native": ("recording",),
+    "protocol": ("common", "recording"),
+    "native": ("common", "protocol"),
     "study": ("recording",),
-    "runner": ("recording", "native", "study"),
-    "open_engine": ("recording",),
+    "runner": ("common", "recording", "protocol", "native", "study"),
+    "open_engine": ("common", "recording", "protocol.process"),
     "following": (),
     "open_engine.files": ("recording", "open_engine.context"),
-    "pipeline": ("recording", "open_engine", "following"),
-    "pipeline.engines": ("recording", "open_engine"),
-    "bootstrap": ("recording", "native", "study", "runner"),
-    "healthcheck": ("recording", "native", "study", "runner"),
+    "pipeline": ("common", "recording", "protocol", "open_engine", "following"),
+    "pipeline.engines": ("common", "recording", "protocol.copies", "open_engine"),
+    "bootstrap": ("common", "runner"),
+    "healthcheck": ("common", "native", "runner"),
 }
-STANDARD_LIBRARY_ONLY = ("recording", "native", "study", "runner", "bootstrap", "healthcheck")
+STANDARD_LIBRARY_ONLY = ("common", "recording", "protocol", "native", "study", "runner", "bootstrap", "healthcheck")
 MORE = {"healthcheck": {"isx", "numpy"}}  # for --deep, which the build runs in a process of its own
 OURS = {floor.partition(".")[0] for floor in FLOORS}
 
@@ -78,13 +80,22 @@ def test_imports_go_downwards(module):
     assert wrong(module, GRAPH[module]) == []
 
 
+def reached(module: str) -> set[str]:
+    """All modules that it loads, and those that they load."""
+    found: set[str] = set()
+    pending = [module]
+    while pending:
+        name = pending.pop()
+        if name in GRAPH and name not in found:
+            found.add(name)
+            pending += [*GRAPH[name], name.rpartition(".")[0]]
+    return found
+
+
 def test_pid_1_loads_no_format():
-    """It asks a process of its own about recordings: `recording.formats`."""
-    assert not [
-        module
-        for module in GRAPH
-        if within(module, "runner") and any(within(name, "recording.formats") for name in GRAPH[module])
-    ]
+    """It asks a process of its own about recordings: `protocol.precheck`."""
+    assert not [name for name in reached("bootstrap") if within(name, "recording.formats")]
+    assert "recording.formats.isxd" in reached("protocol.precheck"), "the test itself"
 
 
 def test_there_is_no_circle():
@@ -97,7 +108,8 @@ def test_there_is_no_circle():
 @pytest.mark.parametrize(
     ("module", "used", "found"),
     [
-        ("recording.job", {"runner.life"}, ["runner.life"]),
+        ("recording.kinds", {"protocol.message"}, ["protocol.message"]),
+        ("protocol.job", {"runner.life"}, ["runner.life"]),
         ("runner.life", {"json", "numpy", "pipeline.recipe"}, ["numpy", "pipeline.recipe"]),
         ("pipeline.inspect.movie", {"numpy", "runner.events", "pipeline.recipe.read"}, ["runner.events"]),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from recording.job import (
+from protocol.job import (
     Caution,
     Failure,
     Job,

@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import healthcheck
+from common import NAME
 from pipeline.engines import isx_api
 from pipeline.inspect.adapter import Context, adapt
 from pipeline.pages import cells, methods, page
 from pipeline.pages.content import Part, StepShown
-from recording import NAME, formats
+from recording import formats
 from tests import recordings
 from tests.launch import ROOT
 
@@ -37,7 +39,7 @@ def test_everything_that_the_code_reads_reaches_the_image(folder):
     """Templates, styles and scripts lie beside the code: the allow-lists name whole folders, as the Dockerfiles do."""
     sent = (PAGES.parents[1] / folder / "Dockerfile.dockerignore").read_text().splitlines()
     copied = (PAGES.parents[1] / folder / "Dockerfile").read_text()
-    for name in ("recording", "native", "study", "runner", "following", "open_engine", "pipeline", "recipes"):
+    for name in (name for name in healthcheck.CODE if (ROOT / name).is_dir()):
         assert f"!{name}" in sent
         assert f"COPY {name} /app/{name}" in copied
 

@@ -15,8 +15,8 @@ import pytest
 
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from protocol.job import Options
 from recording import formats
-from recording.job import Options
 from runner import results
 from runner.discover import Recording
 from runner.inside import hold

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from recording import findings, formats
+from protocol import findings
+from recording import formats
 from recording.errors import BadRecording
 from runner import precheck
 from runner.supervise import Stopped

@@ -17,8 +17,8 @@ from PIL import Image
 from pipeline.inspect import tiff
 from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.inspect.cellset import noise_of, snr_of
+from protocol.job import Options
 from recording import formats
-from recording.job import Options
 from tests import films, recordings
 
 GOLDEN = {  # kind: what is written after the stem

@@ -780,7 +780,7 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
         "from pipeline.recipe import run as run_recipe\n"
         "from pipeline.inspect.adapter import Context\n"
         "from recording.errors import Unusable\n"
-        "from recording.job import Job\n"
+        "from protocol.job import Job\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
         "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
         "job = Job.from_json(sys.stdin.read())\n"

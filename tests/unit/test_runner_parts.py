@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from common import APP
+from common.csv_cells import cell
 from native import loading
-from recording import APP
-from recording.job import Options
-from recording.names import cell
+from protocol.job import Options
 from runner import machine, overview, recipe, report
 from runner.endings import UsageError
 from runner.events import Log, duration, printable

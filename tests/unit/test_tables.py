@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from common.csv_cells import cell
 from pipeline.inspect import quality, tables
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from recording import formats
-from recording.names import cell
 from runner.report import Row, summary_csv
 from tests import recordings
 

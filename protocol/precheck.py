@@ -10,10 +10,10 @@ import json
 import sys
 from pathlib import Path
 
+from protocol.findings import TOO_MUCH_MEMORY
+from protocol.message import to_json
 from recording.errors import BadRecording
-from recording.findings import TOO_MUCH_MEMORY
 from recording.formats import check
-from recording.message import to_json
 
 MAX_REASON = 500  # characters
 

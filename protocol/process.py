@@ -9,8 +9,8 @@ import resource
 import signal
 from collections.abc import Mapping
 
-from recording import APP
-from recording.alone import without_the_callers
+from common import APP
+from common.alone import without_the_callers
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 RLIMIT_LOCKS = 10

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar, Union
 
-from recording.message import Malformed, Message, parse, read, to_json
+from protocol.message import Malformed, Message, parse, read, to_json
 
 ANIMAL = "animal"  # the kind of a job that follows the cells of one over its sessions
 INSPECT = "inspect"  # the recipe that is built in: results for every kind, nothing to choose
@@ -54,7 +54,7 @@ class Session:
     reasons: tuple[str, ...] = ()  # why these are one session, and what their times go by
     nwb: bool = False  # whether it gets an NWB file
     metadata: tuple[Path, ...] = ()  # nwb.toml and the like, absolute; later ones override earlier ones
-    copies: Path | None = None  # of the metadata, as they were when the run began: see recording.copies
+    copies: Path | None = None  # of the metadata, as they were when the run began: see protocol.copies
     decisions: str = ""  # what <name>.decisions.csv beside the recordings holds
 
     def member(self, path: Path) -> Member:
