@@ -9,13 +9,15 @@ import importlib.util
 import platform
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from common import APP
 from pipeline.engines.isx_api import has_algorithms, isx_versions
 from pipeline.engines.protocol import Call
 from protocol.copies import ORIGINALS, Copies
@@ -77,8 +79,25 @@ class PythonFile:
         sys.modules[spec.name] = module
         sys.meta_path.insert(sys.meta_path.index(PathFinder), modules)
         sys.path.insert(0, str(self.path.parent))  # for what is no Python file
-        spec.loader.exec_module(module)
+        with _out_of_the_way(modules.names):
+            spec.loader.exec_module(module)
         return getattr(module, name)
+
+
+@contextmanager
+def _out_of_the_way(names: Collection[str]) -> Iterator[None]:
+    """This software's modules of these names, so that the lab's own `protocol.py` is what the lab's file imports."""
+    ours = {
+        name: module
+        for name, module in list(sys.modules.items())
+        if name.partition(".")[0] in names and str(getattr(module, "__file__", "")).startswith(f"{APP}/")
+    }
+    for name in ours:
+        del sys.modules[name]
+    try:
+        yield
+    finally:
+        sys.modules.update(ours)
 
 
 class _Modules(importlib.abc.MetaPathFinder):
@@ -86,6 +105,7 @@ class _Modules(importlib.abc.MetaPathFinder):
 
     def __init__(self, folder: Path, copies: Copies) -> None:
         self.folder, self.copies, self.files = folder, copies, set(copies.python_files(folder))
+        self.names = {file.relative_to(folder).parts[0].removesuffix(".py") for file in self.files}
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: object = None) -> ModuleSpec | None:
         last = name.rpartition(".")[2]

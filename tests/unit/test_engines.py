@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import pytest
 from pipeline import engines
 from pipeline.engines.open import Open
 from pipeline.engines.protocol import Call
+from pipeline.engines.python import PythonFile
 from pipeline.recipe.read import complaints, read
+from tests.launch import ROOT
 
 TOP = "version = 1\n"
 
@@ -53,6 +56,21 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
     path.write_text(TOP + text, encoding="utf-8")
     return path
+
+
+def test_a_module_of_the_lab_s_may_be_called_like_one_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "protocol").mkdir()
+    (tmp_path / "protocol/__init__.py").write_text("from protocol import stimuli\nstimulus = stimuli.STIMULUS\n")
+    (tmp_path / "protocol/stimuli.py").write_text("STIMULUS = 'grating'\n")
+    (tmp_path / "common.py").write_text("name = 'lab'\n")
+    (tmp_path / "steps.py").write_text(
+        "import common, protocol\n\n\ndef show(inputs, outputs, context):\n    return protocol.stimulus, common.name\n"
+    )
+    call = Call({}, {}, {}, None)
+    assert PythonFile(tmp_path / "steps.py").call("show", call) == ("grating", "lab")
+    import protocol
+
+    assert Path(protocol.__file__).parent == ROOT / "protocol" and sys.modules["common"].APP == ROOT
 
 
 def engine_of(folder: Path, text: str) -> str:
