@@ -18,6 +18,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from open_engine.robust import noise_sd
+
 HALF_PERIOD, MOST = 50.0, 8  # px, of the shortest cosine; cosines an axis
 SPREAD = 1.0  # px: standard deviation of the prior of slow cosines
 CORRELATED = 4.0  # samples that share their noise, as the band-pass leaves it
@@ -213,7 +215,7 @@ def _averaged(
     mean = (total / len(smalls)).astype(np.float32)
     some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
     rest = [moved_back(smalls[i], shifts[i], basis.displacement(found[i])) - mean for i in some]
-    noise = 1.4826 * float(np.median(np.abs(np.array(rest)[:, weight > 0])))
+    noise = float(noise_sd(np.array(rest)[:, weight > 0], around=0))
     return bending(mean, weight, basis, pitch, max(noise, 1e-12))
 
 

@@ -8,6 +8,8 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
+from open_engine.robust import noise_sd
+
 SCALE_STEP = 1.2  # ratio of one diameter to the next
 
 
@@ -30,7 +32,7 @@ def find_cells(image: np.ndarray, min_diameter: float, max_diameter: float, min_
     ratio = within[1] / within[0]
     diameters = np.array([within[0] / ratio, *within, within[-1] * ratio])  # so that a maximum can lie inside
     answers = np.stack([_answer(image, diameter / math.sqrt(8)) for diameter in diameters])
-    spreads = np.array([1.4826 * np.median(np.abs(answer - np.median(answer))) for answer in answers])
+    spreads = np.array([noise_sd(answer) for answer in answers])
     highest = ndimage.maximum_filter(answers, size=3, mode="nearest") == answers
     enough = answers > np.maximum(LEAST_SPREADS * spreads, 1e-9 * np.abs(image).max())[:, None, None]
     scale, row, column = np.nonzero(highest & enough)

@@ -30,6 +30,8 @@ from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
 from open_engine.binning import binned
 from open_engine.files.frames import in_order
 from open_engine.gaussian import BandPass, low_passed
+from open_engine.quadratic import peak_within
+from open_engine.robust import noise_sd
 
 CLIP = 2.0  # robust standard deviations
 SUBPIXEL = 4  # templates a pixel and axis that are kept ready, so that a step starts within 1/8 of a pixel
@@ -107,7 +109,7 @@ def window(mean: np.ndarray, weight: np.ndarray, least: float) -> tuple[slice, s
     the side that the search needs, in samples. A rigid shift of a large field is known from a part of it.
     """
     sides = [min(n, int(max(WINDOW, least))) for n in mean.shape]
-    detail = np.clip(np.abs(mean), 0, CLIP * _robust_sd(mean)) ** 2 * weight
+    detail = np.clip(np.abs(mean), 0, CLIP * noise_sd(mean, around=0)) ** 2 * weight
     total = np.pad(detail.astype(float), ((1, 0), (1, 0))).cumsum(axis=0).cumsum(axis=1)
     rows, columns = sides
     seen = total[rows:, columns:] - total[:-rows, columns:] - total[rows:, :-columns] + total[:-rows, :-columns]
@@ -174,15 +176,8 @@ def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = No
     rows, columns = (np.arange(-reach - 1, reach + 2) for reach in template.reach)
     surface = irfft2(spectrum * np.conj(against), template.size)[rows[:, np.newaxis], columns]
     row, column = np.unravel_index(surface[1:-1, 1:-1].argmax(), [n - 2 for n in surface.shape])
-    (a, b, c), (d, e, f), (g, h, i) = surface[row : row + 3, column : column + 3].astype(float)
-    dy, dx = (h - b) / 2, (f - d) / 2
-    dyy, dxx, dxy = h + b - 2 * e, f + d - 2 * e, (i + a - c - g) / 4
-    determinant = dyy * dxx - dxy**2
-    fraction = np.zeros(2)
-    if determinant > 0:
-        fraction = np.array([dxy * dx - dxx * dy, dxy * dy - dyy * dx]) / determinant
     whole = np.array([row - template.reach[0], column - template.reach[1]])
-    return whole + np.clip(fraction, -0.5, 0.5)
+    return whole + peak_within(surface[row : row + 3, column : column + 3])
 
 
 def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
@@ -265,7 +260,7 @@ def make_template(
     `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples.
     """
     reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
-    template = Template(weight, CLIP * _robust_sd(smalls), reach)
+    template = Template(weight, CLIP * noise_sd(smalls, around=0), reach)
     spectra = [template.spectrum_of(small) for small in smalls]
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
     for _ in range(ROUNDS):
@@ -287,7 +282,7 @@ def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Tem
     mean = mean_moved_back(smalls, shifts)
     some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
     y, x = _frequencies(mean.shape)
-    spread = _robust_sd(np.array([_moved(smalls[i], -shifts[i], y, x) - mean for i in some]))
+    spread = noise_sd(np.array([_moved(smalls[i], -shifts[i], y, x) - mean for i in some]), around=0)
     at = {f: _spline_moved(mean, *f) for f in itertools.product(range(-2, SUBPIXEL), repeat=2)}
     ready = np.empty((SUBPIXEL, SUBPIXEL, 3, *mean.shape), np.float32)
     for fy, fx in itertools.product(range(-1, SUBPIXEL - 1), repeat=2):  # -1 is kept in the last place
@@ -330,10 +325,6 @@ def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return irfft2(rfft2(image) * _moving(shift, y, x), image.shape)
-
-
-def _robust_sd(values: np.ndarray) -> float:
-    return 1.4826 * float(np.median(np.abs(values)))
 
 
 def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray, template: Template) -> bool:
@@ -380,7 +371,7 @@ def far_frames(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     if not known.any():
         return np.zeros(0, int)
     left, right = (each - np.median(each[known], axis=0) for each in (left, right))
-    least = max(1.0, JERK * _robust_sd(np.concatenate([left[known], right[known]])))
+    least = max(1.0, JERK * noise_sd(np.concatenate([left[known], right[known]]), around=0))
     return np.flatnonzero(known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least))
 
 

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from open_engine.cnmfe import extraction, oasis, seeds
 from open_engine.files.frames import Series
+from open_engine.robust import noise_sd
 
 SIZES = (4.5, 6.0, 8.0, 11.0, 15.0, 20.0, 27.0, 36.0)  # px, of the filters
 FIELD = 192  # px: the middle of a larger field is enough
@@ -123,7 +124,7 @@ def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndar
     z = seeds.in_space(_binned(decayed, bin_size), size / bin_size)
     sample = z[:, :, :: max(1, z.shape[2] // SAMPLED)]
     middle = np.median(sample, axis=2)
-    spread = 1.4826 * np.median(np.abs(sample - middle[:, :, None]), axis=2)
+    spread = noise_sd(sample, axis=2)
     spread = np.clip(spread, 1e-6, max(1e-6, seeds.BUSY * float(np.median(spread))))
     height = (z[:, :, usable].max(axis=2) - middle) / spread
     found = []

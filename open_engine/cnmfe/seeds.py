@@ -13,6 +13,7 @@ from scipy import ndimage, signal
 
 from open_engine.cnmfe import background, updates
 from open_engine.cnmfe.cells import Cells, none
+from open_engine.robust import noise_sd
 
 THRESHOLD = 5.0  # times the noise
 INNER, OUTER = 0.3, 0.7  # sigmas of the difference of Gaussians, in cell diameters
@@ -54,7 +55,7 @@ def in_time(movie: np.ndarray, decay: float) -> np.ndarray:
         row[:] = with_decay(row, decay)
         sample = row[:, :: max(1, row.shape[1] // SAMPLE)]
         its_middle[:] = np.median(sample, axis=1, keepdims=True)
-        its_noise[:] = 1.4826 * np.median(np.abs(sample - its_middle), axis=1, keepdims=True)
+        its_noise[:] = noise_sd(sample, axis=1, keepdims=True, around=its_middle)
     noise = np.maximum(noise, 1e-6)
     noise = np.minimum(noise, BUSY * np.median(noise))
     for row, its_middle, its_noise in zip(movie, middle, noise):
@@ -103,7 +104,6 @@ def transients(z: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray,
         other = z[tuple(there.T)]
         before = tuple(step) < (0, 0, 0)
         largest &= (height > other) if before else (height >= other)
-        largest |= False
     return at[largest], height[largest]
 
 

@@ -25,11 +25,13 @@ from typing import Any
 import numpy as np
 from scipy.fft import irfft2, next_fast_len, rfft2
 
+from open_engine import polygons
 from open_engine.context import StepContext
 from open_engine.files import frames, vesselsets
 from open_engine.files.frames import Movie
 from open_engine.files.vesselsets import Windows
-from open_engine.steps.motion_correct import inside_polygon
+from open_engine.quadratic import peak_within
+from open_engine.robust import noise_sd
 from recording.errors import Unusable
 
 REFERENCES = ("hebert2005",)
@@ -103,7 +105,7 @@ def _measured(
     masks = []
     for roi, (left, top, right, bottom) in zip(rois, boxes):
         x, y = np.meshgrid(np.arange(left, right), np.arange(top, bottom))
-        masks.append(inside_polygon(roi.tolist(), x + 1e-6, y + 1e-6))
+        masks.append(polygons.contains(roi.tolist(), x + 1e-6, y + 1e-6))
 
     def work(start: int, stop: int) -> list[tuple[np.ndarray, np.ndarray]]:
         return [_of_window(movie, windows, i, boxes, masks) for i in range(start, stop)]
@@ -170,14 +172,9 @@ def _peak(surface: np.ndarray, told: np.ndarray) -> np.ndarray:
     """Where the greatest value lies from the centre, as x and y; NaN where it is at the rim or does not stand out."""
     row, column = np.unravel_index(np.where(told, surface, -np.inf).argmax(), surface.shape)
     values = surface[told]
-    spread = 1.4826 * np.median(np.abs(values - np.median(values)))
     around = np.s_[row - 1 : row + 2, column - 1 : column + 2]
     inner = 0 < row < len(surface) - 1 and 0 < column < len(surface) - 1 and told[around].all()
-    if not inner or surface[row, column] - np.median(values) < SIGNIFICANT * spread:
+    if not inner or surface[row, column] - np.median(values) < SIGNIFICANT * noise_sd(values):
         return np.full(2, np.nan)
-    (a, b, c), (d, e, f), (g, h, i) = surface[around].astype(float)
-    dy, dx, dyy, dxx, dxy = (h - b) / 2, (f - d) / 2, h + b - 2 * e, f + d - 2 * e, (i + a - c - g) / 4
-    determinant = dyy * dxx - dxy**2
-    fraction = np.array([dxy * dy - dyy * dx, dxy * dx - dxx * dy]) / determinant if determinant > 0 else np.zeros(2)
     centre = len(surface) // 2
-    return np.array([column - centre, row - centre]) + np.clip(fraction, -0.5, 0.5)
+    return np.array([column - centre, row - centre]) + peak_within(surface[around])[::-1]

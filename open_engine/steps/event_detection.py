@@ -22,9 +22,8 @@ from scipy import signal
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.eventsets import Events, write_event_sets
+from open_engine.robust import MAD_TO_SD
 from recording.errors import Unusable
-
-MAD_TO_SD = 1.4826  # of normal noise
 
 
 def event_detection(

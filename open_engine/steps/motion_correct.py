@@ -34,7 +34,7 @@ import numpy as np
 from scipy.linalg import solveh_banded
 from scipy.ndimage import gaussian_filter
 
-from open_engine import bending, registration
+from open_engine import bending, polygons, registration
 from open_engine.bending import Bent
 from open_engine.context import StepContext
 from open_engine.files import frames
@@ -240,19 +240,10 @@ def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]
         rows, columns = (
             (first + np.arange(n) + 0.5) * prepare.pitch - 0.5 for first, n in zip(prepare.corner, weight.shape)
         )
-        weight *= gaussian_filter(inside_polygon(roi, *np.meshgrid(columns, rows)).astype(float), 2)
+        weight *= gaussian_filter(polygons.contains(roi, *np.meshgrid(columns, rows)).astype(float), 2)
     if weight.max() < 0.5 or (weight > 0.5).sum() < registration.LEAST_SIDE:
         raise Unusable(f"roi lies outside the field, which is {shape[1]} x {shape[0]} px, or is too small to register")
     return weight.astype(np.float32)
-
-
-def inside_polygon(corners: Sequence[Sequence[float]], x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Whether points lie in a polygon, by the even-odd rule; bool, of the shape of x and y."""
-    inside = np.zeros(x.shape, bool)
-    for (x0, y0), (x1, y1) in zip(corners, [*corners[1:], corners[0]]):
-        if y0 != y1:
-            inside ^= ((y0 > y) != (y1 > y)) & (x < (x1 - x0) * (y - y0) / (y1 - y0) + x0)
-    return inside
 
 
 def _registered(

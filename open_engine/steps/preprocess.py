@@ -32,6 +32,7 @@ from open_engine.binning import binned, binned_timing
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Source, Spacing, Timing
+from open_engine.robust import noise_sd
 from recording.errors import Unusable
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
@@ -191,7 +192,7 @@ def _defective_pixels(movie: Movie, context: StepContext) -> np.ndarray:
     chosen = recorded[np.unique(np.linspace(0, len(recorded) - 1, 15).astype(int))]
     still = np.median([movie.read(i, i + 1)[0] for i in chosen], axis=0)
     around = median_filter(still, 3, mode="mirror")
-    spread = 1.4826 * np.median(np.abs(still - around))
+    spread = noise_sd(still, around=around)
     margin = np.maximum(DEVIATION * spread, RELATIVE_DEVIATION * np.abs(around))
     ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
     second_least, second_greatest = (rank_filter(still, rank, footprint=ring, mode="mirror") for rank in (1, -2))

@@ -4,8 +4,9 @@ import isx
 import numpy as np
 import pytest
 
+from open_engine import polygons
 from open_engine.files.cellsets import read_cell_set
-from open_engine.steps.apply_rois import apply_rois, polygon
+from open_engine.steps.apply_rois import apply_rois
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings
@@ -18,21 +19,21 @@ def shown(mask):
 
 
 def test_the_border_of_a_polygon_belongs_to_it():
-    assert polygon(SQUARE, (10, 12)).sum() == 16
-    assert shown(polygon([[0, 0], [4, 0], [0, 4]], (5, 5))) == ["#####", "####.", "###..", "##...", "#...."]
+    assert polygons.mask(SQUARE, (10, 12)).sum() == 16
+    assert shown(polygons.mask([[0, 0], [4, 0], [0, 4]], (5, 5))) == ["#####", "####.", "###..", "##...", "#...."]
     ring = [[0, 0], [4, 0], [4, 4], [3, 4], [3, 1], [1, 1], [1, 4], [0, 4]]
-    assert shown(polygon(ring, (5, 5))) == ["#####", "#####", "##.##", "##.##", "##.##"]
+    assert shown(polygons.mask(ring, (5, 5))) == ["#####", "#####", "##.##", "##.##", "##.##"]
 
 
 def test_points_lines_and_repeated_corners_are_regions_too():
-    assert shown(polygon([[1, 1]], (3, 3))) == ["...", ".#.", "..."]
-    assert shown(polygon([[0, 0], [2, 2]], (3, 3))) == ["#..", ".#.", "..#"]
-    assert np.array_equal(polygon([SQUARE[0], *SQUARE, SQUARE[0]], (10, 12)), polygon(SQUARE, (10, 12)))
+    assert shown(polygons.mask([[1, 1]], (3, 3))) == ["...", ".#.", "..."]
+    assert shown(polygons.mask([[0, 0], [2, 2]], (3, 3))) == ["#..", ".#.", "..#"]
+    assert np.array_equal(polygons.mask([SQUARE[0], *SQUARE, SQUARE[0]], (10, 12)), polygons.mask(SQUARE, (10, 12)))
 
 
 def test_what_lies_outside_the_field_is_cut_off():
-    assert polygon([[-5, -5], [2, -5], [2, 2], [-5, 2]], (6, 6)).sum() == 9
-    assert polygon([[8, 8], [9, 8], [9, 9]], (6, 6)).sum() == 0
+    assert polygons.mask([[-5, -5], [2, -5], [2, 2], [-5, 2]], (6, 6)).sum() == 9
+    assert polygons.mask([[8, 8], [9, 8], [9, 9]], (6, 6)).sum() == 0
 
 
 def test_traces_are_means_over_the_region_in_all_parts(tmp_path, context):
@@ -45,7 +46,7 @@ def test_traces_are_means_over_the_region_in_all_parts(tmp_path, context):
     cells = read_cell_set(outs)
     assert cells.names == ("soma", "µ")
     assert cells.traces[0, cells.valid] == pytest.approx(data[:, 3:7, 2:6].mean(axis=(1, 2)), rel=1e-6)
-    mask = polygon(rois[1], (10, 12)).astype(bool)
+    mask = polygons.mask(rois[1], (10, 12)).astype(bool)
     assert cells.traces[1, cells.valid] == pytest.approx(data[:, mask].mean(axis=1), rel=1e-6)
     assert np.flatnonzero(~cells.valid).tolist() == [3]
     assert np.array_equal(isx.CellSet.read(outs[1]).get_cell_image_data(1), mask)
@@ -67,3 +68,10 @@ def test_what_cannot_be_applied_is_refused(tmp_path, context):
     with pytest.raises(Unusable, match="cell_names has 1 names for 2 rois"):
         apply_rois(str(movie), str(out), [SQUARE, SQUARE], ["a"], context=context)
     assert not out.exists()
+
+
+def test_points_in_a_polygon() -> None:
+    x, y = np.meshgrid(np.arange(8), np.arange(6))
+    inside = polygons.contains([[1, 1], [6, 1], [6, 4], [1, 4]], x + 0.5, y + 0.5)
+    assert inside.sum() == 15
+    assert inside[1:4, 1:6].all()

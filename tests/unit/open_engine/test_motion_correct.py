@@ -13,7 +13,7 @@ from scipy.ndimage import fourier_shift, gaussian_filter, gaussian_filter1d, map
 
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.steps.motion_correct import combined, common_area, inside_polygon, motion_correct, move_back
+from open_engine.steps.motion_correct import combined, common_area, motion_correct, move_back
 from open_engine.steps.spatial_filter import spatial_filter
 from recording import formats
 from recording.errors import Unusable
@@ -208,13 +208,6 @@ def test_region_of_interest(tmp_path: Path, context: StepContext, moving: synthe
     roi = [[0, 0], [65, 0], [65, 79], [0, 79]]
     made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context, roi=roi)
     assert error(made.shifts, moving.shifts) < 0.3
-
-
-def test_points_in_a_polygon() -> None:
-    x, y = np.meshgrid(np.arange(8), np.arange(6))
-    inside = inside_polygon([[1, 1], [6, 1], [6, 4], [1, 4]], x + 0.5, y + 0.5)
-    assert inside.sum() == 15
-    assert inside[1:4, 1:6].all()
 
 
 def test_gaps_and_frames_without_light(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
