@@ -19,7 +19,7 @@ from typing import Any, Union
 
 import numpy as np
 
-from open_engine.files.frames import Movie, with_idps
+from open_engine.files.frames import Movie, Timing, with_idps
 from recording import formats
 from recording.errors import BadRecording, Unusable
 
@@ -231,14 +231,7 @@ def status_numbers(statuses: Sequence[str]) -> list[int]:
 
 def valid_samples(footer: Mapping[str, Any]) -> np.ndarray:
     """Which samples were recorded, shape (samples): neither dropped, nor cropped, nor blank."""
-    timing = footer["timingInfo"]
-    valid = np.ones(timing["numTimes"], bool)
-    for name in ("dropped", "blank"):
-        valid[list(timing.get(name) or ())] = False
-    for each in timing.get("cropped") or ():
-        first, _, last = str(each).partition(" - ")
-        valid[int(first) : int(last or first) + 1] = False
-    return valid
+    return Timing.of(footer["timingInfo"]).valid
 
 
 def period_of(footer: Mapping[str, Any]) -> float:

@@ -43,7 +43,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     consistency.video(recording, header, frame_metadata, session, context.warn)
     samples = frame_metadata.get("samples", [])
     timing = movie.timing
-    valid = timing.get_valid_samples_mask()
+    valid = metadata.valid_samples(timing)
     time_s = times_s(timing, context.offset_us)
     tables.write(
         out / f"{stem}-frames.csv",

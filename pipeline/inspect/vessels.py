@@ -44,7 +44,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}
     tables.write_wide(out / f"{stem}-traces.csv", time_s, list(columns), np.array(list(columns.values())))
     tables.write(out / f"{stem}-vessels.csv", _vessel_columns(names, status, lines, traces))
-    valid = timing.get_valid_samples_mask() if timing.num_samples else np.zeros(0, bool)
+    valid = metadata.valid_samples(timing)
     taken = [values[:, valid] for values in traces.values()]
     n_undefined = sum(int(np.isnan(values).sum()) for values in taken)
     figures.start_matplotlib(context.scratch)
