@@ -7,10 +7,6 @@ cross-correlation, the sum of their product by the root of the product of their 
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 from scipy import sparse
 from scipy.optimize import linear_sum_assignment
@@ -67,16 +63,6 @@ def best_pairs(scores: np.ndarray, least: float) -> list[tuple[int, int]]:
     allowed = (scores >= least) & (scores > 0)
     rows, columns = linear_sum_assignment(np.where(allowed, scores, 0), maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns) if allowed[i, j]]
-
-
-def write_table(path: str | Path, rows: Sequence[Sequence[object]]) -> None:
-    """A CSV file, numbers with six digits; it has its name once it is complete."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([f"{each:.6g}" if isinstance(each, float) else each for each in row] for row in rows)
-    partial.rename(path)
 
 
 def _flat(footprints: np.ndarray) -> np.ndarray:

@@ -10,7 +10,8 @@ from PIL import Image
 
 from open_engine.alignment import cut_footprints
 from open_engine.files.cellsets import CellSet, read_cell_set
-from open_engine.overlap import overlaps, write_table
+from open_engine.files.whole import write_table
+from open_engine.overlap import overlaps
 
 Pair = tuple[CellSet, CellSet]
 MAP_CUT = 0.3  # of a footprint's maximum, from which a pixel belongs to the cell on a map

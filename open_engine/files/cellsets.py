@@ -20,6 +20,7 @@ from typing import Any, Union
 import numpy as np
 
 from open_engine.files.frames import Movie, Timing, with_idps
+from open_engine.files.whole import complete
 from recording import formats
 from recording.errors import BadRecording, Unusable
 
@@ -178,20 +179,15 @@ def write_cell_set(
         start, stop = stop, stop + length
         valid = valid_samples(source)
         footer = _new_footer(source, names, statuses, noted, spacing, fields)
-        partial = file.with_name(f".{file.name}.partial")
-        try:
-            with partial.open("wb") as out:
-                written = 0
-                for image, trace in zip(images, traces[:, start:stop]):
-                    written += 1
-                    out.write(np.ascontiguousarray(image, "<f4").tobytes())
-                    out.write(np.where(valid, trace, np.nan).astype("<f4").tobytes())
-                if written < len(names):
-                    raise ValueError(f"{written} footprints for {len(names)} names")
-                out.write(_footer_bytes(footer))
-            partial.rename(file)
-        finally:
-            partial.unlink(missing_ok=True)
+        with complete(file) as partial, partial.open("wb") as out:
+            written = 0
+            for image, trace in zip(images, traces[:, start:stop]):
+                written += 1
+                out.write(np.ascontiguousarray(image, "<f4").tobytes())
+                out.write(np.where(valid, trace, np.nan).astype("<f4").tobytes())
+            if written < len(names):
+                raise ValueError(f"{written} footprints for {len(names)} names")
+            out.write(_footer_bytes(footer))
 
 
 def write_like(paths: Paths, source: CellSet, **changes: Any) -> None:

@@ -10,6 +10,7 @@ import isx
 import numpy as np
 
 from open_engine.files.cellsets import CellSet, as_list, edit_footer
+from open_engine.files.whole import complete
 from recording import formats
 
 
@@ -33,8 +34,7 @@ def write_event_sets(
         source = isx.CellSet.read(str(part.path))  # its timing is only sound as long as it lives
         timing = source.timing
         period_us = timing.period.to_usecs()
-        partial = path.with_name(f".{path.stem}.partial.isxd")
-        try:
+        with complete(path) as partial:
             out = isx.EventSet.write(str(partial), timing, list(names))
             for i, each in enumerate(events):
                 here = (each.samples >= part.start) & (each.samples < part.stop)
@@ -43,9 +43,6 @@ def write_event_sets(
             out.flush()
             del out
             _carry_on(partial, formats.extra_properties(part.footer))
-            partial.rename(path)
-        finally:
-            Path(partial).unlink(missing_ok=True)
 
 
 def _carry_on(path: Path, extra: dict | None) -> None:

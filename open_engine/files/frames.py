@@ -12,7 +12,6 @@ import json
 import os
 import struct
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +35,7 @@ from open_engine.files.movies import (
     open_movie,
     open_series,
 )
+from open_engine.files.whole import complete
 
 __all__ = [  # with the reader's names, so that a step needs one module for files
     "BLOCK_MB",
@@ -59,7 +59,6 @@ __all__ = [  # with the reader's names, so that a step needs one module for file
     "with_idps",
     "write_image",
     "write_movie",
-    "write_text",
 ]
 
 DATA_TYPES = {"uint16": 0, "float32": 1, "uint8": 2}
@@ -142,7 +141,8 @@ def write_movie(
         "timingInfo": timing.as_json(),
         "spacingInfo": spacing.as_json(),
     }
-    with _renamed_when_complete(path) as file:
+    with complete(path) as partial, partial.open("wb", buffering=0) as raw:
+        file = _Writer(raw)
         valid, position = timing.valid, 0
         for block in frames:
             if block.shape[1:] != (spacing.rows, spacing.columns):
@@ -163,12 +163,6 @@ def write_image(
     """Write one frame, float32, with the start, period, spacing and extra properties of a movie."""
     timing = replace(like.timing, n_samples=1, dropped=(), cropped=(), blank=())
     write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
-
-
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """A small file, which has its name only once it is complete."""
-    with _renamed_when_complete(Path(path)) as file:
-        file.write(text.encode())
 
 
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -206,19 +200,6 @@ def with_idps(extra: dict[str, Any], **properties: Any) -> dict[str, Any]:
     extra = copy.deepcopy(extra)
     extra["idps"] = {**extra.get("idps", {}), **properties}
     return extra
-
-
-@contextmanager
-def _renamed_when_complete(path: Path) -> Iterator[Any]:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb", buffering=0) as file:
-            yield _Writer(file)
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 class _Writer:

@@ -18,6 +18,7 @@ import numpy as np
 from open_engine.files import frames
 from open_engine.files.cellsets import edit_footer
 from open_engine.files.frames import Movie, Timing
+from open_engine.files.whole import complete
 from recording.errors import Unusable
 
 
@@ -83,9 +84,7 @@ def write(
     pass them. `noted` is what IDPS keeps in `idps.vesselset`.
     """
     path, timing = Path(target), windows.timing
-    temporary = path.with_name(f".{path.stem}-unfinished.isxd")
-    temporary.unlink(missing_ok=True)
-    try:
+    with complete(path) as temporary:
         made = isx.VesselSet.write(str(temporary), isx.Timing(timing.n_samples), isx.Spacing(movie.shape), kind)
         put = made.set_vessel_diameter_data if kind == "vessel diameter" else made.set_rbc_velocity_data
         for i, vessel in enumerate(vessels):
@@ -101,6 +100,3 @@ def write(
             extraProperties=frames.with_idps(movie.extra, vesselset=noted),
             VesselStatuses=[("accepted", "undecided", "rejected").index(status) for status in statuses],
         )
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)

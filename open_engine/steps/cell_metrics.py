@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import astuple
-from pathlib import Path
 
 from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, listed, read_cell_set
+from open_engine.files.whole import write_table
 from open_engine.metrics import ImageMetrics, TraceMetrics, all_metrics, stored_metrics
 
 COLUMNS = (
@@ -58,14 +57,8 @@ def cell_metrics(
         if any(unknown):
             names = listed(name for name, each in zip(cells.names, unknown) if each)
             context.warn(f"cells whose {what} not known: {names}")
-    table = Path(output_metrics_file)
-    partial = table.with_name(f".{table.name}.partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for name, (trace, image) in zip(cells.names, of_cells):
-            writer.writerow([name, *(f"{value:.6g}" for value in _row(trace, image))])
-    partial.rename(table)
+    rows = [[name, *map(float, _row(trace, image))] for name, (trace, image) in zip(cells.names, of_cells)]
+    write_table(output_metrics_file, [COLUMNS, *rows])
     if recompute_metrics:
         for part in cells.parts:
             edit_footer(part.path, cellMetrics=[image.as_json() for _, image in of_cells] or None)

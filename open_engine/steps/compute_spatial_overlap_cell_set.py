@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from open_engine.context import StepContext
 from open_engine.files.cellsets import read_cell_set, warn_of_unmatched
-from open_engine.overlap import overlaps, write_table
+from open_engine.files.whole import write_table
+from open_engine.overlap import overlaps
 
 
 def compute_spatial_overlap_cell_set(

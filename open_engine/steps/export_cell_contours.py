@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from open_engine.context import StepContext
 from open_engine.files.cellsets import listed, read_cell_set
+from open_engine.files.whole import write_text
 from open_engine.outlines import outlines
 
 
@@ -33,7 +33,4 @@ def export_cell_contours(
     empty = [name for name, lines in contours.items() if not lines]
     if empty:
         context.warn(f"cells without a contour, as their footprints are empty: {listed(empty)}")
-    target = Path(output_json_file)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(contours))
-    partial.rename(target)
+    write_text(output_json_file, json.dumps(contours))

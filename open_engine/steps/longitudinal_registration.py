@@ -24,7 +24,8 @@ from open_engine.alignment import IDENTITY, align, cut_footprints, reached, rect
 from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, as_list, read_cell_set, warn_of_unmatched, write_like
 from open_engine.files.frames import Spacing, chunks, open_movie, write_movie
-from open_engine.overlap import best_pairs, cross_correlations, write_table
+from open_engine.files.whole import write_table
+from open_engine.overlap import best_pairs, cross_correlations
 from recording.errors import Unusable
 
 Rectangle = tuple[int, int, int, int]  # x, y, width, height

@@ -39,6 +39,7 @@ from open_engine.bending import Bent
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Series, Source
+from open_engine.files.whole import write_text
 from open_engine.registration import Filter, Template
 from recording.errors import Unusable
 
@@ -117,7 +118,7 @@ def motion_correct(
             moved = _MovedBack(shifts[first:end], area, fill, bent and bent.part(first, end))
             _produce(target, part, moved, context, span, table)
     if output_crop_rect_file:
-        frames.write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
+        write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
 
 
 # ---- what is registered, and to what
@@ -361,7 +362,7 @@ def _produce(
     spacing = part.spacing.cropped(*moved.area) if moved.fill is None else part.spacing
     frames.produce(target, part, moved, context, span, spacing=spacing, extra=extra)
     if table:
-        frames.write_text(table, _translations(part, moved.shifts))
+        write_text(table, _translations(part, moved.shifts))
 
 
 @dataclass(frozen=True)
