@@ -7,9 +7,9 @@ Runs bootstrap.py from this checkout over recordings of every kind, and over tho
 and with NWB_MOVIE=1; and over a simulated session with a behaviour movie, with RECIPE=cells. Then pynwb and
 nwbinspector (as DANDI configures it) look at each file, and the lines of docs/nwb.md that take an output to DANDI are
 run, up to the upload. What roiextractors reads from a file is compared with what it reads from the recording; neuroconv
-does the same through its interfaces; pynapple reads every series, PyAV every film. Exits with 1 if any of them objects.
-Needs the locked dependencies, isx, and a package index, from which the tools are installed into an environment of their
-own (--tools keeps it).
+does the same through its interfaces; pynapple reads every series, PyAV and OpenCV every film. Exits with 1 if any of
+them objects. Needs the locked dependencies, isx, and a package index, from which the tools are installed into an
+environment of their own (--tools keeps it).
 """
 
 from __future__ import annotations
@@ -28,12 +28,23 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TOOLS = ("pynwb", "nwbinspector", "dandi", "roiextractors", "neuroconv", "pynapple", "av", "isx")
+TOOLS = (
+    "pynwb",
+    "nwbinspector",
+    "dandi",
+    "roiextractors",
+    "neuroconv",
+    "pynapple",
+    "av",
+    "opencv-python-headless",
+    "isx",
+)
 WAYS = {  # by name: the environment of the run, and what it runs over
     "NWB": ({"NWB": "1"}, "input"),
     "NWB_MOVIE": ({"NWB_MOVIE": "1"}, "input"),
     "RECIPE=cells": ({"RECIPE": "cells", "NWB_MOVIE": "1"}, "session"),
 }
+MOST_APART = 4  # grey levels of 255, on average, between a frame as stored and as browsers show it
 DANDISET = "identifier: DANDI:000000\nname: test\ndescription: test\n"  # as dandi download would bring it
 METADATA = """\
 [NWBFile]
@@ -236,7 +247,7 @@ def _accepted(recording: Path) -> list[bool]:
 
 def _series(path: Path) -> Iterator[str]:
     """Every series through pynapple, and every film through PyAV."""
-    import av
+    import numpy as np
     import pynapple
     import pynwb
 
@@ -248,10 +259,40 @@ def _series(path: Path) -> Iterator[str]:
         for series in io.read().acquisition.values():
             for film in getattr(series, "external_file", None) or ():
                 times = series.get_timestamps()[:] if series.timestamps is None else series.timestamps[:]
-                with av.open(str(path.parent / film)) as opened:
-                    shown = [frame.time for frame in opened.decode(video=0)]
-                if len(shown) != len(times) or max(abs(one - two) for one, two in zip(shown, times - times[0])) > 1e-5:
-                    yield f"PyAV: {film} has other frames or times than {series.name}"
+                shown = [_frames(path.parent / film, track) for track in (0, 1)]
+                for name, (when, _) in zip(("as stored", "for browsers"), shown):
+                    if len(when) != len(times) or np.abs(when - (times[:] - times[0])).max() > 1e-5:
+                        yield f"PyAV: {film}, {name}, has other frames or times than {series.name}"
+                stored, played = (pictures for _, pictures in shown)
+                if np.abs(stored - played).mean() > MOST_APART:
+                    yield f"PyAV: what browsers show of {film} differs from what is stored"
+                if not np.array_equal(_by_opencv(path.parent / film), stored):
+                    yield f"OpenCV: it takes other frames of {film} than those that are stored"
+
+
+def _frames(film: Path, track: int) -> tuple[Any, Any]:
+    """Seconds, and pictures in grey."""
+    import av
+    import numpy as np
+
+    with av.open(str(film)) as opened:
+        frames = [*opened.decode(video=track)]
+        return np.array([frame.time for frame in frames]), np.array(
+            [_grey(frame.to_ndarray("bgr24")) for frame in frames]
+        )
+
+
+def _by_opencv(film: Path) -> Any:
+    """The pictures that OpenCV, and so what tracks animals, takes by itself."""
+    import cv2
+    import numpy as np
+
+    opened = cv2.VideoCapture(str(film))
+    return np.array([_grey(picture) for found, picture in iter(opened.read, (False, None)) if found])
+
+
+def _grey(picture: Any) -> Any:
+    return picture.astype("float32").mean(axis=-1)
 
 
 def _compare_files(path: Path, recordings: Path) -> Iterator[str]:

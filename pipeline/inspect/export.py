@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from open_engine.files.movies import StoredFrames
-from pipeline.inspect import tiff
+from pipeline.inspect import mp4, tiff
 from recording.errors import Unusable
 from recording.formats import MovieLayout
 
@@ -100,8 +100,16 @@ def film(
     quality: int = 60,
 ) -> bytearray:
     """The content of an MP4 of `n` pictures (rows, columns), clock / FRAME_UNITS of them a second; see `to_mp4`."""
+    pixels = (grey(picture, grey_range) for picture in pictures)
+    return _as_film(avif(pixels, n, shape, threads, quality), n, clock)
+
+
+def avif(
+    pictures: Iterator[Image.Image], n: int, shape: tuple[int, int], threads: int, quality: int = 60
+) -> memoryview:
+    """An AVIF sequence of `n` pictures (RGB) of shape (rows, columns); of two if there is only one."""
     data = io.BytesIO()
-    _Film(pictures, n, shape, grey_range).save(
+    _Film(pictures, n, shape).save(
         data,
         "AVIF",
         save_all=True,
@@ -112,17 +120,22 @@ def film(
         range="limited",
         max_threads=threads,
     )
-    return _as_film(data.getbuffer(), n, clock)
+    return data.getbuffer()
+
+
+def grey(values: np.ndarray, grey_range: tuple[float, float]) -> Image.Image:
+    """`values` (rows, columns) as a picture; those of `grey_range` are black and white."""
+    black, white = grey_range
+    scaled = np.clip((values - np.float32(black)) * (255 / max(white - black, 1e-9)), 0, 255)
+    return Image.fromarray(np.nan_to_num(scaled).astype(np.uint8)).convert("RGB")
 
 
 class _Film(Image.Image):
     """An animation for Pillow that makes each frame when Pillow seeks it."""
 
-    def __init__(
-        self, source: Iterator[np.ndarray], n: int, shape: tuple[int, int], grey_range: tuple[float, float]
-    ) -> None:
+    def __init__(self, source: Iterator[Image.Image], n: int, shape: tuple[int, int]) -> None:
         super().__init__()
-        self.source, self.grey_range = source, grey_range
+        self.source = source
         self.is_animated, self.n_frames = True, max(2, n)
         self.at = -1
         self._mode, self._size = "RGB", shape[::-1]
@@ -137,11 +150,9 @@ class _Film(Image.Image):
         if frame >= self.n_frames:
             raise EOFError(frame)
         self.at = frame
-        black, white = self.grey_range
-        values = next(self.source, None)
-        if values is not None:
-            grey = np.clip((values - np.float32(black)) * (255 / max(white - black, 1e-9)), 0, 255)
-            self.im = Image.fromarray(np.nan_to_num(grey).astype(np.uint8)).convert("RGB").im
+        picture = next(self.source, None)
+        if picture is not None:
+            self.im = picture.im
 
 
 def _told(pages: Iterator[np.ndarray], n: int, progress: Callable[[float], None]) -> Iterator[np.ndarray]:
@@ -157,7 +168,7 @@ def _as_film(data: memoryview, n_frames: int, clock: int) -> bytearray:
     """
     film = bytearray(data)
     duration = n_frames * FRAME_UNITS
-    for kind, start, end in _boxes(film, 0, len(film)):
+    for kind, start, end in mp4.boxes(film, 0, len(film)):
         if kind == b"ftyp":
             n_brands = (end - start) // 4 - 2
             brands = (b"iso6", b"av01", b"mp41")
@@ -182,16 +193,3 @@ def _as_film(data: memoryview, n_frames: int, clock: int) -> bytearray:
 def _expect_version_1(film: bytearray, start: int) -> None:
     if film[start] != 1:
         raise ValueError("Pillow writes AVIF in another version than expected")
-
-
-def _boxes(data: bytearray, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Type, start and end of the contents of each box, including the boxes inside the movie's own tree."""
-    while start + 8 <= end:
-        size, kind = struct.unpack_from(">I4s", data, start)
-        header = 8
-        if size == 1:
-            (size,), header = struct.unpack_from(">Q", data, start + 8), 16
-        yield kind, start + header, start + size
-        if kind in (b"moov", b"trak", b"mdia", b"edts"):
-            yield from _boxes(data, start + header, start + size)
-        start += size

@@ -35,7 +35,7 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
     """Its frames are those that were stored, in order; times tell where some were dropped."""
     rows, columns = recording.handle.spacing.num_pixels
     shown = np.flatnonzero(recording.timing.get_valid_samples_mask())
-    frames = film.frames_of(recording.stored, shown, recording.period)
+    frames = film.frames_of(recording.stored, shown, recording.period, (rows, columns))
     if frames is None:
         session.warn(f"{recording.name} has no film beside the NWB file: its frames cannot be told apart")
         session.describe(recording, n_frames=recording.timing.num_samples, width=columns, height=rows)
@@ -44,10 +44,11 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
         session.file.add_device(Device(name="BehaviorCamera", description="Camera of a behavior movie"))
     name = session.name(SERIES, recording.source.label)
     file = f"{session.path.stem}-behavior{name.removeprefix(SERIES)}.mp4"
-    session.films[file] = partial(film.write, recording.stored, frames, columns, rows)
+    session.films[file] = partial(film.write, frames)
     series = ImageSeries(
         name=name,
-        description=f"{len(shown)} of {recording.timing.num_samples} frames of {recording.name} as stored: Motion JPEG",
+        description=f"{len(shown)} of {recording.timing.num_samples} frames of {recording.name}; the first track has "
+        "them as stored (Motion JPEG), the second as browsers play them (AV1)",
         unit="counts",
         device=session.file.devices["BehaviorCamera"],
         external_file=[file],

@@ -1,43 +1,53 @@
-"""A behaviour movie as MP4, which archives take: its Motion JPEG as it is, not a pixel changed.
+"""A behaviour movie as MP4, which archives take: its frames as stored, and a picture of each that browsers play.
 
-MP4 holds Motion JPEG as the object type 0x6C of MPEG-4 (ISO/IEC 14496-1); FFmpeg and OpenCV, and what is built on them,
-read it. Browsers do not.
+The first track is the recording's own Motion JPEG, not a byte changed: FFmpeg and OpenCV, and what is built on them,
+take it. No browser plays Motion JPEG; they pass over to the second track, which is AV1.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Sequence
+import io
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import groupby
 from pathlib import Path
+from struct import pack
 
 import numpy as np
+from PIL import Image
 
+from open_engine.context import StepContext
+from pipeline.inspect import export, mp4
 from pipeline.inspect.consistency import image_offsets
 from recording import formats
 from recording.errors import BadRecording
 
 FINEST = 1_000_000  # ticks a second, where the frames' period is no whole number of coarser ones
 COPY = 1 << 24  # bytes at a time
-JPEG, VISUAL = 0x6C, 0x11  # object type; stream type, as MPEG-4 packs it
-UNITY = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)  # the matrix that changes nothing
 MOST_TICKS = (1 << 32) - 1
+GROUP = 100  # frames from one keyframe to the next, so that a player can go to any moment
 
 
 @dataclass(frozen=True)
 class Frames:
     """Where the frames of an `.isxb` file are, in bytes, and when they are shown, in ticks."""
 
+    recording: Path
+    columns: int
+    rows: int
     first: int
     sizes: np.ndarray
     ticks_per_s: int
     durations: np.ndarray  # each until the next frame, over those that were dropped
 
 
-def frames_of(recording: Path, indices: np.ndarray, period: Fraction) -> Frames | None:
-    """The frames with these sample numbers. None if the file does not hold one image for each, or time stands still."""
+def frames_of(recording: Path, indices: np.ndarray, period: Fraction, shape: tuple[int, int]) -> Frames | None:
+    """The frames with these sample numbers. None if the file does not hold one image for each, or time stands still.
+
+    `shape` is rows, columns.
+    """
     header = formats.read_isxb(recording)[0]
     offsets = image_offsets(recording, header)
     if not len(offsets) or len(offsets) != len(indices):
@@ -47,72 +57,104 @@ def frames_of(recording: Path, indices: np.ndarray, period: Fraction) -> Frames 
     durations = np.diff(ticks)
     if durations.min() <= 0 or durations.max() > MOST_TICKS:
         return None
-    return Frames(offsets[0], np.diff([*offsets, header.meta_offset]), rate, durations)
+    rows, columns = shape
+    return Frames(recording, columns, rows, offsets[0], np.diff([*offsets, header.meta_offset]), rate, durations)
 
 
-def write(recording: Path, frames: Frames, columns: int, rows: int, out: Path) -> None:
+def write(frames: Frames, out: Path, means: StepContext) -> None:
     """`out`, with its index in front, so that a player need not read to the end. The same frames, the same bytes."""
-    brands = _box(b"ftyp", b"isom", bytes(4), b"isom", b"iso2", b"mp41")
-    start = len(brands) + len(_index(frames, columns, rows, 0)) + 16
-    n_bytes = int(frames.sizes.sum())
-    with recording.open("rb") as source, out.open("wb") as film:
-        film.write(brands + _index(frames, columns, rows, start))
-        film.write(struct.pack(">I4sQ", 1, b"mdat", 16 + n_bytes))
-        source.seek(frames.first)
-        left = n_bytes
-        while left and (part := source.read(min(left, COPY))):
-            film.write(part)
-            left -= len(part)
+    with frames.recording.open("rb") as source, out.open("wb") as film:
+        groups = _encoded(source.fileno(), frames, means)
+        first = next(groups)
+        start = len(mp4.head()) + len(_index(frames, first.entry, np.zeros(len(frames.sizes)), 0)) + 16
+        film.seek(start)  # back to the index when sizes are known
+        sizes = [_write_group(film, first), *(_write_group(film, group) for group in groups)]
+        _copy(source, film, frames)
+        end = film.tell()
+        film.seek(0)
+        film.write(mp4.head() + _index(frames, first.entry, np.concatenate(sizes), start))
+        film.write(pack(">I4sQ", 1, b"mdat", end - start + 16))
+
+
+def _index(frames: Frames, entry: bytes, sizes: np.ndarray, start: int) -> bytes:
+    """Of the frames as stored, which lie behind the pictures for browsers, and of these."""
+    as_jpeg = mp4.jpeg_entry(frames.columns, frames.rows, int(frames.sizes.max()))
+    stored = mp4.Track(as_jpeg, frames.sizes, start + int(sizes.sum()))
+    playable = mp4.Track(entry, sizes, start, range(0, len(sizes), GROUP))
+    return mp4.index([stored, playable], frames.durations, frames.ticks_per_s, frames.columns, frames.rows)
+
+
+def _copy(source: io.BufferedReader, film: io.BufferedWriter, frames: Frames) -> None:
+    source.seek(frames.first)
+    left = int(frames.sizes.sum())
+    while left and (part := source.read(min(left, COPY))):
+        film.write(part)
+        left -= len(part)
     if left:
-        raise BadRecording(recording, "the file became shorter while it was read")
+        raise BadRecording(frames.recording, "the file became shorter while it was read")
 
 
-def _index(frames: Frames, columns: int, rows: int, start: int) -> bytes:
-    """The box `moov` (ISO/IEC 14496-12); the frames begin at byte `start` of the file."""
-    ticks = int(frames.durations.sum())
-    times = struct.pack(">QQIQ", 0, 0, frames.ticks_per_s, ticks)  # made, changed: never, so that bytes are the same
-    movie = _full(b"mvhd", times, struct.pack(">iHHII", 1 << 16, 0, 0, 0, 0), UNITY, bytes(24), _u32(2), version=1)
-    place = struct.pack(">QQIIQ", 0, 0, 1, 0, ticks) + bytes(16) + UNITY + struct.pack(">II", columns << 16, rows << 16)
-    media = _box(
-        b"mdia",
-        _full(b"mdhd", times, struct.pack(">HH", 0x55C4, 0), version=1),  # language: undetermined
-        _full(b"hdlr", bytes(4), b"vide", bytes(12), b"\0"),
-        _box(
-            b"minf",
-            _full(b"vmhd", bytes(8), flags=1),
-            _box(b"dinf", _full(b"dref", _u32(1), _full(b"url ", flags=1))),
-            _box(b"stbl", *_tables(frames, columns, rows, start)),
-        ),
-    )
-    return _box(b"moov", movie, _box(b"trak", _full(b"tkhd", place, version=1, flags=3), media))
+# ---- pictures for browsers
 
 
-def _tables(frames: Frames, columns: int, rows: int, start: int) -> Sequence[bytes]:
-    n = len(frames.sizes)
-    largest = int(frames.sizes.max())
-    settings = struct.pack(">BB3sII", JPEG, VISUAL, min(largest, 0xFFFFFF).to_bytes(3, "big"), 0, 0)
-    decoder = b"\x04" + bytes([len(settings)]) + settings
-    stream = struct.pack(">HB", 1, 0) + decoder + b"\x06\x01\x02"
-    described = _full(b"esds", b"\x03" + bytes([len(stream)]) + stream)
-    look = bytes(6) + struct.pack(">H", 1) + bytes(16) + struct.pack(">HH", columns, rows)
-    look += struct.pack(">IIIH", 72 << 16, 72 << 16, 0, 1) + bytes(32) + struct.pack(">Hh", 24, -1)
-    runs = [(len(list(run)), each) for each, run in groupby(frames.durations.tolist())]
-    return (
-        _full(b"stsd", _u32(1), _box(b"mp4v", look, described)),
-        _full(b"stts", _u32(len(runs)), *(_u32(count, ticks) for count, ticks in runs)),
-        _full(b"stsc", _u32(1), _u32(1, n, 1)),  # all frames lie in one piece
-        _full(b"stsz", _u32(0, n), frames.sizes.astype(">u4").tobytes()),
-        _full(b"co64", _u32(1), struct.pack(">Q", start)),
-    )
+@dataclass(frozen=True)
+class _Group:
+    """Pictures of which the first needs no other."""
+
+    entry: bytes
+    pictures: list[bytes]
+    n_unreadable: int
 
 
-def _u32(*numbers: int) -> bytes:
-    return struct.pack(f">{len(numbers)}I", *numbers)
+def _write_group(film: io.BufferedWriter, group: _Group) -> np.ndarray:
+    film.writelines(group.pictures)
+    return np.array([len(picture) for picture in group.pictures])
 
 
-def _box(kind: bytes, *content: bytes) -> bytes:
-    return _u32(8 + sum(map(len, content))) + kind + b"".join(content)
+def _encoded(source: int, frames: Frames, means: StepContext) -> Iterator[_Group]:
+    """Groups in order, as many at a time as there are threads. A frame that is no JPEG of the movie's size is black."""
+    starts = range(0, len(frames.sizes), GROUP)
+    threads, n_unreadable = max(1, means.threads), 0
+    with ThreadPoolExecutor(threads) as pool:
+        for i in range(0, len(starts), threads):
+            for group in pool.map(lambda start: _encode(source, frames, start), starts[i : i + threads]):
+                n_unreadable += group.n_unreadable
+                yield group
+            means.progress(min(1.0, (i + threads) / len(starts)))
+    if n_unreadable:
+        means.warn(
+            f"{n_unreadable} of {len(frames.sizes)} frames of {frames.recording.name} are no JPEG of "
+            f"{frames.columns} x {frames.rows} px: they are black where a browser plays the film"
+        )
 
 
-def _full(kind: bytes, *content: bytes, version: int = 0, flags: int = 0) -> bytes:
-    return _box(kind, bytes([version]) + flags.to_bytes(3, "big"), *content)
+def _encode(source: int, frames: Frames, start: int) -> _Group:
+    sizes = frames.sizes[start : start + GROUP].tolist()
+    pictures = _Pictures(source, frames, start)
+    film = export.avif(iter(pictures), len(sizes), (frames.rows, frames.columns), threads=1)
+    entry, encoded = mp4.samples(film)
+    return _Group(entry, encoded[: len(sizes)], pictures.n_unreadable)
+
+
+class _Pictures:
+    """The frames of a group, decoded one by one."""
+
+    def __init__(self, source: int, frames: Frames, start: int) -> None:
+        self.source, self.frames, self.start = source, frames, start
+        self.n_unreadable = 0
+
+    def __iter__(self) -> Iterator[Image.Image]:
+        at = self.frames.first + int(self.frames.sizes[: self.start].sum())
+        for size in self.frames.sizes[self.start : self.start + GROUP].tolist():
+            picture = self._decoded(os.pread(self.source, size, at))
+            self.n_unreadable += picture is None
+            yield picture or Image.new("RGB", (self.frames.columns, self.frames.rows))
+            at += size
+
+    def _decoded(self, data: bytes) -> Image.Image | None:
+        try:
+            with Image.open(io.BytesIO(data), formats=("JPEG",)) as picture:
+                is_sized = picture.size == (self.frames.columns, self.frames.rows)
+                return picture.convert("RGB") if is_sized else None
+        except Exception:  # a damaged file makes Pillow raise a dozen kinds of them
+            return None

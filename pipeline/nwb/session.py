@@ -17,6 +17,7 @@ from pynwb import NWBFile, ProcessingModule, TimeSeries
 from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
+from open_engine.context import StepContext
 from pipeline.inspect import gpio, metadata
 from pipeline.inspect.acquisition import acquisition
 from pipeline.nwb.fill import Fill
@@ -159,7 +160,9 @@ class SessionFile:
     parts: dict[str, list[tuple[Opened, PlaneSegmentation]]] = field(default_factory=dict)  # by series
     fills: list[Fill] = field(default_factory=list)
     names: set[str] = field(default_factory=set)
-    films: dict[str, Callable[[Path], None]] = field(default_factory=dict)  # beside the file: names, what writes them
+    films: dict[str, Callable[[Path, StepContext], None]] = field(
+        default_factory=dict
+    )  # beside the file: names, what writes them
     originals: dict[int, TimeSeries] = field(default_factory=dict)  # recorded movies with frames, by part
     translations: list[Any] = field(default_factory=list)  # those that no series has yet
     described: dict[bool, list[dict[str, Any]]] = field(default_factory=dict)  # movies without frames: were they made?

@@ -57,7 +57,7 @@ def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
     films = [path.with_name(name) for name in session.films]
     try:
         for film, write_film in zip(films, session.films.values()):
-            write_film(film)
+            write_film(film, means)
         _name_objects(session.file, contents.identifier)
         with NWBHDF5IO(str(temporary), "w") as io:
             io.write(session.file)

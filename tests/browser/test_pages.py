@@ -419,6 +419,32 @@ def test_a_movie_plays_in_the_page(browser, output):
     assert played == [32, 24, None]
 
 
+def test_a_behavior_movie_plays_and_can_be_entered_anywhere(browser, tmp_path):
+    """The film beside the NWB file, opened by itself: its first track, the frames as stored, is not for browsers."""
+    inputs = tmp_path / "in"
+    inputs.mkdir()
+    recordings.behavior_movie(inputs / "mouse.isxb", n=240)
+    environment = {**os.environ, "INPUT_DIR": str(inputs), "OUTPUT_DIR": str(tmp_path / "out"), "NWB": "1"}
+    done = subprocess.run(
+        [sys.executable, PROJECT / "bootstrap.py"], check=False, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    browser.open(tmp_path / "out/mouse/mouse-behavior.mp4")
+    played = browser.driver.execute_async_script(
+        "const done = arguments[0], film = document.querySelector('video');"
+        "const tell = () => done([film.videoWidth, film.videoHeight, film.currentTime, film.duration,"
+        "  film.getVideoPlaybackQuality().totalVideoFrames, film.error && film.error.message]);"
+        "film.onerror = tell; film.muted = true;"
+        "film.ontimeupdate = () => { if (film.currentTime > 0.2) {"
+        "  film.ontimeupdate = null; film.pause(); film.onseeked = tell; film.currentTime = 6; } };"
+        "film.play()"
+    )
+    *shape, at, duration, n_shown, error = played
+    assert (shape, at, error) == ([64, 48], 6, None)
+    assert duration == pytest.approx(241 * 0.033333)
+    assert n_shown > 5
+
+
 def test_names_cannot_break_out(browser, output):
     (page,) = [path for path in output.rglob("*.html") if "onerror" in path.name]
     browser.open(page)

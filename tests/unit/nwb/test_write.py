@@ -18,10 +18,10 @@ import pytest
 from pynwb import NWBFile
 
 from open_engine.context import StepContext
-from pipeline.inspect import packets
+from pipeline.inspect import mp4, packets
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
-from pipeline.nwb import signals
+from pipeline.nwb import film, signals
 from pipeline.nwb.behavior import ASKS_FOR_SAMPLES
 from pipeline.nwb.events import HAS_EVENTS
 from pipeline.nwb.metadata import Metadata
@@ -355,38 +355,70 @@ def test_a_film_has_the_frames_as_stored_and_their_times(tmp_path, states):
         assert list(series.external_file) == ["s-behavior.mp4"]
         assert len(shown) == 9 < timing.num_samples
         assert np.abs(series.timestamps[:] - shown * timing.period.secs_float).max() < 1e-6
-    frames, times = film_of(tmp_path / "s-behavior.mp4")
-    assert b"".join(frames) == stored
+    stored_track, played_track = tracks_of(tmp_path / "s-behavior.mp4")
+    frames, times, codec, _ = stored_track
+    assert (codec, b"".join(frames)) == (b"mp4v", stored)
     assert all(frame.startswith(b"\xff\xd8") for frame in frames)
     assert np.abs(times - (shown - shown[0]) * timing.period.secs_float).max() < 1e-6
+    played, played_times, codec, keyframes = played_track
+    assert (codec, len(played), keyframes) == (b"av01", 9, [0])
+    assert np.array_equal(played_times, times)
 
 
-def film_of(path: Path) -> tuple[list[bytes], np.ndarray]:
-    """The frames of an MP4 file as it stores them, and the seconds at which they are shown (ISO/IEC 14496-12)."""
-    film = path.read_bytes()
-    boxes = {kind: film[start:end] for kind, start, end in _boxes(film, 0, len(film))}
-    assert b"ftyp" in boxes and boxes[b"hdlr"][8:12] == b"vide"
+def tracks_of(path: Path) -> list[tuple[list[bytes], np.ndarray, bytes, list[int]]]:
+    """Of each track of an MP4 file: its frames, the seconds at which they are shown, their codec, its keyframes."""
+    data = path.read_bytes()
+    found: list[dict[bytes, bytes]] = []
+    for kind, start, end in mp4.boxes(data, 0, len(data)):
+        if kind == b"trak":
+            found.append({})
+        elif found:
+            found[-1][kind] = data[start:end]
+    assert data[4:8] == b"ftyp"
+    return [_track(data, boxes) for boxes in found]
+
+
+def _track(data: bytes, boxes: dict[bytes, bytes]) -> tuple[list[bytes], np.ndarray, bytes, list[int]]:
+    assert boxes[b"hdlr"][8:12] == b"vide"
     n = struct.unpack_from(">I", boxes[b"stsz"], 8)[0]
     sizes = np.frombuffer(boxes[b"stsz"], ">u4", n, 12)
     (start,) = struct.unpack_from(">Q", boxes[b"co64"], 8)
     ends = start + np.cumsum(sizes, dtype=np.int64)
-    assert ends[-1] == len(film)
+    assert ends[-1] <= len(data)
     runs = np.frombuffer(boxes[b"stts"], ">u4", -1, 8).reshape(-1, 2)
     durations = np.repeat(runs[:, 1].astype(np.int64), runs[:, 0])
     rate = struct.unpack_from(">I", boxes[b"mdhd"], 20)[0]
-    return [film[end - size : end] for end, size in zip(ends, sizes)], (np.cumsum(durations) - durations) / rate
+    keyframes = np.frombuffer(boxes.get(b"stss", b""), ">u4")[2:].astype(int) - 1
+    frames = [data[end - size : end] for end, size in zip(ends, sizes)]
+    return frames, (np.cumsum(durations) - durations) / rate, boxes[b"stsd"][12:16], keyframes.tolist()
 
 
-def _boxes(film: bytes, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    while start < end:
-        size, kind = struct.unpack_from(">I4s", film, start)
-        header = 16 if size == 1 else 8
-        size = struct.unpack_from(">Q", film, start + 8)[0] if size == 1 else size
-        yield kind, start + header, start + size
-        if kind in (b"moov", b"trak", b"mdia", b"minf", b"stbl"):
-            yield from _boxes(film, start + header, start + size)
-        start += size
-    assert start == end
+def test_a_film_is_the_same_whatever_the_threads_and_can_be_entered_at_keyframes(tmp_path, monkeypatch):
+    monkeypatch.setattr(film, "GROUP", 4)
+    path = recordings.behavior_movie(tmp_path / "b.isxb", n=9)
+    for threads in (1, 3):
+        means = StepContext(tmp_path, threads, pytest.fail)
+        write(tmp_path / f"{threads}.nwb", Contents([Source(path, "behavior_movie")], "x"), means)
+    one, other = (tmp_path / f"{threads}-behavior.mp4" for threads in (1, 3))
+    assert one.read_bytes() == other.read_bytes()
+    assert [(len(frames), keyframes) for frames, _, _, keyframes in tracks_of(one)] == [(9, []), (9, [0, 4, 8])]
+
+
+def test_frames_that_are_no_pictures_are_black_for_browsers_alone(tmp_path):
+    path = recordings.behavior_movie(tmp_path / "b.isxb", n=9)
+    data, header = bytearray(path.read_bytes()), formats.read_isxb(path)[0]
+    second = data.index(b"\xff\xd8\xff", header.video_offset + 3)
+    data[second + 20 : second + 200] = bytes(180)  # its tables
+    path.write_bytes(data)
+    warnings: list[str] = []
+    write(
+        tmp_path / "s.nwb", Contents([Source(path, "behavior_movie")], "x"), StepContext(tmp_path, 1, warnings.append)
+    )
+    said = "1 of 9 frames of b.isxb are no JPEG of 64 x 48 px: they are black where a browser plays the film"
+    assert warnings == [said]
+    stored, played = tracks_of(tmp_path / "s-behavior.mp4")
+    assert b"".join(stored[0]) == bytes(data[header.video_offset : header.meta_offset])
+    assert len(played[0]) == 9
 
 
 def test_a_film_without_gaps_has_a_rate(tmp_path):
@@ -403,7 +435,7 @@ def test_a_film_without_gaps_has_a_rate(tmp_path):
         assert (series.starting_time, series.timestamps) == (0.0, None)
         assert not ASKS_FOR_SAMPLES or series.num_samples == 10
         assert series.rate == pytest.approx(1e6 / 33_333)
-    assert len(film_of(tmp_path / "s-behavior.mp4")[0]) == 10
+    assert [len(track[0]) for track in tracks_of(tmp_path / "s-behavior.mp4")] == [10, 10]
 
 
 def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
@@ -521,7 +553,7 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
     camera = recordings.behavior_movie(tmp_path / "m.isxb")
-    means = StepContext(tmp_path, 1, progress=lambda fraction: os.truncate(path, 2000))
+    means = StepContext(tmp_path, 1, progress=lambda fraction: fraction < 1 and os.truncate(path, 2000))  # the film is done
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
         sources = [Source(path, "movie"), Source(camera, "behavior_movie")]
         write(tmp_path / "m.nwb", Contents(sources, "x", embed=True), means)
