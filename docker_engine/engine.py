@@ -4,6 +4,9 @@
     engine.py env     print the shell exports that make `docker` use the private engine; start that engine if none
                       answers. If the user's own Docker answers, print nothing.
     engine.py up      the same, without printing
+    engine.py base RELEASE
+                      print the image of this Debian release (bookworm, trixie) to build on; make it if the private
+                      engine has none
     engine.py down    stop the private engine; nothing of it keeps running
     engine.py remove  stop it, and delete it with all its images, containers and caches
 
@@ -38,7 +41,9 @@ DATA = HOME / "data"
 SOCKET = RUN / "docker.sock"
 PIDFILE = RUN / "docker.pid"
 LOG = HOME / "dockerd.log"
-BASE_IMAGE = "isx-base:bookworm-2"  # another number for another base, so that one of before is not taken for it
+RELEASES = {"bookworm": "debian:bookworm-slim", "trixie": "debian:trixie-slim"}  # bases, as Docker Hub calls them
+BASE_IMAGES = {name: f"isx-base:{name}-2" for name in RELEASES}  # another number for another base of the same name
+BASE_IMAGE = BASE_IMAGES["bookworm"]
 BASE_DIGEST = HOME / "base.sha256"
 BASE_EPOCH = "1735689600"  # 2025-01-01: later time stamps in the base become this, so each build gives the same base
 
@@ -236,14 +241,14 @@ def wait_until_it_answers(daemon: subprocess.Popen[bytes]) -> None:
     raise Unavailable(f"The private engine did not start within {START_SECONDS} s; the end of {LOG}:\n{tail}")
 
 
-def has_base_image() -> bool:
+def has_base_image(image: str = BASE_IMAGE) -> bool:
     """Whether the base image exists. If the engine's data is damaged, delete all of it and start again.
 
     An interrupted deletion or a full disk can leave records of layers that do not exist. Every build would then fail
     until someone found the cause. Everything in the engine can be made again.
     """
     try:
-        docker("image", "inspect", BASE_IMAGE)
+        docker("image", "inspect", image)
     except Unavailable as error:
         if "No such image" not in str(error):
             say(f"The private engine's data in {DATA} is damaged; it starts anew. What it said: {error}")
@@ -263,25 +268,26 @@ def discard(folder: Path) -> None:
         shutil.rmtree(refuse)
 
 
-def import_base_image() -> None:
-    """Make Debian 12 slim from the host's own mirror: the same base that users pull from Docker Hub."""
-    say(f"Making the base image {BASE_IMAGE} from Debian's packages.")
+def import_base_image(release: str = "bookworm") -> str:
+    """Make a slim Debian from the host's own mirror, as users pull it from Docker Hub; return its digest."""
+    say(f"Making the base image {BASE_IMAGES[release]} from Debian's packages.")
     archive = HOME / "base.tar"
     environment = {**engine_environment(ROOT), "SOURCE_DATE_EPOCH": BASE_EPOCH}
-    run("sh", Path(__file__).with_name("base.sh"), archive, *base_sources(), env=environment)
-    BASE_DIGEST.write_text("sha256:" + sha256(archive))
-    docker("import", archive, BASE_IMAGE)
+    run("sh", Path(__file__).with_name("base.sh"), release, archive, *base_sources(release), env=environment)
+    digest = "sha256:" + sha256(archive)
+    docker("import", archive, BASE_IMAGES[release])
     archive.unlink()
+    return digest
 
 
 def sha256(file: Path) -> str:
     return run("sha256sum", file).stdout.split()[0]
 
 
-def base_sources() -> list[str]:
+def base_sources(release: str = "bookworm") -> list[str]:
     """apt lines for the base: its release, updates and security fixes."""
-    known = {suite: host_sources().get(suite) or mirror() for suite in ("bookworm", "bookworm-updates")}
-    known["bookworm-security"] = security_archive("bookworm")
+    known = {suite: host_sources().get(suite) or mirror() for suite in (release, f"{release}-updates")}
+    known[f"{release}-security"] = security_archive(release)
     return [f"deb {uri} {suite} main" for suite, uri in known.items() if uri]
 
 
@@ -310,8 +316,19 @@ def up() -> dict[str, str]:
         configure_client()
         start()
         if not has_base_image():
-            import_base_image()
+            BASE_DIGEST.write_text(import_base_image())
     return exports()
+
+
+def base(release: str) -> str:
+    """The image of a Debian release to build on: Docker Hub's for the user's own engine, one made here for ours."""
+    is_ours = os.environ.get("DOCKER_HOST") == f"unix://{SOCKET}"  # as Make calls it
+    if not is_ours and not up():
+        return RELEASES[release]
+    with only_one_at_a_time():
+        if not has_base_image(BASE_IMAGES[release]):
+            import_base_image(release)
+    return BASE_IMAGES[release]
 
 
 def down() -> None:
@@ -353,6 +370,8 @@ def main(arguments: list[str]) -> int:
                 print(f"export {name}={shlex.quote(value)}")
             if environment:
                 print(f'export PATH={shlex.quote(str(ROOT / "usr/bin"))}:"$PATH"')
+        elif len(arguments) == 2 and arguments[0] == "base" and arguments[1] in RELEASES:
+            print(base(arguments[1]))
         elif arguments == ["up"]:
             up()
         elif arguments == ["down"]:

@@ -207,6 +207,23 @@ def test_the_base_knows_the_security_archive(named, answering, source, monkeypat
     assert (warned in capsys.readouterr().err) is (source is None)
 
 
+@pytest.mark.parametrize("exported, image", [({}, "debian:trixie-slim"), ({"DOCKER_HOST": "x"}, "isx-base:trixie-2")])
+def test_another_release_is_made_for_the_private_engine_alone(exported, image, monkeypatch, capsys):
+    made = []
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "up", lambda: exported)
+    monkeypatch.setattr(engine, "has_base_image", lambda image: False)
+    monkeypatch.setattr(engine, "import_base_image", made.append)
+    assert engine.main(["base", "trixie"]) == 0
+    assert capsys.readouterr().out == f"{image}\n"
+    assert made == (["trixie"] if exported else [])
+    assert engine.main(["base", "sarge"]) == 64
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{engine.SOCKET}")  # as in a target of Make
+    monkeypatch.setattr(engine, "up", dict)
+    assert engine.main(["base", "trixie"]) == 0
+    assert capsys.readouterr().out == "isx-base:trixie-2\n"
+
+
 # --- data that was half deleted --------------------------------------------------------------------------------------
 
 NO_IMAGE = "docker image inspect failed (1):\nError response from daemon: No such image: isx-base:bookworm-2"
