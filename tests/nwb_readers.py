@@ -278,7 +278,7 @@ def _frames(film: Path, track: int) -> tuple[Any, Any]:
     with av.open(str(film)) as opened:
         frames = [*opened.decode(video=track)]
         return np.array([frame.time for frame in frames]), np.array(
-            [_grey(frame.to_ndarray("bgr24")) for frame in frames]
+            [_grey(frame.to_ndarray(format="bgr24")) for frame in frames]
         )
 
 

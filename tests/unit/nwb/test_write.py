@@ -553,7 +553,9 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
     camera = recordings.behavior_movie(tmp_path / "m.isxb")
-    means = StepContext(tmp_path, 1, progress=lambda fraction: fraction < 1 and os.truncate(path, 2000))  # the film is done
+    means = StepContext(
+        tmp_path, 1, progress=lambda fraction: fraction < 1 and os.truncate(path, 2000)
+    )  # the film is done
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
         sources = [Source(path, "movie"), Source(camera, "behavior_movie")]
         write(tmp_path / "m.nwb", Contents(sources, "x", embed=True), means)
