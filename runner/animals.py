@@ -90,7 +90,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
         if record.status != "done" or not first or not any(name.endswith(CELLS) for name in record.products):
             continue
         stem = record.results.rpartition("/")[2]
-        source = None if _made_more(record) else _cell_set(record, state.settings.input_dir)
+        source = None if _made_cells(record) else _cell_set(record, state.settings.input_dir)
         content = results.digest([record.fingerprint, sorted(record.products.items())])
         found[record.results] = WithCells(
             record.results,
@@ -109,8 +109,8 @@ def _cell_set(record: Record, folder: Path) -> Path | None:
     return folder / max(sets, key=lambda path: (len(path), path)) if sets else None
 
 
-def _made_more(record: Record) -> bool:
-    return any(name.startswith("steps/") or name.endswith(".isxd") for name in record.products)
+def _made_cells(record: Record) -> bool:
+    return any(name.endswith(f"{CELLS.removesuffix('.csv')}.isxd") for name in record.products)
 
 
 def follow_all(

@@ -4,7 +4,8 @@
     nwb_readers.py [--recordings FOLDER] [--tools FOLDER]
 
 Runs bootstrap.py from this checkout over recordings of every kind, and over those of a folder of your own, with NWB=1
-and with NWB_MOVIE=1; and over a simulated session with a behaviour movie, with RECIPE=cells. Then pynwb and
+and with NWB_MOVIE=1; and over a simulated session with a behaviour movie, with RECIPE=cells
+and activity around events. Then pynwb and
 nwbinspector (as DANDI configures it) look at each file, and the lines of docs/nwb.md that take an output to DANDI are
 run, up to the upload. What roiextractors reads from a file is compared with what it reads from the recording; neuroconv
 does the same through its interfaces; pynapple reads every series, PyAV and OpenCV every film. Exits with 1 if any of
@@ -42,7 +43,7 @@ TOOLS = (
 WAYS = {  # by name: the environment of the run, and what it runs over
     "NWB": ({"NWB": "1"}, "input"),
     "NWB_MOVIE": ({"NWB_MOVIE": "1"}, "input"),
-    "RECIPE=cells": ({"RECIPE": "cells", "NWB_MOVIE": "1"}, "session"),
+    "cells, peri_event": ({"RECIPE": "recipe.toml", "NWB_MOVIE": "1"}, "session"),
 }
 MOST_APART = 4  # grey levels of 255, on average, between a frame as stored and as browsers show it
 DANDISET = "identifier: DANDI:000000\nname: test\ndescription: test\n"  # as dandi download would bring it
@@ -114,9 +115,15 @@ def _run(work: Path, more: Path | None) -> None:
     simulate.write(session, "mouse", simulate.recording(seconds=30))
     recordings.behavior_movie(session / "mouse.isxb", n=60, tracked=True)
     recordings.gpio(session / "mouse.gpio")
+    (session / "trials.csv").write_text(
+        "time_s,label\n" + "".join(f"{3 + 2.2 * i},{'go' if i % 2 else 'stop'}\n" for i in range(11))
+    )
+    steps = (ROOT / "recipes/cells.toml").read_text() + '\n[[step]]\nuse = "peri_event"\nevents = "trials.csv"\n'
+    (work / "recipe.toml").write_text(steps)
     for folder in (source, session):
         (folder / "nwb.toml").write_text(METADATA)
     for way, (environment, folder) in WAYS.items():
+        environment = {name: str(work / value) if name == "RECIPE" else value for name, value in environment.items()}
         done = run(work / folder, work / way / "output", env=environment)
         if done.code:
             sys.exit(done.stderr)

@@ -59,10 +59,12 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
     return [path.name for path in _write(out, _sources(job, context.warn), [], projections, job.session, context)]
 
 
-def write_run(job: Job, products: Sequence[Product], out: Path, context: Context) -> list[Path]:
+def write_run(
+    job: Job, products: Sequence[Product], responses: Sequence[Path], out: Path, context: Context
+) -> list[Path]:
     """The NWB file of a recipe's run, `out`: the session, and what was made of it.
 
-    Returns it, and what was written beside it.
+    `responses` are tables of cells around events. Returns it, and what was written beside it.
     """
     n_parts = len(job.inputs)
     sources = _sources(job, context.warn)
@@ -86,7 +88,7 @@ def write_run(job: Job, products: Sequence[Product], out: Path, context: Context
             translations.append(Translations(product.path, label, movie, product.part, product.made_by))
         if product.kind == "movie" and product.beside:
             projections |= {f"{name}{label}": Path(f"{product.beside}-{name}.tif") for name in PROJECTIONS}
-    return _write(out, sources, translations, projections, job.session, context)
+    return _write(out, sources, translations, projections, job.session, context, responses)
 
 
 def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
@@ -122,6 +124,7 @@ def _write(
     projections: dict[str, Path],
     session: Session,
     context: Context,
+    responses: Sequence[Path] = (),
 ) -> list[Path]:
     try:
         known = metadata.read(session.metadata, Copies(session.copies))
@@ -139,6 +142,7 @@ def _write(
         known,
         images,
         translations,
+        responses,
         embed=context.options.nwb_movie,
         advise=context.advise,
         start=session.start,

@@ -53,7 +53,7 @@ def _add_events(session: SessionFile, recording: Opened, cells: list[packets.Cha
             VectorData(
                 name="amplitude", description=AMPLITUDE, data=np.concatenate([cell.value for cell in cells])[order]
             ),
-            *_cells_of(session, names, whose),
+            *cells_of(session, names, whose),
         ],
     )
     session.file.add_events_table(table)
@@ -72,7 +72,7 @@ def _add_cells(session: SessionFile, recording: Opened, cells: list[packets.Chan
     ):
         column = VectorData(name=name, description=what, data=values)
         columns += [VectorIndex(name=f"{name}_index", target=column, data=ends), column]
-    columns += _cells_of(session, names, np.arange(len(cells)))
+    columns += cells_of(session, names, np.arange(len(cells)))
     table = DynamicTable(
         name=session.name("Events", recording.source.label),
         description=f"Events of {recording.title}; one row a cell",
@@ -82,7 +82,7 @@ def _add_cells(session: SessionFile, recording: Opened, cells: list[packets.Chan
     session.ophys.add(table)
 
 
-def _cells_of(session: SessionFile, names: list[str], whose: np.ndarray) -> list[DynamicTableRegion]:
+def cells_of(session: SessionFile, names: list[str], whose: np.ndarray) -> list[DynamicTableRegion]:
     """The column that says of which cell each row is; `whose` are places in `names`."""
     for known, table in reversed(session.segmentations):
         if len(set(known)) == len(known) and set(names) <= set(known):

@@ -20,7 +20,7 @@ from pynwb.file import Subject
 
 from open_engine.context import StepContext
 from pipeline.inspect import metadata as inspect_metadata
-from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, signals, vessels
+from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, responses, signals, vessels
 from pipeline.nwb.fill import fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
@@ -40,6 +40,7 @@ class Contents:
     metadata: Metadata = field(default_factory=Metadata)
     projections: Mapping[str, tuple[np.ndarray, str]] = field(default_factory=dict)  # by name: pixels, description
     translations: Sequence[Translations] = ()
+    responses: Sequence[Path] = ()  # tables of cells that a step wrote, with their averages beside them
     embed: bool = False  # movies' frames, too
     advise: Callable[[str], None] = lambda message: None
     start: datetime | None = None  # of the session's clock, from which the sources' offsets count
@@ -108,6 +109,8 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
     images.add_images(session, contents.projections)
     for translations in session.translations:
         motion.add(session, translations, recordings)
+    for table in contents.responses:
+        responses.add(session, table, path.stem)
     session.add_descriptions()
     return session
 

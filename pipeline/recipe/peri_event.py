@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ UNIT = "noise SD"
 
 def parts(names: Sequence[str], stem: str, out: Path) -> list[Part]:
     """One for each set of tables among these files in `out`; draws `<table>.png` and `.svg` beside them."""
-    found = []
-    for name in names:
-        table = name.removesuffix(".csv")
-        if {f"{table}{MEAN}", f"{table}{TRIALS}"} <= set(names):
-            found.append(_part(table, table.removeprefix(f"{stem}-peri-"), out))
-    return found
+    return [_part(table, table.removeprefix(f"{stem}-peri-"), out) for table in tables(names)]
+
+
+def tables(names: Collection[str]) -> list[str]:
+    """Of files, the tables of cells that the step wrote, without ".csv"."""
+    found = [name.removesuffix(".csv") for name in names]
+    return [table for table in found if {f"{table}{MEAN}", f"{table}{TRIALS}"} <= set(names)]
 
 
 def _part(table: str, title: str, out: Path) -> Part:

@@ -471,6 +471,9 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt_pieces(pieces, stream.kind, f"{title}{stream.extension}", title, out, part)
         of_session[title] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
         products += summary.products
+    for summary in _sets_that_stay(this, job, out):
+        of_session[summary.part.name] = Made(-1, job.kind, summary)
+        products += summary.products
     inspected: list[Summary] = []
     failed: dict[str, str] = {}
     for number, one in enumerate(beside):
@@ -495,13 +498,28 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     quality.write(out / f"{this.stem}-quality.csv", measures)
     products.append(f"{this.stem}-quality.csv")
     if job.session.nwb:
-        products += _write_nwb(this, job, made, names)
+        products += _write_nwb(this, job, made, names, peri_event.tables(results.values()))
     products = sorted(set(products))
     tops = [each.summary.part for name, each in of_session.items() if name in titles or name not in made]
     records = {part.name: part.record for part in [*tops, *(summary.part for summary in inspected)]}
     _write_record(this, job, products, measures, records)
     summaries = [(each.kind, each.summary) for each in of_session.values()]
     return replace(_result(summaries, [*products, f"{this.stem}.json"], this.recipe), failed=failed)
+
+
+def _sets_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
+    """Sets of cells or events that the recipe ran on, if no step made another of them: they are those of the session."""
+    if job.kind not in sets.SETS or any(stream.kind == job.kind for stream in latest(this.planned)):
+        return []
+    mine = [one for one in members.of(job) if one.path in job.inputs]
+    try:
+        return [sets.adapt_together(mine, this.stem, out, this.context)]
+    except Unusable as error:
+        if len(mine) == 1:
+            raise
+        this.context.warn(str(error))
+        contexts = (replace(this.context, offset_us=one.offset_us) for one in mine)
+        return [adapt(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
 
 
 def _honour_decisions(
@@ -518,7 +536,7 @@ def _honour_decisions(
     }
     for key, each in of_session.items():
         cells = each.summary.part.cells
-        if cells and cells.decided:
+        if cells and cells.decided and each.step >= 0:  # what was in the input stays as it is
             for name in parts.get(key, [key]):
                 path = out / titles[name][0]
                 copy = path.with_name(f".{path.name}.decided")
@@ -615,7 +633,9 @@ def _second_name(file: Path, name: Path) -> None:
         shutil.copyfile(file, name)
 
 
-def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str]) -> list[str]:
+def _write_nwb(
+    this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str], around_events: Sequence[str]
+) -> list[str]:
     """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
 
@@ -637,7 +657,8 @@ def _write_nwb(this: Run, job: Job, made: Mapping[str, Made], names: Sequence[st
         for part, name in enumerate(this.names(stream))
         if name in names
     ]
-    return [path.name for path in write_run(job, products, out, this.context)]
+    responses = [job.staging / f"{table}.csv" for table in around_events]
+    return [path.name for path in write_run(job, products, responses, out, this.context)]
 
 
 def _with_decisions(this: Run, job: Job, titles: Mapping[str, tuple[str, str]], name: str) -> Path:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.inspect import metadata, quality
-from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
+from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
-from pipeline.inspect.pieces import Piece
 from pipeline.pages import page
 from pipeline.recipe.page import with_events
 from pipeline.sessions import members, sets
@@ -81,10 +80,8 @@ def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[
         part = members.context_for(one, context, number, len(mine))
         group = joined.get(one.path, [one])
         if one.path in joined:
-            pieces = [Piece(each.path, each.offset_us) for each in group]
-            name = one.path.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
             try:
-                found.append(adapt_pieces(pieces, one.kind, name, job.stem, job.staging, part))
+                found.append(sets.adapt_together(group, job.stem, job.staging, part))
                 done |= {each.path for each in group}
                 continue
             except Unusable as error:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline.inspect.adapter import Summary, adapt_pieces
+from pipeline.inspect.context import Context
+from pipeline.inspect.pieces import Piece
 from pipeline.sessions import members
 from protocol.job import Job, Member
 
@@ -32,6 +36,13 @@ def last_sets(job: Job) -> list[list[Member]]:
         if alike:
             found.append(max(alike, key=lambda group: (len(group), len(group[0].path.stem), group[0].path.stem)))
     return found
+
+
+def adapt_together(group: Sequence[Member], stem: str, out: Path, context: Context) -> Summary:
+    """The results of sets with the same cells in each part of a session. Raises Unusable if they have others."""
+    pieces = [Piece(each.path, each.offset_us) for each in group]
+    name = group[0].path.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
+    return adapt_pieces(pieces, group[0].kind, name, stem, out, context)
 
 
 def join_ttl(stem: str, products: list[str], out: Path) -> list[str]:

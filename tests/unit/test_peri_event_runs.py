@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pynwb import NWBHDF5IO
 
-from open_engine.files.cellsets import write_cell_set
+from open_engine.files.cellsets import read_cell_set, write_cell_set
 from recording import formats
 from tests import recordings
 from tests.launch import run
@@ -82,7 +83,11 @@ def test_channels_of_the_session(session, input, output, tmp_path):
     svg = (results / "m1-peri-GPIO-1.svg").read_text()
     assert "Cell, by time of peak" in svg and "<text" in svg
     assert (results / "m1-peri-GPIO-1.png").read_bytes().startswith(b"\x89PNG")
+    cells = table(results / "m1-cells.csv")
+    assert [cell["status"] for cell in cells] == ["accepted"] * 19 + ["rejected"], "the cells that the recipe ran on"
+    assert all((results / f"m1-{name}").is_file() for name in ("footprints.tif", "traces.csv", "quality.csv"))
     page = (results / "m1.html").read_text()
+    assert page.count('data-cell="C') == 20
     assert "Of 19 cells, 6 go up and 0 go down around 30 events" in page
     assert 'href="./m1-peri-GPIO-1.svg"' in page
     assert "Benjamini and Hochberg [@benjamini1995]" in (results / "m1-methods.md").read_text()
@@ -90,6 +95,65 @@ def test_channels_of_the_session(session, input, output, tmp_path):
     assert "Pulses of each channel" in page and ">30</td>" in page
     again = run(input, output, "--recipe", used)
     assert again.end == "2 recordings, all done, 2 of them earlier"
+
+
+def test_a_cell_set_in_parts(session, input, output, tmp_path):
+    """Its cells, traces and events are one for the session, as if a step had made them."""
+    whole = read_cell_set(str(input / "m1.isxd"))
+    movies = [
+        recordings.movie(tmp_path / f"{i}.isxd", N // 2, 6, 7, period_ms=100, start_ms=recordings.START_MS + i * 45_000)
+        for i in range(2)
+    ]
+    paths = [str(input / f"m1_part{i + 1}.isxd") for i in range(2)]
+    footers = [formats.read_footer(movie) for movie in movies]
+    write_cell_set(paths, footers, whole.images, whole.traces, statuses=whole.statuses)
+    (input / "m1.isxd").unlink()
+    used = recipe(tmp_path, 'channel = "GPIO-1"')
+    Path(used).write_text('group = "series"\n' + Path(used).read_text())
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0, done.stderr
+    results = output / "m1"
+    assert [row["class"] for row in table(results / "m1-peri-GPIO-1.csv")] == ["up"] * 6 + ["none"] * 13
+    assert len(table(results / "m1-cells.csv")) == 20
+    times = [float(row["time_s"]) for row in table(results / "m1-traces.csv")]
+    assert times == pytest.approx(np.arange(N) / RATE_HZ)
+    assert not list(results.glob("m1_part*-cells.csv"))
+
+
+def test_nwb(session, input, output, tmp_path):
+    """The tables' numbers, and each row refers to its cell."""
+    (input / "trials.csv").write_text("time_s\n" + "\n".join(f"{at:.3f}" for at in session["GPIO-1"]) + "\n")
+    used = recipe(tmp_path, 'channel = "GPIO-1"', 'channel = "GPIO-2"', 'events = "trials.csv"')
+    done = run(input, output, "--recipe", used, "--nwb")
+    assert done.code == 0, done.stderr
+    results = output / "m1"
+    with NWBHDF5IO(results / "m1.nwb", "r") as io:
+        found = io.read().processing["ophys"]
+        around = {name: each for name, each in found.data_interfaces.items() if name.startswith("PeriEvent")}
+        assert sorted(around) == ["PeriEvent-GPIO-1", "PeriEvent-GPIO-2", "PeriEvent-trials"]
+        for name, each in around.items():
+            stem = name.replace("PeriEvent-", "m1-peri-")
+            rows, means = table(results / f"{stem}.csv"), table(results / f"{stem}-mean.csv")
+            assert list(each["cell_name"][:]) == [row["cell"] for row in rows]
+            assert list(each["class"][:]) == [row["class"] for row in rows]
+            for column in ("n_events", "effect", "p", "q"):
+                assert np.array_equal(each[column][:], [float(row[column]) for row in rows])
+            for column in ("time_s", "mean", "sem"):
+                assert each[column][:].shape == (19, 60)
+                assert np.array_equal(each[column][:].ravel(), [float(row[column]) for row in means])
+            assert list(each["cell"][:]["cell_name"]) == [row["cell"] for row in rows], "rows of the cells"
+            assert f"from {stem}.csv" in each.description
+    assert run(input, output, "--recipe", used, "--nwb").end == "2 recordings, all done, 2 of them earlier"
+
+
+def test_nwb_of_events_that_cannot_be_used(session, input, output, tmp_path):
+    (input / "trials.csv").write_text("time_s\n0.5\n")
+    done = run(input, output, "--recipe", recipe(tmp_path, 'events = "trials.csv"'), "--nwb")
+    assert done.code == 0, done.stderr
+    with NWBHDF5IO(output / "m1/m1.nwb", "r") as io:
+        found = io.read().processing["ophys"]["PeriEvent-trials"]
+        assert set(found["class"][:]) == {"none"} and set(found["n_events"][:]) == {0}
+        assert np.isnan(found["effect"][:]).all() and np.isnan(found["mean"][:]).all()
 
 
 def test_a_table_beside_the_recording(session, input, output, tmp_path):
