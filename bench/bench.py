@@ -44,6 +44,10 @@ def accuracy(quick: bool) -> dict[str, Any]:
     return {"made": today(), **found, **page.summary(found.get("recordings", {}))}
 
 
+def peri_event(quick: bool) -> dict[str, Any]:
+    return {"made": today(), **movies.section_peri_event(quick)}
+
+
 def today() -> str:
     return time.strftime("%Y-%m-%d", time.gmtime())
 
@@ -61,6 +65,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "many": movies.section_many,
     "scale_out": scale_out,
     "accuracy": accuracy,
+    "peri_event": peri_event,
 }
 
 
@@ -79,10 +84,10 @@ def measure(quick: bool, only: list[str]) -> dict[str, Any]:
 def kept(report: dict[str, Any]) -> dict[str, Any]:
     """The last report with the sections of this one; date and machine stay those of the sections that were kept.
 
-    Accuracy, which has a date of its own, does not count among these.
+    Sections that have a date of their own do not count among these.
     """
     before = json.loads(REPORT.read_text())
-    if SECTIONS.keys() - report.keys() <= {"accuracy"}:
+    if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event"}:
         return {**before, **report}
     return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
 

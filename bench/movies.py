@@ -10,6 +10,7 @@ from typing import Any
 
 import minisim_movies
 import peer
+import peri_event_peer
 from measure import (
     CODE,
     IMAGE,
@@ -103,6 +104,22 @@ def section_movie_steps(quick: bool) -> dict[str, Any]:
 def section_long(quick: bool) -> dict[str, Any]:
     """A field of 1280 x 800 px through whole recipes: bench/long_movie.py in the image."""
     return in_image("long_movie.py", "--frames", 100 if quick else 1000)
+
+
+def section_peri_event(quick: bool) -> dict[str, Any]:
+    """Cells that respond to events, and false ones, beside Inscopix's own tool; the cost of many: peri_event.py."""
+    seeds = range(1000, 1002 if quick else 1020)
+    with workspace() as folder:
+        mounts = (*CODE, "-v", f"{folder}:/made")
+        command = ("run", "--rm", "--user", ME, *mounts, IMAGE, "python", "/app/bench/peri_event.py", "/made", "--json")
+        options = ("--first", seeds.start, "--seeds", len(seeds))
+        docker(*command, *options, "--make")
+        found: dict[str, Any] = {}
+        try:
+            peri_event_peer.run(folder, [str(seed) for seed in seeds])
+        except peri_event_peer.NotHere as reason:
+            found["peer_left_out"] = str(reason)
+        return {**found, **json.loads(docker(*command, *options)), "cost": json.loads(docker(*command, "--cost"))}
 
 
 def in_image(script: str, *options: object) -> dict[str, Any]:

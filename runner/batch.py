@@ -20,7 +20,7 @@ from protocol.job import INSPECT, Job, Member
 from protocol.job import Session as JobSession
 from recording.kinds import KINDS
 from recording.names import is_product, short
-from runner import decisions, machine, results, sessions, supervise, workers
+from runner import decisions, machine, results, sessions, supervise, tables, workers
 from runner.discover import Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
@@ -64,6 +64,7 @@ class Unit:
     session: JobSession
     recipe: RecipeChoice
     warnings: tuple[str, ...] = ()
+    tables: tuple[tables.Reader, ...] = ()  # that its recipe reads beside the recordings
     failure: str = ""  # of the recipe: it is inspected so that there is something to see
     log: int | None = None  # file descriptor of a log to go on with
 
@@ -141,7 +142,10 @@ def handle(sessions: Sequence[Session], broken: Sequence[Recording], batch: Batc
         _fail([recording], batch.related.problems[recording.relative], batch)
     _report_products(sessions, batch)
     try:
-        units = _unfinished([unit for session in sessions for unit in _units(session, batch)], batch)
+        every = [unit for session in sessions for unit in _units(session, batch)]
+        for sentence in tables.shared(each for unit in every for each in unit.tables):
+            batch.state.log("shared-table", sentence, "warning")
+        units = _unfinished(every, batch)
         if units:
             _carry_out(units, batch)
     finally:
@@ -262,8 +266,10 @@ def _unit(
     described = _describe(session, mine, beside, len(parts), folder, batch)
     everyone = [related.recordings[path] for path in (*mine, *beside)]
     kind = related.infos[parts[0]].kind
-    tables = [_stamp(Path(batch.state.settings.input_dir, session.folder, name)) for name in used.beside]
-    facts = [_facts(described), *tables, *(sessions.facts(described.metadata, described.copies) if nwb else [])]
+    place = batch.state.settings.input_dir / session.folder
+    read = [tables.Reader(place, described.name, name) for name in used.beside]
+    metadata = sessions.facts(described.metadata, described.copies) if nwb else []
+    facts = [_facts(described), *tables.stamps(read), *metadata]
     n, m = len(parts), len(mine)
     return Unit(
         tuple(everyone[:n]),
@@ -275,6 +281,7 @@ def _unit(
         described,
         used,
         tuple(_left_out(session, batch)) if leads else (),
+        tuple(read),
     )
 
 
@@ -339,14 +346,6 @@ def _facts(session: JobSession) -> object:
         [[one.path.name, one.stem, one.offset_us, one.part, one.is_made, one.only_for_nwb] for one in session.members],
         *([session.decisions] if session.decisions else []),
     ]
-
-
-def _stamp(path: Path) -> object:
-    """Of a file that a recipe reads beside the recordings; its name alone if it is not there."""
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return [path.name, status.st_size, status.st_mtime_ns]
-    return [path.name]
 
 
 def _left_out(session: Session, batch: Batch) -> list[str]:

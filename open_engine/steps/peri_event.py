@@ -54,7 +54,8 @@ def peri_event(
     channel : of the pulses.
     edge : "rise" or "fall" of a pulse.
     events : instead of a channel, the name of a table beside the recording with a column time_s, in s from the start of
-        the session. If it has a column label, each label is tested by itself.
+        the session. `<session>.<name>` is read in its place if it is there. If the table has a column session, its rows
+        are those of the sessions that it names; if it has a column label, each label is tested by itself.
     window_s : begin and end of the window around an event, in s.
     shuffles : random shifts of the events.
 
@@ -65,7 +66,7 @@ def peri_event(
     if not chosen:
         raise Unusable(f"no cell of {cells.parts[0].path.name} is accepted or undecided: accept some first")
     if events:
-        trains = read_events(context.beside / events)
+        trains = read_events(context.table(events), context.session)
     else:
         trains = {channel: _edges(input_ttl_files, channel, edge)}
     timeline = timeline_of(cells, context.begins_s)
@@ -118,8 +119,11 @@ def _edges(tables: Sequence[str], channel: str, edge: str) -> np.ndarray:
     return np.sort(times)
 
 
-def read_events(path: Path) -> dict[str, np.ndarray]:
-    """Times in s by label, of a table with a column time_s; the label is "" without such a column. Raises Unusable."""
+def read_events(path: Path, session: str = "") -> dict[str, np.ndarray]:
+    """Times in s by label, of a table with a column time_s; the label is "" without such a column.
+
+    If it has a column session, only rows of this one count. Raises Unusable.
+    """
     try:
         rows = _rows(path)
     except OSError as error:
@@ -130,8 +134,15 @@ def read_events(path: Path) -> dict[str, np.ndarray]:
         raise Unusable(
             f"{path.name} has no {'column time_s' if rows else 'rows'}: it needs a column time_s, a row an event"
         )
+    numbered = [*enumerate(rows, 2)]
+    if "session" in rows[0]:
+        named = {(row["session"] or "").strip() for row in rows}
+        numbered = [(number, row) for number, row in numbered if (row["session"] or "").strip() == session]
+        if not numbered:
+            there = cellsets.listed(sorted(filter(None, named))) or "none"
+            raise Unusable(f"{path.name} has no row of session {session}: its column session names {there}")
     found: dict[str, list[float]] = {}
-    for number, row in enumerate(rows, 2):
+    for number, row in numbered:
         found.setdefault((row.get("label") or "").strip(), []).append(_time(row["time_s"], f"{path.name}:{number}"))
     return {label: np.sort(times) for label, times in sorted(found.items())}
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from open_engine.context import table_beside
 from pipeline.inspect import gpio, tables
 from pipeline.inspect.context import Context
 from pipeline.recipe.chain import COMPANIONS, PlannedStep
@@ -22,13 +23,17 @@ def has(each: PlannedStep) -> bool:
 def check(each: PlannedStep, job: Job) -> None:
     """Before hours of work, not after. Raises Unusable."""
     step, lead = each.step, job.inputs[0]
-    for name in step.files_beside:
-        if not (lead.parent / name).is_file():
-            raise Unusable(f"{step.label}: {name} is not there: it belongs beside {lead.name}")
+    for path in _tables(each, job):
+        if not path.is_file():
+            raise Unusable(f"{step.label}: {path.name} is not there: it belongs beside {lead.name}")
     if has(each) and not step.files_beside and not _members(each, job):
         raise Unusable(
             f"{step.label}: the session of {lead.name} has no GPIO recording: give events = a table of times"
         )
+
+
+def _tables(each: PlannedStep, job: Job) -> list[Path]:
+    return [table_beside(job.inputs[0].parent, job.session.name, name) for name in each.step.files_beside]
 
 
 def _members(each: PlannedStep, job: Job) -> list[Member]:
@@ -40,7 +45,7 @@ def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
     """For the fingerprint of a step: what its products depend on beside products of others; nothing for most."""
     if not has(each):
         return {}
-    files = [job.inputs[0].parent / name for name in each.step.files_beside]
+    files = _tables(each, job)
     files += [one.path for one in _members(each, job)]
     return {
         "companions": [[path.name, *(stamp(path) or [])] for path in files],

@@ -301,7 +301,9 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         if companions.has(each) and stream.step != COMPANIONS and this.job.session.members
         for file in this.files(stream)
     }
-    context = StepContext(scratch, this.context.threads, warn, progress, this.inputs[0].parent, begins)
+    context = StepContext(
+        scratch, this.context.threads, warn, progress, this.inputs[0].parent, begins, this.job.session.name
+    )
     try:
         estimated = _estimated(this, each, context)
         call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
@@ -508,7 +510,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
 
 
 def _sets_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
-    """Sets of cells or events that the recipe ran on, if no step made another of them: they are those of the session."""
+    """Sets of cells or events that the recipe ran on are those of the session, if no step made another of them."""
     if job.kind not in sets.SETS or any(stream.kind == job.kind for stream in latest(this.planned)):
         return []
     mine = [one for one in members.of(job) if one.path in job.inputs]

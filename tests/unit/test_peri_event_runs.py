@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from pynwb import NWBHDF5IO
 
-from open_engine.files.cellsets import read_cell_set, write_cell_set
+from open_engine.files.cellsets import edit_footer, read_cell_set, write_cell_set
 from recording import formats
 from tests import recordings
 from tests.launch import run
@@ -173,6 +174,56 @@ def test_a_table_beside_the_recording(session, input, output, tmp_path):
     assert again.code == 0 and "earlier" not in again.end, again.end
     assert {row["class"] for row in table(output / "m1/m1-peri-trials.csv")} == {"none"}
     assert not (output / "m1/m1-peri-trials-no.csv").exists()
+
+
+@pytest.fixture
+def second(session, input: Path) -> None:
+    """Another session in the folder, of another animal."""
+    shutil.copyfile(input / "m1.isxd", input / "m2.isxd")
+    edit_footer(input / "m2.isxd", extraProperties={"animal": {"id": "other"}})
+
+
+def times_of(name: str, session: dict[str, np.ndarray]) -> str:
+    return "".join(f"{at:.3f}\n" for at in session[name])
+
+
+def classes(output: Path, name: str) -> set[str]:
+    return {row["class"] for row in table(output / name / f"{name}-peri-trials.csv")}
+
+
+def test_a_table_for_each_of_two_sessions_in_a_folder(session, second, input, output, tmp_path):
+    """The table that is called like the session, else the one of all, which is said."""
+    (input / "trials.csv").write_text("time_s\n" + times_of("GPIO-1", session))
+    used = recipe(tmp_path, 'events = "trials.csv"')
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0, done.stderr
+    said = "trials.csv is read for each of 2 sessions (m1, m2), from each one's start: if it belongs to one, call it "
+    said += "m1.trials.csv, or give it a column session"
+    assert [event["message"] for event in done.named("shared-table")] == [said]
+    assert classes(output, "m1") == classes(output, "m2") == {"up", "none"}
+    (input / "m2.trials.csv").write_text("time_s\n" + times_of("GPIO-2", session))
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0 and not done.named("shared-table"), done.stderr
+    assert done.end == "3 recordings, all done, 2 of them earlier", "only the session whose table it is"
+    assert classes(output, "m1") == {"up", "none"} and classes(output, "m2") == {"none"}
+    (input / "m2.trials.csv").unlink()
+    again = run(input, output, "--recipe", used)
+    assert again.code == 0 and classes(output, "m2") == {"up", "none"}, "the other one is read again"
+
+
+def test_a_table_that_names_sessions(session, second, input, output, tmp_path):
+    rows = [f"{at},{name}" for name, key in (("m1", "GPIO-1"), ("m2", "GPIO-2")) for at in session[key]]
+    (input / "trials.csv").write_text("time_s,session\n" + "\n".join(rows) + "\n")
+    used = recipe(tmp_path, 'events = "trials.csv"')
+    done = run(input, output, "--recipe", used)
+    assert done.code == 0 and not done.named("shared-table"), done.stderr
+    assert classes(output, "m1") == {"up", "none"} and classes(output, "m2") == {"none"}
+    (input / "trials.csv").write_text("time_s,session\n10,m1\n20,m1\n30,m3\n")
+    done = run(input, output, "--recipe", used)
+    assert done.code == 1
+    (failed,) = done.named("recording-failed")
+    assert "trials.csv has no row of session m2: its column session names m1, m3" in failed["reason"]
+    assert table(output / "m1/m1-peri-trials.csv")[0]["n_events"] == "2"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from recording.errors import Unusable
 from tests import recordings
 
 N, CELLS = 400, 5
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -111,17 +115,54 @@ def test_channels_without_edges(cells, tmp_path, ttl, said):
     assert not list(tmp_path.glob("GPIO-1*"))
 
 
+def test_too_many_events(cells, tmp_path):
+    """Rather the frames of a camera than stimuli: no event is left out, and a sentence names the channel."""
+    said: list[str] = []
+    ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{3 + i * 0.01:.2f}", "") for i in range(3000)])
+    peri_event(cells, [ttl], str(tmp_path), "GPIO-1", shuffles=99, context=StepContext(tmp_path, warn=said.append))
+    assert said == [
+        "GPIO-1: 3000 events are rather a clock's than an experiment's: is the channel the right one?",
+    ]
+
+
+ON_CORES = """
+import os, sys
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(sys.argv[1])])
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = sys.argv[1]
+from pathlib import Path
+from open_engine.context import StepContext
+from open_engine.steps.peri_event import peri_event
+out = Path(sys.argv[2])
+context = StepContext(out, threads=int(sys.argv[1]), warn=lambda text: None)
+peri_event(sys.argv[4:], [sys.argv[3]], str(out), "GPIO-1", context=context)
+"""
+
+
+def test_the_same_bytes_on_any_number_of_cores(cells, tmp_path):
+    ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{at}", "") for at in (4.2, 9, 17.3, 22, 31, 65, 71.9, 84, 91)])
+    found = []
+    for n in (1, len(os.sched_getaffinity(0))):
+        out = tmp_path / f"cores-{len(found)}"
+        out.mkdir()
+        subprocess.run([sys.executable, "-c", ON_CORES, str(n), out, ttl, *cells], check=True, cwd=ROOT)
+        found.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert sorted(found[0]) == ["GPIO-1-mean.csv", "GPIO-1-trials.csv", "GPIO-1.csv"]
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         ("time_s\n2\n1\n", {"": [1, 2]}),
         ("\ufefftime_s,label\r\n1,go\r\n2,stop\r\n3, go \r\n", {"go": [1, 3], "stop": [2]}),
         ("label,time_s\n,1\ngo,2e0\n", {"": [1], "go": [2]}),
+        ("session,label,time_s\nday1,go,1\nday2,go,2\n day1 ,stop,3\nday2,,soon\n", {"go": [1], "stop": [3]}),
     ],
 )
 def test_tables_of_events(tmp_path, content, found):
     (tmp_path / "a.csv").write_bytes(content.encode())
-    read = read_events(tmp_path / "a.csv")
+    read = read_events(tmp_path / "a.csv", "day1")
     assert {label: times.tolist() for label, times in read.items()} == found
 
 
@@ -134,13 +175,14 @@ def test_tables_of_events(tmp_path, content, found):
         (b"time_s\n1\nsoon\n", "a.csv:3: time_s is 'soon', not a number of seconds"),
         (b"time_s\nnan\n", "a.csv:2: time_s is 'nan', not a number of seconds"),
         (b"label,time_s\ngo\n", "a.csv:2: time_s is None, not a number of seconds"),
+        (b"time_s,session\n1,day2\n2,\n", "a.csv has no row of session day1: its column session names day2"),
         (b"PK\x03\x04\xff\xfe", "a.csv is no table: save it as CSV, in UTF-8"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, content, said):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(Unusable) as error:
-        read_events(tmp_path / "a.csv")
+        read_events(tmp_path / "a.csv", "day1")
     assert str(error.value) == said
 
 

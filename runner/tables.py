@@ -1,0 +1,67 @@
+"""Tables that a recipe reads beside the recordings, such as times of events: one a session, or one that several share.
+
+Workers read them; what is known here is when results must be made anew, and which sessions read one table.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HEAD = 4096  # bytes, in which a table's header ends
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A session whose recipe reads a table."""
+
+    folder: Path  # of its recordings
+    session: str
+    table: str
+
+    @property
+    def own(self) -> Path:
+        return self.folder / f"{self.session}.{self.table}"
+
+    @property
+    def common(self) -> Path:
+        return self.folder / self.table
+
+
+def stamps(readers: Iterable[Reader]) -> list[object]:
+    """Of the files that decide the results, whether they are there or not."""
+    return [_stamp(path) for each in readers for path in (each.own, each.common)]
+
+
+def shared(readers: Iterable[Reader]) -> list[str]:
+    """A sentence for each table that several sessions read, each with the same times from its own start."""
+    found: dict[Path, list[Reader]] = {}
+    for each in readers:
+        if each.common.is_file() and not each.own.is_file():
+            found.setdefault(each.common, []).append(each)
+    return [_sentence(each) for path, each in sorted(found.items()) if len(each) > 1 and not _names_sessions(path)]
+
+
+def _sentence(readers: Sequence[Reader]) -> str:
+    first = readers[0]
+    names = ", ".join(each.session for each in readers[:3]) + (", ..." if len(readers) > 3 else "")
+    return (
+        f"{first.table} is read for each of {len(readers)} sessions ({names}), from each one's start: if it belongs to "
+        f"one, call it {first.own.name}, or give it a column session"
+    )
+
+
+def _names_sessions(path: Path) -> bool:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        header = file.read(HEAD).decode("utf-8-sig", "replace").partition("\n")[0]
+        return "session" in [name.strip().strip('"') for name in header.split(",")]
+    return False
+
+
+def _stamp(path: Path) -> object:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return [path.name, status.st_size, status.st_mtime_ns]
+    return [path.name]
