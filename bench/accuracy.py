@@ -186,7 +186,7 @@ def open_engine(movie: Path, diameter: float | None, work: Path) -> Cells:
 
 
 def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
-    """Of a movie (frames, rows, columns) less its low frequencies in space, as FastICA is used on such movies."""
+    """FastICA of a movie (frames, rows, columns) less its low frequencies in space, as such movies are given to it."""
     from sklearn.decomposition import FastICA
 
     sharp = np.stack([ndimage.gaussian_filter(f, 1) - ndimage.gaussian_filter(f, diameter) for f in movie])

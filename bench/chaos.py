@@ -82,7 +82,7 @@ class Ended:
 
     @property
     def reasons(self) -> dict[str, str]:
-        """Of each recording that failed."""
+        """Why each recording failed that did."""
         return {each["path"]: each["reason"] for each in self.events if each["event"] == "recording-failed"}
 
     @property
@@ -184,7 +184,7 @@ class Chaos:
         return self.start(output, *arguments, **options).end()
 
     def a_moment(self, running: Running) -> None:
-        """Of the time that an undisturbed run takes."""
+        """Wait for a moment within the time that an undisturbed run takes."""
         running.wait_for("start")
         time.sleep(self.rng.uniform(0, self.seconds))
 

@@ -34,7 +34,7 @@ Linked = set[tuple[tuple[int, int], tuple[int, int]]]
 
 
 def pairs(labels: Sequence[Iterable[int]]) -> Linked:
-    """Of cells, as (session, cell), that have one label."""
+    """Pairs of cells, as (session, cell), that have one label."""
     members: dict[int, list[tuple[int, int]]] = {}
     for s, each in enumerate(labels):
         for i, label in enumerate(each):

@@ -173,7 +173,7 @@ def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str]:
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes | int]]:
-    """Of each file below that is not in an output: its size, and its content unless it is large."""
+    """Each file below that is not in an output: its size, and its content unless it is large."""
     found: dict[str, tuple[int, bytes | int]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

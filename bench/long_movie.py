@@ -85,7 +85,7 @@ def run(recipe: str, movie: Path, folder: Path) -> dict[str, Any]:
 
 
 def _processor_s() -> float:
-    """Of all processes that have ended, theirs included."""
+    """Processor time of all processes that have ended, their children included."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 

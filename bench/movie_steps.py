@@ -102,7 +102,7 @@ def timed(work: Callable[[], None]) -> tuple[float, float]:
 
 
 def rates(folder: Path, n: int, rows: int, columns: int, threads: int) -> dict[str, Any]:
-    """Of every step; see the module."""
+    """The speed of every step, Mpx a second, and that of a copy of the same movie."""
     source = folder / "steps.isxd"
     write_moving(source, n, rows, columns)
     megapixels, steps = n * rows * columns / 1e6, {}

@@ -223,7 +223,7 @@ def mutual_pairs(
 def _soft_pairs(
     points: np.ndarray, atlas: Landmarks, tree: cKDTree, reach: float
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Of each point, how much it is paired, and with what place: shapes (n,) and (n, 2)."""
+    """For each point, how much it is paired, and with what place: shapes (n,) and (n, 2)."""
     near = cKDTree(points).sparse_distance_matrix(tree, 3 * reach, output_type="coo_matrix")
     if not near.nnz:
         return None
@@ -389,7 +389,7 @@ def image_anchors(picture: Picture, other: Picture, start: Transform, diameter: 
 
 
 def _vertex(three: np.ndarray) -> float:
-    """Of the parabola through three values, the middle one the greatest."""
+    """Where the parabola through three values peaks, from the middle one, the greatest; in samples."""
     bend = three[0] - 2 * three[1] + three[2]
     return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
 

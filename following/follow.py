@@ -89,7 +89,7 @@ def _pairs(found: Matched) -> list[Pair]:
 
 
 def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> list[float]:
-    """Of each session's cells from the mean place that the other sessions give them, px of the reference."""
+    """Distance of each session's cells from the mean place that the other sessions give them, px of the reference."""
     places = [
         atlas.transforms[s](session.centres) if atlas.on[s] else np.zeros((len(session.names), 2))
         for s, session in enumerate(sessions)

@@ -197,7 +197,7 @@ def _fitted(points: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _closeness(points: np.ndarray, others: np.ndarray, transform: np.ndarray, diameter: float) -> float:
-    """Of all pairs together: each counts 1 where it fits exactly, next to nothing from half a diameter on."""
+    """How well all pairs fit together: each counts 1 where it fits exactly, next to nothing from half a diameter on."""
     distances = _pairs(points, others, transform, diameter)[2]
     return float(np.exp(-0.5 * (distances / (diameter / 5)) ** 2).sum())
 

@@ -41,16 +41,16 @@ class Cosines:
     columns: np.ndarray  # (columns, k)
 
     def displacement(self, weights: np.ndarray) -> np.ndarray:
-        """Of coefficients (2, m, k): (2, rows, columns), down and right."""
+        """The displacement that coefficients (2, m, k) describe: (2, rows, columns), down and right, px."""
         return self.rows @ weights @ self.columns.T
 
     def products(self, images: np.ndarray) -> np.ndarray:
-        """Of images (n, rows, columns) with each: (n, m, k)."""
+        """Products of images (n, rows, columns) with each cosine: (n, m, k)."""
         return self.rows.T @ images @ self.columns
 
 
 def cosines(shape: Sequence[int], pitch: int = 1) -> Cosines:
-    """Of a field of rows x columns px, at the centres of bins of `pitch` px."""
+    """The cosines of a field of rows x columns px, at the centres of bins of `pitch` px."""
     made = []
     for n in shape:
         at = (np.arange(n // pitch) + 0.5) * pitch / n
@@ -70,7 +70,7 @@ class Bent:
         return replace(self, weights=self.weights[first:end])
 
     def rms(self, valid: np.ndarray) -> float:
-        """Of the displacement in the frames that are valid, px."""
+        """Root mean square of the displacement in the valid frames, px."""
         few = replace(self.basis, rows=self.basis.rows[::SQUARE], columns=self.basis.columns[::SQUARE])
         return float(np.sqrt(np.mean([(few.displacement(each) ** 2).mean() for each in self.weights[valid]])))
 

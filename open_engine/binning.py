@@ -11,7 +11,7 @@ from open_engine.files.frames import Timing
 
 
 def binned_timing(timing: Timing, factor: int) -> Timing:
-    """Of means over `factor` samples, which are recorded if any of their samples is."""
+    """The timing of means over `factor` samples, which are recorded if any of their samples is."""
     n = timing.n_samples // factor
     some = timing.valid[: n * factor].reshape(n, factor).any(axis=1)
     lost = {i for i in range(n) if not some[i]}

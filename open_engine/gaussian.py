@@ -39,7 +39,7 @@ class BandPass:
         self.rows = max(1, STRIP_PIXELS // shape[1])
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """Of one frame, (rows, columns); float32. Values that are not finite count as the mean of the others."""
+        """Filter one frame, (rows, columns); float32. Values that are not finite count as the mean of the others."""
         made = np.empty(self.shape, np.float32)
         for rows, strip in self.strips(frame):
             made[rows] = strip
@@ -66,7 +66,7 @@ def low_passed(frame: np.ndarray, cut_off: float) -> np.ndarray:
 
 
 def variance(cut_off: float) -> float:
-    """Of the discrete Gaussian that lets half the amplitude through at this frequency, in px^2."""
+    """Variance of the discrete Gaussian that lets half the amplitude through at this frequency, in px^2."""
     below = min(cut_off, 0.5)
     return float(np.log(2) / (1 - np.cos(2 * np.pi * below)) * (below / cut_off) ** 2)
 

@@ -55,7 +55,7 @@ UNKNOWN = TraceMetrics(*[math.nan] * 9)
 
 @dataclass(frozen=True)
 class ImageMetrics:
-    """Of all components together and of the one with the greatest area. Centres are cut to whole pixels, as by IDPS."""
+    """Places and sizes of all components and of the largest one. Centres are cut to whole pixels, as by IDPS."""
 
     n_components: int = 0
     center: tuple[float, float] = NOWHERE  # x, y, px: mean of the components' centres
@@ -81,7 +81,7 @@ class ImageMetrics:
 
 @dataclass(frozen=True)
 class Events:
-    """Of one cell, over all parts of a series."""
+    """The events of one cell, over all parts of a series."""
 
     samples: np.ndarray  # index of the sample in which each event lies
     amplitudes: np.ndarray  # unit of the trace
@@ -91,7 +91,7 @@ NO_EVENTS = Events(np.zeros(0, int), np.zeros(0))
 
 
 def image_metrics(footprint: np.ndarray) -> ImageMetrics:
-    """Of a footprint, shape (rows, columns); if nothing of it is positive, no component, whose place is NaN."""
+    """Metrics of a footprint, shape (rows, columns). If none of it is positive, it has no component, and NaN as its place."""
     found = outlines(footprint, CUT)
     if not found:
         return ImageMetrics()
@@ -122,7 +122,7 @@ def compactness(footprint: np.ndarray, diameter: float) -> float:
 
 
 def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s: float) -> TraceMetrics:
-    """Of a trace, shape (samples), of which those in `valid` were recorded."""
+    """Metrics of a trace, shape (samples), of which those in `valid` were recorded."""
     good = valid & np.isfinite(trace)
     if not good.any():
         return UNKNOWN
@@ -170,7 +170,7 @@ def rise_and_decay_times(trace: np.ndarray, events: np.ndarray) -> tuple[list[fl
 
 
 def read_events(paths: object, cells: CellSet) -> list[Events]:
-    """Of each cell, by its name, over the event sets that belong to the parts of a cell set.
+    """The events of each cell, by its name, over the event sets that belong to the parts of a cell set.
 
     Raises Unusable if there are not as many event sets as parts, or one is no event set or of other cells.
     """
@@ -198,7 +198,7 @@ def read_events(paths: object, cells: CellSet) -> list[Events]:
 
 
 def all_metrics(cells: CellSet, event_files: object) -> list[tuple[TraceMetrics, ImageMetrics]]:
-    """Of each cell."""
+    """The metrics of each cell, in order."""
     if not cells.n_cells:
         return []
     events = read_events(event_files, cells)

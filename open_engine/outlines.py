@@ -18,13 +18,13 @@ AROUND = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
 
 @dataclass(frozen=True)
 class Outline:
-    """Of one component: its corners and what follows from them, in px."""
+    """The outline of one component: its corners and what follows from them, in px."""
 
     points: np.ndarray  # (points, 2): x, y, whole numbers
 
     @property
     def area(self) -> float:
-        """Of the polygon."""
+        """Area of the polygon, px²."""
         x, y = self.points.T
         return abs(float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum())) / 2
 
@@ -40,7 +40,7 @@ class Outline:
 
 
 def outlines(footprint: np.ndarray, threshold: float, rectify_first: bool = True) -> list[Outline]:
-    """Of the components in which a footprint exceeds `threshold` of its maximum, from the top; none if it is empty.
+    """Outlines of components in which a footprint exceeds `threshold` of its maximum, from the top; none if it is empty.
 
     With `rectify_first`, negative values count as 0. Pixels that are not a number are outside.
     """

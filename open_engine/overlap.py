@@ -16,14 +16,14 @@ from recording.errors import Unusable
 
 
 def cross_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of each pair of footprints, (cells, rows, columns) and (others, rows, columns); shape (cells, others)."""
+    """Cosine of each pair of footprints, (cells, rows, columns) and (others, rows, columns); shape (cells, others)."""
     a, b = (sparse.csr_array(_flat(each)) for each in (first, second))
     lengths = [np.sqrt(np.asarray((each * each).sum(axis=1)).ravel()) for each in (a, b)]
     return _ratio(np.asarray((a @ b.T).todense()), np.outer(*lengths))
 
 
 def jaccard_indices(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Of each pair of binary footprints; shape (cells, others)."""
+    """Jaccard index of each pair of binary footprints; shape (cells, others)."""
     a, b = (sparse.csr_array((_flat(each) > 0).astype(np.float64)) for each in (first, second))
     both = np.asarray((a @ b.T).todense())
     sizes = [np.asarray(each.sum(axis=1)).ravel() for each in (a, b)]

@@ -37,7 +37,7 @@ def write_tables(
 
 
 def decisions(scores: np.ndarray, lower: float, upper: float) -> list[tuple[int, str]]:
-    """Of each row the column of the greatest score, and "yes", "no" or "uncertain".
+    """For each row, the column of the greatest score, and "yes", "no" or "uncertain".
 
     Yes from `upper` on, if no other row has a greater score in that column; no up to `lower`; else uncertain.
     """

@@ -129,7 +129,7 @@ class Trials:
 
 @dataclass(frozen=True)
 class Responses:
-    """Of each cell: how it responds, and how likely that is by chance."""
+    """How each cell responds, and how likely that is by chance."""
 
     trials: Trials
     offsets_s: np.ndarray  # (offsets,) from the event to the beginning of a sample

@@ -361,7 +361,7 @@ def _agreement(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _gradients(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Of the mean of every other frame, each moved back; shape (2 means, 2 axes, rows, columns)."""
+    """Gradients of the mean of every other frame, each moved back; shape (2 means, 2 axes, rows, columns)."""
     return np.array([np.gradient(mean_moved_back(smalls[i::2], shifts[i::2])) for i in (0, 1)])
 
 

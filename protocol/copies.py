@@ -54,7 +54,7 @@ class Copies:
         return True
 
     def _place(self, folder: Path) -> Path:
-        """Of the copies of a folder's files. Not by its name, which may be as long as a path can be."""
+        """The folder of the copies of a folder's files. Not by its name, which may be as long as a path can be."""
         assert self.folder
         return self.folder / hashlib.sha256(os.fsencode(folder)).hexdigest()
 

@@ -24,7 +24,7 @@ def is_product(name: str) -> bool:
 
 
 def is_visible(name: str) -> bool:
-    """Of one file or folder that is not hidden, as the run's own are."""
+    """Whether this is the name of one file or folder that is not hidden, as the run's own are."""
     return bool(name) and not name.startswith(".") and "/" not in name and "\0" not in name
 
 

@@ -81,7 +81,7 @@ def _place(
 
 
 def _with_root(one: Member, root: Member, place: Placement) -> Placement:
-    """Of a product: as much later than what it was made from as it states."""
+    """The place of a product: as much later than what it was made from as it states."""
     if one.is_timeless or not (one.start and root.start):
         return place
     return Placement(place.offset_us + (one.start - root.start) // MICROSECOND, place.by)

@@ -116,7 +116,7 @@ def components(bins: Grid, low: np.ndarray) -> np.ndarray:
 
 
 def images(bins: Grid, chosen: np.ndarray) -> np.ndarray:
-    """Of components (coefficients, k) at the pixels: (rows, columns, k)."""
+    """Images of components (coefficients, k) at the pixels: (rows, columns, k)."""
     sides = bins.rows.up.shape[1], bins.columns.up.shape[1]
     return both_ways(bins.rows.up, bins.columns.up, chosen.reshape(*sides, -1))
 

@@ -44,7 +44,7 @@ USUAL = 7.0  # px, where nothing stands out: IDPS's default
 
 @dataclass(frozen=True)
 class Diameter:
-    """Of cells, px; `doubt` says why it may be wrong, or is empty."""
+    """A diameter of cells, px; `doubt` says why it may be wrong, or is empty."""
 
     px: float
     doubt: str = ""
@@ -65,7 +65,7 @@ class Place:
 
 
 def estimate_cell_diameter(movie: Series) -> Diameter:
-    """Of the cells of a movie. What does not stand out or does not agree is said in the result, and is no error."""
+    """The diameter of a movie's cells. If nothing stands out, or widths disagree, the result says so; that is no error."""
     middle = tuple(slice(max(0, (n - FIELD) // 2), max(0, (n - FIELD) // 2) + FIELD) for n in movie.shape)
     together = max(1, int(movie.timing.rate_hz / RATE_HZ + 1e-6))
     recorded = np.flatnonzero(movie.valid)
@@ -90,7 +90,7 @@ def _averaged(frames: np.ndarray, n: int) -> np.ndarray:
 
 
 def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()) -> Diameter:
-    """Of a movie (rows, columns, frames), float32, which is overwritten.
+    """The diameter of the cells of a movie (rows, columns, frames), float32, which is overwritten.
 
     stretches: lengths of the pieces that it consists of, where it does not run on.
     """
@@ -147,7 +147,7 @@ def _binned(movie: np.ndarray, n: int) -> np.ndarray:
 
 
 def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, before: int) -> float:
-    """Of what is active at a place in these frames, px; 0 if it is no brighter than what is around it, or long."""
+    """Width of what is active at a place in these frames, px; 0 if it is no brighter than its surround, or long."""
     reach = int(RING[1] * size) + 4
     low = np.maximum(at - reach, 0)
     field = movie[low[0] : at[0] + reach + 1, low[1] : at[1] + reach + 1]
@@ -167,7 +167,7 @@ def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, b
 
 
 def _once(places: list[Place]) -> list[Place]:
-    """Of those at one place, the one that stands out most."""
+    """The place that stands out most of those that are one."""
     kept: list[Place] = []
     for place in sorted(places, key=lambda each: -each.height):
         y, x = place.at

@@ -49,7 +49,7 @@ class Settings:
 
     @property
     def working_copies(self) -> float:
-        """Of a patch's movie that are held while it is worked on, the movie itself included."""
+        """Copies of a patch's movie that are held while it is worked on, the movie itself included."""
         return 1.3 + 2.2 / self.bins**2
 
 
@@ -103,7 +103,7 @@ def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.n
 
 
 def _noise(row: np.ndarray) -> np.ndarray:
-    """Of pixels (pixels, frames), from stretches of long movies: they tell it well enough."""
+    """Noise of pixels (pixels, frames), from stretches of long movies: they tell it well enough."""
     n = row.shape[1]
     if n <= STRETCHES * STRETCH:
         return oasis.noise_level(row)
@@ -120,7 +120,7 @@ def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:
 
 
 def typical_decay(traces: np.ndarray, noise: np.ndarray, rate_hz: float) -> float:
-    """Of calcium from one sample to the next: the median over traces (cells, samples), within limits."""
+    """Decay of calcium from one sample to the next: the median over traces (cells, samples), within limits."""
     each = oasis.decay_per_sample(traces, noise)
     shortest, longest = (np.exp(-1 / (rate_hz * s)) for s in DECAY_LIMITS_S)
     return float(np.clip(np.median(each), shortest, longest))

@@ -20,7 +20,7 @@ MIN_LIKENESS = 0.9  # of a footprint to what lights up with it
 
 
 def cosines(cells: Cells) -> sparse.csr_matrix:
-    """Of each pair of footprints that overlap, (n, n)."""
+    """Cosine of each pair of footprints that overlap, (n, n)."""
     footprints = cells.matrix()
     norm = np.sqrt(np.asarray(footprints.multiply(footprints).sum(axis=1)).ravel())
     unit = sparse.diags(1 / np.maximum(norm, 1e-12)) @ footprints
@@ -66,7 +66,7 @@ def diameter_of_disc(footprint: np.ndarray) -> float:
 
 
 def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """Of each footprint's part above half its peak: diameter of a disc as large, px, and length over width."""
+    """What each footprint is above half its peak: diameter of a disc as large, px, and length over width."""
     width, elongation = np.zeros(len(cells)), np.ones(len(cells))
     for i, crop in enumerate(cells.crops):
         pixels = np.argwhere(crop > crop.max() / 2)

@@ -33,7 +33,7 @@ _AVERAGES = {
 
 @dataclass(frozen=True)
 class _Pools:
-    """Of one trace y: runs of samples that decay by g from one to the next, from the value at the first."""
+    """The pools of one trace y: runs of samples that decay by g from one to the next, from the value at the first."""
 
     log_g: float
     bounds: np.ndarray  # (pools + 1,) first sample of each; the number of samples

@@ -74,12 +74,12 @@ class CellSet:
 
     @property
     def footer(self) -> dict[str, Any]:
-        """Of the first part."""
+        """That of the first part."""
         return self.parts[0].footer
 
     @property
     def kind(self) -> str:
-        """Of footprints: analog or binary, as IDPS notes it; without a note, nothing but 0 and 1 is binary."""
+        """Analog or binary footprints, as IDPS notes it; without a note, nothing but 0 and 1 is binary."""
         noted = noted_of(self.footer).get("type")
         if noted in ("analog", "binary"):
             return noted

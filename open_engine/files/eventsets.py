@@ -16,7 +16,7 @@ from recording import formats
 
 @dataclass(frozen=True)
 class Events:
-    """Of one cell, in order."""
+    """The events of one cell, in order."""
 
     samples: np.ndarray  # indices among the samples of all parts
     amplitudes: np.ndarray

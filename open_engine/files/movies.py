@@ -110,12 +110,12 @@ class Spacing:
         return cls(pixels["y"], pixels["x"], (x[0], y[0]), (x[1], y[1]))
 
     def cropped(self, x: int, y: int, width: int, height: int) -> Spacing:
-        """Of a rectangle of pixels in this field."""
+        """The spacing of a rectangle of pixels in this field."""
         (across, down), (left, top) = self.pixel, self.top_left
         return replace(self, rows=height, columns=width, top_left=(left + x * across, top + y * down))
 
     def binned(self, factor: int) -> Spacing:
-        """Of pixels that are `factor` times as wide and high; an incomplete last bin is left out."""
+        """The spacing of pixels that are `factor` times as wide and high; an incomplete last bin is left out."""
         pixel = (self.pixel[0] * factor, self.pixel[1] * factor)
         return replace(self, rows=self.rows // factor, columns=self.columns // factor, pixel=pixel)
 
@@ -365,7 +365,7 @@ class Series:
 
     @property
     def timing(self) -> Timing:
-        """Of the first part."""
+        """That of the first part."""
         return self.parts[0].timing
 
     @property
@@ -378,7 +378,7 @@ class Series:
 
     @property
     def extra(self) -> dict[str, Any]:
-        """Of the first part."""
+        """That of the first part."""
         return self.parts[0].extra
 
     def read(self, start: int, stop: int) -> np.ndarray:

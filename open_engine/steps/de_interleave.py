@@ -69,7 +69,7 @@ class _Plane:
 
 
 def _plane_timing(timing: Timing, k: int, n_planes: int) -> Timing:
-    """Of every n-th sample from the k-th on."""
+    """The timing of every n-th sample from the k-th on."""
     kept = range(k, timing.n_samples, n_planes)
     cropped = np.zeros(timing.n_samples, bool)
     for first, last in timing.cropped:

@@ -44,7 +44,7 @@ def detect_transients(
 
 
 def transients(traces: np.ndarray, rate_hz: float) -> list[Events]:
-    """Of each trace (cells, samples) without gaps."""
+    """The transients of each trace, (cells, samples) without gaps."""
     y = traces - updates.baseline(traces)
     noise = oasis.noise_level(y)
     decay = extraction.typical_decay(y, noise, rate_hz)

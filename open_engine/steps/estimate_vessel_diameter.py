@@ -85,7 +85,7 @@ def estimate_vessel_diameter(
 
 
 def _window_mean(seen: np.ndarray, valid: np.ndarray, start: int, length: int) -> np.ndarray:
-    """Of the recorded frames of a window, less its least value; NaN where there is none."""
+    """Mean of the recorded frames of a window, less its least value; NaN where there is none."""
     recorded = seen[start : start + length][valid[start : start + length]]
     if len(recorded) == 0:
         return np.full(seen.shape[1], np.nan)

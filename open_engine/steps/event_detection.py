@@ -86,7 +86,7 @@ def find_events(
     ignore_negative: bool = True,
     valid: np.ndarray | None = None,
 ) -> Events:
-    """Of one trace (samples,) without gaps; those whose peak is not `valid` are left out."""
+    """Events of one trace, (samples,) without gaps; those whose peak is not `valid` are left out."""
     recorded = trace if valid is None else trace[valid]
     middle = np.median(recorded) if len(recorded) else 0.0
     mad = np.median(np.abs(recorded - middle)) if len(recorded) else 0.0

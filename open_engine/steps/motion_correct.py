@@ -250,7 +250,7 @@ def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]
 def _registered(
     series: Series, start: int, stop: int, prepare: Filter, template: Template, with_step: bool
 ) -> np.ndarray:
-    """Of each sample the shift, that of the left and of the right half, and the step from the recorded frame before.
+    """For each sample the shift, that of the left and of the right half, and the step from the recorded frame before.
 
     Shape (stop - start, 4, 2), in samples of the small copy; NaN where there is none.
     """

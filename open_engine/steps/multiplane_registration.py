@@ -107,7 +107,7 @@ def _same_cells(
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each pair of traces; samples that are no number count as the mean, and a trace of such correlates by 0."""
+    """Pearson's r of each pair of traces. Samples that are no number count as the mean; r of a trace of such is 0."""
     units = []
     for traces in (a, b):
         known = np.isfinite(traces)

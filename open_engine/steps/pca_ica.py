@@ -182,7 +182,7 @@ def _orthonormal(matrix: np.ndarray) -> np.ndarray:
 
 
 def _skewness(rows: np.ndarray) -> np.ndarray:
-    """Of each row; 0 where it is constant."""
+    """Skewness of each row; 0 where it is constant."""
     found = np.zeros(len(rows))
     for i, row in enumerate(rows):
         off = row - row.mean(dtype=np.float64)

@@ -223,7 +223,7 @@ def _write_means(path: Path, names: Sequence[str], tested: Responses) -> None:
 def _write_trials(
     path: Path, names: Sequence[str], traces: np.ndarray, tested: Responses, timeline: Timeline, window: Window
 ) -> None:
-    """Of the cells that respond most clearly, or come nearest to it."""
+    """Single trials of the cells that respond most clearly, or come nearest to it."""
     trials = tested.trials
     begins = _times(trials, timeline)
     rows: list[tuple[str, ...]] = []
@@ -246,7 +246,7 @@ def examples(tested: Responses) -> list[int]:
 
 
 def _times(trials: Trials, timeline: Timeline) -> np.ndarray:
-    """Of the samples of the events, in s from the session's start."""
+    """Times of the events, in s from the session's start."""
     starts = np.array(timeline.starts_s)[trials.parts]
     return starts + (trials.samples - timeline.first[trials.parts]) * timeline.period_s
 

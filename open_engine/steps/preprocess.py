@@ -162,7 +162,7 @@ def _early_frames(movie: Movie) -> int:
 
 
 def _frame_means(movie: Movie, n: int) -> np.ndarray:
-    """Of the first n samples at most; NaN where not recorded."""
+    """Means of the first n samples at most; NaN where not recorded."""
     means = []
     for start, stop in frames.chunks(movie, frames.BLOCK_MB):
         means.append(movie.read(start, stop).mean(axis=(1, 2), dtype=np.float64))
@@ -173,7 +173,7 @@ def _frame_means(movie: Movie, n: int) -> np.ndarray:
 
 
 def _later(timing: Timing, n: int) -> Timing:
-    """Of the movie without its first n samples."""
+    """The timing of the movie without its first n samples."""
     return replace(
         timing,
         n_samples=timing.n_samples - n,

@@ -169,7 +169,7 @@ def _draw_presence(animal: Animal, path: Path) -> None:
 
 
 def _draw_survival(animal: Animal, path: Path) -> None:
-    """Of the cells of a day, the part that is found again so many sessions later: mean over days."""
+    """Which part of the cells of a day is found again so many sessions later: mean over days."""
     used = [s for s in range(len(animal.days)) if s not in animal.found.flags]
     there = animal.found.presence[np.ix_(animal.numbers, used)]
     later: dict[int, list[float]] = {}

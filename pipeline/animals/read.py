@@ -33,7 +33,7 @@ class Cells:
 
 
 def read_session(source: Path, folder: Path, name: str) -> Cells:
-    """Of a cell set that was in the input, or of what a recipe made, whose results `source` describes.
+    """The cells of a cell set that was in the input, or of what a recipe made, whose results `source` describes.
 
     Rejected cells are left out. Raises Unusable, BadRecording, OSError.
     """
@@ -57,7 +57,7 @@ def read_session(source: Path, folder: Path, name: str) -> Cells:
 
 
 def _responses(folder: Path) -> dict[str, dict[str, str]]:
-    """Of the tables that the step peri_event left: the class of each cell that was tested."""
+    """The class of each cell that was tested, from the tables that the step peri_event left."""
     begin, found = f"{folder.name}-peri-", {}
     for path in sorted(folder.glob(f"{glob.escape(begin)}*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
@@ -100,7 +100,7 @@ def _last_cell_set(folder: Path) -> Path:
 
 
 def _mean_image(folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Of the movie that the cells come from, if one of its size is there: several steps may have made some."""
+    """Mean image of the movie that the cells come from, if one of its size is there; several steps may have made one."""
     for path in sorted(
         [*folder.glob("*-mean.tif"), *folder.glob("steps/*-mean.tif")], key=lambda each: -len(each.name)
     ):

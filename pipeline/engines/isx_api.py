@@ -41,7 +41,7 @@ def has_algorithms() -> bool:
 
 
 def isx_versions(software: Mapping[str, str]) -> dict[str, str]:
-    """Of all that a run knows of, the lines on isx."""
+    """The lines on isx, of all the software that a run knows of."""
     return {name: text for name, text in software.items() if name.startswith("isx")}
 
 

@@ -69,7 +69,7 @@ def _module(step: str) -> ModuleType:
 
 @functools.lru_cache(maxsize=1)
 def code_digest() -> str:
-    """Of the engine's source, on which its products depend. Twelve hexadecimal digits."""
+    """A digest of the engine's source, on which its products depend: twelve hexadecimal digits."""
     digest = hashlib.sha256()
     for source in sorted(ENGINE.rglob("*.py")):
         digest.update(source.relative_to(ENGINE).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")

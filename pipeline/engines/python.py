@@ -60,7 +60,7 @@ class PythonFile:
         return f"{self.path.name}, line {lines[-1]}" if lines else ""
 
     def digest(self) -> str:
-        """Of the file and of the modules and packages beside it, which it may import."""
+        """SHA-256 of the file and of the modules and packages beside it, which it may import."""
         digest, folder = hashlib.sha256(), self.path.parent
         for source in sorted({self.path, *self.copies.python_files(folder)}):
             try:

@@ -69,7 +69,7 @@ class Activity:
 
 
 def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
-    """Of traces, shape (cells, samples), NaN if a sample is missing."""
+    """Activity in traces, shape (cells, samples), NaN if a sample is missing."""
     period_s = timing.period.secs_float
     return _activity(traces, period_s)
 
@@ -97,7 +97,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
-    """Of the same cells in each part of a session, as one; footprints and statuses are those of the first part.
+    """Results of the same cells in each part of a session, as one; footprints and statuses are those of the first part.
 
     Raises Unusable if the parts name other cells.
     """

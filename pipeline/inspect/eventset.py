@@ -28,7 +28,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
 
 
 def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
-    """Of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
+    """Results of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
     sets = [isx.EventSet.read(str(piece.path)) for piece in pieces]
     event_set, recording = sets[0], pieces[0].path
     timing = event_set.timing

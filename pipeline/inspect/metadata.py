@@ -35,7 +35,7 @@ def common(recording: Path, kind: str) -> dict[str, Any]:
 
 
 def timing(timing: Any) -> dict[str, Any]:
-    """Of an isx.Timing: rate, duration, start and how many samples are missing, and why."""
+    """What an isx.Timing states: rate, duration, start and how many samples are missing, and why."""
     period = timing.period.secs_float
     return {
         "sampling_rate_hz": 1 / period if period else None,
@@ -64,7 +64,7 @@ def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray
 
 
 def duration_s(timing: Any) -> float:
-    """Of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002."""
+    """Duration of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002"""
     period = timing.period._impl
     return timing.num_samples * period.num / period.den if period.den else 0.0
 
@@ -78,7 +78,7 @@ def start(timing: Any) -> str | None:
 
 
 def spacing(spacing: Any) -> dict[str, Any]:
-    """Of an isx.Spacing: size in px, size of a pixel in µm."""
+    """What an isx.Spacing states: size in px, size of a pixel in µm."""
     rows, columns = spacing.num_pixels
     width, height = pixel_um(spacing)
     return {"width_px": columns, "height_px": rows, "pixel_width_um": width, "pixel_height_um": height}

@@ -85,7 +85,7 @@ def is_flat(found: MovieStatistics) -> bool:
 
 
 def _frame_measures(source: StoredFrames, valid: np.ndarray, found: MovieStatistics, unit: str) -> tuple[Measure, ...]:
-    """Of some frames: sharpness, shift and noise, in the middle of the field of view."""
+    """Measures of some frames: sharpness, shift and noise, in the middle of the field of view."""
     layout = source.layout
     rows, columns = _middle(layout.rows), _middle(layout.columns)
     if min(rows.stop - rows.start, columns.stop - columns.start) < 8:

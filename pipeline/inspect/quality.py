@@ -56,7 +56,7 @@ def percent(part: float, whole: float) -> float | None:
 
 
 def median(values: np.ndarray) -> float | None:
-    """Of what is finite."""
+    """Median of what is finite; None if nothing is."""
     finite = np.asarray(values, np.float64)
     finite = finite[np.isfinite(finite)]
     return float(np.median(finite)) if finite.size else None
@@ -222,7 +222,7 @@ class Overlap:
 
 
 def overlaps(cores: Sequence[tuple[int, int, np.ndarray]], traces: np.ndarray) -> list[Overlap]:
-    """Of each pair of cells that overlap; `cores` are row, column and values, 0 outside; `traces` (cells, samples)."""
+    """Overlaps of cells that share pixels; `cores` are row, column and values, 0 outside; `traces` (cells, samples)."""
     boxes = np.array([(top, left, top + v.shape[0], left + v.shape[1]) for top, left, v in cores]).reshape(-1, 4)
     norms = [float(np.linalg.norm(values)) for _, _, values in cores]
     found = []

@@ -53,7 +53,7 @@ def table(channels: Sequence[Channel]) -> dict[str, np.ndarray]:
 
 
 def described(channels: Sequence[Channel]) -> list[dict[str, Any]]:
-    """Of each channel, for whoever must choose one: pulses, rate over the recording, shortest and longest pulse."""
+    """What each channel holds, for whoever must choose one: pulses, their rate, shortest and longest pulse."""
     times = [channel.offset_us for channel in channels if len(channel.offset_us)]
     length_s = (max(int(each.max()) for each in times) - min(int(each.min()) for each in times)) / 1e6 if times else 0
     return [_described(channel, length_s) for channel in channels]

@@ -183,7 +183,7 @@ def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def accepted(said: Metadata) -> Metadata:
-    """Of what recordings state, the values that NWB takes."""
+    """The values that NWB takes, of what recordings state."""
     return Metadata(
         {
             section: {
@@ -213,7 +213,7 @@ def _subject(known: Metadata, start: datetime) -> Subject | None:
 
 
 def _advise(known: Metadata, advise: Callable[[str], None]) -> None:
-    """Of what a lab has not written yet."""
+    """Name what a lab has not written yet."""
     required, asked = (metadata.missing(known, wanted) for wanted in (metadata.REQUIRED, metadata.ASKED_FOR))
     parts = []
     if required:

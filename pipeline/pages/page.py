@@ -169,7 +169,7 @@ def _pixel(record: Mapping[str, Any]) -> str:
 
 
 def _tissue_bytes(part: Part) -> int:
-    """Of base64: what lies behind the outlines takes its room from the pictures."""
+    """Bytes of base64: what lies behind the outlines takes its room from the pictures."""
     return sum(len(each.picture) * 4 // 3 for each in part.cells.tissue) if part.cells else 0
 
 

@@ -54,7 +54,7 @@ def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
 
 
 def tables_of_pulses(session: Session, kind: str, inputs: Sequence[Path], context: Context) -> list[Path]:
-    """Of each such recording of the session, its pulses on the session's clock, in the scratch folder."""
+    """A table for each such recording of the session: its pulses on the session's clock, in the scratch folder."""
     members = [one for one in session.members if one.kind == kind and one.path not in inputs]
     return [_table(one, number, context) for number, one in enumerate(members)]
 

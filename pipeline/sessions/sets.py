@@ -18,7 +18,7 @@ TTL_COLUMNS = ["channel", "onset_s", "offset_s"]
 
 
 def last_sets(job: Job) -> list[list[Member]]:
-    """Of cell sets and of event sets that were found in the session, those that count: a recording for each part.
+    """The cell sets and event sets that count, of those that were found in the session: a recording for each part.
 
     Those of most parts count, and of them those of the most steps, as far as their names tell.
     """

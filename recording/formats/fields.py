@@ -63,7 +63,7 @@ def time(holder: Any, name: str) -> tuple[Fraction, int]:
 
 
 def to_datetime(seconds: Fraction, utc_offset: int) -> datetime | None:
-    """Of a time: in UTC if the offset is absurd, None if the time itself is."""
+    """A time as a datetime: in UTC if the offset is absurd, None if the time itself is."""
     zone = timezone(timedelta(seconds=utc_offset)) if abs(utc_offset) < 86400 else timezone.utc
     try:
         epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -89,7 +89,7 @@ def _timing_of(header: IsxbHeader, meta: dict[str, Any], samples: list[Any]) -> 
 
 
 def _size(session: dict[str, Any]) -> tuple[int, int]:
-    """Of a frame, in px, from where the library takes it."""
+    """Size of a frame, in px, from where the library takes it."""
     if "spacingInfo" in session:
         view = field(field(session, "spacingInfo"), "numPixels")
         names = ("x", "y")

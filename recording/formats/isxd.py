@@ -319,7 +319,7 @@ def _check_events(one: _Isxd) -> RecordingInfo:
 
 
 def _oldest_events(one: _Isxd) -> RecordingInfo:
-    """Of the first kind of file, which states its times under another name, if at all."""
+    """Event sets of the first kind of file, which states its times under another name, if at all."""
     try:
         timing = read_timing({"timingInfo": one.footer["timing info"]})
     except (Damaged, KeyError):

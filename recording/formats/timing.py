@@ -64,7 +64,7 @@ def read_timing(holder: dict[str, Any]) -> Timing:
 
 
 def _range(text: Any, n_samples: int) -> tuple[int, int]:
-    """Of "4 - 5" or "4"; old files hold single numbers."""
+    """First and last of "4 - 5" or "4"; old files hold single numbers."""
     found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
     first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
     if not first <= last < n_samples:
