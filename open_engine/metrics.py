@@ -91,7 +91,7 @@ NO_EVENTS = Events(np.zeros(0, int), np.zeros(0))
 
 
 def image_metrics(footprint: np.ndarray) -> ImageMetrics:
-    """Metrics of a footprint, shape (rows, columns). If none of it is positive, it has no component, and NaN as its place."""
+    """Metrics of a footprint, shape (rows, columns). Without positive values: no component, and a place of NaN."""
     found = outlines(footprint, CUT)
     if not found:
         return ImageMetrics()

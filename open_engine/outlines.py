@@ -40,7 +40,7 @@ class Outline:
 
 
 def outlines(footprint: np.ndarray, threshold: float, rectify_first: bool = True) -> list[Outline]:
-    """Outlines of components in which a footprint exceeds `threshold` of its maximum, from the top; none if it is empty.
+    """Outlines of components where a footprint exceeds `threshold` of its maximum, from the top; none if it is empty.
 
     With `rectify_first`, negative values count as 0. Pixels that are not a number are outside.
     """

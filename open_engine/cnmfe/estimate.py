@@ -65,7 +65,7 @@ class Place:
 
 
 def estimate_cell_diameter(movie: Series) -> Diameter:
-    """The diameter of a movie's cells. If nothing stands out, or widths disagree, the result says so; that is no error."""
+    """The diameter of a movie's cells. The result says if nothing stands out or widths disagree: no error."""
     middle = tuple(slice(max(0, (n - FIELD) // 2), max(0, (n - FIELD) // 2) + FIELD) for n in movie.shape)
     together = max(1, int(movie.timing.rate_hz / RATE_HZ + 1e-6))
     recorded = np.flatnonzero(movie.valid)

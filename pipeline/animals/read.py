@@ -100,7 +100,7 @@ def _last_cell_set(folder: Path) -> Path:
 
 
 def _mean_image(folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
-    """Mean image of the movie that the cells come from, if one of its size is there; several steps may have made one."""
+    """Mean image of the movie that the cells come from, if one of its size is there; several steps may make one."""
     for path in sorted(
         [*folder.glob("*-mean.tif"), *folder.glob("steps/*-mean.tif")], key=lambda each: -len(each.name)
     ):

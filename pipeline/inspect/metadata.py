@@ -64,7 +64,7 @@ def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray
 
 
 def duration_s(timing: Any) -> float:
-    """Duration of an isx.Timing, missing samples included, as near as a float64 can be: 204.7, not 204.70000000000002"""
+    """Duration of an isx.Timing, missing samples included, as near as float64 can be: 204.7, not 204.70000000000002."""
     period = timing.period._impl
     return timing.num_samples * period.num / period.den if period.den else 0.0
 
