@@ -21,7 +21,7 @@ def projected(series: Series, stat_type: str, context: StepContext, span: tuple[
         raise Unusable(f"{series.parts[0].path.name}: no frame was recorded, so there is nothing to project")
     found = []
     for i, part in enumerate(recorded):
-        low, high = frames.share(i, len(recorded), span)
+        low, high = frames.span_of(i, len(recorded), span)
 
         def progress(fraction: float, low: float = low, high: float = high) -> None:
             context.progress(low + (high - low) * fraction)

@@ -50,12 +50,12 @@ __all__ = [  # with the reader's names, so that a step needs one module for file
     "cuts",
     "each_block",
     "in_order",
-    "lower",
     "one_blas_thread",
     "open_movie",
     "open_series",
     "produce",
-    "share",
+    "span_of",
+    "subtract",
     "with_idps",
     "write_image",
     "write_movie",
@@ -85,7 +85,7 @@ def each_block(
             context.progress(low + (high - low) * i / len(blocks))
 
 
-def share(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, float]:
+def span_of(i: int, n: int, of: tuple[float, float] = (0, 1)) -> tuple[float, float]:
     """The span of progress that the i-th of n equal tasks takes."""
     low, high = of
     return low + (high - low) * i / n, low + (high - low) * (i + 1) / n
@@ -181,7 +181,7 @@ def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return made
 
 
-def lower(path: str | os.PathLike[str], by: float, threads: int = 1) -> None:
+def subtract(path: str | os.PathLike[str], by: float, threads: int = 1) -> None:
     """Subtract a value from all recorded pixels of a movie, in its file. Integers wrap around, as they are added."""
     with open_movie(path) as movie, Path(path).open("r+b", buffering=0) as file:
         less = movie.dtype.type(by) if movie.dtype.kind == "f" else np.array(round(by)).astype(movie.dtype)

@@ -46,7 +46,7 @@ def create_neural_activity_movie(
     if unknown:
         context.warn(f"cells whose traces hold no number are dark in the movie: {listed(unknown)}")
     for i, (part, target) in enumerate(zip(cells.parts, output_neural_movie_files)):
-        made = _activity(cells, part, context, frames.share(i, len(cells.parts)))
+        made = _activity(cells, part, context, frames.span_of(i, len(cells.parts)))
         timing, spacing = Timing.of(part.footer["timingInfo"]), Spacing.of(part.footer["spacingInfo"])
         extra = formats.extra_properties(part.footer)
         frames.write_movie(target, None, made, timing=timing, spacing=spacing, extra=extra)

@@ -46,7 +46,7 @@ def de_interleave(
                 raise Unusable(f"{movie.path.name} has {movie.n_frames} frames, too few for {n_planes} planes")
             for k, focus in enumerate(in_efocus_values):
                 target = output_movie_files[i * n_planes + k]
-                span = frames.share(i * n_planes + k, len(output_movie_files))
+                span = frames.span_of(i * n_planes + k, len(output_movie_files))
                 timing, extra = (
                     _plane_timing(movie.timing, k, n_planes),
                     frames.with_idps(movie.extra, efocus=int(focus)),

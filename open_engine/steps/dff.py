@@ -39,7 +39,7 @@ def dff(
         inverse = np.where(dark, 0, 1 / np.where(dark, 1, f0))
         change = _Change(f0.astype(np.float32), inverse.astype(np.float32))
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
-            span = frames.share(i, len(series.parts), (0.4, 1))
+            span = frames.span_of(i, len(series.parts), (0.4, 1))
             frames.produce(target, part, change, context, span, dtype=np.dtype(np.float32))
 
 

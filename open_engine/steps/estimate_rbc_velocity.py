@@ -67,7 +67,7 @@ def estimate_rbc_velocity(
             windows = vesselsets.windows(movie, time_window, time_increment)
             corners = [_in_turn(movie, np.asarray(roi, np.int64)) for roi in rois]
             scale = [float(each) for each in movie.spacing.pixel] if output_units == "microns" else [1.0, 1.0]
-            image, found = _measured(movie, corners, windows, context, frames.share(i, len(input_movie_files)))
+            image, found = _measured(movie, corners, windows, context, frames.span_of(i, len(input_movie_files)))
             vessels = []
             for name, roi, (moved, maps) in zip(vesselsets.names_of((), len(rois)), corners, found):
                 across, down = moved.T

@@ -68,7 +68,7 @@ def estimate_vessel_diameter(
         with frames.open_movie(source) as movie:
             windows = vesselsets.windows(movie, time_window, time_increment)
             drawn = [drawn_profile(movie, np.asarray(line, int)) for line in lines]
-            image, values = _along(movie, drawn, context, frames.share(i, len(input_movie_files)))
+            image, values = _along(movie, drawn, context, frames.span_of(i, len(input_movie_files)))
             vessels, statuses = [], []
             names = vesselsets.names_of(vessel_names, len(lines))
             for line, name, seen in zip(lines, names, values):

@@ -52,7 +52,7 @@ def interpolate_movie(
                 blank=tuple(each for each in movie.timing.blank if each not in filled),
             )
             extra = frames.with_idps(movie.extra, interpolatedFrames=sorted(filled)) if filled else movie.extra
-            span = frames.share(i, len(input_movie_files))
+            span = frames.span_of(i, len(input_movie_files))
             frames.produce(target, movie, _Filled(filled), context, span, timing=timing, extra=extra)
 
 

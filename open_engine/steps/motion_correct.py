@@ -114,7 +114,7 @@ def motion_correct(
         fill = _padding(series) if preserve_input_dimensions else None
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
             first, end = series.bounds[i]
-            span, table = frames.share(i, len(series.parts), (0.6, 1)), (output_translation_files or {i: None})[i]
+            span, table = frames.span_of(i, len(series.parts), (0.6, 1)), (output_translation_files or {i: None})[i]
             moved = _MovedBack(shifts[first:end], area, fill, bent and bent.part(first, end))
             _produce(target, part, moved, context, span, table)
     if output_crop_rect_file:

@@ -81,7 +81,7 @@ def preprocess(
                 in_space=spatial_downsample_factor,
                 repair=_Repair(_defective_pixels(movie, context) if fix_defective_pixels else (), movie.shape),
             )
-            _produce(target, movie, reduced, context, frames.share(i, n_movies))
+            _produce(target, movie, reduced, context, frames.span_of(i, n_movies))
 
 
 def _produce(target: Source, movie: Movie, reduced: _Reduced, context: StepContext, span: tuple[float, float]) -> None:

@@ -56,7 +56,7 @@ def spatial_filter(
         less = _least(series, band, context) if subtract_global_minimum else None
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
             dtype = part.dtype if subtract_global_minimum or retain_mean else np.dtype(np.float32)
-            span = frames.share(i, len(series.parts))
+            span = frames.span_of(i, len(series.parts))
             frames.produce(target, part, _Filtered(band, dtype, less), context, span, dtype=dtype)
 
 
@@ -76,10 +76,10 @@ def _write_and_lower(series: Series, targets: Sequence[Path], band: BandPass, co
 
     try:
         for i, (part, path) in enumerate(zip(series.parts, unfinished)):
-            frames.write_movie(path, part, blocks(part, frames.share(i, len(targets), (0, 0.9))), part.dtype)
+            frames.write_movie(path, part, blocks(part, frames.span_of(i, len(targets), (0, 0.9))), part.dtype)
         for path, target in zip(unfinished, targets):
             if np.isfinite(least):
-                frames.lower(path, least, context.threads)
+                frames.subtract(path, least, context.threads)
             path.replace(target)
     finally:
         for path in unfinished:
@@ -91,7 +91,7 @@ def _least(series: Series, band: BandPass, context: StepContext) -> float:
     filtered = _Filtered(band, np.dtype(np.float32), None)
     least = np.inf
     for i, part in enumerate(series.parts):
-        cuts, span = frames.chunks(part, frames.BLOCK_MB), frames.share(i, len(series.parts))
+        cuts, span = frames.chunks(part, frames.BLOCK_MB), frames.span_of(i, len(series.parts))
         found = frames.each_block(cuts, lambda *cut, part=part: filtered.with_least(part, *cut)[1], context, span)
         least = min(least, *found)
     return least if np.isfinite(least) else 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import boxes, consistency, figures, metadata, packets, tables, ttl
+from pipeline.inspect import consistency, figures, metadata, packets, raw_files, tables, ttl
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
@@ -41,7 +41,7 @@ def pulses(recording: Path, context: Context) -> dict[str, np.ndarray]:
 def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, list[packets.Channel]]:
     """The file as `.isxd`, the library's view of it, and its channels on the clock of the context."""
     stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
-    boxes.check(recording, context.warn)
+    raw_files.check(recording, context.warn)
     source = isx.GpioSet.read(str(stored))
     return stored, source, [channel.later(context.offset_us) for channel in packets.channels(stored, source)]
 
