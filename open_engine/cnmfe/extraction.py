@@ -59,10 +59,27 @@ class Found:
 
     cells: Cells  # footprints with a peak of 1; traces as least squares leave them, not denoised
     noise: np.ndarray  # of each trace (cells,)
+    doubts: np.ndarray  # why each is not believed (cells,), texts; "" if it is
+
+    def take(self, which: np.ndarray) -> Found:
+        return Found(self.cells.take(which), self.noise[which], self.doubts[which])
+
+    def clearest(self, n: int) -> Found:
+        """So many at most, with the highest peaks over their noise first."""
+        clear = self.cells.traces.max(axis=1, initial=0) / np.maximum(self.noise, 1e-30)
+        return self.take(np.argsort(-clear, kind="stable")[:n])
+
+    @property
+    def believed(self) -> Found:
+        return self.take(np.flatnonzero(self.doubts == ""))
+
+    @property
+    def doubted(self) -> Found:
+        return self.take(np.flatnonzero(self.doubts != ""))
 
 
 def extract(movie: np.ndarray, settings: Settings) -> Found:
-    """The cells of a movie (rows, columns, frames), float32, which is overwritten."""
+    """The cells of a movie (rows, columns, frames), float32, which is overwritten; those not believed with a reason."""
     patch, pixel_noise = prepared(movie, settings)
     side = 2 * int(np.ceil(RADIUS * settings.diameter)) + 1
     support = disc(side, RADIUS * settings.diameter)
@@ -82,8 +99,8 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_background(patch, cells)
         estimate = updates.update_traces(patch, cells)
-    believed = gate.believed(patch, estimate, settings.min_pnr, settings.diameter)
-    return in_movie_units(estimate.take(believed), pixel_noise)
+    doubts = gate.doubts(patch, estimate, settings.min_pnr, settings.diameter)
+    return in_movie_units(estimate, pixel_noise, doubts)
 
 
 def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.ndarray]:
@@ -136,7 +153,7 @@ def alive(cells: Cells) -> Cells:
     return cells.take(np.flatnonzero(cells.crops.any(axis=(1, 2)) & cells.traces.any(axis=1)))
 
 
-def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray) -> Found:
+def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray, doubts: np.ndarray) -> Found:
     """Footprints times the noise of their pixels, scaled to a peak of 1; traces and their noise scaled to match."""
     cells = estimate.with_raw_traces()
     crops = cells.crops.copy()
@@ -145,4 +162,4 @@ def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray) -> Found
         crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
     peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
     scaled = replace(cells, crops=crops / peak[:, None, None], traces=cells.traces * peak[:, None])
-    return Found(scaled, estimate.noise * peak)
+    return Found(scaled, estimate.noise * peak, doubts)

@@ -45,8 +45,9 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
     return cells.take(np.sort(brightest))
 
 
-def believed(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float) -> np.ndarray:
-    """Indices of the cells whose traces have transients and whose footprints are about as large and round as a cell.
+def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float) -> np.ndarray:
+    """Of each cell, why it is not believed; "" if its trace has transients and its footprint is about as large
+    and round as a cell.
 
     Transients are peaks well above the noise, and upward. Dendrites are too long; single pixels too small; a piece of
     something larger is not alone.
@@ -54,10 +55,20 @@ def believed(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float) 
     pnr = peak_to_noise(estimate, patch.decay)
     skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
     width, elongation = shapes(estimate.cells)
-    cell_like = (width >= SIZES[0] * diameter) & (width <= SIZES[1] * diameter) & (elongation <= LONGEST)
-    alone = likeness(patch, estimate) >= MIN_LIKENESS
+    alike = likeness(patch, estimate)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
-    return np.flatnonzero((pnr >= min_pnr) & rises & cell_like & alone)
+    found = np.full(len(pnr), "", dtype=object)
+    for i in range(len(pnr)):
+        reasons = (
+            (pnr[i] >= min_pnr, f"its highest peak is {pnr[i]:.1f} times the noise (min_pnr {min_pnr:g})"),
+            (rises[i], f"its trace is as often below its mean as above (skewness {skewness[i]:.2f})"),
+            (width[i] >= SIZES[0] * diameter, f"too narrow: {width[i]:.1f} px for cells of {diameter:.3g} px"),
+            (width[i] <= SIZES[1] * diameter, f"too wide: {width[i]:.1f} px for cells of {diameter:.3g} px"),
+            (elongation[i] <= LONGEST, f"too long: {elongation[i]:.1f} times its width"),
+            (alike[i] >= MIN_LIKENESS, f"what is around it lights up with it (likeness {alike[i]:.2f})"),
+        )
+        found[i] = "; ".join(reason for passes, reason in reasons if not passes)
+    return found
 
 
 def diameter_of_disc(footprint: np.ndarray) -> float:

@@ -93,21 +93,32 @@ def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) ->
     (top, bottom), (left, right) = tile.core_rows, tile.core_columns
     mine = (row >= top - margin) & (row < bottom + margin) & (column >= left - margin) & (column < right + margin)
     mine = np.flatnonzero(mine)
-    return Found(cells.take(mine), found.noise[mine])
+    return replace(found, cells=cells).take(mine)
 
 
 def joined(several: list[Found]) -> Found:
     """The cells of all patches; of those that two patches found, the one with the better peak to noise."""
     cells = join(*(found.cells for found in several))
     noise = np.concatenate([found.noise for found in several])
+    doubts = np.concatenate([found.doubts for found in several])
     source = np.repeat(np.arange(len(several)), [len(found.cells) for found in several])
     quality = cells.traces.max(axis=1, initial=0) / np.maximum(noise, 1e-30)
     dropped = np.zeros(len(cells), bool)
     for i, j in _twins(cells, source):
         if not (dropped[i] or dropped[j]):
             dropped[i if quality[i] < quality[j] else j] = True
-    kept = np.flatnonzero(~dropped)
-    return Found(cells.take(kept), noise[kept])
+    return Found(cells, noise, doubts).take(np.flatnonzero(~dropped))
+
+
+def unlike(candidates: Found, cells: Cells) -> Found:
+    """Those candidates that are not one of these cells again."""
+    if not len(candidates.cells) or not len(cells):
+        return candidates
+    n = len(cells)
+    both = join(cells, candidates.cells)
+    twins = _twins(both, np.repeat([0, 1], [n, len(candidates.cells)]))
+    again = {j - n for _, j in twins}
+    return candidates.take(np.array([i for i in range(len(candidates.cells)) if i not in again], int))
 
 
 def _twins(cells: Cells, source: np.ndarray) -> list[tuple[int, int]]:

@@ -28,6 +28,8 @@ STATUSES = ("accepted", "undecided", "rejected")  # by their number in the file
 FILE_VERSION = 5
 WHITE = 0xFFFFFFFF
 MOST_LISTED = 20
+CANDIDATES = "-candidates.isxd"  # what the name of a file of what was not taken ends with
+REASONS = "CellStatusReasons"  # an entry of the footer, this project's own
 PRODUCER = {"name": "open engine", "version": [1, 0, 0]}
 
 Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
@@ -257,10 +259,27 @@ def listed(names: Iterable[str]) -> str:
     )
 
 
-def default_names(n: int) -> list[str]:
+def default_names(n: int, letter: str = "C") -> list[str]:
     """C0, C1, ..., padded with zeros to one length, as IDPS names cells."""
     width = len(str(max(n - 1, 0)))
-    return [f"C{i:0{width}}" for i in range(n)]
+    return [f"{letter}{i:0{width}}" for i in range(n)]
+
+
+def candidates_of(path: Path) -> Path:
+    """Where the step that finds the cells of a file writes what it looked at and did not take."""
+    return path.with_name(f"{path.stem}{CANDIDATES}")
+
+
+def with_reasons(reasons: Sequence[str]) -> dict[str, list[str]]:
+    """Entries of a footer: why each cell has the status that it has, "" where nothing is to be said."""
+    return {REASONS: list(reasons)}
+
+
+def reasons_of(footer: Mapping[str, Any]) -> list[str]:
+    """Why each cell has its status, as far as whoever set it has said so."""
+    found = footer.get(REASONS)
+    n = len(footer["CellNames"])
+    return [str(each) for each in found] if isinstance(found, list) and len(found) == n else [""] * n
 
 
 def as_list(paths: Paths) -> list[Path]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from open_engine.cnmfe.gate import diameter_of_disc
 from open_engine.context import StepContext
-from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers
+from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers, with_reasons
 from open_engine.metrics import compactness, read_events
 
 LEAST_COMPACT = 0.8
@@ -29,24 +29,32 @@ def accept_cells(
     events = read_events(input_event_set_files, cells)
     images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
     diameter = _diameter(cells)
-    good = [len(its.samples) > 0 and is_cell(image, diameter) for its, image in zip(events, images)]
-    if not any(good):
+    reasons = [doubt(image, diameter) if len(its.samples) else "no transient" for its, image in zip(events, images)]
+    if all(reasons):
         context.warn(f"none of {cells.n_cells} cells has a transient and the shape of a cell")
-    statuses = status_numbers(["accepted" if each else "rejected" for each in good])
+    statuses = status_numbers(["rejected" if reason else "accepted" for reason in reasons])
     for part in cells.parts:
-        edit_footer(part.path, CellStatuses=statuses)
+        edit_footer(part.path, CellStatuses=statuses, **with_reasons(reasons))
 
 
 def is_cell(footprint: np.ndarray, diameter: float) -> bool:
     """Whether a footprint (rows, columns) is compact, and not on the border of the field with most of it outside."""
+    return not doubt(footprint, diameter)
+
+
+def doubt(footprint: np.ndarray, diameter: float) -> str:
+    """Why a footprint (rows, columns) is no cell's, in words; "" if it may be one's."""
     if not footprint.max(initial=0) > 0:
-        return False
+        return "its footprint is empty"
     power = np.maximum(footprint, 0).astype(np.float64) ** 2
     for axis, length in enumerate(footprint.shape):
         middle = np.average(np.arange(length), weights=power.sum(axis=1 - axis))
         if min(middle, length - 1 - middle) < ON_BORDER * diameter:
-            return False
-    return compactness(footprint, diameter) > LEAST_COMPACT
+            return "on the border of the field, most of it outside"
+    compact = compactness(footprint, diameter)
+    if compact > LEAST_COMPACT:
+        return ""
+    return f"not compact: {100 * compact:.0f}% of its light is near its centre, less than {100 * LEAST_COMPACT:.0f}%"
 
 
 def _diameter(cells: CellSet) -> float:

@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 
 from open_engine.context import StepContext
-from open_engine.files.cellsets import edit_footer, listed, read_cell_set, status_numbers
+from open_engine.files.cellsets import edit_footer, listed, read_cell_set, status_numbers, with_reasons
 from open_engine.metrics import ImageMetrics, TraceMetrics, all_metrics
 from recording.errors import Unusable
 
@@ -39,7 +39,9 @@ def auto_accept_reject(
     tests = [_test(*each) for each in (DEFAULT_FILTERS if filters is None else filters)]
     cells = read_cell_set(input_cell_set_files)
     of_cells = all_metrics(cells, input_event_set_files)
-    decided = [_status([test(trace, image) for test in tests]) for trace, image in of_cells]
+    found = [[test(trace, image) for test in tests] for trace, image in of_cells]
+    decided = [_status([passes for passes, _ in each]) for each in found]
+    reasons = ["; ".join(reason for passes, reason in each if not passes) for each in found]
     if "accepted" not in decided:
         context.warn(f"none of {cells.n_cells} cells passes all filters")
     unknown = [name for name, status in zip(cells.names, decided) if status == "undecided"]
@@ -47,23 +49,25 @@ def auto_accept_reject(
         context.warn(f"cells whose traces hold no number stay undecided: {listed(unknown)}")
     statuses = status_numbers(decided)
     for part in cells.parts:
-        edit_footer(part.path, CellStatuses=statuses)
+        edit_footer(part.path, CellStatuses=statuses, **with_reasons(reasons))
 
 
 def _status(passes: Sequence[bool | None]) -> str:
     return "rejected" if False in passes else "undecided" if None in passes else "accepted"
 
 
-def _test(statistic: str, sign: str, value: float) -> Callable[[TraceMetrics, ImageMetrics], bool | None]:
-    """Whether a cell passes; None if that is not known."""
+def _test(statistic: str, sign: str, value: float) -> Callable[[TraceMetrics, ImageMetrics], tuple[bool | None, str]]:
+    """Whether a cell passes, None if that is not known; and why it would not."""
     if statistic not in STATISTICS or sign not in OPERATORS:
         raise Unusable(
             f"filter [{statistic!r}, {sign!r}, {value}] is not known: "
             f"use one of {', '.join(STATISTICS)} and one of {', '.join(OPERATORS)}"
         )
 
-    def passes(trace: TraceMetrics, image: ImageMetrics) -> bool | None:
+    def passes(trace: TraceMetrics, image: ImageMetrics) -> tuple[bool | None, str]:
         found = STATISTICS[statistic](trace, image)
-        return None if found != found else bool(OPERATORS[sign](found, value))
+        if found != found:
+            return None, f"{statistic} is not known"
+        return bool(OPERATORS[sign](found, value)), f"{statistic} {found:.3g} is not {sign} {value:g}"
 
     return passes

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ UNITS = {"df": "dF", "df_over_noise": "dF over noise"}
 FEWEST_FRAMES = 30
 FEW_FRAMES = 200  # with fewer, one moment decides whether something is believed to be a cell
 SMALLEST_PATCH = 4  # diameters: in less, background and cells cannot be told apart
+MOST_CANDIDATES = 300  # that are kept: more nobody looks at
 READ_SHARE = 0.35  # of free memory that patches fill in one pass over the movie, so that passes are few
 READ_MOST = 3 * 2**29  # bytes of it
 CANNOT: dict[str, Callable[[Any], str]] = {
@@ -77,6 +79,9 @@ def run_cnmfe(
         over the trace's noise.
     output_dir, gaussian_kernel_size, closing_kernel_size : nothing is written there; only 0, see CANNOT.
 
+    What was looked at and not believed to be a cell is written too, for who decides by eye: beside each file, as
+    a cell set `<its stem>-candidates.isxd` of rejected cells X0, X1, ...; its footer has the reasons.
+
     Raises Unusable if there are no cells, too few frames, a field smaller than a cell or too little memory.
     """
     for name, value in (("gaussian_kernel_size", gaussian_kernel_size), ("closing_kernel_size", closing_kernel_size)):
@@ -110,14 +115,22 @@ def run_cnmfe(
                 "raise it to tell cells from background"
             )
         threads = num_threads if processing_mode == "parallel_patches" else 1
-        found = _over_patches(series, tiles, settings, min(threads, context.threads), context)
+        found, candidates = _over_patches(series, tiles, settings, min(threads, context.threads), context)
         if not len(found.cells):
             raise Unusable(f"no cells found in {name}: check cell_diameter (now {diameter:g} px), or lower min_pnr")
         _write(output_cell_set_files, series, found, output_unit_type, diameter)
+        if len(candidates.cells):
+            beside = [cellsets.candidates_of(path) for path in cellsets.as_list(output_cell_set_files)]
+            _write(beside, series, candidates, output_unit_type, diameter)
 
 
-def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext) -> Found:
-    """The patches are read as many at a time as memory allows; the result does not depend on how many that are."""
+def _over_patches(
+    series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext
+) -> tuple[Found, Found]:
+    """Cells, and candidates that are not believed.
+
+    The patches are read as many at a time as memory allows; the result does not depend on how many that are.
+    """
     size = max(tile.shape[0] * tile.shape[1] for tile in tiles) * int(series.valid.sum()) * 4
     free = _free_memory()
     threads = _threads_that_fit(settings.working_copies * size, threads, free)
@@ -134,7 +147,9 @@ def _over_patches(series: Series, tiles: list[Tile], settings: Settings, threads
         for found in in_order(one, zip(group, movies), threads):
             several.append(found)
             context.progress(0.95 * len(several) / len(tiles))
-    return patches.joined(several)
+    cells = patches.joined([found.believed for found in several])
+    candidates = patches.joined([found.doubted for found in several])
+    return cells, patches.unlike(candidates, cells.cells).clearest(MOST_CANDIDATES)
 
 
 def _threads_that_fit(patch_bytes: float, threads: int, free: float) -> int:
@@ -160,14 +175,18 @@ def _free_memory() -> float:
     return min(machine, float(limit - used))
 
 
-def _write(files: str | list[str], series: Series, found: Found, units: str, diameter: float) -> None:
+def _write(files: str | list[str] | list[Path], series: Series, found: Found, units: str, diameter: float) -> None:
+    """The clearest first; what is not believed is rejected, and keeps the reason."""
+    found = found.clearest(len(found.cells))
     traces = np.full((len(found.cells), series.n_frames), np.nan, np.float32)
     traces[:, series.valid] = found.cells.traces
     if units == "df_over_noise":
         traces /= np.maximum(found.noise, 1e-30)[:, None]
-    order = np.argsort(-found.cells.traces.max(axis=1) / np.maximum(found.noise, 1e-30), kind="stable")
-    cells = found.cells.take(order)
-    images = (cells.take(np.array([i])).images()[0] for i in range(len(cells)))
+    images = [found.cells.take(np.array([i])).images()[0] for i in range(len(found.cells))]
     like = [cellsets.footer_like(part, cnmfe={"cell_diameter": diameter}) for part in series.parts]
     noted = {"method": "cnmfe", "type": "analog", "units": UNITS[units]}
-    cellsets.write_cell_set(files, like, list(images), traces[order], noted=noted)
+    rejected = {}
+    if found.doubts.any():
+        names = cellsets.default_names(len(found.cells), "X")
+        rejected = {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*found.doubts])}
+    cellsets.write_cell_set(files, like, images, traces, noted=noted, **rejected)
