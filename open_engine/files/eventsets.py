@@ -45,6 +45,12 @@ def write_event_sets(
             _carry_on(partial, formats.extra_properties(part.footer))
 
 
+def names_of(path: Path) -> list[str]:
+    """Of the cells of an event set, in order."""
+    event_set = isx.EventSet.read(str(path))
+    return [event_set.get_cell_name(i) for i in range(event_set.num_cells)]
+
+
 def _carry_on(path: Path, extra: dict | None) -> None:
     if extra:
         edit_footer(path, extraProperties=extra)

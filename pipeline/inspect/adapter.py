@@ -23,6 +23,7 @@ class Summary:
     products: tuple[str, ...]  # file names in `out`; the JSON, by which results count as complete, is last
     part: Part  # for the page
     beside: Path  # what the paths of the files begin with
+    recordings: tuple[Path, ...] = ()
 
     @property
     def picture(self) -> str | None:
@@ -67,7 +68,7 @@ def adapt(
         metadata.write(out / f"{stem}.json", {**part.record, "results": results})
         results.append(f"{stem}.json")
     context.progress(1.0)
-    return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem)
+    return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem, (recording,))
 
 
 def adapt_pieces(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: Path, context: Context) -> Summary:
@@ -80,7 +81,9 @@ def adapt_pieces(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: 
     outcome = _module(kind).adapt_pieces(pieces, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
     part = _part(outcome, pieces[0].path, name, kind, out / stem, context, warnings)
-    return Summary(outcome.summary, outcome.thumbnail, tuple(sorted(_names(out) - before)), part, out / stem)
+    results = tuple(sorted(_names(out) - before))
+    recordings = tuple(piece.path for piece in pieces)
+    return Summary(outcome.summary, outcome.thumbnail, results, part, out / stem, recordings)
 
 
 def _module(kind: str) -> Any:

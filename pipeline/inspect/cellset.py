@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from open_engine.files.cellsets import reasons_of
 from pipeline.inspect import consistency, decisions, figures, metadata, quality, tables, tiff
 from pipeline.inspect.acquisition import acquisition
+from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.decisions import CellSetId, Decision
+from pipeline.inspect.decisions import CellSetId, Decision, Present
+from pipeline.inspect.footprints import Core
 from pipeline.inspect.pieces import Piece, first_samples, with_gaps
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
@@ -45,6 +48,10 @@ class Cell:
     def core(self) -> tuple[int, int, np.ndarray]:
         """Row, column and values of the footprint where it reaches half its maximum, 0 around it."""
         return (*self.corner, np.where(self.outline >= 0.5, self.outline, 0))
+
+    @property
+    def pixels(self) -> Core:
+        return Core(*self.corner, self.outline >= 0.5)
 
 
 @dataclass(frozen=True)
@@ -121,8 +128,10 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     count = consistency.Count()
     for each, part, piece in zip(sets, parts, pieces):
         count.add(part[:, piece.before : part.shape[1] - piece.after][:, metadata.valid_samples(each.timing)])
-    cells, together, identity = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
-    decided = _decided(identity, names, context)
+    candidates = context.candidates
+    cells, together, identity, digests = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
+    decided = _decided(identity, cells, digests, context)
+    reasons = ["" if name in decided else reason for name, reason in zip(names, reasons_of(footer))]
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
     traces = with_gaps(parts)
@@ -133,7 +142,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
     alike = [pair for pair in pairs if pair.is_alike]
-    tables.write(out / f"{stem}-cells.csv", _table(cells, decided, found, nearest, unit, pixel_um))
+    tables.write(out / f"{stem}-cells.csv", _table(cells, decided, reasons, found, nearest, unit, pixel_um))
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
     gaps = with_gaps([each[np.newaxis] for each in times])[0]
@@ -162,10 +171,13 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         _doubt(cells, found, alike),
         decisions.for_page(decided),
         identity,
+        reasons=reasons,
         pieces=tuple(
             zip(first_samples([part.shape[1] for part in parts]), (float(each[0]) for each in times if len(each)))
         ),
     )
+    if candidates:
+        shown = _with_candidates(shown, candidates, pieces)
     n_samples = sum(part.shape[1] for part in parts)
     whole = {} if len(pieces) == 1 else {"n_samples": n_samples, "n_parts": len(pieces)}
     return Outcome(
@@ -181,6 +193,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
             "n_cells": n,
             "cell_set_id": identity,
             "n_decided_by_hand": len(decided),
+            **({"n_candidates": len(candidates.left)} if candidates else {}),
             **{f"n_{status}": counts[status] for status in ("accepted", "undecided", "rejected")},
             "trace_unit": unit,
             "columns": _columns(stem, unit),
@@ -199,14 +212,49 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     )
 
 
-def _decided(identity: str, names: Sequence[str], context: Context) -> dict[str, Decision]:
-    """By the name of the cell: what somebody decided by eye."""
+def _decided(identity: str, cells: Sequence[Cell], digests: Sequence[str], context: Context) -> dict[str, Decision]:
+    """By the name of the cell, or candidate: what somebody decided by eye."""
     if not context.decisions:
         return {}
-    missing = context.decisions.missing(identity, names)
-    if missing:
-        context.warn(f"{context.decisions.file} decides on {_listed(missing)}, which it does not have: not applied")
-    return context.decisions.about(identity, names)
+    candidates = context.candidates.present() if context.candidates else []
+    theirs = {each.name for each in candidates}
+    own = [
+        Present(cell.name, identity, digest, cell.status, cell.pixels)
+        for cell, digest in zip(cells, digests)
+        if cell.name not in theirs
+    ]
+    return context.decisions.on([*own, *candidates])
+
+
+def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piece]) -> Cells:
+    """What the explorer shows, and after it those candidates that are no cells."""
+    left = candidates.left
+    traces = with_gaps([piece.filled(part[left]) for piece, part in zip(pieces, candidates.pieces())])
+    found = _activity(traces, shown.period_s)
+    names = [candidates.cells.names[i] for i in left]
+    cells = [describe(name, STATUS, candidates.cells.images[i]) for i, name in zip(left, names)]
+    numbers = {
+        "SNR": found.snr,
+        "Rate [1/min]": 60 * found.rate_hz,
+        "Half decay [s]": found.half_decay_s,
+        "Area [px]": [cell.area for cell in cells],
+    }
+    unknown = [float("nan")] * len(left)
+    rank = np.nan_to_num(found.snr).argsort().argsort() / max(1, len(left) - 1)
+    return replace(
+        shown,
+        names=[*shown.names, *names],
+        status=[*shown.status, *[STATUS] * len(left)],
+        columns={name: [*values, *numbers.get(name, unknown)] for name, values in shown.columns.items()},
+        traces=np.concatenate([shown.traces, traces]),
+        events=[*shown.events, *[np.empty(0, np.int64)] * len(left)],
+        cores=[*shown.cores, *(cell.core for cell in cells)],
+        doubt=[*shown.doubt, *rank.tolist()],
+        reasons=[*shown.reasons, *(candidates.reasons[i] for i in left)],
+        n_candidates=len(left),
+        candidates_id=candidates.cell_set_id,
+        of_candidates=frozenset(candidates.cells.names),
+    )
 
 
 def _doubt(cells: list[Cell], found: Activity, alike: list[quality.Overlap]) -> list[float]:
@@ -229,9 +277,14 @@ def _over_gaps(time_s: np.ndarray) -> np.ndarray:
 
 def _write_footprints(
     path: Path, cell_set: isx.CellSet, count: consistency.Count, context: Context
-) -> tuple[list[Cell], np.ndarray, str]:
-    """Write a page for each cell; returns the cells, all footprints in one image, each up to 1, and `cell_set_id`."""
-    n, cells = cell_set.num_cells, []
+) -> tuple[list[Cell], np.ndarray, str, list[str]]:
+    """Write a page for each cell; returns the cells, all footprints in one image, each up to 1, `cell_set_id` and, if
+    somebody has decided on cells, digests of them.
+
+    Cells that were candidates have no part in the identity: that of the others stays as it was.
+    """
+    n, cells, digests = cell_set.num_cells, [], []
+    added = context.candidates.taken if context.candidates else ()
     together = np.zeros(cell_set.spacing.num_pixels, np.float32)
     identity = CellSetId()
 
@@ -239,8 +292,12 @@ def _write_footprints(
         for i in range(n):
             footprint = cell_set.get_cell_image_data(i)
             count.add(footprint)
-            identity.add(cell_set.get_cell_name(i), footprint)
-            cells.append(describe(cell_set.get_cell_name(i), cell_set.get_cell_status(i), footprint))
+            name = cell_set.get_cell_name(i)
+            if name not in added:
+                identity.add(name, footprint)
+            if context.decisions:
+                digests.append(decisions.digest_of(name, footprint))
+            cells.append(describe(name, cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
                 np.fmax(together, footprint / peak, out=together)
@@ -261,7 +318,7 @@ def _write_footprints(
     empty = [cell.name for cell in cells if not cell.area]
     if empty:
         context.warn(f"{len(empty)} of {n} cells have no footprint: {_listed(empty)}")
-    return cells, together, str(identity)
+    return cells, together, str(identity), digests
 
 
 def _listed(names: list[str]) -> str:
@@ -278,6 +335,7 @@ def _overlaps(cells: list[Cell], nearest: list[quality.Overlap | None]) -> list[
 def _table(
     cells: list[Cell],
     decided: Mapping[str, Decision],
+    reasons: Sequence[str],
     found: Activity,
     nearest: list[quality.Overlap | None],
     unit: str,
@@ -288,7 +346,8 @@ def _table(
     return {
         "name": names,
         "status": [cell.status for cell in cells],
-        "decided_by": [decided[name].by or "hand" if name in decided else "" for name in names],
+        "decided_by": [decided[name].by or decisions.HAND if name in decided else "" for name in names],
+        "status_reason": reasons,
         "centroid_x_px": [cell.centroid[0] for cell in cells],
         "centroid_y_px": [cell.centroid[1] for cell in cells],
         "centroid_x_um": [round(cell.centroid[0] * across, 6) for cell in cells],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from open_engine.context import StepContext
+from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.decisions import Decisions
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
@@ -21,6 +22,7 @@ class Context(StepContext):
     options: Options = field(default_factory=Options)
     provenance: dict[str, Any] = field(default_factory=dict)
     decisions: Decisions | None = None  # by eye, on the cells of this recording
+    candidates: Candidates | None = None  # that the step that found these cells did not take
     failure: str = ""  # of the recipe that should have been run, for the page
     advise: Callable[[str], None] = lambda message: None  # takes what a lab has not written yet
     offset_us: int = 0  # the recording's start, from the session's

@@ -1,7 +1,10 @@
-"""Decisions by eye: what `<session>.decisions.csv` says of the cells of one cell set.
+"""Decisions by eye: what `<session>.decisions.csv`, and cell sets that somebody edited in the output, say of cells.
 
 The file comes from the page, by way of people and their spreadsheets: it may have a byte order mark, semicolons or tabs
 between its columns, and `'` before what a spreadsheet would run as a formula.
+
+A decision is about one cell: of this name, in the cell set of this identity. It never goes to another cell. Where the
+cells have changed, those whose footprints are where that of the decided cell was are named (footprints.py).
 """
 
 from __future__ import annotations
@@ -9,17 +12,24 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
 
 from common.csv_cells import cell as safe_cell
+from open_engine.files.cellsets import read_cell_set
+from pipeline.inspect.footprints import Core, core, core_of, matches
 from recording.errors import Unusable
 
 STATUSES = ("accepted", "rejected", "undecided")
-COLUMNS = ("cell", "status", "cells", "by", "at", "note")
+COLUMNS = ("cell", "status", "cells", "by", "at", "note", "outline")
+NEEDED = COLUMNS[:3]
 LONGEST = 2000  # characters of one text that is passed on
+LONGEST_OUTLINE = 20_000
+HAND = "hand"  # who decided, where the file does not say
 MOST_NAMED = 8  # in one warning
 
 
@@ -31,8 +41,29 @@ class Decision:
     status: str
     cells: str
     by: str = ""
-    at: str = ""
+    at: str = ""  # ISO 8601, UTC
     note: str = ""
+    outline: str = ""  # of its footprint: an SVG path in px, as the page has it
+
+
+@dataclass(frozen=True)
+class Present:
+    """A cell that decisions may be about."""
+
+    name: str
+    cells: str  # the identity of its cell set
+    digest: str  # of its name and footprint
+    status: str  # without decisions
+    core: Core
+
+
+@dataclass(frozen=True)
+class Edited:
+    """A cell of a file of the output that somebody edited. It is known by its name and footprint."""
+
+    digest: str
+    decision: Decision
+    core: Core
 
 
 @dataclass(frozen=True)
@@ -42,39 +73,117 @@ class Decisions:
     file: str = ""  # its name, for messages
     rows: Sequence[Decision] = ()
     problems: Sequence[str] = field(default=())  # sentences on rows that say nothing
-    matched: set[str] = field(default_factory=set)  # identities of cell sets that rows are about
+    edited: Mapping[str, Sequence[Edited]] = field(default_factory=dict)  # by the name of the file
+    present: dict[str, list[Present]] = field(default_factory=dict)  # cells that were looked at, by cell set
 
-    def about(self, cell_set_id: str, names: Sequence[str]) -> dict[str, Decision]:
-        """By the name of the cell: those on this very cell set."""
-        if any(row.cells == cell_set_id for row in self.rows):
-            self.matched.add(cell_set_id)
-        known = {safe_cell(name): name for name in names} | {name: name for name in names}
-        return {known[row.cell]: row for row in self.rows if row.cells == cell_set_id and row.cell in known}
+    def on(self, cells: Sequence[Present]) -> dict[str, Decision]:
+        """By the name of the cell: those on these very cells, of one or several cell sets. The last one holds."""
+        for cell in cells:
+            self.present.setdefault(cell.cells, []).append(cell)
+        by_name = {(cell.cells, safe_cell(cell.name)): cell for cell in cells}
+        by_name |= {(cell.cells, cell.name): cell for cell in cells}
+        found = {by_name[row.cells, row.cell].name: row for row in self.rows if (row.cells, row.cell) in by_name}
+        by_digest = {cell.digest: cell for cell in cells}
+        for cell, its in ((by_digest.get(one.digest), one.decision) for one in self._edited()):
+            if not cell:
+                continue
+            row = found.get(cell.name)
+            if its.status != (row.status if row else cell.status) and not (row and row.at > its.at):
+                found[cell.name] = its
+        return found
 
-    def missing(self, cell_set_id: str, names: Sequence[str]) -> list[str]:
-        """Cells that rows on this very cell set name, and that it does not have."""
-        known = {safe_cell(name) for name in names} | set(names)
-        return [row.cell[:80] for row in self.rows if row.cells == cell_set_id and row.cell not in known]
+    def _edited(self) -> list[Edited]:
+        """In order of their times."""
+        return sorted((one for cells in self.edited.values() for one in cells), key=lambda one: one.decision.at)
 
     def complaints(self) -> list[str]:
         """When all cell sets of the session were looked at: a sentence for each reason why rows are not applied."""
-        others = [row.cell for row in self.rows if row.cells not in self.matched]
-        if not others:
-            return [*self.problems]
-        return [
-            *self.problems,
-            f"{self.file}: the decisions on {_named(others)} were NOT applied: they are about other cells, since the "
-            "present ones were computed anew. Decide on the page again and save",
+        said = [*self.problems]
+        for cell_set_id, present in self.present.items():
+            known = {name for cell in present for name in (safe_cell(cell.name), cell.name)}
+            missing = [row.cell for row in self.rows if row.cells == cell_set_id and row.cell not in known]
+            if missing:
+                said.append(f"{self.file} decides on {_named(missing)}, which its cell set does not have: not applied")
+        for file, stale in self._stale().items():
+            said.append(
+                f"{file}: the decisions on {_named(one.cell for one in stale)} were NOT applied: they are about other "
+                f"cells, since the present ones were computed anew. {self._where_they_are(stale)}"
+            )
+        return said
+
+    def _stale(self) -> dict[str, list[Decision]]:
+        """Decisions that no cell is left for, by the file that they are in."""
+        rows = [row for row in self.rows if row.cells not in self.present]
+        found = {self.file: rows} if rows else {}
+        digests = {cell.digest for cells in self.present.values() for cell in cells}
+        for file, cells in self.edited.items():
+            if not any(one.digest in digests for one in cells):
+                found[file] = [one.decision for one in cells]
+        return found
+
+    def by_footprint(self) -> list[tuple[Decision, Present, float]]:
+        """Decisions that no cell is left for, the present cell in the same place, and how much of both they share."""
+        cores = {id(one.decision): one.core for cells in self.edited.values() for one in cells}
+        stale = [row for rows in self._stale().values() for row in rows]
+        places = [(row, cores.get(id(row)) or core_of(row.outline)) for row in stale]
+        present = [cell for cells in self.present.values() for cell in cells]
+        places = [(row, core) for row, core in places if core]
+        pairs = matches([core for _, core in places], [cell.core for cell in present])
+        return [(places[i][0], present[j], shared) for i, j, shared in pairs]
+
+    def _where_they_are(self, stale: Sequence[Decision]) -> str:
+        found = [(row, cell) for row, cell, _ in self.by_footprint() if any(row is one for one in stale)]
+        if not found:
+            return "Decide on the page again and save"
+        said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
+        return (
+            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. The table of decisions by footprint "
+            "lists them for the present cells: look at each, then put it in the place of the old file"
+        )
+
+    def table_by_footprint(self) -> str:
+        """The same decisions on the cells that are in their places, as a file of decisions; "" if there are none."""
+        rows = [
+            (cell.name, row.status, cell.cells, row.by, row.at, f"was {row.cell}; {100 * shared:.0f}% shared", "")
+            for row, cell, shared in self.by_footprint()
         ]
+        if not rows:
+            return ""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        writer.writerows([safe_cell(value) for value in row] for row in rows)
+        return text.getvalue()
 
 
-def read(text: str, session: str) -> Decisions | None:
-    """What the file of a session holds; None if there is none."""
+def read(text: str, session: str, edited: Sequence[Path] = ()) -> Decisions | None:
+    """What the file of a session and edited cell sets of its earlier results hold; None if there are neither."""
     file = f"{session}.decisions.csv"
+    if not text and not edited:
+        return None
     try:
-        return parse(text, file) if text else None
+        found = parse(text, file) if text else Decisions(file)
     except Unusable as error:
-        return Decisions(file, problems=(f"no decision was applied: {error}",))
+        found = Decisions(file, problems=(f"no decision was applied: {error}",))
+    problems, cells = [*found.problems], {}
+    for path in edited:
+        try:
+            cells[path.name] = _edited_cells(path)
+        except Unusable as error:
+            problems.append(f"{path.name} was edited, and its statuses cannot be read: {error}")
+    return replace(found, problems=tuple(problems), edited=cells)
+
+
+def _edited_cells(path: Path) -> list[Edited]:
+    """Raises Unusable."""
+    cells = read_cell_set(path)
+    at = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    by = f"edited in {path.name}"
+    found = []
+    for name, status, image in zip(cells.names, cells.statuses, cells.images):
+        decision = Decision(name, status, "", by, at)
+        found.append(Edited(digest_of(name, image), decision, core(image)))
+    return found
 
 
 def parse(text: str, file: str) -> Decisions:
@@ -90,10 +199,10 @@ def parse(text: str, file: str) -> Decisions:
     except csv.Error as error:
         raise Unusable(f"{file} is no table that can be read ({error}): save it again from the page") from None
     header = [each.strip().casefold() for each in lines[0]] if lines else []
-    missing = [name for name in COLUMNS[:3] if name not in header]
+    missing = [name for name in NEEDED if name not in header]
     if missing:
         raise Unusable(
-            f"{file} has no column {' and no column '.join(missing)}: its first line must be {','.join(COLUMNS)}, "
+            f"{file} has no column {' and no column '.join(missing)}: its first line must be {','.join(COLUMNS[:6])}, "
             "as the page saves it"
         )
     where = {name: header.index(name) for name in COLUMNS if name in header}
@@ -102,7 +211,8 @@ def parse(text: str, file: str) -> Decisions:
     for number, line in enumerate(lines[1:], 2):
         if not any(each.strip() for each in line):
             continue
-        values = {name: line[at][:LONGEST] if at < len(line) else "" for name, at in where.items()}
+        values = {name: line[at] if at < len(line) else "" for name, at in where.items()}
+        values = {name: text[: LONGEST_OUTLINE if name == "outline" else LONGEST] for name, text in values.items()}
         status = values["status"].strip().casefold()
         if status not in STATUSES:
             problems.append(f"{file}:{number}: {values['status'][:40]!r} is no status: one of {', '.join(STATUSES)}")
@@ -123,13 +233,26 @@ class CellSetId:
 
     def add(self, name: str, footprint: np.ndarray) -> None:
         """`footprint` has shape (rows, columns)."""
-        pixels = np.flatnonzero(footprint).astype("<u4")
-        self._digest.update(f"{name}\0{footprint.shape}\0{pixels.size}\0".encode("utf-8", "surrogateescape"))
-        self._digest.update(pixels.tobytes())
-        self._digest.update(footprint.ravel()[pixels].astype("<f4").tobytes())
+        for content in _bytes_of(name, footprint):
+            self._digest.update(content)
 
     def __str__(self) -> str:
         return self._digest.hexdigest()[:16]
+
+
+def digest_of(name: str, footprint: np.ndarray) -> str:
+    """Of one cell: equal only if name and footprint, shape (rows, columns), are."""
+    digest = hashlib.sha256()
+    for content in _bytes_of(name, footprint):
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _bytes_of(name: str, footprint: np.ndarray) -> Iterator[bytes]:
+    pixels = np.flatnonzero(footprint).astype("<u4")
+    yield f"{name}\0{footprint.shape}\0{pixels.size}\0".encode("utf-8", "surrogateescape")
+    yield pixels.tobytes()
+    yield footprint.ravel()[pixels].astype("<f4").tobytes()
 
 
 def for_page(decided: Mapping[str, Decision]) -> list[dict[str, str]]:
@@ -138,6 +261,19 @@ def for_page(decided: Mapping[str, Decision]) -> list[dict[str, str]]:
         {"cell": name, "status": row.status, "by": row.by, "at": row.at, "note": row.note}
         for name, row in decided.items()
     ]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What holds for a cell since somebody has decided."""
+
+    status: str
+    by: str
+
+
+def verdicts(decided: Sequence[Mapping[str, str]]) -> dict[str, Verdict]:
+    """By the name of the cell, of what the explorer reads."""
+    return {each["cell"]: Verdict(each["status"], each["by"] or HAND) for each in decided}
 
 
 def _named(cells: Iterable[str]) -> str:

@@ -57,16 +57,23 @@ def _same_cells(session: SessionFile, recording: Opened, names: list[str]) -> Pl
 def _table(session: SessionFile, recording: Opened, names: list[str], traces: np.ndarray) -> PlaneSegmentation:
     cells, n = recording.handle, len(names)
     described = [cellset.describe(names[i], cells.get_cell_status(i), cells.get_cell_image_data(i)) for i in range(n)]
+    decided = recording.source.decided
     activity = cellset.activity(traces.T, recording.timing)
     rows, columns = cells.spacing.num_pixels
     masks = empty((n, columns, rows), np.float32, (1, columns, rows))
-    status = [cell.status for cell in described]
+    status = [decided[cell.name].status if cell.name in decided else cell.status for cell in described]
+    by = [decided[name].by if name in decided else "" for name in names]
     counted = activity.n_transients
     n_transients = np.array(counted, float) if None in counted else counted  # NaN if not known
     found = [
         ("image_mask", masks, "Footprint, as isx reads it; axes x, y"),
         ("cell_name", names, "Name in the cell set"),
         ("status", status, "accepted, undecided or rejected"),
+        *(
+            [("decided_by", by, "Who decided on the status by eye; empty: the recipe, or the recording")]
+            if any(by)
+            else []
+        ),
         # These three as neuroconv writes and roiextractors reads them.
         ("Accepted", [each == "accepted" for each in status], "Whether the status is accepted"),
         ("Rejected", [each == "rejected" for each in status], "Whether the status is rejected"),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tifffile
@@ -11,6 +11,7 @@ import tifffile
 from open_engine.context import StepContext
 from pipeline.inspect.adapter import Summary
 from pipeline.inspect.context import Context
+from pipeline.inspect.decisions import verdicts
 from pipeline.nwb import metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import READERS, Source
@@ -40,6 +41,7 @@ class Product:
     made_by: str
     beside: Path | None = None  # what the paths of its results begin with
     offset_us: int = 0  # its start, from the session's
+    decided: Sequence[Mapping[str, str]] = ()  # on its cells, by eye
 
 
 def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) -> list[str]:
@@ -55,8 +57,15 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
     for number, summary in enumerate(movies, 1):
         label = f"-{number}" if len(movies) > 1 else ""
         projections |= {f"{name}{label}": Path(f"{summary.beside}-{name}.tif") for name in PROJECTIONS}
+    decided = {
+        path: verdicts(summary.part.cells.decided)
+        for summary in summaries
+        for path in summary.recordings
+        if summary.part.cells
+    }
+    sources = [replace(each, decided=decided.get(each.path, {})) for each in _sources(job, context.warn)]
     out = job.staging / f"{job.stem}.nwb"
-    return [path.name for path in _write(out, _sources(job, context.warn), [], projections, job.session, context)]
+    return [path.name for path in _write(out, sources, [], projections, job.session, context)]
 
 
 def write_run(
@@ -81,6 +90,7 @@ def write_run(
                     product.label,
                     product.part,
                     product.offset_us,
+                    verdicts(product.decided),
                 )
             )
         elif product.path.name.endswith(TRANSLATIONS):

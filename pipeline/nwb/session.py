@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from fractions import Fraction
@@ -20,6 +20,7 @@ from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSe
 from open_engine.context import StepContext
 from pipeline.inspect import gpio, metadata
 from pipeline.inspect.acquisition import acquisition
+from pipeline.inspect.decisions import Verdict
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.recipe.lines import unfit
@@ -70,6 +71,7 @@ class Source:
     series: str = ""  # equal for the parts of one product
     part: int = 0  # of a series
     offset_us: int | None = None  # its start, from the session's; None: as the file states it
+    decided: Mapping[str, Verdict] = field(default_factory=dict)  # cells by name: what somebody decided by eye
 
     @property
     def is_product(self) -> bool:

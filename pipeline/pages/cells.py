@@ -28,7 +28,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Cells:
-    """All that the explorer shows. Arrays go by cell."""
+    """All that the explorer shows. Arrays go by cell; the last `n_candidates` are no cells, but can be made ones."""
 
     names: Sequence[str]
     status: Sequence[str]
@@ -45,8 +45,17 @@ class Cells:
     doubt: Sequence[float] = ()  # how much a look by eye would be worth, in any unit
     decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
     cell_set_id: str = ""
+    reasons: Sequence[str] = ()  # why each has the status that it has, "" where nobody said so
+    n_candidates: int = 0
+    candidates_id: str = ""  # as `cell_set_id`, of the set of all candidates
+    of_candidates: frozenset[str] = frozenset()  # names of those that are in that set, cells since they were accepted
     tissue: Sequence[Background] = ()  # of the movie in which the cells were found; the first is shown at first
     pieces: tuple[tuple[int, float], ...] = ((0, 0.0),)  # first sample and its time in s of each part of a session
+
+    @property
+    def n_cells(self) -> int:
+        """Without candidates."""
+        return len(self.names) - self.n_candidates
 
     def samples_at(self, time_s: np.ndarray) -> np.ndarray:
         """The samples nearest to these times, which lie in the parts."""
@@ -101,7 +110,7 @@ def outline(core: tuple[int, int, np.ndarray]) -> str:
 
 def labels(cells: Cells) -> list[tuple[int, str, float, float]]:
     """Index, name, x and y in px of each cell's name on the map: in its outline, or beside it."""
-    there = [i for i, (_, _, values) in enumerate(cells.cores) if values.any()]
+    there = [i for i, (_, _, values) in enumerate(cells.cores[: cells.n_cells]) if values.any()]
     boxes = np.array([box(cells.cores[i]) for i in there]).reshape(-1, 4)
     rows, columns = cells.shape
     letter = columns / 45 * 0.6  # the template's size of text
@@ -143,8 +152,11 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
         "names": list(cells.names),
         "status": list(cells.status),
         "doubt": [float(f"{each:.4g}") for each in cells.doubt] or [0] * len(cells.names),
-        "decided": [{**each, "i": list(cells.names).index(each["cell"])} for each in cells.decided],
+        "decided": list(cells.decided),
         "cellSet": cells.cell_set_id,
+        "ofCandidates": [i for i, name in enumerate(cells.names) if name in cells.of_candidates],
+        "candidateSet": cells.candidates_id,
+        "reasons": list(cells.reasons),
         "session": session,
         "period": cells.period_s,
         "samples": cells.traces.shape[1],

@@ -109,7 +109,8 @@ function drawExtras(chart, data, events) {
 
 // ---- decisions by eye
 
-const STATUSES = ["accepted", "rejected", "undecided"], KEYS = { a: "accepted", r: "rejected", u: "undecided" };
+// A candidate was looked at and not taken: it has this status until somebody decides.
+const STATUSES = ["accepted", "rejected", "undecided"], CANDIDATE = "candidate", SHOWN = [...STATUSES, CANDIDATE], KEYS = { a: "accepted", r: "rejected", u: "undecided" };
 
 function remembered(key) {
   // What this browser keeps for the page; null where it keeps nothing.
@@ -141,25 +142,27 @@ function download(name, text) {
 
 class Decisions {
   // What was decided by hand: in the run that made this page (from its file), and on the page since then.
-  constructor(data) {
+  constructor(data, outlineOf) {
     this.data = data;
+    this.outlineOf = outlineOf;
     this.key = `isx-decisions:${data.session}:${data.cellSet}`;
-    this.made = new Map(data.decided.map(each => [each.i, each]));
+    this.ofCandidates = new Set(data.ofCandidates);
+    const index = new Map(data.names.map((name, i) => [name, i]));
+    this.made = new Map(data.decided.map(each => [index.get(each.cell), each]));
     this.undone = []; // states to go back to: [index, what stood there]
     this.unsaved = 0;
     this.keeps = true;
     for (const each of remembered(this.key) || []) {
-      if (!(each.i in data.names) || !STATUSES.includes(each.status)) continue;
-      const there = this.made.get(each.i);
-      if (there && there.status === each.status) continue;
-      this.made.set(each.i, each);
+      const i = index.get(each.cell), there = this.made.get(i);
+      if (i === undefined || !STATUSES.includes(each.status) || (there && there.status === each.status)) continue;
+      this.made.set(i, each);
       this.unsaved++;
     }
   }
 
   decide(i, status, by) {
     this.undone.push([i, this.made.get(i)]);
-    this.made.set(i, { i, status, by, at: new Date().toISOString().slice(0, 19) + "Z", note: "" });
+    this.made.set(i, { cell: this.data.names[i], status, by, at: new Date().toISOString().slice(0, 19) + "Z", note: "" });
     this.changed();
   }
 
@@ -179,9 +182,10 @@ class Decisions {
   status(i) { return this.made.has(i) ? this.made.get(i).status : this.data.status[i]; }
 
   table() {
-    const rows = [...this.made.values()].sort((a, b) => a.i - b.i);
-    const lines = rows.map(each => [this.data.names[each.i], each.status, this.data.cellSet, each.by, each.at, each.note]);
-    return [["cell", "status", "cells", "by", "at", "note"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
+    // The outline tells where the cell is, for the day on which it has another name.
+    const rows = [...this.made].sort(([a], [b]) => a - b), { cellSet, candidateSet } = this.data;
+    const lines = rows.map(([i, each]) => [each.cell, each.status, this.ofCandidates.has(i) ? candidateSet : cellSet, each.by, each.at, each.note, this.outlineOf(i)]);
+    return [["cell", "status", "cells", "by", "at", "note", "outline"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
   }
 }
 
@@ -318,7 +322,8 @@ function explore(root) {
   const outlines = new Map(all(".map path").map(path => [+path.dataset.i, path]));
   const labels = new Map(all(".map text[data-i]").map(text => [+text.dataset.i, text]));
   const kept = new Map(); // decoded traces
-  const decisions = new Decisions(data), map = new CellMap(root, data.backgrounds);
+  const outlineOf = i => outlines.get(i)?.getAttribute("d") ?? "";
+  const decisions = new Decisions(data, outlineOf), map = new CellMap(root, data.backgrounds);
   const person = one("input[name=by]"), goesOn = one("input[name=go-on]");
   let order = rows.slice(), chosen = -1, chart = null;
 
@@ -380,21 +385,23 @@ function explore(root) {
     mark.textContent = status;
     rows[i].classList.toggle("by-hand", byHand);
     if (outline) {
-      for (const each of STATUSES) outline.classList.toggle(each, each === status);
+      for (const each of SHOWN) outline.classList.toggle(each, each === status);
       outline.classList.toggle("by-hand", byHand);
-      outline.querySelector("title").textContent = `${data.names[i]}, ${status}${byHand ? ", decided by hand" : ""}`;
+      const why = byHand ? ", decided by hand" : data.reasons[i] ? `: ${data.reasons[i]}` : "";
+      outline.querySelector("title").textContent = `${data.names[i]}, ${status}${why}`;
     }
     if (i === chosen) {
       one(".cell-status").className = `status cell-status ${status}`;
       one(".cell-status").textContent = status + (byHand ? ", by hand" : "");
+      one(".why").textContent = data.reasons[i] ? `${data.status[i] === CANDIDATE ? "Not taken" : "Why"}: ${data.reasons[i]}` : "";
     }
   }
 
   function summarize() {
-    const counts = Object.fromEntries(STATUSES.map(status => [status, 0]));
+    const counts = Object.fromEntries(SHOWN.map(status => [status, 0]));
     for (let i = 0; i < rows.length; i++) counts[decisions.status(i)]++;
     for (const each of all("[data-count]")) {
-      each.textContent = `${counts[each.dataset.count]} ${each.dataset.count}`;
+      each.textContent = `${counts[each.dataset.count]} ${each.dataset.count}${each.dataset.count === CANDIDATE && counts[CANDIDATE] !== 1 ? "s" : ""}`;
       each.hidden = !counts[each.dataset.count];
     }
     const n = decisions.made.size, state = !n ? "Nothing is decided by hand yet."
@@ -438,7 +445,7 @@ function explore(root) {
     one(".cell-name").textContent = data.names[i];
     show(i);
     const facts = headings.slice(2).map((heading, k) => [heading.textContent, row.cells[k + 2].textContent]);
-    facts.push(["Events", data.events[i].length]);
+    facts.push(["Events", data.status[i] === CANDIDATE ? "–" : data.events[i].length]);
     one(".numbers dl").replaceChildren(...facts.map(([label, text]) => {
       const pair = document.createElement("div");
       for (const [tag, content] of [["dt", label], ["dd", text]]) {
@@ -561,7 +568,7 @@ for (const screen of document.querySelectorAll(".film svg")) {
   option.hidden = false;
   option.querySelector("input").addEventListener("input", event => {
     for (const half of screen.children) {
-      half.replaceChildren(...[...map.querySelectorAll("path[data-i]")].filter(() => event.target.checked).map(path => {
+      half.replaceChildren(...[...map.querySelectorAll("path[data-i]:not(.candidate)")].filter(() => event.target.checked).map(path => {
         const outline = document.createElementNS("http://www.w3.org/2000/svg", "path");
         outline.setAttribute("d", path.getAttribute("d"));
         outline.setAttribute("class", STATUSES.find(status => path.classList.contains(status)));

@@ -25,6 +25,7 @@ from recording.names import STEPS
 HERE = Path(__file__).parent
 PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
 DIMMED = 0.7  # what is behind the outlines, so that they stand out
+STATUSES, CANDIDATE = ("accepted", "undecided", "rejected"), "candidate"
 MOST_LABELS = 60  # names on the map of cells
 
 # The runner writes links between these marks when it knows which pages there are. The room is fixed, so that the
@@ -205,7 +206,7 @@ def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
         "backgrounds": data["backgrounds"],
         "dimmed": DIMMED,
         "outlines": [(i, shown.names[i], shown.status[i], cells.outline(shown.cores[i])) for i in largest_first],
-        "labels": cells.labels(shown) if len(shown.names) <= MOST_LABELS else [],
+        "labels": cells.labels(shown) if shown.n_cells <= MOST_LABELS else [],
         "rows": rows,
         "columns": columns,
         "stretch": round(stretch, 4),
@@ -213,6 +214,7 @@ def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
         "bar_um": um,
         "bar_px": round(um / across, 2) if across > 0 else 0,
         "counts": collections.Counter(shown.status),
+        "statuses": [*STATUSES, *[CANDIDATE] * bool(shown.n_candidates)],
     }
 
 

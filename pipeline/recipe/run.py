@@ -7,6 +7,7 @@ its function and parameters, its inputs, or the software. What the index does no
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -24,12 +25,13 @@ from pipeline.engines.open import code_digest
 from pipeline.engines.protocol import Defers
 from pipeline.inspect import consistency, figures, metadata, quality, tables
 from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
+from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
 from pipeline.inspect.quality import Measure
 from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
-from pipeline.recipe import companions, estimates, page, peri_event
+from pipeline.recipe import candidates, companions, estimates, page, peri_event
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import COMPANIONS, PlannedStep, Stream, kept, latest, plan, room
 from pipeline.recipe.interleaved import untangled
@@ -432,7 +434,8 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         products.append(shown)
     made: dict[str, Made] = {}
     beside = members.others(job)
-    whole = _joined(this, job, keepers, names)
+    looked_at = _with_accepted(this, titles, names, out)
+    whole = _joined(this, job, keepers, names, titles)
     n_all = len(recordings) + len(beside)
     said: dict[str, list[str]] = {}  # by warning: the products that it is about
     for number, (name, stream) in enumerate(recordings):
@@ -445,13 +448,16 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             provenance={**this.context.provenance, "step": {**asdict(entry), "products": list(entry.products)}},
             progress=_part_of_progress(progress, number, n_all),
             warn=lambda text, shown=shown: said.setdefault(text, []).append(shown),
-            decisions=this.context.decisions if name in titles else None,
+            decisions=this.context.decisions if name in titles and stream not in whole else None,
         )
         is_last = name in titles
-        if is_last:
-            _second_name(steps / name, out / shown)
-            products.append(shown)
         at_top = is_last and stream not in whole
+        if is_last:
+            if not (out / shown).exists():
+                _second_name(steps / name, out / shown, stream.kind)
+            products.append(shown)
+        if at_top:
+            part.candidates = looked_at.get(stream)
         place = out if at_top else steps
         summary = adapt(
             out / shown if at_top else steps / name,
@@ -469,7 +475,11 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     of_session = {name: each for name, each in made.items() if not any(name in this.names(stream) for stream in whole)}
     for stream, pieces in whole.items():
         title = titles[this.names(stream)[0]][1].replace(short(this.inputs[0].stem), this.stem, 1)
-        part = replace(this.context, warn=lambda text, title=title: this.context.warn(f"{title}: {text}"))
+        part = replace(
+            this.context,
+            warn=lambda text, title=title: this.context.warn(f"{title}: {text}"),
+            candidates=looked_at.get(stream),
+        )
         summary = adapt_pieces(pieces, stream.kind, f"{title}{stream.extension}", title, out, part)
         of_session[title] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
         products += summary.products
@@ -487,7 +497,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             raise
         except Exception as error:  # hours of work must not be lost to it
             failed[str(one.path)] = members.reason(error)
-    _honour_decisions(of_session, titles, whole, this, out)
+    decided = _honour_decisions(of_session, titles, whole, this, out)
     members.warn_of_decisions(this.context)
     products += sets.join_ttl(this.stem, products, out)
     shown_page = _page(this, job, made, of_session, inspected, [*results.values()])
@@ -500,7 +510,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     quality.write(out / f"{this.stem}-quality.csv", measures)
     products.append(f"{this.stem}-quality.csv")
     if job.session.nwb:
-        products += _write_nwb(this, job, made, names, peri_event.tables(results.values()))
+        products += _write_nwb(this, job, made, names, decided, peri_event.tables(results.values()))
     products = sorted(set(products))
     tops = [each.summary.part for name, each in of_session.items() if name in titles or name not in made]
     records = {part.name: part.record for part in [*tops, *(summary.part for summary in inspected)]}
@@ -530,8 +540,12 @@ def _honour_decisions(
     whole: Mapping[Stream, Sequence[Piece]],
     this: Run,
     out: Path,
-) -> None:
-    """What was decided by eye becomes the status in the session's cell sets; those of the steps stay as they were."""
+) -> dict[str, Sequence[Mapping[str, str]]]:
+    """What was decided by eye becomes the status in the session's cell sets; those of the steps stay as they were.
+
+    Returns it by the name of the file that the step made.
+    """
+    decided: dict[str, Sequence[Mapping[str, str]]] = {}
     parts = {
         titles[self_names[0]][1].replace(short(this.inputs[0].stem), this.stem, 1): self_names
         for self_names in map(this.names, whole)
@@ -543,11 +557,61 @@ def _honour_decisions(
                 path = out / titles[name][0]
                 copy = path.with_name(f".{path.name}.decided")
                 shutil.copyfile(path, copy)
-                edit_footer(copy, CellStatuses=status_numbers(cells.status))
+                edit_footer(copy, CellStatuses=status_numbers(cells.status[: cells.n_cells]))
                 copy.replace(path)
+                decided[name] = cells.decided
+    return decided
 
 
-def _joined(this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str]) -> dict[Stream, list[Piece]]:
+def _with_accepted(
+    this: Run, titles: Mapping[str, tuple[str, str]], names: Sequence[str], out: Path
+) -> dict[Stream, Candidates]:
+    """By cell set, what the step that found its cells did not take.
+
+    Where somebody accepted some of it, the session's cell and event sets with them are written.
+    """
+
+    def entry_of(index: int) -> Entry | None:
+        return this.store.entries.get(this.fingerprints[index])
+
+    def tops(stream: Stream) -> list[Path]:
+        return [out / titles[name][0] for name in this.names(stream)]
+
+    found: dict[Stream, Candidates] = {}
+    last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
+    for stream in [each for each in last if each.kind == "cell_set"]:
+        origin = candidates.origin(stream, this.planned, entry_of, this.files)
+        if not origin or not all(file.is_file() for file in (*origin.cells, *origin.candidates)):
+            continue
+        found[stream] = taken = candidates.take(origin, this.context.decisions, this.files(stream), tops(stream))
+        for events in [each for each in last if each.kind == "event_set" and taken.taken]:
+            made_by = this.planned[events.step]
+            read = [each for each in made_by.read if each.kind == "cell_set"]
+            if [this.files(each) for each in read] == [origin.cells]:
+                again = functools.partial(_again, this, events, read[0])
+                scratch = this.context.scratch / f"events-{made_by.step.number}"
+                scratch.mkdir()
+                candidates.add_events(origin, taken, this.files(events), tops(events), scratch, again)
+                shutil.rmtree(scratch)
+    return found
+
+
+def _again(this: Run, events: Stream, cells: Stream, files: list[Path], folder: Path) -> list[Path]:
+    """The events of other cell sets, found by the same step; paths, one a part."""
+    each = this.planned[events.step]
+    read = {
+        takes.parameter: [file for stream in streams for file in (files if stream == cells else this.files(stream))]
+        for takes, streams in each.inputs
+    }
+    entry = this.store.entries[this.fingerprints[events.step]]
+    context = StepContext(folder, this.context.threads, lambda text: None, lambda done: None, this.inputs[0].parent)
+    call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
+    return [folder / name for name in this.names(events)]
+
+
+def _joined(
+    this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str], titles: Mapping[str, tuple[str, str]]
+) -> dict[Stream, list[Piece]]:
     """Sets of cells, and of their events, that name the same cells in each part: they are one for the session."""
     found = {}
     for stream in latest(this.planned):
@@ -555,12 +619,13 @@ def _joined(this: Run, job: Job, keepers: Sequence[Stream], names: Sequence[str]
         if stream in keepers and stream.kind in sets.SETS and len(files) == len(this.inputs) > 1:
             paths = [this.store.staging / name for name in files]
             if len({check(path).names for path in paths}) == 1:
-                found[stream] = [_piece(this, job, stream, name) for name in files]
+                found[stream] = [_piece(this, job, stream, name, titles) for name in files]
     return found
 
 
-def _piece(this: Run, job: Job, stream: Stream, name: str) -> Piece:
-    """A product of one part, with how many samples of the part it lacks."""
+def _piece(this: Run, job: Job, stream: Stream, name: str, titles: Mapping[str, tuple[str, str]]) -> Piece:
+    """A product of one part, with how many samples of the part it lacks; with the cells that were accepted by eye."""
+    with_accepted = job.staging / titles[name][0] if name in titles else None
     path, whole = this.store.staging / name, check(this.inputs[this.names(stream).index(name)])
     product, before, after = check(path), 0, 0
     if whole.start and product.start and product.period_s and whole.period_s:
@@ -569,6 +634,7 @@ def _piece(this: Run, job: Job, stream: Stream, name: str) -> Piece:
         if abs(lacks - round(lacks)) < 0.01 and 0 <= round(lacks) <= n_whole - product.n_samples:
             before = round(lacks)
             after = n_whole - product.n_samples - before
+    path = with_accepted if with_accepted and with_accepted.exists() else path
     return Piece(path, _offset_us(this, job, stream, name), before, after)
 
 
@@ -628,7 +694,11 @@ def _products_of(this: Run, stream: Stream) -> dict[str, Any]:
     return entry.products if entry else {}
 
 
-def _second_name(file: Path, name: Path) -> None:
+def _second_name(file: Path, name: Path, kind: str = FILE) -> None:
+    """People edit cell sets, in place: those get a copy, so that what the step made stays as it was."""
+    if kind == "cell_set":
+        shutil.copyfile(file, name)
+        return
     try:
         os.link(file, name)
     except OSError:  # a disk without hard links
@@ -636,7 +706,12 @@ def _second_name(file: Path, name: Path) -> None:
 
 
 def _write_nwb(
-    this: Run, job: Job, made: Mapping[str, Made], names: Sequence[str], around_events: Sequence[str]
+    this: Run,
+    job: Job,
+    made: Mapping[str, Made],
+    names: Sequence[str],
+    decided: Mapping[str, Sequence[Mapping[str, str]]],
+    around_events: Sequence[str],
 ) -> list[str]:
     """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
     from pipeline.nwb.collect import Product, write_run  # imported only when asked for
@@ -652,6 +727,7 @@ def _write_nwb(
             _made_by(each.step),
             made[name].summary.beside if name in made else None,
             _offset_us(this, job, stream, name) if stream.kind != FILE else 0,
+            decided.get(name, ()),
         )
         for each in this.planned
         for stream in each.made
@@ -664,9 +740,10 @@ def _write_nwb(
 
 
 def _with_decisions(this: Run, job: Job, titles: Mapping[str, tuple[str, str]], name: str) -> Path:
-    """A product of a step, or the cell set of the session that was decided by eye."""
+    """A product of a step, or the session's own cells and events, which were decided by eye."""
     decided = job.staging / titles[name][0] if name in titles and this.context.decisions else None
-    return decided if decided and titles[name][0].endswith("-cells.isxd") else this.store.staging / name
+    is_of_cells = decided is not None and decided.name.endswith(("-cells.isxd", "-events.isxd"))
+    return decided if decided and is_of_cells else this.store.staging / name
 
 
 def _made_by(step: Step) -> str:

@@ -1,0 +1,79 @@
+"""Where footprints are, as the pixels that reach half of their maximum, and which of two sets are in the same place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SAME_PLACE = 0.5  # of the pixels that either of two footprints has, those that both have
+LARGEST = 4096  # px: no field of view is larger
+POINT = re.compile(r"(-?\d+(?:\.\d+)?)[ ,](-?\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Core:
+    """Pixels of a footprint, in the rectangle around them."""
+
+    row: int
+    column: int
+    pixels: np.ndarray  # (rows, columns), bool
+
+
+def core(footprint: np.ndarray) -> Core:
+    """Of a footprint, shape (rows, columns)."""
+    values = np.nan_to_num(np.maximum(footprint, 0))
+    inside = values >= values.max(initial=0) / 2 if values.max(initial=0) > 0 else np.zeros(values.shape, bool)
+    return _cut(inside, 0, 0)
+
+
+def core_of(outline: str) -> Core | None:
+    """Of an outline as the page draws it: an SVG path of closed polygons, px. None if that says nothing."""
+    polygons = [[(float(x), float(y)) for x, y in POINT.findall(part)] for part in outline.split("M")]
+    polygons = [polygon for polygon in polygons if len(polygon) > 2]
+    points = np.array([point for polygon in polygons for point in polygon])
+    if not len(points) or np.abs(points).max() > LARGEST:
+        return None
+    left, top = np.floor(points.min(axis=0)).astype(int)
+    width, height = np.ceil(points.max(axis=0)).astype(int) - (left, top) + 1
+    picture = Image.new("1", (int(width), int(height)))
+    for polygon in polygons:
+        ImageDraw.Draw(picture).polygon([(x - left, y - top) for x, y in polygon], fill=1)
+    return _cut(np.array(picture, bool), int(top), int(left))
+
+
+def _cut(inside: np.ndarray, row: int, column: int) -> Core:
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    if not len(rows):
+        return Core(row, column, np.zeros((0, 0), bool))
+    pixels = inside[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return Core(row + int(rows[0]), column + int(columns[0]), pixels.copy())
+
+
+def shared(a: Core, b: Core) -> float:
+    """Of the pixels that either has, those that both have (Jaccard index), 0 to 1."""
+    top, left = max(a.row, b.row), max(a.column, b.column)
+    bottom = min(a.row + a.pixels.shape[0], b.row + b.pixels.shape[0])
+    right = min(a.column + a.pixels.shape[1], b.column + b.pixels.shape[1])
+    if bottom <= top or right <= left:
+        return 0.0
+    both = np.count_nonzero(
+        a.pixels[top - a.row : bottom - a.row, left - a.column : right - a.column]
+        & b.pixels[top - b.row : bottom - b.row, left - b.column : right - b.column]
+    )
+    return both / (np.count_nonzero(a.pixels) + np.count_nonzero(b.pixels) - both)
+
+
+def matches(first: Sequence[Core], second: Sequence[Core]) -> list[tuple[int, int, float]]:
+    """Indices of those in the same place and the share of their pixels, each once at most, the best first."""
+    pairs = [(shared(a, b), i, j) for i, a in enumerate(first) for j, b in enumerate(second)]
+    found, taken = [], (set(), set())
+    for share, i, j in sorted((pair for pair in pairs if pair[0] >= SAME_PLACE), key=lambda pair: -pair[0]):
+        if i not in taken[0] and j not in taken[1]:
+            found.append((i, j, share))
+            taken[0].add(i)
+            taken[1].add(j)
+    return found
