@@ -88,10 +88,10 @@ def _run(job: Job, events: EventStream) -> Result:
         warn=lambda message: events.send(Caution(message)),
         advise=lambda message: events.send(Advice(message)),
     )
-    if job.session.decisions:
+    if job.session.decisions or job.edited:
         from pipeline.inspect import decisions
 
-        context.decisions = decisions.read(job.session.decisions, job.session.name)
+        context.decisions = decisions.read(job.session.decisions, job.session.name, job.edited)
     if job.kind == ANIMAL:
         from pipeline.animals import stage
 

@@ -74,6 +74,7 @@ class Job(Message):
     options: Options
     provenance: Mapping[str, Any]  # embedded unchanged in <stem>.json
     results: Path | None = None  # those of an earlier run
+    edited: tuple[Path, ...] = ()  # results of earlier runs that somebody edited, kept under other names
     failure: str = ""  # of the recipe that should have been run: what is inspected says so
     copies: Path | None = None  # of the recipe and its Python files, as they were when the run began
     session: Session = field(default_factory=Session)

@@ -20,7 +20,7 @@ from protocol.job import INSPECT, Job, Member
 from protocol.job import Session as JobSession
 from recording.kinds import KINDS
 from recording.names import is_product, short
-from runner import decisions, machine, results, sessions, supervise, tables, workers
+from runner import decisions, edits, machine, results, sessions, supervise, tables, workers
 from runner.discover import Recording
 from runner.endings import NoApi, writing
 from runner.events import duration
@@ -67,6 +67,7 @@ class Unit:
     tables: tuple[tables.Reader, ...] = ()  # that its recipe reads beside the recordings
     failure: str = ""  # of the recipe: it is inspected so that there is something to see
     log: int | None = None  # file descriptor of a log to go on with
+    edited: tuple[str, ...] = ()  # files among earlier results that somebody edited
 
     @property
     def recordings(self) -> tuple[Recording, ...]:
@@ -98,6 +99,7 @@ class Workplace:
     folder: Path
     kept: Folder | None = None  # finished steps of a run that was cut short
     earlier: Folder | None = None  # results of an earlier run
+    edited: Folder | None = None  # the same, for the sake of files in it that somebody edited
 
     @property
     def staging(self) -> Path:
@@ -115,7 +117,7 @@ class Workplace:
 
     def close(self) -> None:
         os.close(self.log)
-        for folder in filter(None, (self.kept, self.earlier)):
+        for folder in filter(None, (self.kept, self.earlier, self.edited)):
             folder.close()
 
 
@@ -270,6 +272,8 @@ def _unit(
     read = [tables.Reader(place, described.name, name) for name in used.beside]
     metadata = sessions.facts(described.metadata, described.copies) if nwb else []
     facts = [_facts(described), *tables.stamps(read), *metadata]
+    edited = _edited(everyone[0], folder, batch)
+    facts += [edited] if edited else []
     n, m = len(parts), len(mine)
     return Unit(
         tuple(everyone[:n]),
@@ -282,7 +286,24 @@ def _unit(
         used,
         tuple(_left_out(session, batch)) if leads else (),
         tuple(read),
+        edited=tuple(name for name, _, _ in edited),
     )
+
+
+def _edited(first: Recording, folder: str, batch: Batch) -> list[tuple[str, int, int]]:
+    """What somebody edited among the results of earlier runs; it is kept under another name, and said aloud."""
+    output = batch.state.output
+    record = results.read_record(output, first)
+    try:
+        found = edits.keep(output, record) if record else {}
+    except OSError as error:
+        batch.state.log("edited", f"edited results cannot be kept: {error}", "warning")
+        found = {}
+    for old, new in found.items():
+        message = f"{old} is not what the run wrote: somebody edited it. It is kept as {new}"
+        what = "; statuses in it hold as decisions by eye" if old.endswith("-cells.isxd") else ""
+        batch.state.log("edited", message + what, "warning", path=first.relative, kept=new)
+    return edits.kept(output, folder)
 
 
 def _describe(
@@ -494,6 +515,8 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
             place.kept = results.kept_steps(output, unit.results, batch.staging)
             with contextlib.suppress(FileNotFoundError):
                 place.earlier = output.folder(unit.results)
+        if unit.edited:
+            place.edited = output.folder(unit.results)
     except OSError:
         place.close()
         raise
@@ -507,6 +530,7 @@ def _task(unit: Unit, name: str, batch: Batch) -> Task:
         recipe=used.path,
         copies=None if used.is_inspect else batch.staging.anywhere / "copies",
         options=conditions.options,
+        edited=tuple(place.edited.anywhere / name for name in unit.edited) if place.edited else (),
         failure=unit.failure,
         session=unit.session,
         provenance={
@@ -680,6 +704,7 @@ def _record(unit: Unit, recordings: Sequence[Recording], verdict: Verdict, stagi
         fingerprint=unit.fingerprint,
         results=unit.results,
         products={name: (staging / name).stat().st_size for name in names},
+        prints={name: edits.print_of(staging / name) for name in names if name.endswith(edits.EDITABLE)},
         summary=verdict.result.summary,
         thumbnail=verdict.result.thumbnail,
         warnings=verdict.warnings,
@@ -707,6 +732,7 @@ def _fail(
         reason=reason,
         results=old.results if old else "",
         products=old.products if old else {},
+        prints=old.prints if old and old.status != "publishing" else {},
         recipe=old.recipe if old else "",
         warnings=verdict.warnings if verdict else [],
         seconds=verdict.seconds if verdict else 0.0,

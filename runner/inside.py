@@ -188,6 +188,11 @@ class Folder:
             self.take(file)
         self.sync()
 
+    def rename(self, old: str, new: str) -> None:
+        """A file in a folder below, to a name in the same one that is free."""
+        with self._at(old) as (fd, name):
+            os.rename(name, new.rpartition("/")[2], src_dir_fd=fd, dst_dir_fd=fd)
+
     def remove(self, relative: str) -> None:
         """A file or a link, if it is there."""
         with contextlib.suppress(FileNotFoundError), self._at(relative) as (fd, name):

@@ -60,6 +60,7 @@ class Record(Message):
     infos: dict[str, Any] = field(default_factory=dict)  # of each input: findings of the pre-check
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
     recipe: str = ""  # that made the results
+    prints: dict[str, list[Any]] = field(default_factory=dict)  # of products that people edit: see runner/edits.py
     inspected: bool = False  # if failed: the results are what `inspect` makes of the input as it is
 
 
@@ -92,7 +93,7 @@ def read_record(output: Folder, recording: Recording) -> Record | None:
 def _is_sound(record: Record) -> bool:
     """Whether every name is that of something in the output, and all else what a run may have written."""
     return (
-        all(map(is_product, record.products))
+        all(map(is_product, [*record.products, *record.prints]))
         and all(map(is_visible, record.results.split("/") if record.results else ()))
         and (record.status != "done" or bool(record.results and record.kind in KINDS))
         and (record.thumbnail is None or re.fullmatch(r"[A-Za-z0-9+/=]*", record.thumbnail) is not None)

@@ -52,8 +52,7 @@ def adapt(
     outcome = _module(kind).adapt(recording, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
     if with_page and context.decisions:
-        for sentence in context.decisions.complaints():
-            context.warn(sentence)
+        context.decisions.report(out, context.warn)
     part = _part(outcome, recording, recording.name, kind, out / stem, context, warnings)
     if outcome.measures and not is_part:
         quality.write(out / f"{stem}-quality.csv", {recording.name: outcome.measures})

@@ -46,7 +46,7 @@ class Candidates:
 
     def accepted(self, decisions: Decisions | None) -> list[int]:
         """Indices of those that somebody accepted."""
-        found = replace(decisions, present={}).on(self.present()) if decisions else {}
+        found = replace(decisions, present={}, held={}).on(self.present()) if decisions else {}
         return [i for i, name in enumerate(self.cells.names) if name in found and found[name].status == "accepted"]
 
     def pieces(self) -> list[np.ndarray]:

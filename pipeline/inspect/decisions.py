@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -22,11 +22,13 @@ import numpy as np
 from common.csv_cells import cell as safe_cell
 from open_engine.files.cellsets import read_cell_set
 from pipeline.inspect.footprints import Core, core, core_of, matches
-from recording.errors import Unusable
+from recording.errors import BadRecording, Unusable
+from recording.formats import check
 
 STATUSES = ("accepted", "rejected", "undecided")
 COLUMNS = ("cell", "status", "cells", "by", "at", "note", "outline")
 NEEDED = COLUMNS[:3]
+ENDING, BY_FOOTPRINT = ".decisions.csv", "-decisions-by-footprint.csv"
 LONGEST = 2000  # characters of one text that is passed on
 LONGEST_OUTLINE = 20_000
 HAND = "hand"  # who decided, where the file does not say
@@ -71,9 +73,11 @@ class Decisions:
     """The rows of a file. A later row on the same cell of the same cell set holds."""
 
     file: str = ""  # its name, for messages
+    session: str = ""
     rows: Sequence[Decision] = ()
     problems: Sequence[str] = field(default=())  # sentences on rows that say nothing
     edited: Mapping[str, Sequence[Edited]] = field(default_factory=dict)  # by the name of the file
+    held: dict[str, int] = field(default_factory=dict)  # how many cells got their status from which edited file
     present: dict[str, list[Present]] = field(default_factory=dict)  # cells that were looked at, by cell set
 
     def on(self, cells: Sequence[Present]) -> dict[str, Decision]:
@@ -85,11 +89,10 @@ class Decisions:
         found = {by_name[row.cells, row.cell].name: row for row in self.rows if (row.cells, row.cell) in by_name}
         by_digest = {cell.digest: cell for cell in cells}
         for cell, its in ((by_digest.get(one.digest), one.decision) for one in self._edited()):
-            if not cell:
-                continue
-            row = found.get(cell.name)
-            if its.status != (row.status if row else cell.status) and not (row and row.at > its.at):
+            row = found.get(cell.name) if cell else None
+            if cell and its.status != (row.status if row else cell.status) and not (row and row.at > its.at):
                 found[cell.name] = its
+                self.held[its.by] = self.held.get(its.by, 0) + 1
         return found
 
     def _edited(self) -> list[Edited]:
@@ -99,6 +102,7 @@ class Decisions:
     def complaints(self) -> list[str]:
         """When all cell sets of the session were looked at: a sentence for each reason why rows are not applied."""
         said = [*self.problems]
+        said += [f"{n} statuses hold as they were {by}" for by, n in self.held.items()]
         for cell_set_id, present in self.present.items():
             known = {name for cell in present for name in (safe_cell(cell.name), cell.name)}
             missing = [row.cell for row in self.rows if row.cells == cell_set_id and row.cell not in known]
@@ -117,8 +121,8 @@ class Decisions:
         found = {self.file: rows} if rows else {}
         digests = {cell.digest for cells in self.present.values() for cell in cells}
         for file, cells in self.edited.items():
-            if not any(one.digest in digests for one in cells):
-                found[file] = [one.decision for one in cells]
+            gone = [one.decision for one in cells if one.digest not in digests]
+            found |= {file: gone} if gone else {}
         return found
 
     def by_footprint(self) -> list[tuple[Decision, Present, float]]:
@@ -137,9 +141,19 @@ class Decisions:
             return "Decide on the page again and save"
         said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
         return (
-            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. The table of decisions by footprint "
-            "lists them for the present cells: look at each, then put it in the place of the old file"
+            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} "
+            f"has them for the present cells: look at each, and put it beside the recording as {self.session}{ENDING}"
         )
+
+    def report(self, out: Path, warn: Callable[[str], None]) -> list[str]:
+        """When all cell sets were looked at: warnings, and a table in `out`; returns its name, if there is one."""
+        for sentence in self.complaints():
+            warn(sentence)
+        table = self.table_by_footprint()
+        if not table:
+            return []
+        (out / f"{self.session}{BY_FOOTPRINT}").write_text(table, encoding="utf-8", newline="")
+        return [f"{self.session}{BY_FOOTPRINT}"]
 
     def table_by_footprint(self) -> str:
         """The same decisions on the cells that are in their places, as a file of decisions; "" if there are none."""
@@ -158,18 +172,19 @@ class Decisions:
 
 def read(text: str, session: str, edited: Sequence[Path] = ()) -> Decisions | None:
     """What the file of a session and edited cell sets of its earlier results hold; None if there are neither."""
-    file = f"{session}.decisions.csv"
+    file = f"{session}{ENDING}"
     if not text and not edited:
         return None
     try:
-        found = parse(text, file) if text else Decisions(file)
+        found = parse(text, file) if text else Decisions(file, session)
     except Unusable as error:
-        found = Decisions(file, problems=(f"no decision was applied: {error}",))
+        found = Decisions(file, session, problems=(f"no decision was applied: {error}",))
     problems, cells = [*found.problems], {}
     for path in edited:
         try:
-            cells[path.name] = _edited_cells(path)
-        except Unusable as error:
+            if check(path).kind == "cell_set":
+                cells[path.name] = _edited_cells(path)
+        except (Unusable, BadRecording) as error:
             problems.append(f"{path.name} was edited, and its statuses cannot be read: {error}")
     return replace(found, problems=tuple(problems), edited=cells)
 
@@ -222,7 +237,7 @@ def parse(text: str, file: str) -> Decisions:
         if earlier and earlier.status != status:
             problems.append(f"{file}:{number}: {row.cell[:80]} is decided twice: {status}, the later one, holds")
         rows[row.cells, row.cell] = row
-    return Decisions(file, tuple(rows.values()), tuple(problems))
+    return Decisions(file, file.removesuffix(".csv").removesuffix(".decisions"), tuple(rows.values()), tuple(problems))
 
 
 class CellSetId:

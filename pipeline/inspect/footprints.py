@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 SAME_PLACE = 0.5  # of the pixels that either of two footprints has, those that both have
 LARGEST = 4096  # px: no field of view is larger
+MOST_WORK = 50_000_000  # pixels times points of an outline, which may be anybody's
 POINT = re.compile(r"(-?\d+(?:\.\d+)?)[ ,](-?\d+(?:\.\d+)?)")
 
 
@@ -38,11 +38,24 @@ def core_of(outline: str) -> Core | None:
     if not len(points) or np.abs(points).max() > LARGEST:
         return None
     left, top = np.floor(points.min(axis=0)).astype(int)
-    width, height = np.ceil(points.max(axis=0)).astype(int) - (left, top) + 1
-    picture = Image.new("1", (int(width), int(height)))
+    right, bottom = np.ceil(points.max(axis=0)).astype(int)
+    if (right - left + 1) * (bottom - top + 1) * len(points) > MOST_WORK:
+        return None
+    y, x = np.mgrid[top : bottom + 1, left : right + 1]
+    inside = np.zeros(x.shape, bool)
     for polygon in polygons:
-        ImageDraw.Draw(picture).polygon([(x - left, y - top) for x, y in polygon], fill=1)
-    return _cut(np.array(picture, bool), int(top), int(left))
+        inside ^= _inside(x, y, np.array(polygon))
+    return _cut(inside, int(top), int(left))
+
+
+def _inside(x: np.ndarray, y: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """Whether places are in a closed polygon, shape (points, 2) x, y: a line to the right crosses it an odd number of
+    times."""
+    found = np.zeros(x.shape, bool)
+    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0)):
+        if y0 != y1:
+            found ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
+    return found
 
 
 def _cut(inside: np.ndarray, row: int, column: int) -> Core:

@@ -498,7 +498,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         except Exception as error:  # hours of work must not be lost to it
             failed[str(one.path)] = members.reason(error)
     decided = _honour_decisions(of_session, titles, whole, this, out)
-    members.warn_of_decisions(this.context)
+    products += this.context.decisions.report(out, this.context.warn) if this.context.decisions else []
     products += sets.join_ttl(this.stem, products, out)
     shown_page = _page(this, job, made, of_session, inspected, [*results.values()])
     products += write_page(shown_page, out)

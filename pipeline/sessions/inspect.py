@@ -24,7 +24,7 @@ def run(job: Job, context: Context) -> Result:
     remembering, warnings = context.remembering()
     failed: dict[str, str] = {}
     summaries = _summaries(job, mine, remembering, failed)
-    members.warn_of_decisions(remembering)
+    reported = remembering.decisions.report(job.staging, remembering.warn) if remembering.decisions else []
     shown = with_events(summaries)
     pages = page.Page(
         title=members.title(job),
@@ -36,7 +36,7 @@ def run(job: Job, context: Context) -> Result:
         session=members.facts(job.session),
         failure=job.failure,
     )
-    products = [name for summary in summaries for name in summary.products]
+    products = [*reported, *(name for summary in summaries for name in summary.products)]
     products += sets.join_ttl(job.stem, products, job.staging)
     measures = {part.name: part.measures for part in shown if part.measures}
     quality.write(job.staging / f"{job.stem}-quality.csv", measures)

@@ -30,12 +30,6 @@ def title(job: Job) -> str:
     return job.session.name if len(job.inputs) > 1 else job.inputs[0].name
 
 
-def warn_of_decisions(context: Context) -> None:
-    """When every cell set of the session was looked at."""
-    for sentence in context.decisions.complaints() if context.decisions else ():
-        context.warn(sentence)
-
-
 def context_for(one: Member, context: Context, number: int, total: int) -> Context:
     """On the session's clock; warnings name the recording."""
     return replace(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 
 import isx
@@ -13,12 +15,19 @@ import pytest
 
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
-from pipeline.inspect.decisions import CellSetId, Decisions, parse
+from pipeline.inspect.decisions import CellSetId, Decisions, Present, parse
+from pipeline.inspect.footprints import Core, core, core_of, matches
+from pipeline.pages.cells import outline
 from recording.errors import Unusable
 from tests import launch, recordings
 
 HEAD = "cell,status,cells,by,at,note\r\n"
 NAMES = ["C00", "C01", "=C02", "'=C03"]
+NOWHERE = Core(0, 0, np.zeros((0, 0), bool))
+
+
+def cells_of(cell_set_id: str, names: list[str]) -> list[Present]:
+    return [Present(name, cell_set_id, f"{cell_set_id} {name}", "undecided", NOWHERE) for name in names]
 
 
 @pytest.mark.parametrize(
@@ -40,8 +49,8 @@ NAMES = ["C00", "C01", "=C02", "'=C03"]
 )
 def test_whatever_a_spreadsheet_makes_of_it(text, statuses):
     decisions = parse(text, "m.decisions.csv")
-    assert {name: row.status for name, row in decisions.about("f", NAMES).items()} == statuses
-    assert decisions.missing("f", NAMES) == [] and decisions.complaints() == []
+    assert {name: row.status for name, row in decisions.on(cells_of("f", NAMES)).items()} == statuses
+    assert decisions.complaints() == []
 
 
 @pytest.mark.parametrize(
@@ -70,11 +79,11 @@ def test_rows_that_say_nothing_are_named():
         HEAD + "C00,rejected,f,,,\r\nC00,accepted,f,,,\r\nC01,good,f,,,\r\nC09,rejected,f,,,\r\nC01,rejected,old,,,\r\n"
     )
     decisions = parse(text, "m.csv")
-    assert {name: row.status for name, row in decisions.about("f", NAMES).items()} == {"C00": "accepted"}
-    assert decisions.missing("f", NAMES) == ["C09"]
+    assert {name: row.status for name, row in decisions.on(cells_of("f", NAMES)).items()} == {"C00": "accepted"}
     assert decisions.complaints() == [
         "m.csv:3: C00 is decided twice: accepted, the later one, holds",
         "m.csv:4: 'good' is no status: one of accepted, rejected, undecided",
+        "m.csv decides on C09, which its cell set does not have: not applied",
         "m.csv: the decisions on C01 were NOT applied: they are about other cells, since the present ones were "
         "computed anew. Decide on the page again and save",
     ]
@@ -157,6 +166,55 @@ def test_a_cell_set_has_one_identity_whatever_its_statuses(cells, tmp_path):
     assert after["cell_set_id"] == record["cell_set_id"]
 
 
+def disc(row: float, column: float, radius: float, shape: tuple[int, int] = (40, 50)) -> np.ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return np.clip(1.5 - np.hypot(y - row, x - column) / radius, 0, 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("at", [(20, 20), (0, 0), (39, 49), (0.5, 30)])
+def test_an_outline_on_the_page_is_where_the_footprint_is(at):
+    footprint = disc(*at, 4)
+    inside = core(footprint)
+    rows, columns = inside.pixels.shape
+    values = footprint[inside.row : inside.row + rows, inside.column : inside.column + columns] * inside.pixels
+    drawn = core_of(outline((inside.row, inside.column, values)))
+    ((i, j, share),) = matches([drawn], [inside])
+    assert (i, j) == (0, 0) and share > 0.85
+
+
+@pytest.mark.parametrize(
+    "text", ["", "M", "M1 2L3 4Z", "M1e9 2L3e9 4L5e9 6Z", "M99999 1L99999 2L99998 3Z", "=1+1", "M" * 9999]
+)
+def test_an_outline_that_says_nothing(text):
+    assert core_of(text) is None or core_of(text).pixels.size < 100
+
+
+def test_each_place_is_matched_once_with_the_best():
+    old = [core(disc(10, 10, 4)), core(disc(10, 12, 4)), core(disc(30, 30, 4))]
+    new = [core(disc(30, 31, 4)), core(disc(10, 10, 4)), core(disc(20, 40, 4))]
+    assert [(i, j) for i, j, _ in matches(old, new)] == [(0, 1), (2, 0)]
+
+
+def test_old_decisions_are_shown_by_footprint_and_applied_to_nobody(cells, tmp_path):
+    """The cells were computed anew: the names have moved on by one."""
+    before, _, _ = adapted(cells, tmp_path / "before", None)
+    page = (tmp_path / "before" / "m.html").read_text()
+    outlines = {int(i): path for i, path in re.findall(r'data-i="(\d+)" d="([^"]*)"', page)}
+    names, old = before["name"].tolist(), "0123456789abcdef"
+    rows = [f"{names[(i + 1) % 4]},rejected,{old},me,2026-01-01T00:00:00Z,,{outlines[i]}\r\n" for i in range(2)]
+    text = HEAD.replace("note", "note,outline") + "".join(rows) + f"gone,accepted,{old},me,,,M1 1L2 1L2 2Z\r\n"
+    after, _, said = adapted(cells, tmp_path / "after", parse(text, "m.decisions.csv"))
+    assert after.equals(before)
+    (warning,) = [each for each in said if "NOT applied" in each]
+    assert "2 of 3 have a cell in the same place" in warning
+    assert f"{names[1]} (rejected) where {names[0]} is now, {names[2]} (rejected) where {names[1]} is now" in warning
+    proposed = tmp_path / "after" / "m-decisions-by-footprint.csv"
+    assert proposed.name in warning
+    again, _, said = adapted(cells, tmp_path / "again", parse(proposed.read_text(), "m.decisions.csv"))
+    assert again["decided_by"].tolist() == ["me", "me", "", ""] and set(again["status"][:2]) == {"rejected"}
+    assert not [each for each in said if "decisions" in each]
+
+
 # ---- from one run to the next
 
 RECIPE = """version = 1
@@ -227,3 +285,82 @@ def test_a_stale_or_broken_file_is_said_aloud_and_changes_nothing(decided, text,
     assert statuses(output) == before
     assert [event for event in again.named("recording-warning") if message in event["message"]]
     assert message in (output / "m/m.html").read_text()
+
+
+# ---- cell sets that somebody edited in the output
+
+
+def edit(path: Path, **wanted: str) -> None:
+    """As a lab does, in place."""
+    cells = isx.CellSet.read(str(path), read_only=False)
+    for i in range(cells.num_cells):
+        if cells.get_cell_name(i) in wanted:
+            cells.set_cell_status(i, wanted[cells.get_cell_name(i)])
+    cells.flush()
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*.edited-*"))
+
+
+def test_a_cell_set_that_was_edited_in_the_output_is_kept_and_its_statuses_hold(decided):
+    source, output, recipe = decided
+    name, other = before = statuses(output)
+    original = (output / "m/m_part2-cells.isxd").read_bytes()
+    edit(output / "m/m_part1-cells.isxd", **{name: "rejected"})
+    content = (output / "m/m_part1-cells.isxd").read_bytes()
+    again = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert again.code == 0, again.stderr
+    (file,) = kept(output)
+    assert re.fullmatch(r"m_part1-cells\.edited-\d{4}-\d\d-\d\d\.isxd", file)
+    assert (output / "m" / file).read_bytes() == content
+    (event,) = again.named("edited")
+    assert event["message"] == (
+        f"m/m_part1-cells.isxd is not what the run wrote: somebody edited it. It is kept as m/{file}; statuses in it "
+        "hold as decisions by eye"
+    )
+    assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
+    assert statuses(output) == {**before, name: "rejected"}
+    for part in (1, 2):
+        cells = isx.CellSet.read(str(output / f"m/m_part{part}-cells.isxd"))
+        assert [cells.get_cell_status(i) for i in range(2)] == ["rejected", before[other]]
+    with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:
+        (table,) = io.read().processing["ophys"]["ImageSegmentation"].plane_segmentations.values()
+        assert list(table["status"][:]) == ["rejected", before[other]]
+        assert list(table["decided_by"][:]) == [f"edited in {file}", ""]
+    assert f"1 statuses hold as they were edited in {file}" in (output / "m/m.html").read_text()
+    unchanged = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert unchanged.code == 0 and not unchanged.named("recording-done") and not unchanged.named("edited")
+    # What was decided later, on the page, holds; what was edited once more is kept beside it.
+    which = json.loads((output / "m/m.json").read_text())["recordings"]["m.isxd"]["cell_set_id"]
+    (source / "m.decisions.csv").write_text(HEAD + f"{name},accepted,{which},Ann,2999-01-01T00:00:00Z,\r\n")
+    edit(output / "m/m_part1-cells.isxd", **{other: "rejected"})
+    third = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert third.code == 0, third.stderr
+    assert statuses(output) == {name: "accepted", other: "rejected"}
+    assert len(kept(output)) == 2 and file in kept(output)
+    (output / "m" / file).unlink()
+    assert original != content
+
+
+def test_an_edited_cell_set_of_other_cells_is_kept_and_applied_to_nobody(decided):
+    source, output, recipe = decided
+    before = statuses(output)
+    name = next(iter(before))
+    edit(output / "m/m_part1-cells.isxd", **{name: "rejected"})
+    recipe.write_text(recipe.read_text().replace("[[1, 1]", "[[2, 1]"))
+    again = launch.run(source, output, "--recipe", str(recipe))
+    assert again.code == 0, again.stderr
+    (file,) = kept(output)
+    assert set(statuses(output).values()) == set(before.values())
+    (said,) = [event["message"] for event in again.named("recording-warning") if "NOT applied" in event["message"]]
+    assert f"{file}: the decisions on {name}" in said and f"{name} (rejected) where {name} is now" in said
+    assert f"{name},rejected," in (output / "m/m-decisions-by-footprint.csv").read_text()
+
+
+def test_an_output_that_was_copied_was_not_edited(decided):
+    source, output, recipe = decided
+    for path in output.rglob("*.isxd"):
+        os.utime(path)
+    again = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert again.code == 0 and not again.named("edited") and not kept(output)
