@@ -59,14 +59,8 @@ def read(files: Sequence[Path]) -> Candidates:
     return Candidates(read_cell_set(files))
 
 
-def add(
-    files: Sequence[Path],
-    candidates: Candidates,
-    chosen: Sequence[int],
-    out: Sequence[Path],
-    status: str = "accepted",
-) -> Candidates:
-    """Write the cells of `files`, one a part, and those that were chosen, with this status; returns what is left.
+def add(files: Sequence[Path], candidates: Candidates, chosen: Sequence[int], out: Sequence[Path]) -> Candidates:
+    """Write the cells of `files`, one a part, and those that were chosen, accepted; returns what is left.
 
     Raises Unusable if they are of another series.
     """
@@ -77,7 +71,7 @@ def add(
         images=[*cells.images, *new.images],
         traces=np.concatenate([cells.traces, new.traces]),
         names=[*cells.names, *new.names],
-        statuses=[*cells.statuses, *[status] * new.n_cells],
+        statuses=[*cells.statuses, *["accepted"] * new.n_cells],
         **with_reasons([*reasons_of(cells.footer), *[""] * new.n_cells]),
     )
     return replace(candidates, taken=frozenset(new.names))

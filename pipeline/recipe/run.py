@@ -577,21 +577,22 @@ def _with_accepted(
     def tops(stream: Stream) -> list[Path]:
         return [out / titles[name][0] for name in this.names(stream)]
 
+    def beside(stream: Stream) -> list[Path]:
+        return candidates.beside(stream, this.planned, entry_of, this.files)
+
     found: dict[Stream, Candidates] = {}
     last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
-    for stream in [each for each in last if each.kind == "cell_set"]:
-        origin = candidates.origin(stream, this.planned, entry_of, this.files)
-        if not origin or not all(file.is_file() for file in (*origin.cells, *origin.candidates)):
-            continue
-        found[stream] = taken = candidates.take(origin, this.context.decisions, this.files(stream), tops(stream))
+    for stream in [each for each in last if each.kind == "cell_set" and beside(each)]:
+        cells = this.files(stream)
+        found[stream] = taken = candidates.take(beside(stream), this.context.decisions, cells, tops(stream))
         for events in [each for each in last if each.kind == "event_set" and taken.taken]:
             made_by = this.planned[events.step]
             read = [each for each in made_by.read if each.kind == "cell_set"]
-            if [this.files(each) for each in read] == [origin.cells]:
+            if len(read) == 1 and beside(read[0]) == beside(stream):
                 again = functools.partial(_again, this, events, read[0])
                 scratch = this.context.scratch / f"events-{made_by.step.number}"
                 scratch.mkdir()
-                candidates.add_events(origin, taken, this.files(events), tops(events), scratch, again)
+                candidates.add_events(cells, taken, this.files(events), tops(events), scratch, again)
                 shutil.rmtree(scratch)
     return found
 
