@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> int:
     if request.action == "--help":
         sys.stdout.write(settings.help_text())
         return 0
-    log = Log(settings.log_format(request))
+    log = Log(settings.log_format(request), run=settings.run_id(request))
     if request.action != "--version":
-        log("start", f"{NAME} {version()} starts", version=version(), pid=os.getpid())
+        log("start", f"{NAME} {version()} starts: run {log.run} on {log.host}", version=version(), pid=os.getpid())
 
     from runner import life
 

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from common import NAME, version
 from native import elf, loading
 from protocol.job import INSPECT
-from runner import inside, places, recipe, results, sentinels, settings, shards
+from runner import inside, metrics, places, recipe, results, sentinels, settings, shards
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -65,7 +65,8 @@ def _conclude(ending: Ending, log: Log) -> int:
     """The only place where a run ends: log line, sentinel and exit code cannot disagree."""
     if ending.code == DONE and ending.sentinel:
         folder, name = ending.sentinel
-        content = {"version": version(), "finished": datetime.now(timezone.utc).isoformat(), **ending.facts}
+        origin = {"run": log.run, "host": log.host}
+        content = {"version": version(), **origin, "finished": datetime.now(timezone.utc).isoformat(), **ending.facts}
         try:
             sentinels.refuse_foreign(folder, name)  # somebody may have put it there meanwhile
             folder.write(name, (json.dumps(content) + "\n").encode())
@@ -145,6 +146,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
             lock = results.locked(held, shard, lambda text: log("lock", text, "warning"))
             until_the_end.enter_context(lock)
             results.check_own_folders(held)
+            if chosen.metrics:
+                log.followers.append(metrics.Metrics(held, shard, log))
         with writing(chosen.sentinel.parent):
             sentinel_folder = until_the_end.enter_context(sentinels.folder_of(chosen.sentinel, held))
     except OutputInUse:

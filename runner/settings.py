@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -85,6 +86,12 @@ def _seconds(text: str) -> float | None:
 def _format(text: str) -> str:
     if text not in ("", *FORMATS):
         raise ValueError(f"one of {', '.join(FORMATS)}")
+    return text
+
+
+def _run_id(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", text):
+        raise ValueError("at most 64 letters, digits, dots, dashes and underscores, from a letter or digit")
     return text
 
 
@@ -172,6 +179,8 @@ OPTIONS = (
         "time after which a worker that neither computes, reads nor writes is stopped; 0 for no limit (default: 1800)",
     ),
     Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
+    Option("RUN_ID", "ID", "", _run_id, "names the run in every line of the log and in the sentinel (default: drawn)"),
+    Option("METRICS", "", "0", _switch, "also keep how far the run is in logs/isx.prom, for Prometheus"),
 )
 
 ACTIONS = {  # instead of a run: the name of the value that each takes, and its help
@@ -227,6 +236,7 @@ class Settings:
     worker_memory: int | None
     worker_timeout: float | None
     worker_idle: float | None
+    metrics: bool
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:
@@ -278,6 +288,13 @@ def log_format(request: Request) -> str | None:
     """The log's format, or None for the one that suits the stream; a wrong one is reported by `understand`."""
     text = request.texts["LOG_FORMAT"]
     return text if text in FORMATS else None
+
+
+def run_id(request: Request) -> str:
+    """The run's name, "" if none is given; a wrong one is reported by `understand`."""
+    with contextlib.suppress(ValueError):
+        return _run_id(request.texts["RUN_ID"])
+    return ""
 
 
 def understand(request: Request, environment: Mapping[str, str]) -> Settings:

@@ -74,6 +74,7 @@ class Run:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     names = {"INPUT_DIR", "OUTPUT_DIR", "EXPECTED_OUTPUT_FILE", "RECIPE", "ENGINE", "WORKERS", "FORCE", "LOG_FORMAT"}
+    names |= {"RUN_ID", "METRICS"}
     kept = {key: value for key, value in os.environ.items() if key not in names and not key.startswith(SCHEDULERS)}
     return {**kept, **(extra or {})}
 

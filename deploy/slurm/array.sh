@@ -6,4 +6,4 @@
 set -eu
 count=$1
 shift
-exec "$@" --shard "$SLURM_ARRAY_TASK_ID/$count"
+exec "$@" --shard "$SLURM_ARRAY_TASK_ID/$count" --run-id "slurm-$SLURM_ARRAY_JOB_ID"

@@ -5,4 +5,4 @@
 set -eu
 count=$1
 shift
-exec "$@" --gather --shard "1/$count" # only the number of shards matters
+exec "$@" --gather --shard "1/$count" --run-id "slurm-$SLURM_JOB_ID" # of the shard, only the number matters

@@ -7,6 +7,7 @@ import csv
 import ctypes
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -274,6 +275,12 @@ def test_sessions_are_shown_together(samples, input, output):
         ([""], {}, "unknown argument after options ''"),
         ([], {"SHARD": "3/2"}, "part 3 (counted from 1) of 2"),
         ([], {"LOG_FORMAT": "xml"}, "LOG_FORMAT must be one of text, json"),
+        (
+            [],
+            {"RUN_ID": "a b"},
+            "RUN_ID must be at most 64 letters, digits, dots, dashes and underscores, from a letter",
+        ),
+        (["--metrics=2"], {}, "METRICS must be 1 or 0, not '2'"),
         ([], {"WORKER_MEMORY": "much"}, "WORKER_MEMORY must be a size"),
         ([], {"WORKER_TIMEOUT": "-1"}, "WORKER_TIMEOUT must be a number of seconds"),
         ([], {"RECIPE": "no-such"}, "no recipe 'no-such': neither a file nor one of those shipped (inspect"),
@@ -645,6 +652,20 @@ def test_log_on_request_as_text(samples, input, output):
     assert "starts" in done.stderr.splitlines()[0]
     assert "\x1b" not in done.stderr
     assert "a\\x1b[31m.isxd" in done.stderr
+
+
+def test_each_line_says_which_run_on_which_host(samples, input, output):
+    put(samples, "image.isxd", input / "a.isxd")
+    done = run(input, output, env={"RUN_ID": "batch-7"})
+    host = os.uname().nodename
+    assert {(event["run"], event["host"]) for event in done.events} == {("batch-7", host)}
+    said = json.loads((output / "done.marker").read_text())
+    assert (said["run"], said["host"]) == ("batch-7", host)
+    drawn = run(input, output), run(input, output)
+    names = [{event["run"] for event in each.events} for each in drawn]
+    assert all(re.fullmatch(r"[0-9a-f]{8}", *name) for name in names) and names[0] != names[1]
+    lines = run(input, output, "--log-format=text", "--run-id=batch-8").stderr.splitlines()
+    assert all(re.match(rf"\d\d:\d\d:\d\d {re.escape(host)} batch-8 ", line) for line in lines), lines
 
 
 def test_modes_follow_the_umask(samples, input, output):

@@ -80,6 +80,10 @@ def test_an_indexed_job_with_a_count_that_holds():
     (index,) = [variable for variable in container("shards")["env"] if variable["name"] == "SHARD_INDEX"]
     annotation = "metadata.annotations['batch.kubernetes.io/job-completion-index']"
     assert index["valueFrom"] == {"fieldRef": {"fieldPath": annotation}}, "which the Job controller sets, from 0"
+    for name in ("shards", "gather"):
+        (run,) = [variable for variable in container(name)["env"] if variable["name"] == "RUN_ID"]
+        label = "metadata.labels['batch.kubernetes.io/controller-uid']"
+        assert run["valueFrom"] == {"fieldRef": {"fieldPath": label}}, "which the Job controller sets, too"
     assert spec["backoffLimitPerIndex"] > 0
     assert "backoffLimit" not in spec, "it would count the failures of all shards together"
     assert container("gather")["args"] == ["--gather"]

@@ -406,5 +406,9 @@ def test_every_option_has_one_place_for_its_value():
     for option in OPTIONS:
         holder = Options if option.changes_results else Settings
         names = {field.name for field in dataclasses.fields(holder)}
-        elsewhere = {"expected_output_file", "log_format"}  # the request itself has them: they are needed before
+        elsewhere = {
+            "expected_output_file",
+            "log_format",
+            "run_id",
+        }  # the request itself has them: they are needed before
         assert option.field in names | elsewhere
