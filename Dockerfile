@@ -200,6 +200,13 @@ RUN --mount=type=bind,source=stages,target=/build/stages \
     --mount=type=bind,from=isx-idps,source=/opt/inscopix,target=/opt/inscopix \
     python3 /build/stages/packages.py /opt/inscopix /usr/share/isx/packages.json
 
+# Which packages those are. A build cannot make a label of what it finds: `make` asks here first, and passes it on.
+FROM system-${CHOSEN} AS noted
+RUN mkdir /noted && if [ -f /usr/share/isx/packages.json ]; then cp /usr/share/isx/packages.json /noted; fi
+
+FROM scratch AS found-packages
+COPY --from=noted /noted /
+
 # Nothing of what it does not need.
 FROM system-${CHOSEN} AS rootfs
 ARG RUNTIME_PACKAGES=""
@@ -246,6 +253,7 @@ LABEL org.opencontainers.image.licenses="MIT AND CC-BY-NC-4.0" \
 FROM assembled AS labelled-idps
 COPY --link --from=links /links/ /
 ARG RUNTIME_PACKAGES=""
+ARG FOUND_PACKAGES=""
 ARG INSTALLER_VERSION=""
 ARG INSTALLER_SHA256=""
 LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
@@ -254,7 +262,8 @@ LABEL org.opencontainers.image.licenses="MIT AND LicenseRef-Inscopix-IDPS" \
       isx.version="${INSTALLER_VERSION}" \
       isx.sha256="${INSTALLER_SHA256}" \
       isx.redistributable="false" \
-      isx.runtime-packages="${RUNTIME_PACKAGES}"
+      isx.runtime-packages="${RUNTIME_PACKAGES}" \
+      isx.found-packages="${FOUND_PACKAGES}"
 
 # No image comes out of a build in which the API and every dependency do not load in the runtime's own root, as
 # healthcheck.py says. Only the modules that it uses are mounted: a change of others does not repeat the proof.

@@ -25,6 +25,10 @@ variable "PYTHON_PACKAGES" {
   default     = null
   description = "More Python packages: name==version --hash=sha256:..., each with all of its hashes, separated by spaces."
 }
+variable "FOUND_PACKAGES" {
+  default     = ""
+  description = "For the label: packages that the build found for the product; Make asks the build for them."
+}
 variable "NUMPY" {
   default     = ""
   description = "1: NumPy 1, for a product that needs it."
@@ -179,6 +183,7 @@ target "image" {
     INSTALLER_SHA256  = INSTALLER_SHA256
     INSTALLER_TIMEOUT = INSTALLER_TIMEOUT
     ISX_TREE          = ISX_TREE
+    FOUND_PACKAGES    = FOUND_PACKAGES
     PROOF             = PROOF
     INSTALLER_WAYS = join(" ", concat(
       INSTALLER != "" ? ["INSTALLER"] : [],
@@ -193,6 +198,13 @@ target "image" {
   )
   tags   = ["${IMAGE}:${TAG}", "${IMAGE}:latest"]
   output = ["type=docker"]
+}
+
+target "found-packages" {
+  inherits = ["image"]
+  target   = "found-packages"
+  tags     = []
+  output   = ["type=local,dest=build/found"]
 }
 
 # Tests, checks and locks.

@@ -10,6 +10,7 @@ the installer. Standard library only.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -53,17 +54,30 @@ def build(options: list[str]) -> int:
         if wanted.named:
             variables["INSTALLER_DIR"] = str(slot)
         if wanted.ways == ("INSTALLER_SECRET",):
-            options = [*options, *secrets(installer)]
-        return note_latest(wanted, bake("image", options, variables), product)
+            options = [*options, *secrets("image", installer), *secrets("found-packages", installer)]
+        code = bake("found-packages", options, variables)
+        if code == 0:
+            code = bake("image", options, {**variables, "FOUND_PACKAGES": found_packages()})
+        return note_latest(wanted, code, product)
 
 
-def secrets(installer: Path) -> list[str]:
+def found_packages() -> str:
+    """The distribution's packages, and their versions, that the build has just found for the product; often none."""
+    record = PROJECT / "build/found/packages.json"
+    if not record.is_file():
+        return ""
+    text = record.read_text()
+    record.unlink()  # so that nobody takes it for another build's
+    return " ".join(f"{name}={version}" for name, version in json.loads(text).items())
+
+
+def secrets(target: str, installer: Path) -> list[str]:
     """The installer as a secret, beside those that bake passes: not from docker-bake.hcl, as nothing there can check
     its size, and BuildKit's own message does not say what to do."""
     passed = {"installer": str(installer)}
     passed.update({"ca": os.environ.get("SSL_CERT_FILE", ""), "pip": os.environ.get("PIP_CONFIG_FILE", "")})
     passed["licence"] = os.environ.get("LICENCE", "")
-    return [part for name, path in passed.items() if path for part in ("--set", f"image.secrets=id={name},src={path}")]
+    return [part for name, path in passed.items() if path for part in ("--set", f"{target}.secrets=id={name},src={path}")]
 
 
 def idps_in_latest() -> str:

@@ -76,6 +76,8 @@ def test_libraries_that_neither_the_product_nor_the_runtime_has_come_from_the_di
         assert re.search(said, done.stderr), library
     line = container("--version", image=LATEST, check=True).stdout.splitlines()[-1]
     assert re.fullmatch(r"for the product: libgl1 \S+, libxcb-icccm4 \S+, libxcb-xkb1 \S+", line), line
+    labels = docker("image", "inspect", "--format", '{{index .Config.Labels "isx.found-packages"}}', LATEST).stdout
+    assert re.fullmatch(r"libgl1=\S+ libxcb-icccm4=\S+ libxcb-xkb1=\S+\n", labels), "the same"
     confined = ["--user", "4321:8765", "--read-only", "--tmpfs", "/tmp", "--network", "none"]
     assert container(*CODE, READ_AND_WRITE, image=LATEST, options=confined, check=True).stdout.endswith(" 12\n")
     drivers = container("find", "/usr/lib", "-name", "libLLVM*", image=LATEST, check=True).stdout
