@@ -26,7 +26,7 @@ test: .venv/ready ## Run every test: unit tests in the image, pages in a browser
 	@$(ENGINE) .venv/bin/python -m pytest tests/image
 
 .PHONY: test-workflows
-test-workflows: image ## Run the example for Snakemake, which is fetched, with the image
+test-workflows: image ## Run the examples for Snakemake and IDEAS, whose programs are fetched, with the image
 	@$(ENGINE) $(PYTHON) tests/workflows.py
 
 .PHONY: test-cluster

@@ -139,7 +139,8 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     if not (shard or gathering) and (scheduled := shards.unasked(os.environ)):
         log("not-sharded", scheduled)
     try:
-        refuse_container_layer(output)
+        if not chosen.output_in_container:
+            refuse_container_layer(output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             held = until_the_end.enter_context(inside.hold(output))

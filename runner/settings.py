@@ -125,6 +125,9 @@ OPTIONS = (
     Option("INPUT_DIR", "DIR", "/data", Path, "where the recordings are"),
     Option("OUTPUT_DIR", "DIR", "/output", Path, "where the results go"),
     Option(
+        "OUTPUT_IN_CONTAINER", "", "0", _switch, "the output may lie in the container itself, as somebody copies it out"
+    ),
+    Option(
         "EXPECTED_OUTPUT_FILE",
         "FILE",
         "",
@@ -237,6 +240,7 @@ class Settings:
     worker_timeout: float | None
     worker_idle: float | None
     metrics: bool
+    output_in_container: bool
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Request:

@@ -77,7 +77,9 @@ def secrets(target: str, installer: Path) -> list[str]:
     passed = {"installer": str(installer)}
     passed.update({"ca": os.environ.get("SSL_CERT_FILE", ""), "pip": os.environ.get("PIP_CONFIG_FILE", "")})
     passed["licence"] = os.environ.get("LICENCE", "")
-    return [part for name, path in passed.items() if path for part in ("--set", f"{target}.secrets=id={name},src={path}")]
+    return [
+        part for name, path in passed.items() if path for part in ("--set", f"{target}.secrets=id={name},src={path}")
+    ]
 
 
 def idps_in_latest() -> str:

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
-"""Runs the example for Snakemake with the image, as docs/platforms.md has it.
+"""Runs the examples for Snakemake and for Inscopix's IDEAS with the image, as docs/platforms.md has them.
 
     workflows.py [--tools FOLDER]
 
-Snakemake is installed into an environment of its own (--tools keeps it). Needs an engine, and IMAGE, as `make` does.
-Exits with 1 if a run, a re-run or the answer to a failure is not as it should be.
+Snakemake and Inscopix's own command line for IDEAS are installed into an environment of their own (--tools keeps it).
+Needs an engine, and IMAGE, as `make` does. Exits with 1 if a run, a re-run or the answer to a failure is not as it
+should be.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import subprocess
@@ -26,30 +28,59 @@ DAYS = ("day1", "day2")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--tools", type=Path, help="where Snakemake's environment is, or is to be")
+    parser.add_argument("--tools", type=Path, help="where the tools' environment is, or is to be")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=ROOT / "build" if (ROOT / "build").is_dir() else None) as folder:
-        work = Path(folder)
-        snakemake = tool("snakemake", options.tools or work / "tools")
+        work, tools = Path(folder), options.tools or Path(folder) / "tools"
         make_recordings(work)
-        done = run(snakemake, work)
-        expect(done, 0, "rule isx:")
-        sentinels = [work / f"results/{day}/done.marker" for day in DAYS]
-        assert all(path.is_file() for path in sentinels), [*work.rglob("done.marker")]
-        expect(run(snakemake, work), 0, "Nothing to be done")
-        (work / "recordings/day2/simulated.isxd").write_bytes(b"damaged")
-        done = run(snakemake, work)
-        expect(done, 1, "simulated.isxd")
-        assert [path.is_file() for path in sentinels] == [True, False], "a run that failed has no sentinel"
-    print("Snakemake: two folders, a re-run, a failure: as they should be")
+        with_ideas(tool("ideas-python", "ideas", tools), work)
+        with_snakemake(tool("snakemake", "snakemake", tools), work)
     return 0
 
 
-def tool(name: str, folder: Path) -> Path:
+def with_snakemake(snakemake: Path, work: Path) -> None:
+    done = run(snakemake, work)
+    expect(done, 0, "rule isx:")
+    sentinels = [work / f"results/{day}/done.marker" for day in DAYS]
+    assert all(path.is_file() for path in sentinels), [*work.rglob("done.marker")]
+    expect(run(snakemake, work), 0, "Nothing to be done")
+    (work / "recordings/day2/simulated.isxd").write_bytes(b"damaged")
+    done = run(snakemake, work)
+    expect(done, 1, "simulated.isxd")
+    assert [path.is_file() for path in sentinels] == [True, False], "a run that failed has no sentinel"
+    print("Snakemake: two folders, a re-run, a failure: as they should be")
+
+
+def with_ideas(command: Path, work: Path) -> None:
+    """The description against Inscopix's schemas; the tool as their command line runs it; a file that is damaged."""
+    folder = shutil.copytree(ROOT / "deploy/ideas", work / "ideas")
+    spec = folder / ".ideas/cells/tool_spec.json"
+    check = "import json, sys; from ideas_schemas import schemas; schemas.validate_v3_tool_spec(json.load(sys.stdin))"
+    subprocess.run([command.with_name("python"), "-c", check], input=spec.read_text(), text=True, check=True)
+    configuration = folder / ".ideas/cells/config.json"
+    configuration.write_text(json.dumps({**json.loads(configuration.read_text()), "container": IMAGE}))
+    for name, code in (("simulated.isxd", 0), ("damaged.isxd", 1)):
+        recording = work / "made" / name
+        if code:
+            recording.write_bytes(b"damaged")
+        given = json.loads((folder / ".ideas/cells/inputs.json").read_text()) | {"recordings": [str(recording)]}
+        (work / "inputs.json").write_text(json.dumps(given))
+        line = [command, "tools", "run", "cells", "--non-interactive", "--inputs", work / "inputs.json"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        home = {**os.environ, "HOME": str(work), "COLUMNS": "200"}
+        done = subprocess.run(line, cwd=folder, env=home, text=True, check=False, **pipes)
+        assert bool(done.returncode) is bool(code), done.stdout
+        assert "simulated-cells.isxd" in done.stdout if not code else "1 of 1 failed" in done.stdout, done.stdout
+    (cells,) = folder.glob("outputs/cells/*/simulated/simulated-cells.isxd")
+    assert (cells.parents[1] / "done.marker").is_file()
+    print("IDEAS: the schema, a run, a failure: as they should be")
+
+
+def tool(package: str, name: str, folder: Path) -> Path:
     python = folder / "bin/python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    subprocess.run([python, "-m", "pip", "install", "--quiet", name], check=True)
+    subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
     return folder / "bin" / name
 
 
