@@ -23,6 +23,7 @@ from urllib.parse import quote
 
 from common import APP
 from recording.kinds import KINDS
+from runner import strips
 from runner.events import duration, printable
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class Entry:
 
     rows: list[Row]
     values: dict[str, str] = field(default_factory=dict)  # of MEASURES
+    measures: dict[str, tuple[str, str]] = field(default_factory=dict)  # values and units of all, by name
     n_marked: int = 0  # measures to look at again
 
     @property
@@ -128,14 +130,17 @@ def read_measures(output: Folder, entry: Entry) -> Iterator[str]:
         if not {"recording", "measure", "value", "mark"} <= {*(reader.fieldnames or ())}:
             raise KeyError(name)
         for line in lines:
-            if line["measure"] in MEASURES and line["recording"] not in beside:
-                known = entry.values.get(line["measure"], "")
-                entry.values[line["measure"]] = max(known, line["value"], key=_size)
+            if line["recording"] not in beside:
+                known, _ = entry.measures.get(line["measure"], ("", ""))
+                worst = max(known, line["value"], key=_size)
+                entry.measures[line["measure"]] = worst, str(line.get("unit") or "")
+        entry.values |= {name: entry.measures[name][0] for name in MEASURES if name in entry.measures}
         entry.n_marked = sum(bool(line["mark"]) for line in lines)
     except FileNotFoundError:
         return
     except (OSError, KeyError, UnicodeError, csv.Error):
         entry.values.clear()
+        entry.measures.clear()
         yield name
 
 
@@ -183,6 +188,20 @@ def _way_up(page: str) -> str:
     return f'<a href="{"../" * page.count("/")}index.html">All recordings</a>'
 
 
+def compare_pages(output: Folder, found: Iterable[Entry]) -> None:
+    """Tell each page the measures of the other sessions of its kind, in the room that it keeps for that."""
+    by_kind: dict[str, dict[str, Mapping[str, tuple[str, str]]]] = {}
+    for entry in found:
+        page = page_of(entry.first)
+        if page and entry.measures:
+            by_kind.setdefault(entry.first.kind, {})[page] = entry.measures
+    for sessions in by_kind.values():
+        for page in sessions:
+            texts = strips.texts(strips.strips(page, sessions))
+            with contextlib.suppress(OSError):
+                _fill_room(output.open(page, os.O_RDWR), *texts, mark="others")
+
+
 def link_animals(output: Folder, animals: Iterable[Followed]) -> None:
     """The way back from each animal's page."""
     for each in animals:
@@ -192,12 +211,13 @@ def link_animals(output: Folder, animals: Iterable[Followed]) -> None:
                 _fill_room(output.open(page, os.O_RDWR), '<a href="../../index.html">All recordings</a>')
 
 
-def _fill_room(page: int, *texts: str) -> None:
-    """The first of the texts for which there is room; closes the file."""
+def _fill_room(page: int, *texts: str, mark: str = "neighbours") -> None:
+    """The first of the texts for which there is room, between the comments that mark it; closes the file."""
     with open(page, "r+b") as file:
         if os.fstat(page).st_nlink > 1:  # it would change elsewhere, too
             return
-        found = re.search(rb"(<!--neighbours-->)(.*?)<!--/neighbours-->", file.read(HEAD_BYTES), re.DOTALL)
+        marked = f"(<!--{mark}-->)(.*?)<!--/{mark}-->".encode()
+        found = re.search(marked, file.read(HEAD_BYTES), re.DOTALL)
         if not found:
             return
         room = len(found[2])

@@ -31,6 +31,7 @@ def write_report(
     for name in [name for entry in entries for name in overview.read_measures(output, entry)]:
         log("quality-unread", f"{name} cannot be read: its numbers are not in the overview", "warning", path=name)
     overview.link_pages(output, entries, [row for row in rows if row.status == "failed"])
+    overview.compare_pages(output, entries)
     overview.link_animals(output, animals)
     page = overview.page(rows, entries, software, seconds, animals)
     output.write("index.html", page.encode("utf-8", "backslashreplace"))

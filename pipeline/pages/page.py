@@ -19,6 +19,7 @@ from pipeline.inspect.figures import nice_length
 from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown
+from pipeline.pages.trust import trust
 from recording.kinds import KINDS
 from recording.names import STEPS
 
@@ -32,6 +33,8 @@ MOST_LABELS = 60  # names on the map of cells
 # file's size, by which results count as complete, stays.
 NEIGHBOURS = "<!--neighbours-->", "<!--/neighbours-->"
 NEIGHBOURS_ROOM = 3000  # bytes
+OTHERS = "<!--others-->", "<!--/others-->"  # the same for measures of other sessions
+OTHERS_ROOM = 9000
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ def html(page: Page, out: Path, methods_text: str) -> str:
         styles=styles,
         scripts=scripts,
         neighbours=f"{NEIGHBOURS[0]}{' ' * NEIGHBOURS_ROOM}{NEIGHBOURS[1]}",
+        others=f"{OTHERS[0]}{' ' * OTHERS_ROOM}{OTHERS[1]}",
+        trust=trust(page.parts, page.warnings, page.failure),
         picture=_Pictures(out, PICTURES_BYTES - sum(map(_tissue_bytes, page.parts))),
         explorers=[_explorer(part.cells, page.stem, n_sets) if part.cells else None for part in page.parts],
         methods=methods_text,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -16,6 +17,7 @@ from pathlib import Path
 import isx
 import numpy as np
 import pandas as pd
+import pynwb
 import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
@@ -25,7 +27,7 @@ from pipeline.inspect import quality
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Part
 from pipeline.pages.page import Page, write
-from tests import recordings
+from tests import dropped, recordings
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = (
@@ -99,8 +101,9 @@ def test_what_leaves_is_stopped_by_the_policy(browser, output):
         server.shutdown()
     assert browser.driver.title == "cells.isxd"
     browser.collect()
-    assert len([text for text in browser.complaints if "Content Security Policy" in text]) >= 3
-    assert [address for address in browser.requests if address.startswith(away)]
+    assert len([text for text in browser.complaints if re.search("Content.Security.Policy", text)]) >= 3
+    if browser.name == "chromium":  # Firefox stops it before it counts as asked for
+        assert [address for address in browser.requests if address.startswith(away)]
     assert heard == []
     browser.complaints, browser.requests = [], []
 
@@ -123,8 +126,7 @@ def click_outline(browser, i: int) -> None:
         "return [box.x + box.width / 2, box.y + box.height / 2]",
         i,
     )
-    for kind in ("mousePressed", "mouseReleased"):
-        browser.command("Input.dispatchMouseEvent", type=kind, x=place[0], y=place[1], button="left", clickCount=1)
+    browser.mouse(place)
 
 
 def test_a_click_on_a_cell_shows_that_cells_trace(browser, output):
@@ -142,7 +144,7 @@ def test_a_click_on_a_cell_shows_that_cells_trace(browser, output):
 
 def test_the_list_leads_to_the_map(browser, output):
     browser.open(page_of(output, "sub/cells9"))
-    browser.find(".list tbody tr[data-i='5']").click()
+    browser.find(".list tbody tr[data-i='5'] th").click()
     assert browser.text(".cell-name") == "C5"
     assert browser.run("return document.querySelector('.map path.chosen').dataset.i") == "5"
 
@@ -150,7 +152,7 @@ def test_the_list_leads_to_the_map(browser, output):
 def test_the_numbers_are_those_of_the_table(browser, output):
     browser.open(page_of(output, "sub/cells9"))
     cells = pd.read_csv(output / "sub/cells9/cells9-cells.csv")
-    browser.find(".list tbody tr[data-i='4']").click()
+    browser.find(".list tbody tr[data-i='4'] th").click()
     labels = browser.run(
         "return [...document.querySelectorAll('.numbers dl div')].map(e => [...e.children].map(c => c.textContent))"
     )
@@ -200,9 +202,10 @@ def test_the_wheel_zooms_about_the_pointer(browser, output):
         "const over = document.querySelector('.u-over'); over.scrollIntoView({block: 'center'});"
         "const box = over.getBoundingClientRect(); return [box.x, box.y + 50, box.width]"
     )
-    before = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", width / 4)
-    browser.command("Input.dispatchMouseEvent", type="mouseWheel", x=x + width / 4, y=y, deltaX=0, deltaY=-100)
-    after = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", width / 4)
+    at = round(x + width / 4) - x
+    before = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", at)
+    browser.wheel(x + at, y, -100)
+    after = browser.run("return document.querySelector('.chart').uplot.posToVal(arguments[0], 'x')", at)
     window = browser.run("const {min, max} = document.querySelector('.chart').uplot.scales.x; return max - min")
     assert after == pytest.approx(before, abs=0.1) and window < 19
 
@@ -279,7 +282,8 @@ def test_the_film_before_and_after_plays_with_outlines(browser, corrected):
     )
     assert played == [2 * field[0] + 4, field[1]]
     assert (corrected / "mouse/mouse-motion.mp4").stat().st_size < 5_000_000
-    cells = [int(i) for i in browser.run("return [...document.querySelectorAll('.map path')].map(p => p.dataset.i)")]
+    of_cells = "return [...document.querySelectorAll('.map path:not(.candidate)')].map(path => path.dataset.i)"
+    cells = [int(i) for i in browser.run(of_cells)]
     assert not browser.all(".film path")
     browser.find("input[name=outlines]").click()
     assert len(browser.all(".film path")) == 2 * len(cells) > 0
@@ -313,38 +317,32 @@ def test_the_map_is_zoomed_and_moved_and_a_click_still_chooses(browser, output):
         "const box = svg.getBoundingClientRect(); return [box.x, box.y, box.width, box.height]"
     )
 
-    def mouse(kind: str, right: float, down: float, **about) -> None:
-        browser.command("Input.dispatchMouseEvent", type=kind, x=x + right * width, y=y + down * height, **about)
-
     under = (
         "const matrix = document.querySelector('.map svg').getScreenCTM().inverse();"
         "const at = new DOMPoint(...arguments).matrixTransform(matrix); return [at.x, at.y]"
     )
-    before = browser.run(under, x + width / 4, y + height / 4)
+    at = round(x + width / 4), round(y + height / 4)
+    before = browser.run(under, *at)
     for _ in range(3):
-        mouse("mouseWheel", 0.25, 0.25, deltaX=0, deltaY=-100)
+        browser.wheel(*at, -100)
     near = view(browser)
     assert near[2] == pytest.approx(whole[2] / 1.3**3)
-    assert browser.run(under, x + width / 4, y + height / 4) == pytest.approx(before, abs=0.1)
+    assert browser.run(under, *at) == pytest.approx(before, abs=0.1)
 
     chosen = browser.text(".cell-name")
-    held = {"button": "left", "clickCount": 1}
-    mouse("mousePressed", 0.5, 0.5, **held, buttons=1)
-    mouse("mouseMoved", 0.45, 0.45, **held, buttons=1)
-    mouse("mouseMoved", 0.3, 0.4, **held, buttons=1)
-    mouse("mouseReleased", 0.3, 0.4, **held)
+    browser.mouse(*((x + right * width, y + down * height) for right, down in ((0.5, 0.5), (0.45, 0.45), (0.3, 0.4))))
     moved = view(browser)
     assert moved[0] == pytest.approx(near[0] + 0.2 * near[2], abs=0.2) and moved[1] > near[1]
     assert browser.text(".cell-name") == chosen, "a drag chooses nothing"
 
     for i in (4, 8):
-        browser.find(f".list tbody tr[data-i='{i}']").click()
+        browser.find(f".list tbody tr[data-i='{i}'] th").click()
         left, top, wide, high = view(browser)
         box = browser.run(f"const b = document.querySelector(\".map path[data-i='{i}']\").getBBox(); return [b.x, b.y]")
         assert left <= box[0] + 4 <= left + wide and top <= box[1] + 4 <= top + high, "who is chosen is in view"
-    browser.find(".list tbody tr[data-i='0']").click()
+    browser.find(".list tbody tr[data-i='0'] th").click()
     view(browser)
-    browser.find(".list tbody tr[data-i='1']").click()
+    browser.find(".list tbody tr[data-i='1'] th").click()
     browser.run("document.querySelector('.map svg').scrollIntoView({block: 'center'})")
     view(browser)
     click_outline(browser, 1)
@@ -372,6 +370,7 @@ def test_the_map_is_zoomed_and_moved_and_a_click_still_chooses(browser, output):
 
 @pytest.mark.parametrize("width", [360, 800, 1920])
 def test_nothing_is_wider_than_the_screen(browser, output, width):
+    width = max(width, browser.NARROWEST)
     browser.size(width)
     for name in ("cells", "movie", "events", "gpio", "tracked"):
         browser.open(page_of(output, name))
@@ -455,7 +454,7 @@ def test_names_cannot_break_out(browser, output):
     )
     assert counted == [4, 0, 0]  # uPlot, the explorer, the page's own, the data
     for i, name in enumerate(HOSTILE):
-        browser.find(f".list tbody tr[data-i='{i}']").click()
+        browser.find(f".list tbody tr[data-i='{i}'] th").click()
         assert browser.text(".cell-name") == name
     browser.open(output / "index.html")
     assert browser.driver.title == "Inscopix recordings"
@@ -503,6 +502,9 @@ def test_from_page_to_page(browser, output):
         assert browser.driver.title == name
     assert not browser.all(".way .next")
     browser.press("body", "[")
+    deadline = time.monotonic() + 20
+    while browser.driver.title != order[-2] and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert browser.driver.title == order[-2]
     browser.find(".way a").click()
     assert browser.driver.title == "Inscopix recordings"
@@ -549,6 +551,7 @@ def one_pixel() -> bytes:
     return data.getvalue()
 
 
+@pytest.mark.chromium
 def test_two_thousand_cells_within_a_second(browser, large):
     """Of the page's own thread: what else the machine does is not the page's doing."""
     assert large.stat().st_size < MOST_BYTES
@@ -571,7 +574,7 @@ def main_thread_seconds(browser) -> float:
 
 def test_no_peak_is_lost_to_thinning(browser, large):
     browser.open(large)
-    browser.find(".list tbody tr[data-i='1234']").click()
+    browser.find(".list tbody tr[data-i='1234'] th").click()
     time, values = browser.run("return [...document.querySelector('.chart').uplot.data].map(each => [...each])")
     assert len(values) < 2000
     assert max(values) == pytest.approx(50, rel=1e-3)
@@ -597,7 +600,7 @@ def status_of(browser, i: int) -> str:
 
 def decisions_file(browser, tmp_path: Path) -> list[dict[str, str]]:
     """What the button saves, as a browser downloads it."""
-    browser.command("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path))
+    browser.downloads_to(tmp_path)
     browser.find("[data-do=save]").click()
     deadline = time.monotonic() + 20
     while not (found := list(tmp_path.glob("*.decisions.csv"))) and time.monotonic() < deadline:
@@ -644,7 +647,7 @@ def test_decisions_outlast_a_closed_tab_and_are_those_of_their_own_cells(browser
     browser.open(page)
     forget(browser)
     browser.open(page)
-    browser.find("tr[data-i='4']").click()
+    browser.find(".list tbody tr[data-i='4'] th").click()
     browser.find("[data-do=reject]").click()
     browser.open(page_of(output, "sub/cells10"))
     assert browser.text(".decided") == "Nothing is decided by hand yet."
@@ -663,3 +666,81 @@ def test_the_doubtful_come_first(browser, output):
     order = browser.run("return [...document.querySelectorAll('.list tbody tr')].map(row => +row.dataset.i)")
     assert [doubt[i] for i in order] == sorted(doubt, reverse=True)
     assert browser.run("return document.querySelector('tr.chosen').dataset.i") == str(order[0])
+
+
+# ---- what was not taken, and the way from the page to the next run
+
+
+@pytest.fixture(scope="module")
+def lossy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Input and output of a recipe that drops a true cell."""
+    folder = tmp_path_factory.mktemp("lossy")
+    (folder / "in").mkdir()
+    dropped.session(folder / "in")
+    (folder / "r.toml").write_text(dropped.RECIPE.format(keep="all"))
+    run_again(folder)
+    return folder
+
+
+def run_again(folder: Path) -> None:
+    environment = {**os.environ, "INPUT_DIR": str(folder / "in"), "OUTPUT_DIR": str(folder / "out"), "NWB": "1"}
+    environment |= {"RECIPE": str(folder / "r.toml"), "ENGINE": "open"}
+    command = [sys.executable, PROJECT / "bootstrap.py"]
+    done = subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_true_cell_that_was_dropped_is_seen_and_accepted(browser, lossy, tmp_path):
+    decisions, out = lossy / "in/m.decisions.csv", lossy / "out/m"
+    decisions.unlink(missing_ok=True)
+    run_again(lossy)
+    before = pd.read_csv(out / "m-cells.csv", keep_default_na=False)
+    browser.open(page_of(lossy / "out", "m"))
+    forget(browser)
+    browser.open(page_of(lossy / "out", "m"))
+    # The one around x 60, y 44 of the map, which shows it in a colour of its own.
+    found = browser.run(
+        "return [...document.querySelectorAll('.map path.candidate')].filter(path => {"
+        "const b = path.getBBox(); return Math.hypot(b.x + b.width / 2 - 60, b.y + b.height / 2 - 44) < 4;"
+        "}).map(path => +path.dataset.i)"
+    )
+    assert len(found) == 1
+    strokes = {
+        status: browser.run(f"return getComputedStyle(document.querySelector('.map path.{status}')).stroke")
+        for status in ("candidate", "accepted")
+    }
+    assert strokes["candidate"] != strokes["accepted"]
+    browser.run("document.querySelector('.map svg').scrollIntoView({block: 'center'})")
+    click_outline(browser, found[0])
+    name = browser.text(".cell-name")
+    assert name.startswith("X") and browser.text(".cell-status") == "candidate"
+    assert re.fullmatch(r"Not taken: its highest peak is \d+\.\d times the noise \(min_pnr 22\)", browser.text(".why"))
+    values = browser.run("return [...document.querySelector('.chart').uplot.data[1]]")
+    assert max(value for value in values if value is not None) > 5, "its trace"
+    assert "candidate" in browser.text("[data-count=candidate]")
+    browser.press(".list", "a")
+    browser.find(".list tbody tr[data-i='0'] th").click()
+    browser.press(".list", "r", Keys.ARROW_DOWN, "u")
+    rows = decisions_file(browser, tmp_path)
+    assert {row["cell"]: row["status"] for row in rows} == {"C0": "rejected", "C1": "undecided", name: "accepted"}
+    assert all(row["outline"].startswith("M") for row in rows)
+    forget(browser)
+    decisions.write_bytes((tmp_path / "m.decisions.csv").read_bytes())
+    run_again(lossy)
+    assert "begins" not in (lossy / "out/logs/m_part1.isxd.log").read_text(), "no step is repeated"
+    wanted = {**dict.fromkeys(before["name"], "accepted"), "C0": "rejected", "C1": "undecided", name: "accepted"}
+    table = pd.read_csv(out / "m-cells.csv", keep_default_na=False)
+    assert dict(zip(table["name"], table["status"])) == wanted
+    for part in (1, 2):
+        cells = isx.CellSet.read(str(out / f"m_part{part}-cells.isxd"))
+        assert {cells.get_cell_name(i): cells.get_cell_status(i) for i in range(cells.num_cells)} == wanted
+    assert set(pd.read_csv(out / "m-traces.csv").columns) == {"time_s", *wanted}
+    assert name in set(pd.read_csv(out / "m-events.csv")["cell"])
+    with pynwb.NWBHDF5IO(str(out / "m.nwb"), "r") as io:
+        (nwb,) = io.read().processing["ophys"]["ImageSegmentation"].plane_segmentations.values()
+        assert dict(zip(nwb["cell_name"][:], nwb["status"][:])) == wanted
+        assert {who for who in nwb["decided_by"][:] if who} == {"hand"}
+    browser.open(page_of(lossy / "out", "m"))
+    names = browser.run("return [...document.querySelectorAll('tr[data-cell]')].map(row => row.dataset.cell)")
+    assert {each: status_of(browser, names.index(each)) for each in wanted} == wanted
+    assert browser.text(".decided") == "3 decided by hand."

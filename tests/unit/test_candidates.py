@@ -13,50 +13,11 @@ import pynwb
 import pytest
 import tifffile
 
-from open_engine.files.cellsets import edit_footer, read_cell_set, reasons_of
+from open_engine.files.cellsets import read_cell_set, reasons_of
 from pipeline.inspect.footprints import core, shared
-from recording import formats
-from tests import launch, recordings
+from tests import dropped, launch
 
-SHAPE, N, DIAMETER = (64, 84), 300, 8.0
-BRIGHT, FAINT = [(18, 18), (18, 62), (44, 24)], (44, 60)  # row, column
-RECIPE = """version = 1
-group = "series"
-keep = "{keep}"
-[[step]]
-use = "run_cnmfe"
-cell_diameter = 8
-min_pnr = 22
-[[step]]
-use = "detect_transients"
-[[step]]
-use = "accept_cells"
-"""
 HEAD = "cell,status,cells,by,at,note\r\n"
-
-
-def footprint(row: float, column: float) -> np.ndarray:
-    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
-    return np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * (DIAMETER / 2.4) ** 2))
-
-
-def movie(seed: int) -> np.ndarray:
-    """Three bright cells, and one whose peaks are below what the recipe asks for."""
-    rng = np.random.default_rng(seed)
-    scene = np.full((N, *SHAPE), 800.0)
-    for height, (row, column) in [*((220.0, at) for at in BRIGHT), (32.0, FAINT)]:
-        spikes = rng.random(N) < 0.03
-        spikes[20 + int(column)] = True
-        course = np.convolve(spikes, np.exp(-np.arange(40) / 6))[:N]
-        scene += height * course[:, None, None] * footprint(row, column)
-    return np.clip(scene + rng.normal(0, 20, scene.shape), 0, 4095).astype(np.uint16)
-
-
-def later(recording: Path, seconds: int) -> None:
-    timing = formats.read_footer(recording)["timingInfo"]
-    start = timing["start"]["secsSinceEpoch"]
-    start["num"] += seconds * start["den"]
-    edit_footer(recording, timingInfo=timing)
 
 
 @pytest.fixture(params=["all", "last"])
@@ -64,9 +25,8 @@ def found(tmp_path: Path, request) -> tuple[Path, Path, Path]:
     """Input, output and recipe of a first run on two parts of a session."""
     source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
     source.mkdir()
-    for part in (1, 2):
-        later(recordings.movie_from(source / f"m_part{part}.isxd", movie(part)), 60 * part)
-    recipe.write_text(RECIPE.format(keep=request.param))
+    dropped.session(source)
+    recipe.write_text(dropped.RECIPE.format(keep=request.param))
     first = launch.run(source, output, "--recipe", str(recipe), "--nwb", "--engine", "open")
     assert first.code == 0, first.stderr
     return source, output, recipe
@@ -81,7 +41,7 @@ def explored(output: Path) -> dict:
 def candidate_at(output: Path, place: tuple[int, int]) -> tuple[str, str]:
     """Name and reason of the one that lies there."""
     cells = read_cell_set(sorted((output / "m/steps").glob("*-candidates.isxd")))
-    shares = [shared(core(image), core(footprint(*place))) for image in cells.images]
+    shares = [shared(core(image), core(dropped.footprint(*place))) for image in cells.images]
     assert max(shares) > 0.4, shares
     best = int(np.argmax(shares))
     return cells.names[best], reasons_of(cells.footer)[best]
@@ -92,7 +52,7 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     before = pd.read_csv(output / "m/m-cells.csv", keep_default_na=False)
     events_before = pd.read_csv(output / "m/m-events.csv")
     assert len(before) == 3 and set(before["status"]) == {"accepted"}
-    name, reason = candidate_at(output, FAINT)
+    name, reason = candidate_at(output, dropped.FAINT)
     assert re.fullmatch(r"its highest peak is \d+\.\d times the noise \(min_pnr 22\)", reason)
     page = explored(output)
     i = page["names"].index(name)
