@@ -13,9 +13,10 @@ import isx
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect import consistency, figures, metadata, quality, tables
+from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -41,7 +42,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
     header, frame_metadata, session = formats.read_isxb(recording)
     consistency.video(recording, header, frame_metadata, session, context.warn)
-    samples = frame_metadata.get("samples", [])
+    samples, px_per_cm = frame_metadata.get("samples", []), optics.px_per_cm(session)
     timing = movie.timing
     valid = metadata.valid_samples(timing)
     time_s = times_s(timing, context.offset_us)
@@ -58,6 +59,9 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
+        if px_per_cm:
+            for axis in "xy":
+                tracking[f"center_{axis}_cm"] = tracking[f"center_{axis}_px"] / px_per_cm
         tables.write(out / f"{stem}-tracking.csv", tracking)
     thumbnail = _preview(out / f"{stem}-preview.png", movie, valid, time_s, tracking if is_tracked else None)
     rows, columns = movie.spacing.num_pixels
@@ -87,6 +91,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
             "width_px": columns,
             "height_px": rows,
             "is_tracked": is_tracked,
+            "px_per_cm": px_per_cm,
             "acquisition": acquisition(movie, recording, context.warn),
             "file_metadata": {"header": asdict(header), "session": session},
         },
@@ -167,4 +172,4 @@ def _preview(
     if tracking is not None:
         track = tracking[["center_x_px", "center_y_px"]].dropna().to_numpy()
         caption += ", orange: track"
-    return figures.preview(path, movie.get_frame_data(middle), (0, 0), caption, track)
+    return figures.preview(path, movie.get_frame_data(middle), PixelSize(0, 0), caption, track)

@@ -14,12 +14,13 @@ import pandas as pd
 from PIL import Image
 
 from open_engine.files.cellsets import reasons_of
-from pipeline.inspect import consistency, decisions, figures, metadata, quality, tables, tiff
+from pipeline.inspect import consistency, decisions, figures, metadata, optics, quality, tables, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision, Present
 from pipeline.inspect.footprints import Core
+from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import Piece, first_samples, with_gaps
 from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
@@ -111,7 +112,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     sets = [isx.CellSet.read(str(piece.path)) for piece in pieces]
     cell_set, recording = sets[0], pieces[0].path
     footer = formats.read_footer(recording)
-    timing, pixel_um = cell_set.timing, metadata.pixel_um(cell_set.spacing)
+    timing, pixel_um = cell_set.timing, optics.pixel_um(cell_set.spacing, recording)
     n, unit, period_s = cell_set.num_cells, trace_unit(footer), timing.period.secs_float
     if n == 0:
         context.warn("the cell set has no cells")
@@ -129,7 +130,9 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     for each, part, piece in zip(sets, parts, pieces):
         count.add(part[:, piece.before : part.shape[1] - piece.after][:, metadata.valid_samples(each.timing)])
     candidates = context.candidates
-    cells, together, identity, digests = _write_footprints(out / f"{stem}-footprints.tif", cell_set, count, context)
+    cells, together, identity, digests = _write_footprints(
+        out / f"{stem}-footprints.tif", cell_set, pixel_um, count, context
+    )
     decided = _decided(identity, cells, digests, context)
     reasons = ["" if name in decided else reason for name, reason in zip(names, reasons_of(footer))]
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
@@ -190,6 +193,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
             **metadata.timing(timing),
             **whole,
             **metadata.spacing(cell_set.spacing),
+            **optics.tissue(pixel_um),
             "n_cells": n,
             "cell_set_id": identity,
             "n_decided_by_hand": len(decided),
@@ -276,7 +280,7 @@ def _over_gaps(time_s: np.ndarray) -> np.ndarray:
 
 
 def _write_footprints(
-    path: Path, cell_set: isx.CellSet, count: consistency.Count, context: Context
+    path: Path, cell_set: isx.CellSet, pixel_um: PixelSize, count: consistency.Count, context: Context
 ) -> tuple[list[Cell], np.ndarray, str, list[str]]:
     """Write a page for each cell; returns the cells, all footprints in one image, each up to 1, `cell_set_id` and, if
     somebody has decided on cells, digests of them.
@@ -310,7 +314,7 @@ def _write_footprints(
             footprints(),
             (n, *together.shape),
             np.float32,
-            metadata.pixel_um(cell_set.spacing),
+            pixel_um,
             compression="zlib",  # mostly zeros
             axes="ZYX",
             Labels=[cell_set.get_cell_name(i) for i in range(n)],
@@ -339,7 +343,7 @@ def _table(
     found: Activity,
     nearest: list[quality.Overlap | None],
     unit: str,
-    pixel_um: tuple[float, float],
+    pixel_um: PixelSize,
 ) -> dict[str, Sequence[Any]]:
     across, down = pixel_um
     names = [cell.name for cell in cells]
@@ -512,7 +516,7 @@ def trace_unit(footer: dict) -> str:
     return str(noted["units"]) if isinstance(noted, dict) and "units" in noted else "au"
 
 
-def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tuple[float, float]) -> bytes:
+def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: PixelSize) -> bytes:
     drawn, axes = figures.field_of_view(together, pixel_um, cmap="gray_r", vmin=0, vmax=1.6)
     if len(cells) > MOST_NAMES:
         drawn.set_dpi(200)  # so that small names can be read
@@ -524,7 +528,7 @@ def _draw_map(path: Path, cells: list[Cell], together: np.ndarray, pixel_um: tup
     return figures.save(drawn, path)
 
 
-def _outlines(cells: list[Cell], pixel_um: tuple[float, float]) -> list[np.ndarray]:
+def _outlines(cells: list[Cell], pixel_um: PixelSize) -> list[np.ndarray]:
     """Where each footprint has half its maximum, (points, 2) x, y in µm."""
     from contourpy import contour_generator
 
@@ -536,7 +540,7 @@ def _outlines(cells: list[Cell], pixel_um: tuple[float, float]) -> list[np.ndarr
     return found
 
 
-def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: tuple[float, float]) -> None:
+def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: PixelSize) -> None:
     """Inside the outline, or beside it and tied to it by a line."""
     size = 7 if n <= MOST_NAMES else 4  # points
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()

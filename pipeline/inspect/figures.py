@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from pipeline.inspect.optics import PixelSize
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -26,7 +28,6 @@ YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 STATUS_COLOUR = {"accepted": GREEN, "undecided": ORANGE, "rejected": PURPLE}
 INVALID_COLOUR = {"dropped": VERMILION, "cropped": SKY, "blank": YELLOW}
 
-UM = "µm on the sensor"  # what recordings state; in the tissue it depends on the lens
 
 THUMBNAIL = 240  # px, largest width
 SHOWN = (512, 1600)  # px, least and largest size of a preview
@@ -35,9 +36,7 @@ SHOWN = (512, 1600)  # px, least and largest size of a preview
 # ---- previews
 
 
-def preview(
-    path: Path, image: np.ndarray, pixel_um: tuple[float, float], caption: str, track: np.ndarray | None = None
-) -> bytes:
+def preview(path: Path, image: np.ndarray, pixel_um: PixelSize, caption: str, track: np.ndarray | None = None) -> bytes:
     """Draw a grey-scale image (rows, columns) with scale bar and caption; return its thumbnail as PNG.
 
     The grey values span the 0.5th to the 99.5th percentile; the caption says which these are. `track` (n, 2) holds x
@@ -50,7 +49,7 @@ def preview(
     shown = picture.resize(size, Image.Resampling.NEAREST if zoom >= 1 else Image.Resampling.BOX).convert("RGB")
     if track is not None and len(track) > 1:
         ImageDraw.Draw(shown).line([(zoom * x, zoom * y) for x, y in track], fill=ORANGE, width=2)
-    _framed(shown, pixel_um[0] / zoom, f"{caption}, black {low:.5g}, white {high:.5g}").save(path)
+    _framed(shown, pixel_um[0] / zoom, pixel_um.where, f"{caption}, black {low:.5g}, white {high:.5g}").save(path)
     return thumbnail(picture if track is None else shown)
 
 
@@ -84,7 +83,7 @@ def _zoom(size: tuple[int, int]) -> float:
     return max(1, SHOWN[0] // longest)
 
 
-def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image:
+def _framed(picture: Image.Image, um_per_px: float, where: str, caption: str) -> Image.Image:
     """The picture over a strip with scale bar and caption, so that neither hides data."""
     font = _font()
     strip = 44
@@ -97,7 +96,7 @@ def _framed(picture: Image.Image, um_per_px: float, caption: str) -> Image.Image
         um = nice_length(picture.width * um_per_px / 4)
         bar = round(um / um_per_px)
         draw.rectangle((8, y + 9, 8 + bar, y + 12), fill="black")
-        draw.text((16 + bar, y + 10), f"{um:g} {UM}", fill="black", font=font, anchor="lm")
+        draw.text((16 + bar, y + 10), f"{um:g} µm {where}", fill="black", font=font, anchor="lm")
     draw.text((8, y + 32), caption, fill="black", font=font, anchor="lm")
     return framed
 
@@ -215,14 +214,14 @@ def _runs(mask: np.ndarray, most: int = 2000) -> list[tuple[int, int]]:
     return list(zip(firsts[::step].tolist(), lasts[step - 1 :: step].tolist() + lasts[-1:].tolist()))
 
 
-def field_of_view(image: np.ndarray, pixel_um: tuple[float, float], **shown: Any) -> tuple[Figure, Any]:
+def field_of_view(image: np.ndarray, pixel_um: PixelSize, **shown: Any) -> tuple[Figure, Any]:
     """A map in µm over an image (rows, columns); `shown` is for Matplotlib's imshow."""
     across, down = pixel_um
     rows, columns = image.shape
     drawn, axes = figure(7, 1 + 6 * min(2.0, rows * down / (columns * across)))
     extent = (-across / 2, (columns - 0.5) * across, (rows - 0.5) * down, -down / 2)
     axes.imshow(image, extent=extent, interpolation="nearest", **shown)
-    axes.set(xlabel=f"x [{UM}]", ylabel=f"y [{UM}]")
+    axes.set(xlabel=f"x [µm {pixel_um.where}]", ylabel=f"y [µm {pixel_um.where}]")
     return drawn, axes
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from pipeline.inspect import consistency, figures, metadata, tiff
+from pipeline.inspect import consistency, figures, metadata, optics, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Figure
@@ -16,7 +16,7 @@ from recording import formats
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     image = isx.Image.read(str(recording))
-    data, pixel_um = image.get_data(), metadata.pixel_um(image.spacing)
+    data, pixel_um = image.get_data(), optics.pixel_um(image.spacing, recording)
     consistency.frames(recording, formats.movie_layout(recording), context.warn)
     unit = "counts" if data.dtype != np.float32 else "au"
     tiff.write(out / f"{stem}.tif", data, pixel_um)
@@ -25,10 +25,11 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     return Outcome(
         summary=f"image of {columns} × {rows} px",
         thumbnail=thumbnail,
-        figures=(Figure(f"{stem}-preview.png", "The image. The bar is a length on the sensor."),),
+        figures=(Figure(f"{stem}-preview.png", f"The image. The bar is a length {pixel_um.where}."),),
         metadata={
             **metadata.timing(image._impl.timing),  # isx.Image keeps its timing in its movie
             **metadata.spacing(image.spacing),
+            **optics.tissue(pixel_um),
             "data_type": data.dtype.name,
             "unit": unit,
             **consistency.values("pixels", data, context.warn),

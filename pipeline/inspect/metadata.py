@@ -78,15 +78,10 @@ def start(timing: Any) -> str | None:
 
 
 def spacing(spacing: Any) -> dict[str, Any]:
-    """What an isx.Spacing states: size in px, size of a pixel in µm."""
+    """What an isx.Spacing states: size in px, size of a pixel in µm on the sensor."""
     rows, columns = spacing.num_pixels
-    width, height = pixel_um(spacing)
+    width, height = spacing._impl.pixel_width._as_float(), spacing._impl.pixel_height._as_float()  # no public name
     return {"width_px": columns, "height_px": rows, "pixel_width_um": width, "pixel_height_um": height}
-
-
-def pixel_um(spacing: Any) -> tuple[float, float]:
-    """Width and height of a pixel in µm; isx.Spacing has no public name for it."""
-    return spacing._impl.pixel_width._as_float(), spacing._impl.pixel_height._as_float()
 
 
 def is_stated(label: str, value: Any) -> bool:

@@ -9,9 +9,10 @@ import numpy as np
 
 from open_engine.files.movies import StoredFrames, open_frames
 from open_engine.statistics import MovieStatistics, movie_statistics
-from pipeline.inspect import consistency, export, figures, metadata, movie_quality, tables, tiff
+from pipeline.inspect import consistency, export, figures, metadata, movie_quality, optics, tables, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure
 from recording import formats
@@ -33,7 +34,7 @@ def _alternating(origin: Origin) -> str:
 
 def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
     recording, layout = frames.path, frames.layout
-    timing, pixel_um = movie.timing, metadata.pixel_um(movie.spacing)
+    timing, pixel_um = movie.timing, optics.pixel_um(movie.spacing, recording)
     consistency.frames(recording, layout, context.warn)
     status = sample_status(layout)
     valid = status == "valid"
@@ -80,10 +81,11 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
         + _missing(status),
         thumbnail=thumbnail,
         measures=measures,
-        figures=_figures(stem, found, n_valid, unit) if found else (),
+        figures=_figures(stem, found, n_valid, unit, pixel_um) if found else (),
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(movie.spacing),
+            **optics.tissue(pixel_um),
             "data_type": np.dtype(layout.dtype).name,
             "unit": unit,
             "n_colours": origin.n_colours,
@@ -103,9 +105,9 @@ def _picture(found: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str]:
     return found.mean, f"Mean of {n_valid} frames"
 
 
-def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str) -> tuple[Figure, ...]:
+def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str, pixel_um: PixelSize) -> tuple[Figure, ...]:
     return (
-        Figure(f"{stem}-preview.png", f"{_picture(found, n_valid)[1]}. The bar is a length on the sensor."),
+        Figure(f"{stem}-preview.png", f"{_picture(found, n_valid)[1]}. The bar is a length {pixel_um.where}."),
         Figure(
             f"{stem}-intensity.png",
             f"Mean of each frame [{unit}] over time. Frames that were dropped, cropped or blank are shaded.",
@@ -114,7 +116,7 @@ def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str) -> tupl
 
 
 def _export(
-    source: export.Source, found: MovieStatistics | None, target: Path, pixel_um: tuple[float, float], context: Context
+    source: export.Source, found: MovieStatistics | None, target: Path, pixel_um: PixelSize, context: Context
 ) -> None:
     """The movie in other formats, as asked for; `target` lacks only its suffix."""
     if context.options.movie_tiff:

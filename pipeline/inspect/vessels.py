@@ -9,9 +9,10 @@ from typing import Any
 import isx
 import numpy as np
 
-from pipeline.inspect import consistency, figures, metadata, quality, tables
+from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Figure
@@ -27,7 +28,7 @@ UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "micr
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     vessel_set = isx.VesselSet.read(str(recording))
-    timing, pixel_um = vessel_set.timing, metadata.pixel_um(vessel_set.spacing)
+    timing, pixel_um = vessel_set.timing, optics.pixel_um(vessel_set.spacing, recording)
     n = vessel_set.num_vessels
     if n == 0:
         context.warn("the vessel set has no vessels")
@@ -68,6 +69,7 @@ def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
         metadata={
             **metadata.timing(timing),
             **metadata.spacing(vessel_set.spacing),
+            **optics.tissue(pixel_um),
             "n_vessels": n,
             "measure": measure,
             "unit": unit,
@@ -110,7 +112,7 @@ def _draw_map(
     lines: list[np.ndarray],
     names: list[str],
     status: list[str],
-    pixel_um: tuple[float, float],
+    pixel_um: PixelSize,
 ) -> bytes:
     across, down = pixel_um
     low, high = np.nanpercentile(image, (0.5, 99.5))

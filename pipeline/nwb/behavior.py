@@ -13,6 +13,7 @@ from pynwb.behavior import Position, SpatialSeries
 from pynwb.device import Device
 from pynwb.image import ImageSeries
 
+from pipeline.inspect import optics
 from pipeline.inspect.behavior import tracking_table
 from pipeline.nwb import film
 from pipeline.nwb.movies import note_invalid
@@ -72,7 +73,9 @@ def _times(session: SessionFile, recording: Opened, shown: np.ndarray) -> dict[s
 
 def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
-    samples = formats.read_isxb(recording.source.path)[1].get("samples", [])
+    _, frames, noted = formats.read_isxb(recording.source.path)
+    samples, px_per_cm = frames.get("samples", []), optics.px_per_cm(noted)
+    length = {"unit": "centimeters", "conversion": 1 / px_per_cm} if px_per_cm else {"unit": "pixels"}
     table = tracking_table(recording.source.path, samples, session.scratch, session.warn)
     if table is None or not table["center_x_px"].notna().any():
         return
@@ -92,7 +95,7 @@ def _add_tracking(session: SessionFile, recording: Opened) -> None:
         name=session.name("Centre", label),
         description=f"Middle of the animal's box in {recording.name}: x, y",
         data=values("center_x_px", "center_y_px"),
-        unit="pixels",
+        **length,
         reference_frame="(0, 0) is the top left pixel; x to the right, y down",
         **when,
     )
@@ -101,7 +104,7 @@ def _add_tracking(session: SessionFile, recording: Opened) -> None:
         behavior.add(Position(name="Position"))
     behavior["Position"].add_spatial_series(centre)
     for name, unit, what, data in (
-        ("Box", "pixels", "Box around the animal: left, top, right, bottom", values(*BOX)),
-        ("Confidence", "percent", "Confidence of the tracking", values("confidence_percent")),
+        ("Box", length, "Box around the animal: left, top, right, bottom", values(*BOX)),
+        ("Confidence", {"unit": "percent"}, "Confidence of the tracking", values("confidence_percent")),
     ):
-        behavior.add(TimeSeries(name=session.name(name, label), description=what, data=data, unit=unit, **when))
+        behavior.add(TimeSeries(name=session.name(name, label), description=what, data=data, **unit, **when))

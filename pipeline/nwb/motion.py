@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from hdmf.backends.hdf5 import H5DataIO
 from pynwb import TimeSeries
-from pynwb.ophys import CorrectedImageStack, MotionCorrection, OnePhotonSeries
+from pynwb.image import ImageSeries
+from pynwb.ophys import CorrectedImageStack, MotionCorrection
 
 from pipeline.nwb.session import Opened, SessionFile
 
@@ -53,9 +54,9 @@ class Stack:
     name: str
     translations: Translations
     movie: Opened
-    original: OnePhotonSeries
+    original: ImageSeries
 
-    def add(self, session: SessionFile, corrected: OnePhotonSeries) -> str:
+    def add(self, session: SessionFile, corrected: ImageSeries) -> str:
         """Returns the place of `corrected` in the file."""
         if "MotionCorrection" not in session.ophys.data_interfaces:
             session.ophys.add(MotionCorrection(name="MotionCorrection"))

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pynwb.ophys import OnePhotonSeries
+from pynwb.ophys import OnePhotonSeries, TwoPhotonSeries
 
 from open_engine.files.movies import open_frames
 from pipeline.inspect.export import refuse_mostly_black
 from pipeline.inspect.movie import sample_status
 from pipeline.nwb import motion
 from pipeline.nwb.fill import Fill, empty
-from pipeline.nwb.session import NOT_STATED, Opened, SessionFile
+from pipeline.nwb.session import NOT_STATED, Opened, SessionFile, is_two_photon
 from recording import formats
 
 CHUNK_FRAMES, CHUNK_SIDE = 32, 128  # 1 MB of 16 bits: a pixel over time and a frame both touch few of them
@@ -38,15 +38,17 @@ def _add_frames(session: SessionFile, recording: Opened, layout: formats.MovieLa
     stack = motion.stack_of(session, recording, layout.n_samples)
     shape = (layout.n_samples, layout.columns, layout.rows)
     chunks = chunks_of(shape)
-    series = OnePhotonSeries(
-        name="corrected" if stack else session.name("OnePhotonSeries", recording.source.label),
+    two_photon = is_two_photon(recording)
+    kind = TwoPhotonSeries if two_photon else OnePhotonSeries
+    series = kind(
+        name="corrected" if stack else session.name(kind.__name__, recording.source.label),
         description=_description(recording, layout),
         imaging_plane=session.plane(recording),
         unit=_unit(layout),
         starting_time=session.seconds(recording.start),
         rate=recording.rate,
         data=empty(shape, layout.dtype, chunks),
-        **_light(recording.acquisition),
+        **({} if two_photon else _light(recording.acquisition)),
     )
     if stack:
         place, name = stack.add(session, series), stack.name

@@ -18,7 +18,7 @@ from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
 from open_engine.context import StepContext
-from pipeline.inspect import gpio, metadata
+from pipeline.inspect import gpio, metadata, optics
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.decisions import Verdict
 from pipeline.nwb.fill import Fill
@@ -54,6 +54,7 @@ MOVIE = {  # what is said of a movie without its frames: what it means, and the 
     "exposure_time": ("s", NOT_STATED),
     "intensity": ("Power of the excitation LED, mW/mm^2", NOT_STATED),
 }
+IN_PLANE = ("movie", "image", "cell_set", "vessel_set")  # kinds with an image of the tissue
 FOCUS = ("Microscope Focus", "efocus")
 IDENTITY = ("Microscope Type", "Microscope Serial Number")
 NOT_IN_NAMES = r"[/:\s\0]+"
@@ -157,6 +158,7 @@ class SessionFile:
     path: Path  # where it will be
     scratch: Path
     warn: Callable[[str], None]
+    recordings: Sequence[Opened] = ()
     planes: dict[str, ImagingPlane] = field(default_factory=dict)
     segmentations: list[tuple[list[str], PlaneSegmentation]] = field(default_factory=list)  # with cells' names
     parts: dict[str, list[tuple[Opened, PlaneSegmentation]]] = field(default_factory=dict)  # by series
@@ -241,8 +243,7 @@ class SessionFile:
 
     def plane(self, recording: Opened) -> ImagingPlane:
         """The imaging plane of a recording: one for all, but for those that a colour or a focus tells apart."""
-        found = PLANE.search(recording.source.path.stem)
-        key = found[1].replace("_", "-") if found else ""
+        key = plane_key(recording)
         if key not in self.planes:
             self.planes[key] = _plane(self, recording, key)
         return self.planes[key]
@@ -263,20 +264,22 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
     given = session.metadata.section("ImagingPlane")
     channel = session.metadata.section("OpticalChannel")
     acquired = recording.acquisition
-    what = "Field of view of a miniature microscope"
+    what = f"Field of view of a miniature {'two-photon ' if is_two_photon(recording) else ''}microscope"
     if key:
         what += f", {key.replace('-', ' ')}"
     what += "".join(f"; {label}: {acquired[label]}" for label in FOCUS if acquired.get(label) is not None)
-    spacing = getattr(recording.handle, "spacing", None)
-    if spacing is not None and "grid_spacing" not in given:
-        width, height = metadata.pixel_um(spacing)
-        what += f"; a pixel of {recording.name} is {width:g} x {height:g} micrometers on the sensor, not in tissue"
+    sizes = [] if "grid_spacing" in given else _pixel_sizes(session, key)
+    for size, name in sizes:
+        where = size.where if size.where == optics.TISSUE else "on the sensor, not in tissue"
+        what += f"; a pixel of {name} is {size[0]:g} x {size[1]:g} micrometers {where}"
     optical = OpticalChannel(
         name="OpticalChannel",
         description=channel.get("description", "The microscope's emission channel"),
         emission_lambda=float(channel.get("emission_lambda", NOT_STATED)),
     )
     optional = {name: given[name] for name in given if name.startswith(("grid_", "origin_", "reference_"))}
+    if len(sizes) == 1 and sizes[0][0].where == optics.TISSUE:
+        optional |= {"grid_spacing": list(sizes[0][0]), "grid_spacing_unit": "micrometers"}
     return session.file.create_imaging_plane(
         name="ImagingPlane" + (f"-{key}" if key else ""),
         optical_channel=optical,
@@ -287,6 +290,25 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
         location=given.get("location", UNKNOWN),
         **optional,
     )
+
+
+def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[optics.PixelSize, str]]:
+    """Those that occur in this plane, each with the first recording that has it: down-sampling makes others."""
+    found: dict[optics.PixelSize, str] = {}
+    for each in session.recordings:
+        if each.kind in IN_PLANE and plane_key(each) == key:
+            found.setdefault(optics.pixel_um(each.handle.spacing, each.stored), each.name)
+    return [*found.items()]
+
+
+def plane_key(recording: Opened) -> str:
+    """Colour or focus that a name tells, "" for most."""
+    found = PLANE.search(recording.source.path.stem)
+    return found[1].replace("_", "-") if found else ""
+
+
+def is_two_photon(recording: Opened) -> bool:
+    return recording.kind in IN_PLANE and optics.is_two_photon(optics.noted(recording.stored))
 
 
 def _device(session: SessionFile, recording: Opened) -> Device:

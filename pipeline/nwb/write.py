@@ -102,7 +102,7 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
-    session = SessionFile(file, zero, known, contents.embed, path, means.scratch, means.warn)
+    session = SessionFile(file, zero, known, contents.embed, path, means.scratch, means.warn, recordings)
     session.translations = [*contents.translations]
     for recording in _labelled(recordings):
         _ADD[recording.kind](session, recording)

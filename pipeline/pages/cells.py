@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.inspect.figures import place_labels
+from pipeline.inspect.optics import PixelSize
 
 TRACES_BYTES = 4_500_000  # of base64, for all cells together
 MOST_VALUES = 20_000  # of one cell
@@ -41,7 +42,7 @@ class Cells:
     cores: Sequence[tuple[int, int, np.ndarray]]  # row, column and values of each footprint, its peak 1
     background: bytes  # a PNG of the field of view: the footprints
     shape: tuple[int, int]  # rows, columns of the field of view
-    pixel_um: tuple[float, float]  # width, height
+    pixel_um: PixelSize
     doubt: Sequence[float] = ()  # how much a look by eye would be worth, in any unit
     decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
     cell_set_id: str = ""

@@ -171,7 +171,9 @@ def _size(record: Mapping[str, Any]) -> str:
 def _pixel(record: Mapping[str, Any]) -> str:
     if not record.get("pixel_width_um"):
         return ""
-    return f"{record['pixel_width_um']:.4g} × {record['pixel_height_um']:.4g} µm on the sensor"
+    um = record.get("tissue_um_per_px")
+    tissue = f", {um:.4g} µm in the tissue by the lens" if um else ""
+    return f"{record['pixel_width_um']:.4g} × {record['pixel_height_um']:.4g} µm on the sensor{tissue}"
 
 
 def _tissue_bytes(part: Part) -> int:
@@ -212,6 +214,7 @@ def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
         "dimmed": DIMMED,
         "outlines": [(i, shown.names[i], shown.status[i], cells.outline(shown.cores[i])) for i in largest_first],
         "labels": cells.labels(shown) if shown.n_cells <= MOST_LABELS else [],
+        "where": shown.pixel_um.where,
         "rows": rows,
         "columns": columns,
         "stretch": round(stretch, 4),

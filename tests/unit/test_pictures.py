@@ -12,6 +12,7 @@ from PIL import Image
 
 from pipeline.inspect import figures
 from pipeline.inspect.adapter import Context, adapt
+from pipeline.inspect.optics import PixelSize
 from recording import formats
 from tests import recordings
 
@@ -106,7 +107,7 @@ def test_numbers_of_16_bits_are_written_out(drawn, tmp_path, monkeypatch):
     assert "0 to 60000" in {text.get_text() for text in axes.texts}
     captions = []
     monkeypatch.setattr(figures, "_framed", lambda picture, um, caption: captions.append(caption) or picture)
-    figures.preview(tmp_path / "p.png", np.full((4, 4), 65535, np.uint16), (1, 1), "Mean")
+    figures.preview(tmp_path / "p.png", np.full((4, 4), 65535, np.uint16), PixelSize(1, 1), "Mean")
     assert captions == ["Mean, black 65535, white 65535"]
 
 
