@@ -202,7 +202,7 @@ def _groups(session: Session, batch: Batch) -> list[tuple[str, ...]]:
     """What the recipe runs on: the parts, not what was made of them.
 
     Colours and planes that an interleaved recording was split into are run on in its place; products are where the
-    recipe takes none of the parts.
+    recipe takes none of the parts, and what was recorded beside these where it takes no product either.
     """
     infos, takes = batch.related.infos, batch.conditions.recipe.takes
     streams = [stream for stream in session.streams if takes(infos[stream[0]].kind)]
@@ -215,6 +215,9 @@ def _groups(session: Session, batch: Batch) -> list[tuple[str, ...]]:
     for path in products:
         label = path.removeprefix(_root(path, batch).rpartition(".")[0])
         series.setdefault((label, infos[path].series_key), []).append(path)
+    beside = [] if streams or products else [path for path in session.companions if takes(infos[path].kind)]
+    for path in beside:
+        series.setdefault((infos[path].kind, infos[path].series_key), []).append(path)
     order = {path: number for number, path in enumerate(session.parts)}
     return [
         *whole,

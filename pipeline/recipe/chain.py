@@ -10,6 +10,8 @@ from pipeline.recipe.steps import FILE, Makes, Takes
 from recording.kinds import KINDS, Shape
 
 COMPANIONS = -2  # in place of a step: recordings of the session that the recipe does not run on
+ACQUIRED_BESIDE = ("gpio", "imu", "behavior_movie", "nvision")  # kinds that no step makes
+PULSES = "pulses"  # label of companions that are given as tables of their TTL pulses
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,9 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
     problems += not_taken
     for slot, takes in zip(slots, step.contract.takes):
         if takes.companion:
-            slot[:] = [Stream(COMPANIONS, kind) for kind in takes.kinds]
+            slot[:] = [Stream(COMPANIONS, kind, label=PULSES) for kind in takes.kinds]
+        elif not slot and not takes.optional and set(takes.kinds) <= set(ACQUIRED_BESIDE) - set(latest):
+            slot.append(Stream(COMPANIONS, takes.kinds[0], once=True))
         if slot or takes.optional or problems:
             continue
         newest, problem = _newest(step, takes, latest, by_name)
@@ -212,7 +216,7 @@ def _free(chain: str, extension: str, taken: set[str]) -> str:
 
 def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], keep: set[Stream]) -> int:
     """The most bytes that the products of the steps still to run (`wanted`) will take at any one time."""
-    shapes = {-1: recording}
+    shapes = {-1: recording, COMPANIONS: recording}
     sizes: dict[Stream, int] = {}
     needed = peak = 0
     for index, each in enumerate(planned):

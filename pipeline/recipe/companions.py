@@ -14,6 +14,7 @@ from pipeline.recipe.chain import COMPANIONS, PlannedStep
 from pipeline.recipe.store import stamp
 from protocol.job import Job, Member, Session
 from recording.errors import Unusable
+from recording.kinds import KINDS
 
 
 def has(each: PlannedStep) -> bool:
@@ -26,10 +27,16 @@ def check(each: PlannedStep, job: Job) -> None:
     for path in _tables(each, job):
         if not path.is_file():
             raise Unusable(f"{step.label}: {path.name} is not there: it belongs beside {lead.name}")
-    if has(each) and not step.files_beside and not _members(each, job):
-        raise Unusable(
-            f"{step.label}: the session of {lead.name} has no GPIO recording: give events = a table of times"
-        )
+    for stream in each.read:
+        if stream.step == COMPANIONS and not step.files_beside and not of_kind(stream.kind, job.session, job.inputs):
+            way_out = ": give events = a table of times" if step.contract.beside else ", which the step takes"
+            raise Unusable(f"{step.label}: the session of {lead.name} has no {KINDS[stream.kind].name}{way_out}")
+
+
+def of_kind(kind: str, session: Session, inputs: Sequence[Path]) -> list[Member]:
+    """In order of their starts."""
+    found = [one for one in session.members if one.kind == kind and one.path not in inputs]
+    return sorted(found, key=lambda one: one.offset_us)
 
 
 def _tables(each: PlannedStep, job: Job) -> list[Path]:
@@ -38,7 +45,7 @@ def _tables(each: PlannedStep, job: Job) -> list[Path]:
 
 def _members(each: PlannedStep, job: Job) -> list[Member]:
     kinds = [stream.kind for stream in each.read if stream.step == COMPANIONS]
-    return [one for one in job.session.members if one.kind in kinds]
+    return [one for kind in kinds for one in of_kind(kind, job.session, job.inputs)]
 
 
 def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
@@ -53,10 +60,14 @@ def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
     }
 
 
+def begins_us(session: Session) -> dict[str, int]:
+    """When each recording begins, by path, from the session's start."""
+    return {str(one.path): one.offset_us for one in session.members}
+
+
 def tables_of_pulses(session: Session, kind: str, inputs: Sequence[Path], context: Context) -> list[Path]:
     """A table for each such recording of the session: its pulses on the session's clock, in the scratch folder."""
-    members = [one for one in session.members if one.kind == kind and one.path not in inputs]
-    return [_table(one, number, context) for number, one in enumerate(members)]
+    return [_table(one, number, context) for number, one in enumerate(of_kind(kind, session, inputs))]
 
 
 def _table(one: Member, number: int, context: Context) -> Path:

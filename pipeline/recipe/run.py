@@ -33,7 +33,7 @@ from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import candidates, companions, estimates, page, peri_event
 from pipeline.recipe.call import call_step, files_of
-from pipeline.recipe.chain import COMPANIONS, PlannedStep, Stream, kept, latest, plan, room
+from pipeline.recipe.chain import ACQUIRED_BESIDE, COMPANIONS, PULSES, PlannedStep, Stream, kept, latest, plan, room
 from pipeline.recipe.interleaved import untangled
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.page import Made
@@ -88,6 +88,8 @@ class Run:
 
     def files(self, stream: Stream) -> list[Any]:
         """The paths of a product, or what stands for them; its step must be finished."""
+        if stream.step == COMPANIONS and stream.label != PULSES:
+            return [one.path for one in companions.of_kind(stream.kind, self.job.session, self.inputs)]
         if stream.step == COMPANIONS:
             return companions.tables_of_pulses(self.job.session, stream.kind, self.inputs, self.context)
         if stream.step < 0:
@@ -297,12 +299,11 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         warnings.append(text)
         this.context.warn(f"{label}: {text}")
 
-    begins = {
-        str(file): _offset_us(this, this.job, stream, file.name) / 1e6
-        for stream in each.read
-        if companions.has(each) and stream.step != COMPANIONS and this.job.session.members
-        for file in this.files(stream)
-    }
+    begins_us = companions.begins_us(this.job.session) if companions.has(each) else {}
+    if begins_us:
+        made = [(stream, file) for stream in each.read if stream.step >= 0 for file in this.files(stream)]
+        begins_us |= {str(file): _offset_us(this, this.job, stream, file.name) for stream, file in made}
+    begins = {path: offset / 1e6 for path, offset in begins_us.items()}
     context = StepContext(
         scratch, this.context.threads, warn, progress, this.inputs[0].parent, begins, this.job.session.name
     )
@@ -483,7 +484,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
         summary = adapt_pieces(pieces, stream.kind, f"{title}{stream.extension}", title, out, part)
         of_session[title] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
         products += summary.products
-    for summary in _sets_that_stay(this, job, out):
+    for summary in _inputs_that_stay(this, job, out):
         of_session[summary.part.name] = Made(-1, job.kind, summary)
         products += summary.products
     inspected: list[Summary] = []
@@ -519,19 +520,20 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
     return replace(_result(summaries, [*products, f"{this.stem}.json"], this.recipe), failed=failed)
 
 
-def _sets_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
-    """Sets of cells or events that the recipe ran on are those of the session, if no step made another of them."""
-    if job.kind not in sets.SETS or any(stream.kind == job.kind for stream in latest(this.planned)):
+def _inputs_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
+    """What the recipe ran on is what the session has, if no step made another: sets, GPIO, IMU, cameras."""
+    if job.kind not in (*sets.SETS, *ACQUIRED_BESIDE) or any(each.kind == job.kind for each in latest(this.planned)):
         return []
     mine = [one for one in members.of(job) if one.path in job.inputs]
-    try:
-        return [sets.adapt_together(mine, this.stem, out, this.context)]
-    except Unusable as error:
-        if len(mine) == 1:
-            raise
-        this.context.warn(str(error))
-        contexts = (replace(this.context, offset_us=one.offset_us) for one in mine)
-        return [adapt(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
+    if job.kind in sets.SETS:
+        try:
+            return [sets.adapt_together(mine, this.stem, out, this.context)]
+        except Unusable as error:
+            if len(mine) == 1:
+                raise
+            this.context.warn(str(error))
+    contexts = (replace(this.context, offset_us=one.offset_us) for one in mine)
+    return [adapt(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
 
 
 def _honour_decisions(
