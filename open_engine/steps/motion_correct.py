@@ -31,28 +31,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter
 
-from open_engine import bending, polygons, registration
 from open_engine.bending import Bent
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Movie, Series, Source
 from open_engine.files.whole import write_text
-from open_engine.registration import Filter, Template
+from open_engine.resampling import common_area, move_back
+from open_engine.shifts import Search, band_of, estimate_bending, estimate_shifts, evenly
 from recording.errors import Unusable
 
 FRAME_BY_FRAME = True  # see pipeline/engines/open.py
 REFERENCES = ("lucas1981", "keys1981")
 
-VENDOR_BAND = (0.004, 0.016)
-OWN_BAND = (0.047, 0.125)  # cycles per pixel
 LEAST_FIELD = 16  # px
-SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
-MOST_JERKS = 30  # frames that are looked at again
-BENT_SAMPLE = 60  # frames that tell whether tissue bends
-STRIP_PIXELS = 1 << 17  # of a frame that are resampled at a time, which stay in the processor's cache
 
 
 def motion_correct(
@@ -98,13 +90,13 @@ def motion_correct(
             raise Unusable(f"{series.parts[0].path.name}: no frame was recorded, so there is nothing to register")
         reference, at = _reference(series, reference_file_name, reference_segment_index, reference_frame_index, context)
         band = (low_bandpass_cutoff, high_bandpass_cutoff)
-        search = _Search(_band(band), max_translation, roi, global_registration_weight)
-        shifts = estimate(series, reference, search, context, (0, 0.4))
+        search = Search(band_of(band), max_translation, roi, global_registration_weight)
+        shifts = estimate_shifts(series, reference, search, context, (0, 0.4))
         if at is not None:
             shifts[series.valid] -= shifts[at]
         np.clip(shifts, -max_translation, max_translation, out=shifts)
         _warn_of_limit(series, shifts, max_translation, context)
-        bent = _bent(series, shifts, search, context) if roi is None else None
+        bent = estimate_bending(series, shifts, search, context) if roi is None else None
         area = common_area(series.shape, shifts[series.valid] if bent is None else bent.reach(shifts, series.valid))
         if min(area[2:]) < 1:
             raise Unusable(
@@ -119,21 +111,6 @@ def motion_correct(
             _produce(target, part, moved, context, span, table)
     if output_crop_rect_file:
         write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
-
-
-# ---- what is registered, and to what
-
-
-@dataclass(frozen=True)
-class _Search:
-    band: tuple[float | None, float | None]  # cycles per pixel
-    greatest: float  # px
-    roi: Sequence[Sequence[int]] | None
-    weight: float  # of the template against the frame before
-
-
-def _band(band: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
-    return OWN_BAND if band in (VENDOR_BAND, (None, None)) else band
 
 
 def _reference(
@@ -167,187 +144,9 @@ def _warn_of_limit(series: Series, shifts: np.ndarray, greatest: float, context:
         context.warn(f"{far} frames have moved by max_translation ({greatest:g} px) or more: raise it if they have")
 
 
-# ---- estimate
-
-
-def estimate(
-    series: Series, reference: np.ndarray, search: _Search, context: StepContext, span: tuple[float, float]
-) -> np.ndarray:
-    """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded."""
-    even = _evenly(np.flatnonzero(series.valid), SAMPLE)
-    with frames.one_blas_thread():
-        prepare, template, smalls = _compared(series, even, reference, search, context.threads)
-
-    def work(start: int, stop: int) -> np.ndarray:
-        return _registered(series, start, stop, prepare, template, search.weight < 1)
-
-    found = np.concatenate(list(frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, span)))
-    recorded = series.valid
-    shifts, left, right, steps = np.moveaxis(found[recorded], 1, 0)
-    shifts = _filled(shifts)
-    if search.weight < 1:
-        shifts = combined(shifts, steps, search.weight)
-    at = np.flatnonzero(recorded)
-    far = _evenly(at[registration.far_frames(left, right)], MOST_JERKS)
-    with frames.one_blas_thread():
-        moved = registration.has_moved(
-            left, right, smalls, np.searchsorted(at, even), template
-        ) or registration.are_jerks(np.array([prepare(series.read(i, i + 1)[0]) for i in far]), template)
-    in_px = np.zeros((series.n_frames, 2))
-    in_px[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
-    return in_px
-
-
-def _compared(
-    series: Series, even: np.ndarray, reference: np.ndarray, search: _Search, threads: int
-) -> tuple[Filter, Template, np.ndarray]:
-    """How frames are compared, with what, and the small copies of those at `even`."""
-    pitch = registration.pitch_of(series.shape, search.band[1])
-
-    def small(i: int) -> np.ndarray:
-        return registration.binned_frame(series.read(i, i + 1)[0], pitch)
-
-    def shown(i: int) -> np.ndarray:
-        return prepare(series.read(i, i + 1)[0])
-
-    some = _evenly(even, max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1])))
-    binned = np.array(list(frames.in_order(small, some, threads)))
-    mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
-    del binned
-    prepare = registration.make_filter(mean, pitch, *search.band)
-    weight = _weight(prepare, series.shape, search.roi)
-    prepare = prepare.within(registration.window(prepare.band_passed(mean), weight, 4 * search.greatest / pitch))
-    weight = _weight(prepare, series.shape, search.roi)
-    smalls = np.array(list(frames.in_order(shown, even, threads)))
-    template = registration.make_template(smalls, prepare(reference), weight, search.greatest / pitch, threads)
-    return prepare, template, smalls
-
-
-def _evenly(values: np.ndarray, n: int) -> np.ndarray:
-    """At most n of the values, spread evenly."""
-    return values if len(values) <= n else values[np.linspace(0, len(values) - 1, n).astype(int)]
-
-
-def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]] | None) -> np.ndarray:
-    """What takes part in the estimate, 0 to 1: the region of interest, falling off towards the edges of the field."""
-    tapers = []
-    for n in prepare.even.shape:
-        from_edge = np.minimum(np.arange(n), np.arange(n)[::-1]) + 0.5
-        tapers.append(np.sin(np.pi / 2 * np.clip(from_edge / (0.08 * n), 0, 1)) ** 2)
-    weight = np.outer(*tapers)
-    if roi is not None:
-        if len(roi) < 3:
-            raise Unusable(f"roi has {len(roi)} corners: give three or more, each [x, y]")
-        rows, columns = (
-            (first + np.arange(n) + 0.5) * prepare.pitch - 0.5 for first, n in zip(prepare.corner, weight.shape)
-        )
-        weight *= gaussian_filter(polygons.contains(roi, *np.meshgrid(columns, rows)).astype(float), 2)
-    if weight.max() < 0.5 or (weight > 0.5).sum() < registration.LEAST_SIDE:
-        raise Unusable(f"roi lies outside the field, which is {shape[1]} x {shape[0]} px, or is too small to register")
-    return weight.astype(np.float32)
-
-
-def _registered(
-    series: Series, start: int, stop: int, prepare: Filter, template: Template, with_step: bool
-) -> np.ndarray:
-    """For each sample the shift, that of the left and of the right half, and the step from the recorded frame before.
-
-    Shape (stop - start, 4, 2), in samples of the small copy; NaN where there is none.
-    """
-    made = np.full((stop - start, 4, 2), np.nan)
-    before = None
-    earlier = np.flatnonzero(series.valid[:start])
-    if with_step and len(earlier):
-        before = template.spectrum_of(prepare(series.read(earlier[-1], earlier[-1] + 1)[0]))
-    rows, columns = prepare.place
-    shown = series.stored(start, stop, rows)[:, :, slice(*columns)].astype(np.float32, copy=False)
-    for i, part in zip(np.flatnonzero(series.valid[start:stop]), shown):
-        small = prepare.of_place(part)
-        found = registration.register(small, template)
-        made[i, :3] = found.shift, found.left, found.right
-        if with_step:
-            spectrum = template.spectrum_of(small)
-            if before is not None:
-                made[i, 3] = registration.peak(spectrum, template, before)
-            before = spectrum
-    return made
-
-
-def _filled(shifts: np.ndarray) -> np.ndarray:
-    """(n, 2), with a straight line through what could not be estimated; 0 where nothing could."""
-    known = np.isfinite(shifts).all(axis=1)
-    if known.all() or not known.any():
-        return np.nan_to_num(shifts)
-    at = np.arange(len(shifts))
-    return np.column_stack([np.interp(at, at[known], axis[known]) for axis in shifts.T])
-
-
-def combined(shifts: np.ndarray, steps: np.ndarray, weight: float) -> np.ndarray:
-    """The shifts that fit best those against the template and, with 1 - weight, the steps between frames. (n, 2)."""
-    steps = np.nan_to_num(steps)
-    steps[0] = 0
-    diagonal = np.full(len(shifts), weight + 2 * (1 - weight))
-    diagonal[[0, -1]] -= 1 - weight
-    if len(shifts) == 1:
-        return shifts
-    side = weight * shifts + (1 - weight) * (steps - np.vstack([steps[1:], np.zeros((1, 2))]))
-    bands = np.vstack([np.full(len(shifts), -(1 - weight)), diagonal])
-    return solveh_banded(bands, side)
-
-
-# ---- bending
-
-
-def _bent(series: Series, shifts: np.ndarray, search: _Search, context: StepContext) -> Bent | None:
-    """How the tissue bends in each frame, on top of its shift; None where it does not, or does not move at all."""
-    if not shifts.any():
-        return None
-    pitch = registration.pitch_of(series.shape, search.band[1])
-    basis = bending.cosines(series.shape, pitch)
-    most = max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1]))
-    even = _evenly(np.flatnonzero(series.valid), min(BENT_SAMPLE, most))
-    with frames.one_blas_thread():
-
-        def small(i: int) -> np.ndarray:
-            return registration.binned_frame(series.read(i, i + 1)[0], pitch)
-
-        binned = np.array(list(frames.in_order(small, even, context.threads)))
-        mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
-        prepare = registration.make_filter(mean, pitch, *search.band)
-        smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
-        found = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
-    if found is None:
-        return None
-
-    def work(start: int, stop: int) -> np.ndarray:
-        made = np.zeros((stop - start, *found.size))
-        for i, frame in zip(np.flatnonzero(series.valid[start:stop]), series.stored(start, stop)):
-            small = prepare(frame.astype(np.float32, copy=False))
-            made[i] = pitch * found.found(small, shifts[start + i] / pitch)
-        return made
-
-    blocks = frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, (0.4, 0.6))
-    weights = np.concatenate(list(blocks))
-    weights[series.valid] -= np.median(weights[series.valid], axis=0)
-    bent = Bent(weights, bending.cosines(series.shape))
-    context.warn(f"the tissue bends, by {bent.rms(series.valid):.1f} px (root mean square): frames were bent back, too")
-    return bent
-
-
-# ---- apply
-
-
-def common_area(shape: tuple[int, int], shifts: np.ndarray) -> tuple[int, int, int, int]:
-    """x, y, width and height of the pixels that all frames have once moved back by `shifts`, (n, 2) as (y, x)."""
-    low = np.ceil(np.maximum(0, -shifts.min(axis=0))).astype(int)
-    high = np.array(shape) - np.ceil(np.maximum(0, shifts.max(axis=0))).astype(int)
-    height, width = high - low
-    return int(low[1]), int(low[0]), int(width), int(height)
-
-
 def _padding(series: Series) -> float:
     """The 5th percentile of ten frames spread over the series."""
-    chosen = _evenly(np.flatnonzero(series.valid), 10)
+    chosen = evenly(np.flatnonzero(series.valid), 10)
     values = np.concatenate([series.stored(i, i + 1) for i in chosen])
     finite = values[np.isfinite(values)]
     return float(np.percentile(finite, 5)) if finite.size else 0.0
@@ -388,58 +187,6 @@ class _MovedBack:
                 straight = self.bent.moved_back(frame, start + i, self.shifts[start + i], self.area)
                 inner[i] = frames.converted(straight, movie.dtype)
         return made
-
-
-def move_back(frame: np.ndarray, shift: np.ndarray, area: tuple[int, int, int, int], out: np.ndarray) -> None:
-    """Fill `out`, (height, width), with frame(p + shift) for the pixels p of the area; all of them are in the frame."""
-    x, y, width, height = area
-    if not shift.any():
-        out[...] = frame[y : y + height, x : x + width]
-        return
-    whole = np.floor(shift).astype(int)
-    down, right = (_keys(float(t)) for t in shift - whole)
-    padded = _padded(frame)
-    top, left = y + int(whole[0]) + 1, x + int(whole[1]) + 1  # of the first of four taps
-    across = padded.shape[1]
-    n_rows = max(1, STRIP_PIXELS // across)
-    for first in range(0, height, n_rows):  # rows end to end, which is several times as fast
-        last = min(first + n_rows, height)
-        taps = padded[top + first : top + last + 3].ravel()
-        moved = _weighted(_weighted(taps, down, across), right, 1)[: (last - first) * across]
-        out[first:last] = frames.converted(moved, out.dtype).reshape(-1, across)[:, left : left + width]
-
-
-def _padded(frame: np.ndarray) -> np.ndarray:
-    """As float32, with the pixels at the edges repeated twice on each side."""
-    rows, columns = frame.shape
-    padded = np.empty((rows + 4, columns + 4), np.float32)
-    inner = padded[2:-2]
-    inner[:, 2:-2] = frame
-    inner[:, :2], inner[:, -2:] = inner[:, 2:3], inner[:, -3:-2]
-    padded[:2], padded[-2:] = padded[2], padded[-3]
-    return padded
-
-
-def _keys(t: float) -> tuple[float, float, float, float]:
-    """Weights of the samples at -1, 0, 1 and 2 for the value at t, 0 <= t < 1."""
-    return (
-        ((-0.5 * t + 1) * t - 0.5) * t,
-        (1.5 * t - 2.5) * t * t + 1,
-        ((-1.5 * t + 2) * t + 0.5) * t,
-        (0.5 * t - 0.5) * t * t,
-    )
-
-
-def _weighted(flat: np.ndarray, weights: Sequence[float], step: int) -> np.ndarray:
-    """sum over k of weights[k] flat[i + k step], for each i; of the same length, whose end means nothing."""
-    n = len(flat) - 3 * step
-    made, part = np.empty_like(flat), np.empty(n, np.float32)
-    made[n:] = 0
-    total = np.multiply(flat[step : step + n], weights[1], out=made[:n])
-    for k in (0, 2, 3):
-        if weights[k]:
-            total += np.multiply(flat[k * step : k * step + n], weights[k], out=part)
-    return made
 
 
 def _translations(part: Movie, shifts: np.ndarray) -> str:

@@ -13,7 +13,9 @@ from scipy.ndimage import fourier_shift, gaussian_filter, gaussian_filter1d, map
 
 from open_engine.context import StepContext
 from open_engine.files import frames
-from open_engine.steps.motion_correct import combined, common_area, motion_correct, move_back
+from open_engine.resampling import common_area, move_back
+from open_engine.shifts import combined
+from open_engine.steps.motion_correct import motion_correct
 from open_engine.steps.spatial_filter import spatial_filter
 from recording import formats
 from recording.errors import Unusable
@@ -365,7 +367,7 @@ def test_tissue_that_bends_is_bent_back(
     with frames.open_movie(made.movies[0]) as movie:
         found = crispness(straight[movie.valid])
     unbent = run(synthetic.write(tmp_path, "unbent", wide), context)
-    monkeypatch.setattr("open_engine.steps.motion_correct.bending.bends", lambda *_: None)
+    monkeypatch.setattr("open_engine.bending.bends", lambda *_: None)
     rigid = run([recordings.movie_from(tmp_path / "b.isxd", bent(wide, rms))], context)
     assert crispness(read(rigid.movies[0])) < (1 - 0.05 * rms) * found
     assert found > 0.98 * crispness(read(unbent.movies[0]))
@@ -392,6 +394,6 @@ def test_tissue_that_does_not_bend_is_not_bent(
 ) -> None:
     made = synthetic.recording(seed=seed, seconds=15, shape=(112, 128), n_cells=40, diameter_px=8, motion_px=motion)
     with_test = run(synthetic.write(tmp_path, "a", made), context).movies[0].read_bytes()
-    monkeypatch.setattr("open_engine.steps.motion_correct.bending.bends", lambda *_: None)
+    monkeypatch.setattr("open_engine.bending.bends", lambda *_: None)
     assert run(synthetic.write(tmp_path, "a", made), context).movies[0].read_bytes() == with_test
     assert warnings == []
