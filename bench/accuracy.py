@@ -45,8 +45,9 @@ from open_engine import metrics  # noqa: E402
 from open_engine.cnmfe import estimate  # noqa: E402
 from open_engine.context import StepContext  # noqa: E402
 from open_engine.files import cellsets, frames  # noqa: E402
-from open_engine.steps import detect_transients, event_detection, motion_correct, run_cnmfe  # noqa: E402
+from open_engine.steps import motion_correct, run_cnmfe  # noqa: E402
 from open_engine.steps.accept_cells import is_cell  # noqa: E402
+from open_engine.transients import find_events, find_transients  # noqa: E402
 from scripts import simulate as synthetic  # noqa: E402
 
 LEAST = 0.5  # of cosine and of r
@@ -212,7 +213,7 @@ def _context(work: Path) -> StepContext:
 
 def accepted(found: Cells, truth: Truth) -> Cells:
     """What the recipe's acceptance leaves of the cells of any method, told the diameter."""
-    events = detect_transients.transients(found.C.astype(float), truth.rate_hz)
+    events = find_transients(found.C.astype(float), truth.rate_hz)
     good = [len(its.samples) > 0 and is_cell(image, truth.diameter) for its, image in zip(events, found.A)]
     return Cells(found.A[good], found.C[good])
 
@@ -268,7 +269,7 @@ def event_f1(truth: Truth, found: Cells, times: list[np.ndarray] | None = None) 
 
 
 def detected(trace: np.ndarray, rate_hz: float) -> np.ndarray:
-    return event_detection.find_events(trace.astype(float), 1 / rate_hz).samples / rate_hz
+    return find_events(trace.astype(float), 1 / rate_hz).samples / rate_hz
 
 
 def true_onsets(spikes: np.ndarray, calcium: np.ndarray, rate_hz: float) -> np.ndarray:

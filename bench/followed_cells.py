@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 from following import Following, Session, follow  # noqa: E402
 from following_studies import CONDITIONS, Day, study  # noqa: E402
 from open_engine.alignment import IDENTITY, align, cut_footprints, reached, rectangle_within, warped  # noqa: E402
-from open_engine.steps.longitudinal_registration import match  # noqa: E402
+from open_engine.same_cells import match_cells  # noqa: E402
 from recording.errors import Unusable  # noqa: E402
 
 Linked = set[tuple[tuple[int, int], tuple[int, int]]]
@@ -72,7 +72,7 @@ def present(days: Sequence[Day]) -> Linked | None:
         for each, transform in zip(images, transforms)
     ]
     try:
-        found = match(seen, [range(len(each)) for each in seen], 0.5)
+        found = match_cells(seen, [range(len(each)) for each in seen], 0.5)
     except Unusable:
         return None
     labels = [np.zeros(len(each), int) for each in seen]

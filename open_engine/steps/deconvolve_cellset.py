@@ -19,7 +19,7 @@ from open_engine.cnmfe.updates import baseline
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.eventsets import Events, write_event_sets
-from open_engine.steps.event_detection import filled
+from open_engine.transients import filled
 from recording.errors import Unusable
 
 REFERENCES = ("friedrich2017",)

@@ -17,12 +17,11 @@ the height of the rise.
 from __future__ import annotations
 
 import numpy as np
-from scipy import signal
 
 from open_engine.context import StepContext
 from open_engine.files import cellsets
-from open_engine.files.eventsets import Events, write_event_sets
-from open_engine.robust import MAD_TO_SD
+from open_engine.files.eventsets import write_event_sets
+from open_engine.transients import filled, find_events
 from recording.errors import Unusable
 
 
@@ -67,63 +66,3 @@ def event_detection(
         )
         context.progress(done / len(chosen))
     write_event_sets(output_event_set_files, cells, [cells.names[i] for i in chosen], events)
-
-
-def filled(trace: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """The trace as float64, what was not recorded or is not a number interpolated; zeros if nothing is left."""
-    known = np.flatnonzero(valid & np.isfinite(trace))
-    if len(known) == 0:
-        return np.zeros(len(trace))
-    return np.interp(np.arange(len(trace)), known, trace[known].astype(np.float64))
-
-
-def find_events(
-    trace: np.ndarray,
-    period_s: float,
-    threshold: float = 5,
-    tau: float = 0.2,
-    reference: str = "beginning",
-    ignore_negative: bool = True,
-    valid: np.ndarray | None = None,
-) -> Events:
-    """Events of one trace, (samples,) without gaps; those whose peak is not `valid` are left out."""
-    recorded = trace if valid is None else trace[valid]
-    middle = np.median(recorded) if len(recorded) else 0.0
-    mad = np.median(np.abs(recorded - middle)) if len(recorded) else 0.0
-    samples, amplitudes = [], []
-    peaks = signal.find_peaks(trace, prominence=max(threshold * mad, 1e-12))[0] if len(trace) > 2 else []
-    for peak in peaks:
-        begin = _rise_begins(trace, int(peak), MAD_TO_SD * mad)
-        height = trace[peak] - trace[begin]
-        half = (trace[peak] + trace[begin]) / 2
-        wrong_way = ignore_negative and half < middle
-        if height < threshold * mad or wrong_way or not _lasts(trace, int(peak), height, tau / period_s):
-            continue
-        if valid is not None and not valid[peak]:
-            continue
-        at = {"beginning": begin, "maximum": peak, "mid_rise": begin + int(np.argmax(trace[begin : peak + 1] >= half))}
-        samples.append(int(at[reference]))
-        amplitudes.append(float(height))
-    return Events(np.array(samples, np.int64), np.array(amplitudes))
-
-
-def _rise_begins(trace: np.ndarray, peak: int, noise: float) -> int:
-    lowest = peak
-    for t in range(peak - 1, -1, -1):
-        if trace[t] < trace[lowest]:
-            lowest = t
-        elif trace[t] > trace[lowest] + noise:
-            break
-    low_enough = trace[lowest] + min(3 * noise, (trace[peak] - trace[lowest]) / 2)  # the lowest is below the mean
-    in_noise = np.flatnonzero(trace[lowest:peak] <= low_enough)
-    return lowest + int(in_noise[-1]) if len(in_noise) else lowest
-
-
-def _lasts(trace: np.ndarray, peak: int, height: float, tau_samples: float) -> bool:
-    """Whether the mean of the samples within tau after the peak is at least that of the model's decay."""
-    d = np.arange(1, max(1, round(tau_samples)) + 1)
-    d = d[peak + d < len(trace)]
-    if len(d) == 0:
-        return True
-    foot = trace[peak] - height
-    return float(np.mean(trace[peak + d] - foot)) >= height * float(np.mean(np.exp(-d / tau_samples)))

@@ -14,7 +14,6 @@ how it chooses the reference and in which order it matches is not public.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,20 +24,10 @@ from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, as_list, read_cell_set, warn_of_unmatched, write_like
 from open_engine.files.frames import Spacing, chunks, open_movie, write_movie
 from open_engine.files.whole import write_table
-from open_engine.overlap import best_pairs, cross_correlations
+from open_engine.same_cells import Match, match_cells
 from recording.errors import Unusable
 
 Rectangle = tuple[int, int, int, int]  # x, y, width, height
-
-
-@dataclass(frozen=True)
-class Match:
-    """A cell of a session as one of the cells known over all sessions."""
-
-    known: int
-    session: int
-    cell: int
-    correlation: float  # with the footprint that it matched; 1 where it is the first
 
 
 def longitudinal_registration(
@@ -81,7 +70,7 @@ def longitudinal_registration(
     crop = _shared_field(sessions, transforms)
     context.progress(0.3)
     registered = [_registered(session, each, crop) for session, each in zip(sessions, transforms)]
-    matches = match([images[cells] for images, cells in zip(registered, used)], used, min_correlation)
+    matches = match_cells([images[cells] for images, cells in zip(registered, used)], used, min_correlation)
     context.progress(0.6)
     _write_sets(as_list(output_cell_set_files), sessions, registered, matches, crop)
     for number, (source, target) in enumerate(zip(movies, as_list(output_movie_files))):
@@ -94,35 +83,6 @@ def longitudinal_registration(
         write_table(transform_csv_file, [[float(each) for each in transform.ravel()] for transform in transforms])
     if crop_csv_file:
         write_table(crop_csv_file, [crop])
-
-
-def match(footprints: Sequence[np.ndarray], cells: Sequence[Sequence[int]], least: float) -> list[Match]:
-    """Who is who, in the order of known cells, then sessions.
-
-    `footprints` has those of one session each, in one field; `cells` their indices in the session.
-    """
-    known: list[list[np.ndarray]] = []  # the footprints so far of each known cell
-    found: list[Match] = []
-    for session, images in enumerate(footprints):
-        cut = cut_footprints(images)
-        scores = _highest(known, cut)
-        pairs = {j: (i, float(scores[i, j])) for i, j in best_pairs(scores, least)}
-        for j, image in enumerate(cut):
-            who, score = pairs.get(j, (len(known), 1.0))
-            if who == len(known):
-                known.append([])
-            known[who].append(image)
-            found.append(Match(who, session, cells[session][j], score))
-    return sorted(found, key=lambda each: (each.known, each.session))
-
-
-def _highest(known: list[list[np.ndarray]], images: np.ndarray) -> np.ndarray:
-    """Highest correlation of each image with any footprint of each known cell, shape (known, images)."""
-    if not known or not len(images):
-        return np.zeros((len(known), len(images)))
-    starts = np.cumsum([0, *map(len, known[:-1])])
-    everything = np.stack([image for each in known for image in each])
-    return np.maximum.reduceat(cross_correlations(everything, images), starts, axis=0)
 
 
 def _transforms(sessions: Sequence[CellSet], used: Sequence[Sequence[int]]) -> list[np.ndarray]:

@@ -30,7 +30,6 @@ falling order: calcium rises fast and seldom, what is left of noise and vessels 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -38,14 +37,14 @@ from threadpoolctl import threadpool_limits
 from open_engine.blobs import count_cells
 from open_engine.context import StepContext
 from open_engine.files import cellsets
-from open_engine.files.frames import Series, chunks, in_order, open_series
-from open_engine.pca import SEED, SLAB, Components, centred, principal_components
+from open_engine.files.frames import Series, chunks, open_series
+from open_engine.ica import rotation, unmixed
+from open_engine.pca import centred, principal_components
 from recording.errors import Unusable
 
 REFERENCES = ("mukamel2009", "hyvarinen2000")
 
 NOTED = {"method": "pca-ica", "type": "analog", "units": "dF over F"}
-SHIFT = 0.5  # part of the former direction in each step
 PCS_PER_IC = 1.2  # where the number of ICs is estimated, as in IDPS
 
 
@@ -111,85 +110,6 @@ def pca_ica(
             noted=NOTED,
         )
     return converged
-
-
-def rotation(
-    found: Components,
-    weight: float,
-    max_iterations: int,
-    threshold: float,
-    threads: int = 1,
-    progress: Callable[[float], None] = lambda fraction: None,
-) -> tuple[np.ndarray, bool]:
-    """The unmixing matrix, shape (components, components), orthonormal, and whether the iteration converged."""
-    sides = [(1 - weight, found.images), (weight, found.traces)]
-    start = np.random.default_rng(SEED).standard_normal((len(found.strengths),) * 2)
-    unmixing = _orthonormal(start)
-    for number in range(max_iterations):
-        step = sum(share * _third_moment(vectors, unmixing, threads) for share, vectors in sides if share > 0)
-        lengths = np.linalg.norm(step, axis=1, keepdims=True)
-        before, unmixing = unmixing, _orthonormal(step + SHIFT * lengths * unmixing)
-        progress((number + 1) / max_iterations)
-        if 1 - np.abs((before * unmixing).sum(axis=1)).min() < threshold:
-            return unmixing, True
-    return unmixing, False
-
-
-def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (cells, pixels) and traces (cells, recorded frames) of the first `n`, signed and scaled: see above."""
-    small = unmixing.astype(np.float32)
-    strengths = found.strengths.astype(np.float32)
-    images, traces = small @ found.images, small @ found.traces
-    if unmix_type == "spatial":
-        traces = (small * strengths) @ found.traces
-    elif unmix_type == "temporal":
-        images = (small * strengths) @ found.images
-    else:
-        traces *= (small**2 @ strengths)[:, None]
-    sign = np.where(_skewness(images) < 0, -1, 1).astype(np.float32)[:, None]
-    images *= sign
-    traces *= sign
-    first = np.argsort(-_skewness(traces), kind="stable")[:n]
-    images, traces = images[first], traces[first]
-    traces *= images.max(axis=1, keepdims=True)
-    spread = images.std(axis=1, ddof=1, keepdims=True) if images.shape[1] > 1 else np.ones((len(images), 1))
-    images /= np.where(spread > 0, spread, 1).astype(np.float32)
-    return images, traces
-
-
-def _third_moment(vectors: np.ndarray, unmixing: np.ndarray, threads: int) -> np.ndarray:
-    """Mean over samples of z (w.z)^2 for each row w of the unmixing matrix.
-
-    `vectors` has a sample a column and rows of length 1; z is the whitened sample, whose components have mean square 1.
-    """
-    small = unmixing.astype(np.float32)
-
-    def part(first: int) -> np.ndarray:
-        slab = vectors[:, first : first + SLAB]
-        sources = small @ slab
-        return np.square(sources, out=sources) @ slab.T
-
-    total = np.zeros(unmixing.shape)
-    for each in in_order(part, range(0, vectors.shape[1], SLAB), threads):
-        total += each
-    return total * math.sqrt(vectors.shape[1])
-
-
-def _orthonormal(matrix: np.ndarray) -> np.ndarray:
-    """The nearest matrix with orthonormal rows."""
-    left, _, right = np.linalg.svd(matrix, full_matrices=False)
-    return left @ right
-
-
-def _skewness(rows: np.ndarray) -> np.ndarray:
-    """Skewness of each row; 0 where it is constant."""
-    found = np.zeros(len(rows))
-    for i, row in enumerate(rows):
-        off = row - row.mean(dtype=np.float64)
-        variance = np.mean(off**2)
-        if variance > 0:
-            found[i] = np.mean(off**3) / variance**1.5
-    return found
 
 
 def _estimated(series: Series, diameter: float) -> int:

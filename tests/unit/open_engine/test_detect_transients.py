@@ -10,8 +10,8 @@ import pytest
 
 from open_engine.context import StepContext
 from open_engine.files.cellsets import read_cell_set, write_cell_set
-from open_engine.steps.detect_transients import detect_transients, transients
-from open_engine.steps.event_detection import filled, find_events
+from open_engine.steps.detect_transients import detect_transients
+from open_engine.transients import filled, find_events, find_transients
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings
@@ -41,7 +41,7 @@ def f1(found: np.ndarray, true: np.ndarray) -> float:
 @pytest.mark.parametrize("per_s", [0.05, 0.2, 0.6])
 def test_activity_is_not_taken_for_noise(decay_s: float, per_s: float) -> None:
     made, true = traces(np.random.default_rng(3), per_s, decay_s)
-    found = [each.samples for each in transients(made, RATE_HZ)]
+    found = [each.samples for each in find_transients(made, RATE_HZ)]
     ours = np.mean([f1(*each) for each in zip(found, true)])
     theirs = np.mean([f1(find_events(row, 1 / RATE_HZ).samples, its) for row, its in zip(made, true)])
     busy = per_s * decay_s > 0.3
@@ -53,14 +53,14 @@ def test_their_height_is_that_of_the_rise() -> None:
     clean = np.zeros((6, 600))
     clean[:, 100:] += 3 * np.exp(-np.arange(500) / 6)
     made = clean + 0.1 * np.random.default_rng(0).normal(size=clean.shape)
-    for each in transients(made, RATE_HZ):
+    for each in find_transients(made, RATE_HZ):
         assert each.samples.tolist() == [100]
         assert each.amplitudes == pytest.approx([3], rel=0.2)
 
 
 @pytest.mark.parametrize("trace", [np.zeros(500), np.full(500, np.pi), np.random.default_rng(1).normal(size=500)])
 def test_noise_and_nothing_have_none(trace: np.ndarray) -> None:
-    (found,) = transients(trace[None], RATE_HZ)
+    (found,) = find_transients(trace[None], RATE_HZ)
     assert len(found.samples) == 0
 
 
@@ -84,7 +84,7 @@ def test_a_series_with_dropped_frames(tmp_path: Path, context: StepContext) -> N
     assert all((each < 150).all() for each in at[1])
     assert sum(map(len, at[1])) > 8
     cells = read_cell_set(paths)
-    expected = transients(np.stack([filled(row, cells.valid) for row in cells.traces]), RATE_HZ)
+    expected = find_transients(np.stack([filled(row, cells.valid) for row in cells.traces]), RATE_HZ)
     for i, each in enumerate(expected):
         found = np.concatenate([at[0][i], at[1][i] + 250])
         assert found.tolist() == [k for k in each.samples if cells.valid[k]]

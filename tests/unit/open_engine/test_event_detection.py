@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from open_engine.context import StepContext
-from open_engine.steps.event_detection import event_detection, find_events
+from open_engine.steps.event_detection import event_detection
+from open_engine.transients import find_events
 from tests import recordings
 
 PERIOD = 0.05

@@ -9,7 +9,8 @@ import pytest
 
 from open_engine.alignment import IDENTITY, align, cut_footprints, rectangle_within, warped
 from open_engine.files.cellsets import read_cell_set, write_cell_set
-from open_engine.steps.longitudinal_registration import longitudinal_registration, match
+from open_engine.same_cells import match_cells
+from open_engine.steps.longitudinal_registration import longitudinal_registration
 from recording import formats
 from recording.errors import Unusable
 from tests import recordings
@@ -137,12 +138,12 @@ def test_known_assignment_over_three_sessions(tmp_path, context):
 
 
 def test_less_alike_than_asked_is_no_match():
-    near = match([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.5)
+    near = match_cells([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.5)
     assert [each.known for each in near] == [0, 0]
     assert near[1].correlation == pytest.approx(np.exp(-9 / 25), abs=0.1)  # of uncut Gaussians
-    apart = match([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.9)
+    apart = match_cells([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.9)
     assert [each.known for each in apart] == [0, 1] and apart[1].correlation == 1
-    none = match([drawn([[40, 40]]), drawn([[80, 70]])], [[0], [0]], 0)
+    none = match_cells([drawn([[40, 40]]), drawn([[80, 70]])], [[0], [0]], 0)
     assert [each.known for each in none] == [0, 1]
 
 
