@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from recording.names import STEPS, join
 from runner.inside import Folder
-from runner.results import Record
+from runner.records import Record
 
 EDITABLE = ".isxd"
 KEPT = re.compile(r".+\.edited-\d{4}-\d\d-\d\d(-\d+)?\.isxd")

@@ -7,10 +7,11 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 FORMATS = ("text", "json")
 BAR_WIDTH = 30
+MANY = 20  # names in a message
 PROGRESS_EVERY = 10.0  # seconds between progress lines, if there is no terminal for a bar
 
 # And what makes a terminal show text in another order than it has, or not at all.
@@ -46,6 +47,11 @@ def counted(number: int, noun: str) -> str:
 def new_run() -> str:
     """Draws a name for a run that has none."""
     return os.urandom(4).hex()
+
+
+def listed(names: Sequence[object]) -> str:
+    more = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+    return ", ".join(map(str, names[:MANY])) + more
 
 
 class Log:

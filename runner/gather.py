@@ -7,29 +7,26 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from runner import animals, report, results, sentinels, shards
-from runner.batch import rows
-from runner.discover import Recording
+from runner import animals, shards
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
-from runner.events import Log
+from runner.events import Log, listed
+from runner.input.read import find_recordings, refuse_without_recordings, report_left_out
 from runner.inside import Folder
-from runner.run import (
-    find_recordings,
-    judge,
-    left_out_rows,
-    listed,
-    refuse_without_recordings,
-    report_left_out,
-    unreadable_rows,
-)
+from runner.output import sentinels
+from runner.output.judge import judge
+from runner.output.report import write_report
+from runner.output.rows import Followed, left_out_rows, rows_of, unreadable_rows
+from runner.recordings import Recording
+from runner.records import Record, are_there, is_complete, read_record
 from runner.settings import Request
 from runner.shards import Shard
+from runner.staging import remove_empty_staging, staging_of
 from runner.state import RunState, software
 
 
 def gather(state: RunState, request: Request) -> Ending:
     output, folder = state.output, state.settings.input_dir
-    results.remove_empty_staging(output)
+    remove_empty_staging(output)
     found = find_recordings(state.settings, state.tick)
     refuse_without_recordings(found, folder)
     report_left_out(found, state.log)
@@ -40,15 +37,15 @@ def gather(state: RunState, request: Request) -> Ending:
     records = {}
     for recording in found.recordings:
         state.tick()
-        record = results.read_record(output, recording)
+        record = read_record(output, recording)
         records[recording.relative] = _as_gathered(record, recording, output)
-    found_rows = rows(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
-    followed: list[animals.Followed] = []
+    found_rows = rows_of(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
+    followed: list[Followed] = []
     if not missing and all(said.get("follow", True) for said in finished.values()):
-        with writing(output.path), results.staging(output, None) as staging:
-            followed = animals.stage(found.recordings, records.values(), state, staging)
+        with writing(output.path), staging_of(output, None) as staging:
+            followed = animals.follow(found.recordings, records.values(), state, staging)
     with writing(output.path):
-        report.write_report(output, found_rows, software(state.api), state.log, animals=followed)
+        write_report(output, found_rows, software(state.api), state.log, animals=followed)
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)
@@ -69,19 +66,19 @@ def _warn_of_mixed_shards(finished: Mapping[int, Mapping[str, Any]], log: Log) -
         log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
 
 
-def _as_gathered(record: results.Record | None, recording: Recording, output: Folder) -> results.Record:
+def _as_gathered(record: Record | None, recording: Recording, output: Folder) -> Record:
     """The record of an input, or a failure if it no longer holds."""
     if record is None or record.status == "publishing":
         problem = "no shard has finished it: run its shard again"
     elif record.status == "failed":
-        return record if results.are_there(output, record) else replace(record, inspected=False)
+        return record if are_there(output, record) else replace(record, inspected=False)
     elif record.stamps.get(recording.relative) != [recording.size, recording.mtime_ns]:
         problem = "it changed after its shard was done: run its shard again"
-    elif not results.is_complete(output, record):
+    elif not is_complete(output, record):
         problem = "some of its results are gone: run its shard again"
     else:
         return record
-    return results.Record([recording.relative], "failed", reason=problem)
+    return Record([recording.relative], "failed", reason=problem)
 
 
 def _shard_count(state: RunState, request: Request) -> int:

@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from common import NAME, version
 from native import elf, loading
 from protocol.job import INSPECT
-from runner import inside, metrics, places, recipe, results, sentinels, settings, shards
+from runner import inside, metrics, places, recipe, settings, shards
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -35,13 +35,17 @@ from runner.endings import (
 from runner.events import Log
 from runner.gather import gather
 from runner.heartbeat import Heart
+from runner.input.metadata import BadMetadata
+from runner.input.read import find_recordings
+from runner.input.relate import BadSessions
 from runner.mounts import refuse_container_layer
-from runner.relate import BadSessions
-from runner.run import find_recordings, report_preflight, run
-from runner.sessions import BadMetadata
+from runner.output import sentinels
+from runner.output.lock import check_own_folders, locked
+from runner.preflight import report_preflight
+from runner.run import run
 from runner.settings import Request, Settings
+from runner.signals import Signals, Stopped
 from runner.state import RunState
-from runner.supervise import Signals, Stopped
 
 
 def live(request: Request, log: Log, started: float) -> int:
@@ -144,9 +148,9 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             held = until_the_end.enter_context(inside.hold(output))
-            lock = results.locked(held, shard, lambda text: log("lock", text, "warning"))
+            lock = locked(held, shard, lambda text: log("lock", text, "warning"))
             until_the_end.enter_context(lock)
-            results.check_own_folders(held)
+            check_own_folders(held)
             if chosen.metrics:
                 log.followers.append(metrics.Metrics(held, shard, log))
         with writing(chosen.sentinel.parent):

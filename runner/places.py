@@ -10,8 +10,8 @@ from pathlib import Path
 from recording.kinds import SUFFIXES
 from recording.names import MAX_NAME, join, short
 from runner import own
-from runner.discover import Recording
 from runner.inside import hold
+from runner.recordings import Recording
 from study import names
 
 _MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"

@@ -12,13 +12,13 @@ from pathlib import Path
 from common import APP, NAME, version
 from native import elf, loading
 from protocol.job import Options
-from runner import recipe, results
-from runner.discover import Recording
+from runner import recipe, records
 from runner.events import Log
 from runner.heartbeat import Heart
 from runner.inside import Folder
+from runner.recordings import Recording
 from runner.settings import Settings
-from runner.supervise import Signals
+from runner.signals import Signals
 
 SOURCE_SUFFIXES = (".py", ".html", ".css", ".js", ".bib")
 WORKERS_CODE = ("common", "recording", "protocol", "study", "following", "open_engine", "pipeline")
@@ -51,10 +51,6 @@ class Conditions:
     software: Mapping[str, str]
     code: str  # digest of the pipeline
 
-    def recipe_for(self, kind: str) -> recipe.RecipeChoice:
-        """The recipe, or inspect for a kind that it does not take."""
-        return self.recipe if self.recipe.takes(kind) else recipe.RecipeChoice()
-
     @property
     def nwb(self) -> bool:
         """Whether each session gets an NWB file."""
@@ -65,12 +61,12 @@ class Conditions:
     ) -> str:
         """Of recordings, what is done with them, the rest of their session, and all else that decides the results."""
         others = self._others(used)
-        return results.fingerprint(recordings, {**others, "session": session} if session else others)
+        return records.fingerprint(recordings, {**others, "session": session} if session else others)
 
     @property
     def digest(self) -> str:
         """Equal for runs that would make the same results of the same recordings."""
-        return results.digest(self._others(self.recipe))
+        return records.digest(self._others(self.recipe))
 
     def _others(self, used: recipe.RecipeChoice) -> dict[str, object]:
         content = used.sha256 or used.path

@@ -12,10 +12,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from protocol.job import INSPECT, Job, Options
-from runner import supervise
 from runner.inside import hold
-from runner.supervise import Signals, Supervisor, Task
-from runner.workers import ForkServer
+from runner.signals import Signals
+from runner.workers import supervise
+from runner.workers.processes import ForkServer
+from runner.workers.supervise import Supervisor, Task
 
 WORKER = "import json, os, sys; job = json.load(sys.stdin); exec(job['provenance']['code'])"
 FORK_SERVER = """

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from recording.names import MAX_NAME
-from runner import discover as module
-from runner.discover import Recording, discover, name_results
+from runner import own
+from runner.input import discover as module
+from runner.input.discover import discover, name_results
+from runner.recordings import Recording
 
 
 def found(root: Path, **options: object) -> list[str]:
@@ -154,7 +156,7 @@ def test_results_have_names_of_their_own(paths, names):
     assert {r.relative: r.name for r in name_results(given[::-1])} == dict(zip(paths, names)), "order does not matter"
 
 
-OWN = module.RESERVED | {module.LOGS, "done.marker"}
+OWN = own.RESERVED | {own.LOGS, "done.marker"}
 COLLISIONS = [  # inputs that once shared a place with each other, or with a file of the run's own
     ["foo.isxd", "foo/foo.json.isxd"],
     ["foo.isxd", "foo/foo.json/b.isxd"],
@@ -171,11 +173,11 @@ COLLISIONS = [  # inputs that once shared a place with each other, or with a fil
 @pytest.mark.parametrize("paths", COLLISIONS)
 def test_every_input_has_its_own_place(paths):
     """Nothing that the run writes is where another thing is, or on the way to one, whatever the letters' case."""
-    from runner.results import RECORDS
+    from runner.own import RECORDS
 
     given = name_results([Recording(path) for path in paths], OWN)
     assert not any(recording.problem for recording in given)
-    files = [*OWN - {module.LOGS}, "done.marker.1-of-2"]
+    files = [*OWN - {own.LOGS}, "done.marker.1-of-2"]
     for recording in given:
         products = (".json", "-gpio.csv", "-frames.csv", ".png", ".tif")
         files += [f"{recording.results}/{recording.name}{product}" for product in products]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from runner.results import STAGING
+from runner.own import STAGING
 from tests.launch import bootstrap, run, sentinel, start, tree
 
 SEED = 20260101

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from recording.kinds import why_left_out
-from runner.discover import discover
+from runner.input.discover import discover
 from tests.launch import bootstrap, run
 
 COMPRESSED = "a compressed recording (.isxc): decompress it with Inscopix's software, then run again"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from runner import own, places
-from runner.discover import Recording, name_results
+from runner.input.discover import name_results
+from runner.recordings import Recording
 from tests.launch import bootstrap, run, sentinel
 
 FOREIGN = "cell,time_s\nC0,1.5\n"

@@ -17,9 +17,10 @@ from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from protocol.job import Options
 from recording import formats
-from runner import results
-from runner.discover import Recording
+from runner import records, staging
 from runner.inside import hold
+from runner.output.lock import locked
+from runner.recordings import Recording
 from tests import recordings
 from tests.launch import ROOT, run
 
@@ -230,15 +231,15 @@ def forge(output: Path, forged: dict) -> None:
 @pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
 def test_a_forged_record_is_no_record(output, outside, forged):
     forge(output, {})
-    sound = results.read_record(hold(output), Recording("a.isxd"))
+    sound = records.read_record(hold(output), Recording("a.isxd"))
     assert sound
     recording = Recording("a.isxd", *sound.stamps["a.isxd"])
-    assert results.info_from_record(Path("a.isxd"), recording, sound, sound.code)
-    assert not results.info_from_record(Path("a.isxd"), recording, sound, "other code")
-    assert not results.info_from_record(Path("a.isxd"), Recording("a.isxd", 1, 1), sound, sound.code)
+    assert records.info_from_record(Path("a.isxd"), recording, sound, sound.code)
+    assert not records.info_from_record(Path("a.isxd"), recording, sound, "other code")
+    assert not records.info_from_record(Path("a.isxd"), Recording("a.isxd", 1, 1), sound, sound.code)
     forge(output, forged)
-    found = results.read_record(hold(output), recording)
-    unknown = found is None or results.info_from_record(Path("a.isxd"), recording, found, found.code) is None
+    found = records.read_record(hold(output), recording)
+    unknown = found is None or records.info_from_record(Path("a.isxd"), recording, found, found.code) is None
     assert found is None or ("infos" in forged and unknown)
 
 
@@ -247,7 +248,7 @@ def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside
     done = run(input, output)
     assert done.code == 0, done.stderr
     assert contents(outside) == {"victim": b"theirs", "a.json": b"theirs", "index.html": b"theirs"}
-    assert results.read_record(hold(output), Recording("a.isxd")).results == "a"
+    assert records.read_record(hold(output), Recording("a.isxd")).results == "a"
 
 
 @pytest.mark.parametrize(
@@ -256,7 +257,7 @@ def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside
 def test_a_record_that_is_none(tmp_path, content):
     (tmp_path / ".records").mkdir()
     (tmp_path / ".records/a.isxd.json").write_bytes(content)
-    assert results.read_record(hold(tmp_path), Recording("a.isxd")) is None
+    assert records.read_record(hold(tmp_path), Recording("a.isxd")) is None
 
 
 @pytest.mark.parametrize(
@@ -265,13 +266,13 @@ def test_a_record_that_is_none(tmp_path, content):
 def test_finished_steps_that_others_may_have_written_are_not_used(tmp_path, owner, mode, used):
     if owner and os.getuid() != 0:
         pytest.skip("only root can give a folder to somebody else")
-    with hold(tmp_path) as output, results.staging(output, None) as mine:
-        results.kept_steps(output, "a/b", mine).close()
+    with hold(tmp_path) as output, staging.staging_of(output, None) as mine:
+        staging.kept_steps(output, "a/b", mine).close()
         folder = tmp_path / ".staging/kept/a%2Fb"
         assert folder.stat().st_mode & 0o777 == 0o700
         folder.chmod(mode)
         os.chown(folder, os.getuid() + owner, -1)
-        kept = results.kept_steps(output, "a/b", mine)
+        kept = staging.kept_steps(output, "a/b", mine)
         assert (kept is not None) == used
 
 
@@ -280,6 +281,6 @@ def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, lock):
     """flock(2) needs no more than a file that can be opened."""
     tmp_path.chmod(folder)
     for _ in range(2):
-        with results.locked(hold(tmp_path), None, pytest.fail):
+        with locked(hold(tmp_path), None, pytest.fail):
             assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock
     tmp_path.chmod(0o755)

@@ -16,8 +16,8 @@ import pytest
 from protocol import findings
 from recording import formats
 from recording.errors import BadRecording
-from runner import precheck
-from runner.supervise import Stopped
+from runner.input import precheck
+from runner.signals import Stopped
 from tests import recordings
 from tests.launch import ROOT, environment, run, start
 

@@ -279,7 +279,7 @@ def test_a_death_at_any_moment_of_a_fork_is_seen_at_once(tmp_path, when, started
 START_ONE = """
 import json, os, sys
 from pathlib import Path
-from runner.workers import ForkServer
+from runner.workers.processes import ForkServer
 
 server = ForkServer((sys.executable, "-c", sys.argv[1]), Path(sys.argv[2]))
 null = os.open(os.devnull, os.O_RDWR)
@@ -301,7 +301,7 @@ def test_what_the_fork_server_prints_is_not_among_the_events(tmp_path):
 LOSE_ONE = """
 import os, sys
 from pathlib import Path
-from runner.workers import ForkServer
+from runner.workers.processes import ForkServer
 
 server = ForkServer((sys.executable, "-c", sys.argv[1]), Path(sys.argv[2]))
 null = os.open(os.devnull, os.O_RDWR)

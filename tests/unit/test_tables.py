@@ -15,7 +15,8 @@ from pipeline.inspect import quality, tables
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from recording import formats
-from runner.report import Row, summary_csv
+from runner.output.report import summary_csv
+from runner.output.rows import Row
 from tests import recordings
 
 FORMULAS = [

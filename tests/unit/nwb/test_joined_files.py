@@ -7,7 +7,7 @@ import os
 import pytest
 
 from pipeline.recipe.steps import FILE, STEPS
-from runner import sessions
+from runner.input import metadata as sessions
 from study import names
 
 

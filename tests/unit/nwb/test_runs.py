@@ -62,6 +62,20 @@ def test_one_session_one_file(mouse, input, output):
         }
 
 
+@pytest.mark.parametrize("name", ["m", "m_part1", "m_part2"])
+def test_metadata_may_be_called_like_the_session_or_like_a_part(name, input, output):
+    recordings.movie(input / "m_part1.isxd")
+    recordings.movie(input / "m_part2.isxd", start_ms=recordings.START_MS + 10_000)
+    (input / f"{name}.nwb.toml").write_text('[NWBFile]\nlab = "of the session"\n')
+    done = run(input, output, env=NWB)
+    assert done.code == 0, done.stderr
+    with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:
+        assert io.read().lab == "of the session"
+    (input / f"{name}.nwb.toml").write_text('[NWBFile]\nlabour = "a mistake"\n')
+    again = run(input, output, env=NWB)
+    assert again.code == 64 and f"{name}.nwb.toml:2: NWBFile has no field 'labour'" in again.end, again.stderr
+
+
 def test_tracking_that_the_library_cannot_read_is_left_out(input, output):
     path = recordings.behavior_movie(input / "camera.isxb", tracked=True)
     read_meta, with_meta = damage.PARTS[".isxb"]["meta"]

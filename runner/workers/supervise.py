@@ -15,10 +15,12 @@ from typing import Any
 from native.loading import ending
 from protocol import process
 from protocol.job import Advice, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
-from runner import machine, workers
-from runner.activity import EVERY, Activity, usage
-from runner.strays import end_strays
-from runner.workers import ForkServer
+from runner import machine
+from runner.signals import Signals
+from runner.workers import processes
+from runner.workers.activity import EVERY, Activity, usage
+from runner.workers.processes import ForkServer
+from runner.workers.strays import end_strays
 
 COMMAND = (sys.executable, "-m", "pipeline")
 FORK_SERVER_COMMAND = (*COMMAND, "--fork-server")
@@ -26,14 +28,6 @@ MAX_LINE = 16 << 20  # bytes of one event; a thumbnail needs a few thousand
 BEAT = 1.0  # seconds
 NEARLY_FULL = 1 << 20  # bytes left on a disk that count as full
 BROKEN = "its worker broke the protocol"
-
-
-class Stopped(BaseException):
-    """The run was told to end. Not an Exception: nothing that handles failures may swallow it."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signal.Signals(signum).name)
-        self.signum = signum
 
 
 @dataclass
@@ -81,33 +75,6 @@ class _Worker:
     activity: Activity = field(default_factory=Activity)
     warnings: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
-
-
-class Signals:
-    """SIGTERM and SIGINT as a flag that is looked at between steps; any signal wakes the supervisor's select."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self.wakeup, writer = os.pipe()
-        for fd in (self.wakeup, writer):
-            os.set_blocking(fd, False)
-        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(signum, self._stop)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
-
-    def check(self) -> None:
-        """Raises Stopped."""
-        if self.received:
-            raise Stopped(self.received)
-
-    def drain(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self.wakeup, 4096):
-                pass
-
-    def _stop(self, signum: int, _: object) -> None:
-        self.received = self.received or signum
 
 
 @dataclass
@@ -174,7 +141,7 @@ class Supervisor:
                 job_file = stack.enter_context(_as_file(job.to_json()))
                 given = (job_file, task.log, writer, str(job.scratch), task.address_space)
                 pid = self.fork_server.start(*given) if self.fork_server and task.may_fork else 0
-                pid = pid or workers.start(self.command, *given)
+                pid = pid or processes.start(self.command, *given)
         except OSError:
             os.close(reader)
             raise

@@ -30,11 +30,6 @@ class Reader:
         return self.folder / self.table
 
 
-def stamps(readers: Iterable[Reader]) -> list[object]:
-    """Of the files that decide the results, whether they are there or not."""
-    return [_stamp(path) for each in readers for path in (each.own, each.common)]
-
-
 def shared(readers: Iterable[Reader]) -> list[str]:
     """A sentence for each table that several sessions read, each with the same times from its own start."""
     found: dict[Path, list[Reader]] = {}
@@ -58,10 +53,3 @@ def _names_sessions(path: Path) -> bool:
         header = file.read(HEAD).decode("utf-8-sig", "replace").partition("\n")[0]
         return "session" in [name.strip().strip('"') for name in header.split(",")]
     return False
-
-
-def _stamp(path: Path) -> object:
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return [path.name, status.st_size, status.st_mtime_ns]
-    return [path.name]

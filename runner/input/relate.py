@@ -7,15 +7,18 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from native import loading
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 from recording.names import join
-from runner import precheck, results
-from runner.discover import Recording, name_results
+from runner import records
 from runner.endings import USAGE, UsageError
+from runner.input import precheck
+from runner.input.discover import name_results
+from runner.recordings import Recording
 from runner.state import Conditions, RunState
 from study.relations import Said, Study, relate
 
@@ -41,6 +44,7 @@ class Related:
     folders: Mapping[str, str]  # of results: by the path of a session's first part; relative to the output
     own: Mapping[str, str] = field(default_factory=dict)  # and of each recording, where it is worked on by itself
 
+    @cached_property
     def owners(self) -> dict[str, str]:
         """By folder of results: the recording, or first part, that they are of."""
         places = [*self.own.items(), *self.folders.items()]
@@ -64,7 +68,7 @@ def look_at_all(
     finally:
         checker.stop()
     study = relate(infos, _said(recordings, state))
-    folders, own = _folders(recordings, study, taken)
+    folders, own = folders_of(recordings, study, taken)
     return Related({one.relative: one for one in recordings}, infos, problems, study, folders, own)
 
 
@@ -73,8 +77,8 @@ def _look_at(recording: Recording, checker: precheck.Checker, conditions: Condit
     path = state.settings.input_dir / recording.relative
     if recording.problem:
         raise BadRecording(path, recording.problem)
-    record = None if state.settings.force else results.read_record(state.output, recording)
-    known = record and results.info_from_record(path, recording, record, conditions.code)
+    record = None if state.settings.force else records.read_record(state.output, recording)
+    known = record and records.info_from_record(path, recording, record, conditions.code)
     if known:
         return known
     try:
@@ -160,7 +164,7 @@ def _with_parents(folders: Iterable[str]) -> set[str]:
 # ---- where results go
 
 
-def _folders(
+def folders_of(
     recordings: Sequence[Recording], study: Study, taken: frozenset[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Folders of results, of sessions and of recordings that are worked on by themselves; no two are one.

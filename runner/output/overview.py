@@ -18,21 +18,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from common import APP
 from recording.kinds import KINDS
-from runner import strips
 from runner.events import duration, printable
-
-if TYPE_CHECKING:
-    from runner.animals import Followed
 from runner.inside import Folder
+from runner.output import strips
+from runner.output.rows import LEFT_OUT, Followed, Row
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
-LEFT_OUT = "left out"  # status of a recording in a form that cannot be read
 TITLE = "Inscopix recordings"
 FACTS = {"Animal": "animal", "Start": "start"}  # columns of the table, by what a row knows
 MEASURES = {  # columns of the table, by their name in <stem>-quality.csv
@@ -43,29 +39,6 @@ MEASURES = {  # columns of the table, by their name in <stem>-quality.csv
     "transient_rate_median_per_min": "Transients [1/min]",
     "event_rate_median_per_min": "Events [1/min]",
 }
-
-
-@dataclass
-class Row:
-    """One input, as the report shows it."""
-
-    path: str  # relative to the input folder
-    kind: str
-    status: str  # "done", "failed" or LEFT_OUT
-    reason: str = ""
-    seconds: float = 0.0
-    summary: str = ""
-    thumbnail: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    results: str = ""  # folder, relative to the output
-    products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" if there is none
-    session: str = ""  # path of its first part; "" for a session of one recording
-    part: int = 0  # from 1, if there are several
-    parts: int = 0
-    animal: str = ""
-    start: str = ""  # of the session, ISO 8601
-    advice: list[str] = field(default_factory=list)  # what a lab has not written yet
 
 
 @dataclass

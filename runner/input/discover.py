@@ -10,11 +10,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from recording.kinds import SUFFIXES, why_left_out
-from recording.names import STEPS, join, set_apart, short
-from runner.own import LOGS, RESERVED, is_one_of
+from recording.names import STEPS, join, short
+from runner.own import RESERVED, is_one_of
+from runner.recordings import Recording
 
 TICK_EVERY = 1000  # entries
 # What operating and storage systems keep in a disk's or share's folders: deleted files, snapshots, thumbnails.
@@ -30,49 +31,6 @@ SYSTEM_FOLDERS = frozenset(
 )
 _TRASH = re.compile(r"\.trash-\d+", re.ASCII)  # of a user, by uid
 NOT_THERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # of a link that leads nowhere
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file that looks like a recording, as the file system shows it."""
-
-    relative: str  # to the input folder, with /
-    size: int = 0  # bytes
-    mtime_ns: int = 0
-    problem: str = ""  # why it cannot even be looked at
-    name: str = ""  # of its results, unique in their folder
-    place: str = ""  # the folder of that folder, relative to the output; nearly always as in the input
-
-    @property
-    def folder(self) -> str:
-        """The folder that it lies in, relative to the input folder; "" at the top."""
-        return self.relative.rpartition("/")[0]
-
-    @property
-    def file(self) -> str:
-        return self.relative.rpartition("/")[2]
-
-    @property
-    def stem(self) -> str:
-        return PurePosixPath(self.relative).stem
-
-    @property
-    def suffix(self) -> str:
-        return PurePosixPath(self.relative).suffix.lower()
-
-    @property
-    def results(self) -> str:
-        """Where its results go, relative to the output folder."""
-        return join(self.place, self.name)
-
-    @property
-    def log(self) -> str:
-        """Its worker's log, relative to the output folder."""
-        return self.noted_in(LOGS, ".log")
-
-    def noted_in(self, top: str, ending: str) -> str:
-        """A file about it in one of the run's own folders, relative to the output: `logs/day1/a.isxd.log`."""
-        return join(top, join(set_apart(self.folder, ending), short(self.file) + ending))
 
 
 @dataclass

@@ -7,11 +7,10 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 
 from common.csv_cells import cell
-from runner import overview
-from runner.animals import Followed
 from runner.events import Log
 from runner.inside import Folder
-from runner.overview import Row
+from runner.output import overview
+from runner.output.rows import Followed, Row
 
 
 def write_report(

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from protocol.process import is_marked_by
-from runner import activity
+from runner.workers import activity
 
 SECONDS = 5.0  # for processes to end that were killed; one that waits for a disk cannot
 

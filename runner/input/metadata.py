@@ -12,8 +12,8 @@ from pathlib import Path
 from native import loading
 from protocol.copies import Copies
 from recording.names import join
-from runner import precheck
 from runner.endings import NO_OUTPUT, USAGE, Unwritable, UsageError
+from runner.input import precheck
 
 FILES = ("nwb.yml", "nwb.yaml", "nwb.toml")  # the check answers YAML with a sentence
 CHECK = (sys.executable, "-m", "pipeline.nwb", "--check")

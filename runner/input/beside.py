@@ -1,0 +1,77 @@
+"""What lies beside the recordings and decides results too: decisions by eye, tables, NWB metadata. Read once a run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from runner.input import decisions
+from runner.input.metadata import MetadataFiles, check
+from runner.input.relate import Related
+from runner.input.tables import Reader
+
+
+@dataclass(frozen=True)
+class Beside:
+    """These files, as they were when the run began."""
+
+    decisions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what they say, by folder and session
+    tables: Mapping[Path, object] = field(default_factory=dict)  # stamps of those that the recipe reads
+    metadata: MetadataFiles | None = None  # if sessions are to have NWB files
+
+    def stamps(self, readers: Iterable[Reader]) -> list[object]:
+        """What tells whether the tables of these have changed, come or gone."""
+        return [self.tables.get(path, [path.name]) for each in readers for path in (each.own, each.common)]
+
+
+def read(root: Path, related: Related, tables: Sequence[str], copies: Path | None, tick: Callable[[], None]) -> Beside:
+    """`tables` are the names that a recipe reads in each folder; without `copies`, no session gets an NWB file.
+
+    Raises BadMetadata, Unwritable.
+    """
+    names = _names(related)
+    metadata = MetadataFiles(root, copies) if copies else None
+    if metadata and copies:
+        check(sorted({path for folder in names for path in metadata.of(folder, names[folder])}), copies, tick)
+    said: dict[tuple[str, str], str] = {}
+    stamps: dict[Path, object] = {}
+    for folder, called in names.items():
+        there = _listing(root / folder)
+        for name in called:
+            if f"{name}{decisions.ENDING}".casefold() in there:
+                said[folder, name] = decisions.text_of(root, folder, name)
+        for reader in (Reader(root / folder, name, table) for table in tables for name in called):
+            for path in (reader.own, reader.common):
+                if path.name.casefold() in there:
+                    stamps[path] = _stamp(path)
+    return Beside(said, stamps, metadata)
+
+
+def _names(related: Related) -> dict[str, dict[str, None]]:
+    """What a session in each folder, or a recording there that is worked on by itself, may be called; in order."""
+    found: dict[str, dict[str, None]] = {}
+    for recording in related.recordings.values():
+        found.setdefault(recording.folder, {}).update(dict.fromkeys((recording.stem, recording.name)))
+    for session in related.study.sessions:
+        called = (session.name, related.folders[session.parts[0]].rpartition("/")[2])
+        for folder in {session.folder, *(related.recordings[path].folder for path in session.members)}:
+            found.setdefault(folder, {}).update(dict.fromkeys(called))
+    return found
+
+
+def _listing(folder: Path) -> frozenset[str]:
+    """Names, as a file system that does not tell capital letters apart has them."""
+    with contextlib.suppress(OSError):
+        return frozenset(name.casefold() for name in os.listdir(folder))  # noqa: PTH208
+    return frozenset()
+
+
+def _stamp(path: Path) -> object:
+    """Size and time of change."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return [path.name, status.st_size, status.st_mtime_ns]
+    return [path.name]

@@ -1,0 +1,1 @@
+"""What comes of it: results, records, the report, the sentinel."""

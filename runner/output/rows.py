@@ -1,0 +1,94 @@
+"""What the report says of each input, and of each animal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from recording.kinds import KINDS
+from runner.events import Log
+from runner.input.discover import Discovery
+from runner.recordings import Recording
+from runner.records import Record
+
+LEFT_OUT = "left out"  # status of a recording in a form that cannot be read
+
+
+@dataclass
+class Row:
+    """One input, as the report shows it."""
+
+    path: str  # relative to the input folder
+    kind: str
+    status: str  # "done", "failed" or LEFT_OUT
+    reason: str = ""
+    seconds: float = 0.0
+    summary: str = ""
+    thumbnail: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    results: str = ""  # folder, relative to the output
+    products: tuple[str, ...] = ()
+    log: str = ""  # relative to the output; "" if there is none
+    session: str = ""  # path of its first part; "" for a session of one recording
+    part: int = 0  # from 1, if there are several
+    parts: int = 0
+    animal: str = ""
+    start: str = ""  # of the session, ISO 8601
+    advice: list[str] = field(default_factory=list)  # what a lab has not written yet
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What became of one animal."""
+
+    animal: str
+    sessions: tuple[str, ...]
+    status: str  # "done" or "failed"
+    reason: str = ""
+    summary: str = ""
+    results: str = ""
+    products: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def rows_of(recordings: Sequence[Recording], records: Mapping[str, Record]) -> list[Row]:
+    """One row a recording, in their order."""
+    return [_row(recording, records[recording.relative]) for recording in recordings]
+
+
+def _row(recording: Recording, record: Record) -> Row:
+    done, first = record.status == "done", record.inputs[0]
+    shown = done or record.inspected
+    several = len(record.inputs) > 1
+    number = record.inputs.index(recording.relative) + 1
+    found = record.infos.get(recording.relative)
+    return Row(
+        path=recording.relative,
+        kind=str(found["kind"]) if isinstance(found, dict) and found.get("kind") in KINDS else record.kind,
+        status="done" if done else "failed",
+        reason=record.reason,
+        seconds=record.seconds,
+        summary=record.summary,
+        thumbnail=record.thumbnail,
+        warnings=record.warnings,
+        advice=record.advice,
+        results=record.results if shown else "",
+        products=tuple(record.products) if shown else (),
+        log=replace(recording, relative=first).log if record.seconds else "",
+        session=first if several else "",
+        part=number if number <= record.parts and record.parts > 1 else 0,
+        parts=record.parts if several else 0,
+        animal=record.animal,
+        start=record.start,
+    )
+
+
+def unreadable_rows(found: Discovery, log: Log) -> list[Row]:
+    """A folder that cannot be listed may hold recordings: that is a failure, not a detail."""
+    for folder, reason in found.unreadable:
+        log("folder-failed", f"{folder}: {reason}", "error", path=folder, reason=reason)
+    return [Row(folder + "/", "folder", "failed", reason) for folder, reason in found.unreadable]
+
+
+def left_out_rows(found: Discovery) -> list[Row]:
+    return [Row(path, "", LEFT_OUT, reason) for path, reason in found.left_out]

@@ -1,0 +1,1 @@
+"""Who does it: a process for each unit, watched and limited."""
