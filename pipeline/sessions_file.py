@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
+from pipeline.toml_files import Unreadable, decoded, parsed, read_bytes
 from pipeline.words import did_you_mean, say
 from protocol.copies import ORIGINALS
 

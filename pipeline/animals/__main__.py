@@ -6,7 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.recipe.lines import Unreadable, decoded, parsed, read_bytes
+from pipeline.toml_files import Unreadable, decoded, parsed, read_bytes
 from protocol.copies import ORIGINALS
 
 

@@ -16,10 +16,9 @@ import pandas as pd
 from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
-from pipeline.inspect.quality import Measure
-from pipeline.pages.content import Figure
+from pipeline.pages.content import Figure, Measure
+from pipeline.pages.layout import PixelSize
 from recording import formats
 
 TRACKING_COLUMNS = {  # names in the library's export: names here

@@ -20,11 +20,10 @@ from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision, Present
 from pipeline.inspect.footprints import Core
-from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import Piece, first_samples, with_gaps
-from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells, box
-from pipeline.pages.content import Figure
+from pipeline.pages.content import Figure, Measure
+from pipeline.pages.layout import PixelSize, place_labels
 from recording import formats
 from recording.errors import Unusable
 
@@ -547,7 +546,7 @@ def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: PixelSize) -> N
     point = max((right - left) / MAP_POINTS, (bottom - top) / MAP_POINTS)  # in µm, about
     boxes = np.array([box(cell.core) for cell in cells]).reshape(-1, 4) * (*pixel_um, *pixel_um)
     names = [cell.name for cell in cells]
-    places = figures.place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
+    places = place_labels(names, boxes, 0.62 * size * point, 1.1 * size * point, (left, top, right, bottom))
     middles = (boxes[:, :2] + boxes[:, 2:]) / 2
     beside = {status: [] for status in figures.STATUS_COLOUR}
     for cell, (west, north, east, south), middle, (x, y) in zip(cells, boxes, middles, places):

@@ -9,9 +9,8 @@ from typing import Any
 from open_engine.context import StepContext
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.decisions import Decisions
-from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
-from pipeline.pages.content import Figure
+from pipeline.pages.content import Figure, Measure
 from protocol.job import Options
 
 

@@ -13,8 +13,8 @@ from pipeline.inspect import consistency, figures, metadata, packets, quality, t
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.pieces import Piece
-from pipeline.inspect.quality import Measure
-from pipeline.pages.content import Figure
+from pipeline.pages.content import Figure, Measure
+from pipeline.pages.layout import nice_length
 from recording import formats
 from recording.errors import Unusable
 
@@ -133,7 +133,7 @@ def _is_dense(cells: list[packets.Channel], duration_s: float) -> bool:
 def _caption(cells: list[packets.Channel], duration_s: float) -> str:
     rate = "Below, the rate of all cells."
     if _is_dense(cells, duration_s):
-        bins = figures.nice_length(max(duration_s / COLUMNS, 1e-3))
+        bins = nice_length(max(duration_s / COLUMNS, 1e-3))
         return f"Events of each cell in bins of {bins:g} s: lines, one an event, would merge. {rate}"
     return f"Each line is an event. {rate}"
 
@@ -156,7 +156,7 @@ def _draw_raster(path: Path, cells: list[packets.Channel], duration_s: float) ->
     raster.set(ylabel="Cell, in the order of the file", ylim=(n - 0.3, -0.7))
     if 0 < len(cells) <= 40:
         raster.set_yticks(np.arange(len(cells)), [cell.name for cell in cells])
-    bin_s = figures.nice_length(max(duration_s / 100, 1e-3))
+    bin_s = nice_length(max(duration_s / 100, 1e-3))
     edges = np.arange(0, duration_s + bin_s, bin_s)
     events, _ = np.histogram(np.concatenate([cell.time_s for cell in cells] or [[]]), edges)
     rate.stairs(events / bin_s / n, edges, color=figures.VERMILION, fill=True, alpha=0.35)
@@ -169,7 +169,7 @@ def _draw_raster(path: Path, cells: list[packets.Channel], duration_s: float) ->
 
 def _draw_density(drawn: Any, axes: Any, cells: list[packets.Channel], duration_s: float) -> None:
     """How many events each cell has in each bin."""
-    bin_s = figures.nice_length(max(duration_s / COLUMNS, 1e-3))
+    bin_s = nice_length(max(duration_s / COLUMNS, 1e-3))
     edges = np.arange(0, duration_s + bin_s, bin_s)
     counts = np.array([np.histogram(cell.time_s, edges)[0] for cell in cells])
     image = axes.imshow(

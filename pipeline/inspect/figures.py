@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import io
-import math
 import os
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipeline.inspect.optics import PixelSize
+from pipeline.pages.layout import PixelSize, nice_length
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -109,12 +108,6 @@ def _font() -> ImageFont.ImageFont:
         return ImageFont.truetype(str(folder / "mpl-data/fonts/ttf/DejaVuSans.ttf"), 13)
     except OSError:
         return ImageFont.load_default(13)
-
-
-def nice_length(largest: float) -> float:
-    """The largest of 1, 2, 5, 10, ... that is not larger."""
-    decade = 10 ** math.floor(math.log10(largest))
-    return max(step * decade for step in (1, 2, 5) if step * decade <= largest * (1 + 1e-9))
 
 
 # ---- plots
@@ -283,38 +276,3 @@ def scale_bar(axes: Axes, unit: str) -> None:
     across = axes.get_yaxis_transform()
     axes.plot([1.015] * 2, [low, low + length], color=BLACK, linewidth=1.5, transform=across, clip_on=False)
     axes.text(1.025, low + length / 2, f"{length:g} {unit}", transform=across, va="center", fontsize=8)
-
-
-def place_labels(
-    names: Sequence[str], boxes: np.ndarray, letter: float, line: float, extent: tuple[float, float, float, float]
-) -> list[tuple[float, float]]:
-    """Where the middle of each name goes: into its box if it fits there, else beside it, where it covers no other.
-
-    `boxes` (n, 4) are left, top, right, bottom, y downwards; `letter` and `line` are the width of a letter and the
-    height of a line, `extent` is left, top, right, bottom of the picture: all in one unit.
-    """
-    taken = np.empty((0, 4))
-    for name, (left, top, right, bottom) in zip(names, boxes):
-        wide, high = letter * max(1, len(name)), line
-        x, y = (left + right) / 2, (top + bottom) / 2
-        beside, above = (right - left + wide) / 2, (bottom - top + high) / 2
-        places = [(x + beside, y), (x - beside, y), (x, y - above), (x, y + above)]
-        places += [(x + i * beside, y + j * above) for i, j in ((1, -1), (1, 1), (-1, -1), (-1, 1))]
-        places += [(x + 2 * i * beside, y + 2 * j * above) for i, j in ((1, 0), (-1, 0), (0, -1), (0, 1))]
-        if wide <= 1.15 * (right - left) and high <= 1.15 * (bottom - top):
-            places.insert(0, (x, y))
-        spots = [(a - wide / 2, b - high / 2, a + wide / 2, b + high / 2) for a, b in places]
-        spots = np.array([spot for spot in spots if _within(spot, extent)] or [spots[0]])
-        taken = np.vstack([taken, spots[_shared(spots, taken).argmin()]])
-    return [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in taken.tolist()]
-
-
-def _within(inner: tuple[float, ...], outer: tuple[float, ...]) -> bool:
-    return inner[0] >= outer[0] and inner[1] >= outer[1] and inner[2] <= outer[2] and inner[3] <= outer[3]
-
-
-def _shared(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The area of each box (n, 4) that others cover: (n,)"""
-    boxes = boxes[:, np.newaxis]
-    sides = np.minimum(boxes[..., 2:], others[:, 2:]) - np.maximum(boxes[..., :2], others[:, :2])
-    return np.maximum(sides, 0).prod(axis=2).sum(axis=1)

@@ -84,11 +84,6 @@ def spacing(spacing: Any) -> dict[str, Any]:
     return {"width_px": columns, "height_px": rows, "pixel_width_um": width, "pixel_height_um": height}
 
 
-def is_stated(label: str, value: Any) -> bool:
-    """Whether an entry of the acquisition info says anything."""
-    return value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))
-
-
 @functools.cache
 def software() -> Mapping[str, Any]:
     """Versions of the software that reads recordings and writes results."""

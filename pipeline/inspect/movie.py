@@ -12,9 +12,9 @@ from open_engine.statistics import MovieStatistics, movie_statistics
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, optics, tables, tiff
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure
+from pipeline.pages.layout import PixelSize
 from recording import formats
 from recording.findings import Origin
 

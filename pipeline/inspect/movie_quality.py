@@ -11,7 +11,7 @@ import numpy as np
 from open_engine.files.movies import StoredFrames, open_frames
 from open_engine.statistics import MovieStatistics
 from pipeline.inspect import quality
-from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Measure
 
 
 def measures(

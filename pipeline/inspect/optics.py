@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inspect import metadata
+from pipeline.pages.layout import TISSUE, PixelSize
 from recording import formats
 
-SENSOR, TISSUE = "on the sensor", "in the tissue"
 MOST = 64  # of down-sampling
 FOCUS_RANGE = 1000  # of the electronic focus, in its own units
 NO_LENS = {False: (0.82, 0.80), True: (1.41, 1.50)}  # cranial window or no lens, by whether the field is wide
@@ -43,17 +43,6 @@ SCALES = {  # µm a pixel at focus 0 and 1000, by the number that IDPS gives the
 BY_NUMBER: Mapping[float, tuple[float, float]] = {number: scale for (number, _), scale in SCALES.items()}
 BY_PART = {part: scale for (_, part), scale in SCALES.items() if part}
 TWO_PHOTON = re.compile(r"(?<!\d)2[ -]?p(hoton)?(?![a-z])|(two|multi)[ -]?photon", re.IGNORECASE)
-
-
-class PixelSize(tuple):
-    """Width and height in µm; `where` says which: on the sensor, or in the tissue, if the file states the lens."""
-
-    where: str
-
-    def __new__(cls, width: float, height: float, where: str = SENSOR) -> PixelSize:
-        size = super().__new__(cls, (width, height))
-        size.where = where
-        return size
 
 
 def pixel_um(spacing: Any, stored: Path) -> PixelSize:

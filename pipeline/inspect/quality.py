@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from common.csv_cells import cell
+from pipeline.pages.content import Measure
 
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
 NOISE_EVERY = 4  # of these frames, whose noise is measured
@@ -21,18 +22,6 @@ CHECKED_PX = 256  # greatest height and width of the middle of the frame in whic
 OUTLIER = 3.5  # modified z-score (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)
 EVENT_START, EVENT_END = 5.0, 2.5  # noise standard deviations above the median
 ALIKE_CORRELATION = 0.8  # above which CaImAn merges overlapping components (Giovannucci et al. 2019, eLife 8:e38173)
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One number about a recording."""
-
-    name: str
-    label: str  # for people
-    value: float | int | None  # None if it cannot be told
-    unit: str  # "" for counts and ratios
-    meaning: str
-    mark: str = ""  # why to look at this again; only where a threshold has a source
 
 
 def write(path: Path, measures: Mapping[str, Sequence[Measure]]) -> None:

@@ -12,10 +12,9 @@ import numpy as np
 from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.optics import PixelSize
 from pipeline.inspect.pieces import times_s
-from pipeline.inspect.quality import Measure
-from pipeline.pages.content import Figure
+from pipeline.pages.content import Figure, Measure
+from pipeline.pages.layout import PixelSize
 from recording import formats
 
 MEASURE = {  # the quantity, and its unit if the file states none (isxcore then takes pixels)

@@ -13,7 +13,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes, unfit
+from pipeline.toml_files import Lines, Unreadable, decoded, find_lines, parsed, read_bytes, unfit
 from pipeline.words import did_you_mean
 from protocol.copies import ORIGINALS, Copies
 

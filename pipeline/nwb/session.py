@@ -18,12 +18,13 @@ from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
 from open_engine.context import StepContext
-from pipeline.inspect import gpio, metadata, optics
+from pipeline.inspect import gpio, optics
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.decisions import Verdict
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
-from pipeline.recipe.lines import unfit
+from pipeline.pages.content import is_stated
+from pipeline.toml_files import unfit
 from recording import formats
 
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
@@ -270,7 +271,7 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
     what += "".join(f"; {label}: {acquired[label]}" for label in FOCUS if acquired.get(label) is not None)
     sizes = [] if "grid_spacing" in given else _pixel_sizes(session, key)
     for size, name in sizes:
-        where = size.where if size.where == optics.TISSUE else "on the sensor, not in tissue"
+        where = size.where if size.where == TISSUE else "on the sensor, not in tissue"
         what += f"; a pixel of {name} is {size[0]:g} x {size[1]:g} micrometers {where}"
     optical = OpticalChannel(
         name="OpticalChannel",
@@ -278,7 +279,7 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
         emission_lambda=float(channel.get("emission_lambda", NOT_STATED)),
     )
     optional = {name: given[name] for name in given if name.startswith(("grid_", "origin_", "reference_"))}
-    if len(sizes) == 1 and sizes[0][0].where == optics.TISSUE:
+    if len(sizes) == 1 and sizes[0][0].where == TISSUE:
         optional |= {"grid_spacing": list(sizes[0][0]), "grid_spacing_unit": "micrometers"}
     return session.file.create_imaging_plane(
         name="ImagingPlane" + (f"-{key}" if key else ""),
@@ -334,9 +335,9 @@ def _device(session: SessionFile, recording: Opened) -> Device:
 def _is_setting(label: str, value: Any) -> bool:
     """Whether it says something of the microscope or the probe that no other field holds."""
     if label.startswith("Probe"):
-        return metadata.is_stated(label, value)
+        return is_stated(label, value)
     is_of_device = label.startswith(("Microscope", "Exposure", "Trigger")) and label not in (*FOCUS, *IDENTITY)
-    return is_of_device and metadata.is_stated(label, value)
+    return is_of_device and is_stated(label, value)
 
 
 def footer(recording: Opened) -> dict[str, Any]:

@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.inspect.figures import place_labels
-from pipeline.inspect.optics import PixelSize
+from pipeline.pages.layout import PixelSize, place_labels
 
 TRACES_BYTES = 4_500_000  # of base64, for all cells together
 MOST_VALUES = 20_000  # of one cell

@@ -6,8 +6,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number about a recording."""
+
+    name: str
+    label: str  # for people
+    value: float | int | None  # None if it cannot be told
+    unit: str  # "" for counts and ratios
+    meaning: str
+    mark: str = ""  # why to look at this again; only where a threshold has a source
 
 
 @dataclass(frozen=True)
@@ -73,3 +84,8 @@ class StepShown:
     references: Sequence[str] = ()  # keys of references.bib
     before: bytes = b""  # small PNGs; b"" where there is no picture
     after: bytes = b""
+
+
+def is_stated(label: str, value: Any) -> bool:
+    """Whether an entry of the acquisition info says anything."""
+    return value not in (None, "", "None", "none") and not (value == 0 and label.startswith(("Probe", "Animal")))

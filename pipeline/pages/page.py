@@ -15,10 +15,9 @@ from urllib.parse import quote
 
 import jinja2
 
-from pipeline.inspect.figures import nice_length
-from pipeline.inspect.metadata import is_stated
 from pipeline.pages import cells, methods
-from pipeline.pages.content import Part, StepShown
+from pipeline.pages.content import Part, StepShown, is_stated
+from pipeline.pages.layout import nice_length
 from pipeline.pages.trust import trust
 from recording.kinds import KINDS
 from recording.names import STEPS

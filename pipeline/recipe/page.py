@@ -14,10 +14,10 @@ import pandas as pd
 
 from pipeline.inspect import before_after, figures, movie_quality, quality, tissue
 from pipeline.inspect.adapter import Summary
-from pipeline.inspect.quality import Measure
 from pipeline.pages.cells import Cells
-from pipeline.pages.content import Figure, Film, Part, StepShown
+from pipeline.pages.content import Figure, Film, Measure, Part, StepShown
 from pipeline.recipe.store import Entry
+from pipeline.sessions.events import with_events
 from recording import formats
 from recording.errors import BadRecording
 
@@ -49,14 +49,6 @@ def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     return with_events(shown)
 
 
-def with_events(shown: Sequence[Summary]) -> list[Part]:
-    """Cell sets get the events that were found in them: of event sets that name the same cells."""
-    events = [each for each in shown if each.part.kind == "event_set"]
-    cells = [each.part.name for each in shown if each.part.kind == "cell_set"]
-    found = dict(zip(cells, events)) if len(events) == len(cells) else {}
-    return [_with_events(each.part, found[each.part.name]) if each.part.name in found else each.part for each in shown]
-
-
 def with_tissue(
     parts: Sequence[Part], names: Collection[str], planned: Sequence[str], made: Mapping[str, Made], steps: Path
 ) -> list[Part]:
@@ -74,19 +66,6 @@ def _over(cells: Cells, movies: Sequence[tissue.Inspected]) -> Cells:
     areas = [np.count_nonzero(values) for _, _, values in cells.cores if values.any()]
     diameter = 2 * float(np.sqrt(np.median(areas) / np.pi)) if areas else 10.0
     return replace(cells, tissue=tissue.backgrounds(movies, cells.shape, diameter))
-
-
-def _with_events(part: Part, events: Summary) -> Part:
-    """Cells whose events are those of an event set with the same names."""
-    if not part.cells:
-        return part
-    table = pd.read_csv(f"{events.beside}-events.csv", dtype={"cell": str}, keep_default_na=False)
-    if not set(table["cell"]) <= set(part.cells.names):
-        return part
-    samples = part.cells.samples_at(table["time_s"].to_numpy(float))
-    by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
-    found = [by_cell[name].to_numpy() if name in by_cell else np.empty(0, np.int64) for name in part.cells.names]
-    return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.part.name}"))
 
 
 def shown_steps(

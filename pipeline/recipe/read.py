@@ -15,10 +15,10 @@ from typing import Any
 from pipeline import engines
 from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
-from pipeline.recipe.lines import Lines, Unreadable, decoded, find_lines, parsed, read_bytes
 from pipeline.recipe.model import INPUT, Problem, Recipe, Step
 from pipeline.recipe.rules import AUTO, Filters, Rule
 from pipeline.recipe.steps import FILE, STEPS, Contract, Makes, Takes
+from pipeline.toml_files import Lines, Unreadable, decoded, find_lines, parsed, read_bytes
 from pipeline.words import did_you_mean
 from protocol.copies import ORIGINALS, Copies
 from recording.kinds import ALL_RESULTS, KINDS, MADE_KINDS

@@ -28,7 +28,7 @@ from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
-from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Measure
 from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import candidates, companions, estimates, page, peri_event

@@ -10,8 +10,8 @@ from pipeline.inspect import metadata, quality
 from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
 from pipeline.pages import page
-from pipeline.recipe.page import with_events
 from pipeline.sessions import members, sets
+from pipeline.sessions.events import with_events
 from protocol.job import Job, Member, Result
 from recording.errors import TooLittleMemory, Unusable
 

@@ -10,8 +10,7 @@ from typing import Any
 from pipeline import reasons
 from pipeline.inspect import metadata, quality
 from pipeline.inspect.context import Context
-from pipeline.inspect.quality import Measure
-from pipeline.pages.content import Part
+from pipeline.pages.content import Measure, Part
 from protocol.job import Job, Member, Session
 
 

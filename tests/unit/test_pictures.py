@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipeline.inspect import figures
 from pipeline.inspect.adapter import Context, adapt
-from pipeline.inspect.optics import PixelSize
+from pipeline.pages.layout import PixelSize
 from recording import formats
 from tests import recordings
 

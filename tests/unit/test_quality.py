@@ -12,7 +12,7 @@ from scipy.ndimage import gaussian_filter, shift
 
 from pipeline.inspect import quality
 from pipeline.inspect.adapter import Context, adapt
-from pipeline.inspect.quality import Measure
+from pipeline.pages.content import Measure
 from recording import formats
 from tests import recordings
 

@@ -17,9 +17,9 @@ import pytest
 from pipeline import engines
 from pipeline.engines import isx_api
 from pipeline.recipe.chain import kept, plan, room
-from pipeline.recipe.lines import find_lines, tomllib
 from pipeline.recipe.read import read
 from pipeline.recipe.steps import STEPS
+from pipeline.toml_files import find_lines, tomllib
 from recording.kinds import KINDS, Shape
 from tests.step_table import markdown
 

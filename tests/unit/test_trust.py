@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from runner.strips import FEWEST, WIDTH, strips, texts
 
 from pipeline.inspect.quality import Measure
 from pipeline.pages.content import Part
 from pipeline.pages.trust import trust
+from runner.output.strips import FEWEST, WIDTH, strips, texts
 from tests import launch, recordings
 
 
