@@ -23,7 +23,9 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "following": (),
     "open_engine.files": ("recording", "open_engine.context"),
     "pipeline": ("common", "recording", "protocol", "open_engine", "following"),
-    "pipeline.engines": ("common", "recording", "protocol.copies", "open_engine"),
+    "pipeline.engines": ("common", "protocol.copies", "open_engine"),
+    "pipeline.pages": ("common", "recording"),
+    "pipeline.inspect": ("common", "recording", "protocol.job", "open_engine", "pipeline.pages"),
     "bootstrap": ("common", "runner"),
     "healthcheck": ("common", "native", "runner"),
 }
@@ -144,7 +146,11 @@ def test_packages_that_import_one_another_are_found():
         ("recording.kinds", {"protocol.message"}, ["protocol.message"]),
         ("protocol.job", {"runner.life"}, ["runner.life"]),
         ("runner.life", {"json", "numpy", "pipeline.recipe"}, ["numpy", "pipeline.recipe"]),
-        ("pipeline.inspect.movie", {"numpy", "runner.events", "pipeline.recipe.read"}, ["runner.events"]),
+        (
+            "pipeline.inspect.movie",
+            {"numpy", "runner.events", "pipeline.recipe.read"},
+            ["pipeline.recipe.read", "runner.events"],
+        ),
         (
             "open_engine.steps.dff",
             {"pipeline.inspect.movie", "open_engine.context"},
