@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.inspect.quality import Measure
-from pipeline.pages.content import Part
+from pipeline.pages.content import Measure, Part
 from pipeline.pages.trust import trust
 from runner.output.strips import FEWEST, WIDTH, strips, texts
 from tests import launch, recordings
