@@ -24,6 +24,7 @@ from pipeline.inspect.decisions import Verdict
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.pages.content import is_stated
+from pipeline.pages.layout import TISSUE
 from pipeline.toml_files import unfit
 from recording import formats
 
