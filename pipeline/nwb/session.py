@@ -24,7 +24,7 @@ from pipeline.inspect.decisions import Verdict
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.pages.content import is_stated
-from pipeline.pages.layout import TISSUE
+from pipeline.pages.layout import TISSUE, PixelSize
 from pipeline.toml_files import unfit
 from recording import formats
 
@@ -294,9 +294,9 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
     )
 
 
-def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[optics.PixelSize, str]]:
+def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[PixelSize, str]]:
     """Those that occur in this plane, each with the first recording that has it: down-sampling makes others."""
-    found: dict[optics.PixelSize, str] = {}
+    found: dict[PixelSize, str] = {}
     for each in session.recordings:
         if each.kind in IN_PLANE and plane_key(each) == key:
             found.setdefault(optics.pixel_um(each.handle.spacing, each.stored), each.name)
