@@ -99,7 +99,7 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_background(patch, cells)
         estimate = updates.update_traces(patch, cells)
-    doubts = gate.doubts(patch, estimate, settings.min_pnr, settings.diameter)
+    doubts = gate.doubts(patch, estimate, settings.min_pnr, settings.diameter, settings.rate_hz)
     return in_movie_units(estimate, pixel_noise, doubts)
 
 
