@@ -48,12 +48,12 @@ def backgrounds(parts: Sequence[Inspected], shape: tuple[int, int], diameter: fl
     weights = [formats.movie_layout(part.movie).n_stored for part in parts]
     of = f"of all frames of {parts[0].movie.name}" + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
     shown = [
-        Background("mean", of, _picture(np.average(averages, axis=0, weights=weights))),
-        Background("maximum", of, _picture(np.max(peaks, axis=0))),
+        Background("mean", of, jpeg(np.average(averages, axis=0, weights=weights))),
+        Background("maximum", of, jpeg(np.max(peaks, axis=0))),
     ]
     if n > 2:
         meaning = f"Pearson's r of a pixel and those beside it, mean; {n} frames, each less its mean over {window} px"
-        shown.insert(0, Background("local correlation", meaning, _picture(correlation)))
+        shown.insert(0, Background("local correlation", meaning, jpeg(correlation)))
     return shown
 
 
@@ -104,7 +104,8 @@ def _image(part: Inspected, name: str) -> np.ndarray | None:
     return np.nan_to_num(tifffile.imread(path).astype(np.float32)) if path.is_file() else None
 
 
-def _picture(image: np.ndarray) -> bytes:
+def jpeg(image: np.ndarray) -> bytes:
+    """Of an image, shape (rows, columns), in grey; perhaps smaller."""
     picture = figures.grey(image)[0]
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
     data = io.BytesIO()

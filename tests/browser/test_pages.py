@@ -23,7 +23,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, shift
 from selenium.webdriver.common.keys import Keys
 
-from pipeline.inspect import quality
+from pipeline.inspect import quality, tissue
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Part
 from pipeline.pages.page import Page, write
@@ -516,8 +516,21 @@ def test_from_page_to_page(browser, output):
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A page of 2,000 cells of 20,000 samples each, which have to be thinned."""
-    folder = tmp_path_factory.mktemp("large")
-    rng, n, samples = np.random.default_rng(0), 2000, 20_000
+    return page_of_many(tmp_path_factory.mktemp("large"), 2000)
+
+
+@pytest.fixture(scope="module")
+def with_tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """500 cells, 100 candidates, and what lies behind them: images of noise, which no compression makes small."""
+    folder = tmp_path_factory.mktemp("tissue")
+    rng, shape = np.random.default_rng(0), (800, 1280)
+    images = [gaussian_filter(rng.normal(0, 1, shape), 1.0) for _ in range(3)]
+    found = [tissue.Background(name, "", tissue.jpeg(image)) for name, image in zip("abc", images)]
+    return page_of_many(folder, 600, tissue=found, n_candidates=100, of_candidates=frozenset(), candidates_id="c")
+
+
+def page_of_many(folder: Path, n: int, **more: object) -> Path:
+    rng, samples = np.random.default_rng(0), 20_000
     y, x = np.mgrid[:9, :9]
     disc = np.exp(-((x - 4) ** 2 + (y - 4) ** 2) / 8).astype(np.float32)
     places = rng.integers(0, 990, (n, 2))
@@ -537,9 +550,11 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one_pixel(),
         (1000, 1000),
         (3.0, 3.0),
+        reasons=["too wide: 20.0 px for cells of 8 px"] * n,
+        **more,
     )
     part = Part(
-        "large.isxd", "cell_set", "2000 cells", {}, measures=[quality.Measure("n", "Cells", n, "", "")], cells=cells
+        "large.isxd", "cell_set", f"{n} cells", {}, measures=[quality.Measure("n", "Cells", n, "", "")], cells=cells
     )
     write(Page("large.isxd", "large", [part], {}, {}), folder)
     return folder / "large.html"
@@ -570,6 +585,41 @@ def test_two_thousand_cells_within_a_second(browser, large):
 def main_thread_seconds(browser) -> float:
     metrics = browser.command("Performance.getMetrics")["metrics"]
     return next(metric["value"] for metric in metrics if metric["name"] == "TaskDuration")
+
+
+def test_a_page_with_tissue_is_small_and_is_painted_within_a_second(browser, with_tissue):
+    assert 1_000_000 < with_tissue.stat().st_size < MOST_BYTES
+    took = []
+    for _ in range(3):
+        browser.driver.get("about:blank")
+        browser.open(with_tissue)
+        assert browser.text(".cell-name") == "C0000"
+        took.append(
+            browser.driver.execute_async_script(
+                "const done = arguments[0], tell = list => list.getEntries().forEach(each =>"
+                " each.name === 'first-contentful-paint' && done(each.startTime));"
+                "new PerformanceObserver(tell).observe({type: 'paint', buffered: true})"
+            )
+        )
+    assert min(took) < 1000, took  # ms
+
+
+def test_deciding_among_thousands_is_quick(browser, large):
+    """Keys, as they come from a keyboard: the page's own time for each, until it could be painted."""
+    browser.open(large)
+    forget(browser)
+    browser.open(large)
+    browser.find("input[name=go-on]").click()
+    took = browser.run(
+        "const list = document.querySelector('.list'), began = performance.now();"
+        "for (let i = 0; i < 40; i++) {"
+        "list.dispatchEvent(new KeyboardEvent('keydown', {key: 'ar'[i % 2], bubbles: true})); list.scrollTop; }"
+        "return (performance.now() - began) / 40"
+    )
+    assert [status_of(browser, i) for i in range(4)] == ["accepted", "rejected"] * 2
+    assert browser.text(".decided").startswith("40 decided by hand")
+    assert took < 100  # ms
+    forget(browser)
 
 
 def test_no_peak_is_lost_to_thinning(browser, large):
