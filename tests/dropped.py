@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +32,11 @@ def footprint(row: float, column: float) -> np.ndarray:
     return np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * (DIAMETER / 2.4) ** 2))
 
 
-def movie(seed: int) -> np.ndarray:
-    """Three bright cells, and one whose peaks are below what the recipe asks for."""
+def movie(seed: int, bright: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Bright cells, and one whose peaks are below what the recipe asks for."""
     rng = np.random.default_rng(seed)
     scene = np.full((N, *SHAPE), 800.0)
-    for height, (row, column) in [*((220.0, at) for at in BRIGHT), (32.0, FAINT)]:
+    for height, (row, column) in [*((220.0, at) for at in bright), (32.0, FAINT)]:
         spikes = rng.random(N) < 0.03
         spikes[20 + int(column)] = True
         course = np.convolve(spikes, np.exp(-np.arange(40) / 6))[:N]
@@ -50,7 +51,7 @@ def later(recording: Path, seconds: int) -> None:
     edit_footer(recording, timingInfo=timing)
 
 
-def session(folder: Path) -> None:
+def session(folder: Path, bright: Sequence[tuple[int, int]] = BRIGHT) -> None:
     """Two parts, 60 s apart."""
     for part in (1, 2):
-        later(recordings.movie_from(folder / f"m_part{part}.isxd", movie(part)), 60 * part)
+        later(recordings.movie_from(folder / f"m_part{part}.isxd", movie(part, bright)), 60 * part)

@@ -29,7 +29,8 @@ FILE_VERSION = 5
 WHITE = 0xFFFFFFFF
 MOST_LISTED = 20
 CANDIDATES = "-candidates.isxd"  # what the name of a file of what was not taken ends with
-REASONS = "CellStatusReasons"  # an entry of the footer, this project's own
+REASONS = "CellStatusReasons"  # entries of the footer, this project's own
+SCALES = "CellTraceScales"
 PRODUCER = {"name": "open engine", "version": [1, 0, 0]}
 
 Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
@@ -273,6 +274,16 @@ def candidates_of(path: Path) -> Path:
 def with_reasons(reasons: Sequence[str]) -> dict[str, list[str]]:
     """Entries of a footer: why each cell has the status that it has, "" where nothing is to be said."""
     return {REASONS: list(reasons)}
+
+
+def scales_of(footer: Mapping[str, Any]) -> list[float] | None:
+    """What each trace is multiplied by to be in the units of the movie; None where no step has noted it."""
+    found = footer.get(SCALES)
+    if not isinstance(found, list) or len(found) != len(footer["CellNames"]):
+        return None
+    return (
+        [float(each) for each in found] if all(isinstance(each, (int, float)) and each > 0 for each in found) else None
+    )
 
 
 def reasons_of(footer: Mapping[str, Any]) -> list[str]:

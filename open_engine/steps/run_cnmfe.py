@@ -180,13 +180,13 @@ def _write(files: str | list[str] | list[Path], series: Series, found: Found, un
     found = found.clearest(len(found.cells))
     traces = np.full((len(found.cells), series.n_frames), np.nan, np.float32)
     traces[:, series.valid] = found.cells.traces
-    if units == "df_over_noise":
-        traces /= np.maximum(found.noise, 1e-30)[:, None]
+    scales = np.maximum(found.noise, 1e-30) if units == "df_over_noise" else np.ones(len(found.cells))
+    traces /= scales[:, None]
     images = [found.cells.take(np.array([i])).images()[0] for i in range(len(found.cells))]
     like = [cellsets.footer_like(part, cnmfe={"cell_diameter": diameter}) for part in series.parts]
     noted = {"method": "cnmfe", "type": "analog", "units": UNITS[units]}
-    rejected = {}
+    more: dict[str, Any] = {cellsets.SCALES: [float(each) for each in scales]}
     if found.doubts.any():
         names = cellsets.default_names(len(found.cells), "X")
-        rejected = {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*found.doubts])}
-    cellsets.write_cell_set(files, like, images, traces, noted=noted, **rejected)
+        more |= {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*found.doubts])}
+    cellsets.write_cell_set(files, like, images, traces, noted=noted, **more)

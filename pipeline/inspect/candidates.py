@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from open_engine.files.cellsets import CellSet, read_cell_set, reasons_of, with_reasons, write_like
+from common.csv_cells import cell as safe_cell
+from open_engine.files.cellsets import SCALES, CellSet, read_cell_set, reasons_of, scales_of, with_reasons, write_like
+from open_engine.merging import joined_trace
 from pipeline.inspect.decisions import CellSetId, Decisions, Present, digest_of
 from pipeline.inspect.footprints import core
+from recording.errors import Unusable
 
 STATUS = "candidate"  # on the page, until somebody decides
 
@@ -59,19 +62,75 @@ def read(files: Sequence[Path]) -> Candidates:
     return Candidates(read_cell_set(files))
 
 
-def add(files: Sequence[Path], candidates: Candidates, chosen: Sequence[int], out: Sequence[Path]) -> Candidates:
-    """Write the cells of `files`, one a part, and those that were chosen, accepted; returns what is left.
+def present_in(cells: CellSet) -> list[Present]:
+    """What decisions may be about, of a cell set as the recipe made it."""
+    identity = CellSetId()
+    for name, image in zip(cells.names, cells.images):
+        identity.add(name, image)
+    found = zip(cells.names, cells.statuses, cells.images)
+    return [Present(name, str(identity), digest_of(name, image), status, core(image)) for name, status, image in found]
 
-    Raises Unusable if they are of another series.
+
+def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | None) -> dict[str, list[str]]:
+    """By the name of a cell, those that somebody joined with it.
+
+    Whom a cell was joined with may have been joined with another one in its turn.
     """
-    cells, new = read_cell_set(files), candidates.cells.chosen(chosen)
+    if not decisions or not any(row.joined_with for row in decisions.rows):
+        return {}
+    present = [*present_in(cells), *(candidates.present() if candidates else ())]
+    decided = replace(decisions, present={}, held={}).on(present)
+    known = {safe: each.name for each in present for safe in (each.name, safe_cell(each.name))}
+    into = {name: known[row.joined_with] for name, row in decided.items() if row.joined_with in known}
+    found: dict[str, list[str]] = {}
+    for name in into:
+        kept, seen = name, {name}
+        while kept in into and into[kept] not in seen:
+            kept = into[kept]
+            seen.add(kept)
+        if kept != name and kept not in into:
+            found.setdefault(kept, []).append(name)
+    return found
+
+
+def add(
+    files: Sequence[Path],
+    candidates: Candidates | None,
+    chosen: Sequence[int],
+    joined: Mapping[str, Sequence[str]],
+    out: Sequence[Path],
+) -> None:
+    """Write the cells of `files`, one a part, with those candidates that were chosen, accepted, and joined traces.
+
+    Cells that were joined with another one stay in the set; who reads statuses leaves them out, as they are rejected.
+    Raises Unusable if the candidates are of another series, or nothing is known of the traces that are to be joined.
+    """
+    cells = read_cell_set(files)
+    new = candidates.cells.chosen(chosen) if candidates else cells.chosen([])
+    names, images = [*cells.names, *new.names], [*cells.images, *new.images]
+    traces = np.concatenate([cells.traces, new.traces])
+    scales = _scales(cells, candidates, chosen)
+    for kept, others in joined.items():
+        which = [names.index(name) for name in (kept, *others) if name in names]
+        if names.count(kept) != 1 or len(which) < 2:
+            continue
+        if not scales:
+            raise Unusable("its cells cannot be joined: no step has noted the scale of their traces, as run_cnmfe does")
+        traces[which[0]] = joined_trace(*([each[i] for i in which] for each in (images, traces, scales)))
     write_like(
         out,
         cells,
-        images=[*cells.images, *new.images],
-        traces=np.concatenate([cells.traces, new.traces]),
-        names=[*cells.names, *new.names],
+        images=images,
+        traces=traces,
+        names=names,
         statuses=[*cells.statuses, *["accepted"] * new.n_cells],
         **with_reasons([*reasons_of(cells.footer), *[""] * new.n_cells]),
+        **({SCALES: scales} if scales else {}),
     )
-    return replace(candidates, taken=frozenset(new.names))
+
+
+def _scales(cells: CellSet, candidates: Candidates | None, chosen: Sequence[int]) -> list[float] | None:
+    """Of the traces of these cells and of the candidates that were chosen; None where it is not known."""
+    own = scales_of(cells.footer)
+    theirs = scales_of(candidates.cells.footer) if candidates and chosen else []
+    return None if own is None or theirs is None else [*own, *(theirs[i] for i in chosen)]

@@ -133,7 +133,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         out / f"{stem}-footprints.tif", cell_set, pixel_um, count, context
     )
     decided = _decided(identity, cells, digests, context)
-    reasons = ["" if name in decided else reason for name, reason in zip(names, reasons_of(footer))]
+    reasons = [_reason(decided.get(name), noted) for name, noted in zip(names, reasons_of(footer))]
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
     traces = with_gaps(parts)
@@ -227,6 +227,13 @@ def _decided(identity: str, cells: Sequence[Cell], digests: Sequence[str], conte
         if cell.name not in theirs
     ]
     return context.decisions.on([*own, *candidates])
+
+
+def _reason(decision: Decision | None, noted: str) -> str:
+    """Why a cell has its status, as far as anybody has said so."""
+    if not decision:
+        return noted
+    return f"joined with {decision.joined_with}" if decision.joined_with else ""
 
 
 def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piece]) -> Cells:

@@ -26,7 +26,7 @@ from recording.errors import BadRecording, Unusable
 from recording.formats import check
 
 STATUSES = ("accepted", "rejected", "undecided")
-COLUMNS = ("cell", "status", "cells", "by", "at", "note", "outline")
+COLUMNS = ("cell", "status", "cells", "by", "at", "note", "outline", "joined_with")
 NEEDED = COLUMNS[:3]
 ENDING, BY_FOOTPRINT = ".decisions.csv", "-decisions-by-footprint.csv"
 LONGEST = 2000  # characters of one text that is passed on
@@ -46,6 +46,7 @@ class Decision:
     at: str = ""  # ISO 8601, UTC
     note: str = ""
     outline: str = ""  # of its footprint: an SVG path in px, as the page has it
+    joined_with: str = ""  # the cell of the same set that this one is a part of
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Decisions:
     def table_by_footprint(self) -> str:
         """The same decisions on the cells that are in their places, as a file of decisions; "" if there are none."""
         rows = [
-            (cell.name, row.status, cell.cells, row.by, row.at, f"was {row.cell}; {100 * shared:.0f}% shared", "")
+            (cell.name, row.status, cell.cells, row.by, row.at, f"was {row.cell}; {100 * shared:.0f}% shared", "", "")
             for row, cell, shared in self.by_footprint()
         ]
         if not rows:
@@ -233,6 +234,11 @@ def parse(text: str, file: str) -> Decisions:
             problems.append(f"{file}:{number}: {values['status'][:40]!r} is no status: one of {', '.join(STATUSES)}")
             continue
         row = Decision(**{**values, "status": status, "cells": values["cells"].strip()})
+        if row.joined_with and status != "rejected":
+            problems.append(
+                f"{file}:{number}: {row.cell[:80]} is joined with another cell, so that it must be rejected"
+            )
+            continue
         earlier = rows.pop((row.cells, row.cell), None)
         if earlier and earlier.status != status:
             problems.append(f"{file}:{number}: {row.cell[:80]} is decided twice: {status}, the later one, holds")
@@ -273,7 +279,14 @@ def _bytes_of(name: str, footprint: np.ndarray) -> Iterator[bytes]:
 def for_page(decided: Mapping[str, Decision]) -> list[dict[str, str]]:
     """As the explorer reads them."""
     return [
-        {"cell": name, "status": row.status, "by": row.by, "at": row.at, "note": row.note}
+        {
+            "cell": name,
+            "status": row.status,
+            "by": row.by,
+            "at": row.at,
+            "note": row.note,
+            **({"joined_with": row.joined_with} if row.joined_with else {}),
+        }
         for name, row in decided.items()
     ]
 

@@ -153,6 +153,9 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
         "status": list(cells.status),
         "doubt": [float(f"{each:.4g}") for each in cells.doubt] or [0] * len(cells.names),
         "decided": list(cells.decided),
+        "clear": [
+            float(f"{each:.4g}") if each == each else 0 for each in cells.columns.get("SNR", [0] * len(cells.names))
+        ],
         "cellSet": cells.cell_set_id,
         "ofCandidates": [i for i, name in enumerate(cells.names) if name in cells.of_candidates],
         "candidateSet": cells.candidates_id,

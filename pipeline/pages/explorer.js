@@ -154,15 +154,15 @@ class Decisions {
     this.keeps = true;
     for (const each of remembered(this.key) || []) {
       const i = index.get(each.cell), there = this.made.get(i);
-      if (i === undefined || !STATUSES.includes(each.status) || (there && there.status === each.status)) continue;
+      if (i === undefined || !STATUSES.includes(each.status) || (there && there.status === each.status && there.joined_with === each.joined_with)) continue;
       this.made.set(i, each);
       this.unsaved++;
     }
   }
 
-  decide(i, status, by) {
+  decide(i, status, by, joined_with = "") {
     this.undone.push([i, this.made.get(i)]);
-    this.made.set(i, { cell: this.data.names[i], status, by, at: new Date().toISOString().slice(0, 19) + "Z", note: "" });
+    this.made.set(i, { cell: this.data.names[i], status, by, at: new Date().toISOString().slice(0, 19) + "Z", note: "", joined_with });
     this.changed();
   }
 
@@ -184,8 +184,8 @@ class Decisions {
   table() {
     // The outline tells where the cell is, for the day on which it has another name.
     const rows = [...this.made].sort(([a], [b]) => a - b), { cellSet, candidateSet } = this.data;
-    const lines = rows.map(([i, each]) => [each.cell, each.status, this.ofCandidates.has(i) ? candidateSet : cellSet, each.by, each.at, each.note, this.outlineOf(i)]);
-    return [["cell", "status", "cells", "by", "at", "note", "outline"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
+    const lines = rows.map(([i, each]) => [each.cell, each.status, this.ofCandidates.has(i) ? candidateSet : cellSet, each.by, each.at, each.note, this.outlineOf(i), each.joined_with || ""]);
+    return [["cell", "status", "cells", "by", "at", "note", "outline", "joined_with"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
   }
 }
 
@@ -325,7 +325,7 @@ function explore(root) {
   const outlineOf = i => outlines.get(i)?.getAttribute("d") ?? "";
   const decisions = new Decisions(data, outlineOf), map = new CellMap(root, data.backgrounds);
   const person = one("input[name=by]"), goesOn = one("input[name=go-on]");
-  let order = rows.slice(), chosen = -1, chart = null;
+  let order = rows.slice(), chosen = -1, before = -1, chart = null;
 
   const trace = i => {
     if (!kept.has(i)) {
@@ -392,7 +392,8 @@ function explore(root) {
     }
     if (i === chosen) {
       one(".cell-status").className = `status cell-status ${status}`;
-      one(".cell-status").textContent = status + (byHand ? ", by hand" : "");
+      const whole = byHand && decisions.made.get(i).joined_with;
+      one(".cell-status").textContent = status + (byHand ? ", by hand" : "") + (whole ? `: joined with ${whole}` : "");
       one(".why").textContent = data.reasons[i] ? `${data.status[i] === CANDIDATE ? "Not taken" : "Why"}: ${data.reasons[i]}` : "";
     }
   }
@@ -421,6 +422,16 @@ function explore(root) {
     if (goesOn.checked) step(1);
   }
 
+  function join() {
+    // The chosen cell and the one before it are one neuron: the footprint of the clearer one is kept, the other is rejected.
+    if (before < 0 || before === chosen) return;
+    const [kept, part] = data.clear[before] >= data.clear[chosen] ? [before, chosen] : [chosen, before];
+    decisions.decide(part, "rejected", person.value.trim(), data.names[kept]);
+    show(part);
+    summarize();
+    choose(kept, "keys");
+  }
+
   function undo() {
     const i = decisions.undo();
     if (i < 0) return;
@@ -437,7 +448,10 @@ function explore(root) {
 
   function choose(i, from) {
     for (const mark of [rows[chosen], outlines.get(chosen)]) if (mark) mark.classList.remove("chosen");
+    if (i !== chosen) before = chosen;
     chosen = i;
+    one("[data-do=join]").disabled = before < 0;
+    one(".before-name").textContent = before < 0 ? "" : data.names[before];
     const row = rows[i], outline = outlines.get(i);
     row.classList.add("chosen");
     if (outline) { outline.classList.add("chosen"); outline.parentNode.append(outline); map.reveal(outline); }
@@ -509,7 +523,7 @@ function explore(root) {
   }
 
   for (const heading of headings) heading.addEventListener("click", () => sort(heading));
-  const actions = { doubt: sortByDoubt, undo, save, accept: () => decide("accepted"), reject: () => decide("rejected"), open: () => decide("undecided") };
+  const actions = { doubt: sortByDoubt, undo, save, join, accept: () => decide("accepted"), reject: () => decide("rejected"), open: () => decide("undecided") };
   for (const button of all("[data-do]")) button.addEventListener("click", () => actions[button.dataset.do]());
   person.value = remembered("isx-decisions-by") || "";
   for (const input of all(".tools input")) input.addEventListener("input", filter);
@@ -532,7 +546,7 @@ function explore(root) {
       ArrowDown: () => step(1), ArrowUp: () => step(-1),
       ArrowLeft: () => range(min - quarter, max - quarter), ArrowRight: () => range(min + quarter, max + quarter),
       "+": () => zoom(2), "=": () => zoom(2), "-": () => zoom(0.5), 0: () => zoom(0),
-      z: undo, ...Object.fromEntries(Object.entries(KEYS).map(([key, status]) => [key, () => decide(status)])),
+      z: undo, j: join, ...Object.fromEntries(Object.entries(KEYS).map(([key, status]) => [key, () => decide(status)])),
     }[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (action) { event.preventDefault(); action(); }
   });

@@ -6,10 +6,11 @@ out for it; what the steps made stays as it was.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from open_engine.files.cellsets import candidates_of, edit_footer, read_cell_set, status_numbers
+from open_engine.files.cellsets import candidates_of, edit_footer, read_cell_set, scales_of, status_numbers
 from open_engine.files.eventsets import Events, names_of, write_event_sets
 from open_engine.metrics import read_events
 from pipeline.inspect import candidates
@@ -18,6 +19,16 @@ from pipeline.inspect.decisions import Decisions
 from pipeline.recipe.chain import PlannedStep, Stream
 from pipeline.recipe.store import Entry
 from recording.formats import read_footer
+
+
+def origin(stream: Stream, planned: Sequence[PlannedStep]) -> Stream:
+    """The cell set in which the cells of this one were found: steps between them changed nothing but statuses."""
+    while stream.step >= 0 and planned[stream.step].step.contract.edits:
+        sets = [read for read in planned[stream.step].read if read.kind == "cell_set"]
+        if len(sets) != 1:
+            break
+        (stream,) = sets
+    return stream
 
 
 def beside(
@@ -30,47 +41,73 @@ def beside(
 
     Empty if no step kept any, or a later one changed footprints or traces.
     """
-    while stream.step >= 0:
-        each, entry = planned[stream.step], entry_of(stream.step)
-        found = [candidates_of(file) for file in files_of(stream)]
-        if entry and {file.name for file in found} <= set(entry.extras):
-            return found if all(file.is_file() for file in found) else []
-        sets = [read for read in each.read if read.kind == "cell_set"]
-        if not each.step.contract.edits or len(sets) != 1:
-            return []
-        (stream,) = sets
-    return []
+    first = origin(stream, planned)
+    entry = entry_of(first.step) if first.step >= 0 else None
+    found = [candidates_of(file) for file in files_of(first)] if entry else []
+    is_whole = entry and {file.name for file in found} <= set(entry.extras) and all(file.is_file() for file in found)
+    return found if is_whole else []
 
 
-def take(found: Sequence[Path], decisions: Decisions | None, cells: Sequence[Path], out: Sequence[Path]) -> Candidates:
-    """The candidates; if some were accepted by eye, cell sets with them are written to `out`. Raises Unusable."""
-    read = candidates.read(found)
-    chosen = read.accepted(decisions)
-    return candidates.add(cells, read, chosen, out) if chosen else read
+NO_SCALES = "no step has noted the scale of the traces, as run_cnmfe of the open engine does"
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What became of a cell set since people looked at it."""
+
+    candidates: Candidates | None  # that its step did not take
+    joined: Mapping[str, Sequence[str]]  # by the name of a cell, those that are parts of it
+
+    @property
+    def new(self) -> frozenset[str]:
+        """Names of the cells whose traces are not those of the recipe."""
+        return frozenset(self.joined) | (self.candidates.taken if self.candidates else frozenset())
+
+    def write(self, cells: Sequence[Path], out: Sequence[Path]) -> None:
+        """Cell sets with all of it, one a part. Raises Unusable."""
+        names = self.candidates.cells.names if self.candidates else ()
+        chosen = [i for i, name in enumerate(names) if name in self.candidates.taken]
+        candidates.add(cells, self.candidates, chosen, self.joined, out)
+
+
+def curated(
+    found: Sequence[Path], decisions: Decisions | None, cells: Sequence[Path], warn: Callable[[str], None]
+) -> Curated:
+    """By decisions on the cells of `cells` and the candidates of `found`, a file for each part. Raises Unusable."""
+    read = candidates.read(found) if found else None
+    if read:
+        chosen = read.accepted(decisions)
+        read = replace(read, taken=frozenset(read.cells.names[i] for i in chosen))
+    joined = candidates.joins(read_cell_set(cells), read, decisions) if decisions else {}
+    if joined and scales_of(read_footer(cells[0])) is None:
+        warn(f"{', '.join(joined)} keep their traces, though cells were joined with them: {NO_SCALES}")
+        joined = {}
+    return Curated(read, joined)
 
 
 def add_events(
     cells: Sequence[Path],
-    taken: Candidates,
+    its: Curated,
     events: Sequence[Path],
     out: Sequence[Path],
     scratch: Path,
     again: Callable[[list[Path], Path], list[Path]],
 ) -> None:
-    """Write event sets to `out`: `events` of `cells`, one a part, and those of the candidates that became cells.
+    """Write event sets to `out`: `events` of `cells`, one a part, and those of the cells that are new.
 
     `again` finds the events of given cell sets in the way of the recipe; only those of the new cells are taken, so that
     what the recipe found stays as it is. Raises Unusable.
     """
-    chosen = [i for i, name in enumerate(taken.cells.names) if name in taken.taken]
-    together = [scratch / f"with-accepted-{file.name}" for file in cells]
-    candidates.add(cells, taken, chosen, together)
+    together = [scratch / f"curated-{file.name}" for file in cells]
+    its.write(cells, together)
     for file in together:  # as they were before anything was accepted or rejected
         edit_footer(file, CellStatuses=status_numbers(["undecided"] * len(read_footer(file)["CellNames"])))
     both = read_cell_set(together)
     new = dict(zip(both.names, read_events(again(together, scratch), both)))
     old = dict(zip(both.names, read_events(events, both)))
     names = names_of(events[0])
-    names += [name for name in both.names if name in taken.taken]
-    its = [(new if name in taken.taken else old)[name] for name in names]
-    write_event_sets([str(path) for path in out], both, names, [Events(each.samples, each.amplitudes) for each in its])
+    names += [name for name in both.names if name in its.new and name not in names]
+    found = [(new if name in its.new else old)[name] for name in names]
+    write_event_sets(
+        [str(path) for path in out], both, names, [Events(each.samples, each.amplitudes) for each in found]
+    )

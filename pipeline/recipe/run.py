@@ -481,8 +481,9 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             warn=lambda text, title=title: this.context.warn(f"{title}: {text}"),
             candidates=looked_at.get(stream),
         )
-        summary = adapt_pieces(pieces, stream.kind, f"{title}{stream.extension}", title, out, part)
-        of_session[title] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
+        ending = f"-{NOUNS[stream.kind]}" if stream.kind == "event_set" else ""
+        summary = adapt_pieces(pieces, stream.kind, f"{title}{ending}{stream.extension}", title, out, part)
+        of_session[_of_parts(stream)] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
         products += summary.products
     for summary in _inputs_that_stay(this, job, out):
         of_session[summary.part.name] = Made(-1, job.kind, summary)
@@ -536,6 +537,11 @@ def _inputs_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
     return [adapt(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
 
 
+def _of_parts(stream: Stream) -> str:
+    """What stands for the files of all parts among those of the session; no file has such a name."""
+    return f"/{stream.chain}/{stream.kind}/{stream.label}"
+
+
 def _honour_decisions(
     of_session: Mapping[str, Made],
     titles: Mapping[str, tuple[str, str]],
@@ -548,10 +554,7 @@ def _honour_decisions(
     Returns it by the name of the file that the step made.
     """
     decided: dict[str, Sequence[Mapping[str, str]]] = {}
-    parts = {
-        titles[self_names[0]][1].replace(short(this.inputs[0].stem), this.stem, 1): self_names
-        for self_names in map(this.names, whole)
-    }
+    parts = {_of_parts(stream): this.names(stream) for stream in whole}
     for key, each in of_session.items():
         cells = each.summary.part.cells
         if cells and cells.decided and each.step >= 0:  # what was in the input stays as it is
@@ -582,19 +585,27 @@ def _with_accepted(
     def beside(stream: Stream) -> list[Path]:
         return candidates.beside(stream, this.planned, entry_of, this.files)
 
+    def lineage(stream: Stream) -> Stream:
+        return candidates.origin(stream, this.planned)
+
     found: dict[Stream, Candidates] = {}
     last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
-    for stream in [each for each in last if each.kind == "cell_set" and beside(each)]:
-        cells = this.files(stream)
-        found[stream] = taken = candidates.take(beside(stream), this.context.decisions, cells, tops(stream))
-        for events in [each for each in last if each.kind == "event_set" and taken.taken]:
+    for stream in [each for each in last if each.kind == "cell_set"]:
+        cells, looked_at = this.files(stream), beside(stream)
+        its = candidates.curated(looked_at, this.context.decisions, cells, this.context.warn)
+        if its.candidates:
+            found[stream] = its.candidates
+        if not its.new:
+            continue
+        its.write(cells, tops(stream))
+        for events in [each for each in last if each.kind == "event_set"]:
             made_by = this.planned[events.step]
             read = [each for each in made_by.read if each.kind == "cell_set"]
-            if len(read) == 1 and beside(read[0]) == beside(stream):
+            if len(read) == 1 and lineage(read[0]) == lineage(stream):
                 again = functools.partial(_again, this, events, read[0])
                 scratch = this.context.scratch / f"events-{made_by.step.number}"
                 scratch.mkdir()
-                candidates.add_events(cells, taken, this.files(events), tops(events), scratch, again)
+                candidates.add_events(cells, its, this.files(events), tops(events), scratch, again)
                 shutil.rmtree(scratch)
     return found
 

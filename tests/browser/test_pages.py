@@ -709,6 +709,29 @@ def test_decisions_outlast_a_closed_tab_and_are_those_of_their_own_cells(browser
     forget(browser)
 
 
+def test_two_cells_of_one_neuron_are_joined(browser, output, tmp_path):
+    page = page_of(output, "sub/cells9")
+    browser.open(page)
+    forget(browser)
+    browser.open(page)
+    assert not browser.find("[data-do=join]").is_enabled(), "nothing was chosen before"
+    snr = pd.read_csv(output / "sub/cells9/cells9-cells.csv").set_index("name")["snr"]
+    kept, part = ("C2", "C6") if snr["C2"] >= snr["C6"] else ("C6", "C2")
+    for i in (2, 6):
+        browser.find(f".list tbody tr[data-i='{i}'] th").click()
+    assert browser.text("[data-do=join]") == "Join with C2"
+    browser.press(".list", "j")
+    assert browser.text(".cell-name") == kept
+    browser.find(f".list tbody tr[data-i='{part[1]}'] th").click()
+    assert browser.text(".cell-status") == f"rejected, by hand: joined with {kept}"
+    (row,) = decisions_file(browser, tmp_path)
+    assert (row["cell"], row["status"], row["joined_with"]) == (part, "rejected", kept)
+    browser.open(page)
+    browser.find(f".list tbody tr[data-i='{part[1]}'] th").click()
+    assert browser.text(".cell-status") == f"rejected, by hand: joined with {kept}", "it outlasts a closed tab"
+    forget(browser)
+
+
 def test_the_doubtful_come_first(browser, output):
     browser.open(page_of(output, "sub/cells9"))
     browser.find("[data-do=doubt]").click()

@@ -13,9 +13,12 @@ import pynwb
 import pytest
 import tifffile
 
-from open_engine.files.cellsets import read_cell_set, reasons_of
+from open_engine.files.cellsets import read_cell_set, reasons_of, scales_of
+from open_engine.merging import joined_trace
+from pipeline.inspect import candidates
+from pipeline.inspect.decisions import parse
 from pipeline.inspect.footprints import core, shared
-from tests import dropped, launch
+from tests import dropped, launch, recordings
 
 HEAD = "cell,status,cells,by,at,note\r\n"
 
@@ -107,3 +110,94 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     assert back.code == 0, back.stderr
     assert pd.read_csv(output / "m/m-cells.csv", keep_default_na=False).equals(before)
     assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
+
+
+# ---- cells of one neuron
+
+
+def test_the_activity_of_one_neuron_that_was_shared_out_is_summed():
+    rng = np.random.default_rng(0)
+    place = dropped.footprint(20, 20)
+    course = rng.random(50)
+    share = rng.random(50)
+    found = joined_trace([place, 2 * place], [course * share / 4, course * (1 - share) / 3], [4.0, 1.5])
+    assert found == pytest.approx(course / 4, rel=1e-5), "in the unit of the first one"
+    alone = joined_trace([place, dropped.footprint(60, 80)], [course, course], [1.0, 1.0])
+    assert alone == pytest.approx(course, rel=1e-3), "what lies elsewhere adds nothing"
+
+
+@pytest.mark.parametrize(
+    ("into", "joined"),
+    [
+        ({"b": "a"}, {"a": ["b"]}),
+        ({"b": "a", "c": "b"}, {"a": ["b", "c"]}),
+        ({"b": "a", "c": "a"}, {"a": ["b", "c"]}),
+        ({"b": "a", "a": "b"}, {}),
+        ({"b": "b"}, {}),
+        ({"b": "nobody"}, {}),
+    ],
+)
+def test_who_is_joined_with_whom(into, joined, tmp_path):
+    names = ["a", "b", "c"]
+    written = isx.CellSet.write(str(tmp_path / "m.isxd"), recordings.timing(20), isx.Spacing((16, 16)))
+    for i, name in enumerate(names):
+        footprint = np.zeros((16, 16), np.float32)
+        footprint[4 * i : 4 * i + 3, 4:8] = 1
+        written.set_cell_data(i, footprint, np.arange(20, dtype=np.float32), name)
+    written.flush()
+    del written
+    cells = read_cell_set(tmp_path / "m.isxd")
+    which = candidates.present_in(cells)[0].cells
+    rows = "".join(f"{name},rejected,{which},,,,,{other}\r\n" for name, other in into.items())
+    found = candidates.joins(cells, None, parse(HEAD.replace("note", "note,outline,joined_with") + rows, "m.csv"))
+    assert {kept: sorted(others) for kept, others in found.items()} == joined
+
+
+def test_a_cell_that_is_joined_must_be_rejected():
+    found = parse(HEAD.replace("note", "note,joined_with") + "b,accepted,f,,,,a\r\n", "m.csv")
+    assert not found.rows
+    assert found.complaints() == ["m.csv:2: b is joined with another cell, so that it must be rejected"]
+
+
+def test_cells_of_one_neuron_are_joined_in_the_next_run(tmp_path):
+    source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
+    source.mkdir()
+    dropped.session(source, [(18, 18), (18, 25), (44, 24)])
+    recipe.write_text(dropped.RECIPE.format(keep="all"))
+    first = launch.run(source, output, "--recipe", str(recipe), "--nwb", "--engine", "open")
+    assert first.code == 0, first.stderr
+    assert explored(output)["eventKind"] == "events of m-events.isxd"
+    steps = [read_cell_set(path) for path in sorted((output / "m/steps").glob("m_part?-CNMFE-AR.isxd"))]
+    before = pd.read_csv(output / "m/m-events.csv")
+    names, scales = steps[0].names, scales_of(steps[0].footer)
+    images = [np.array(image, np.float64) for image in steps[0].images]
+    alike = [(float((a * b).sum()), i, j) for i, a in enumerate(images) for j, b in enumerate(images) if i < j]
+    weight, kept, part = max(alike)
+    assert weight > 0.01 * (images[kept] ** 2).sum(), "they overlap"
+    page = explored(output)
+    head = HEAD.replace("note", "note,outline,joined_with")
+    (source / "m.decisions.csv").write_text(f"{head}{names[part]},rejected,{page['cellSet']},Ann,,,,{names[kept]}\r\n")
+    again = launch.run(source, output, "--recipe", str(recipe), "--nwb", "--engine", "open")
+    assert again.code == 0, again.stderr
+    assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
+    table = pd.read_csv(output / "m/m-cells.csv", keep_default_na=False).set_index("name")
+    assert table["status"][names[part]] == "rejected" and table["decided_by"][names[part]] == "Ann"
+    assert table["status_reason"][names[part]] == f"joined with {names[kept]}"
+    share = weight / (images[kept] ** 2).sum() * scales[part] / scales[kept]
+    for number, step in enumerate(steps, 1):
+        cells = isx.CellSet.read(str(output / f"m/m_part{number}-cells.isxd"))
+        assert np.allclose(cells.get_cell_trace_data(kept), step.traces[kept] + share * step.traces[part], rtol=1e-4)
+        assert np.array_equal(cells.get_cell_trace_data(part), step.traces[part])
+        assert np.array_equal(cells.get_cell_image_data(kept), step.images[kept])
+    events = pd.read_csv(output / "m/m-events.csv")
+    its = [table[table["cell"] == names[kept]].reset_index(drop=True) for table in (before, events)]
+    assert len(its[1]) and not its[0].equals(its[1]), "its events are those of the new trace"
+    others = [name for name in names if name != names[kept]]
+    assert (
+        events[events["cell"].isin(others)]
+        .reset_index(drop=True)
+        .equals(before[before["cell"].isin(others)].reset_index(drop=True))
+    )
+    (decided,) = explored(output)["decided"]
+    assert (decided["cell"], decided["joined_with"]) == (names[part], names[kept])
+    assert explored(output)["cellSet"] == page["cellSet"], "decisions on these cells still hold"
