@@ -13,8 +13,9 @@ from pipeline.inspect.adapter import Summary
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import verdicts
 from pipeline.nwb import metadata
+from pipeline.nwb.kinds import IN_NWB
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import READERS, Source
+from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from protocol.copies import Copies
 from protocol.job import Job, Member, Session
@@ -49,7 +50,7 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
 
     `summaries` are those of the recordings that were inspected. Raises Unusable, BadRecording.
     """
-    if job.kind not in READERS:
+    if job.kind not in IN_NWB:
         context.warn(f"{job.inputs[0].name} has no NWB file: NWB files take no {KINDS[job.kind].name} yet")
         return []
     projections = {}
@@ -80,7 +81,7 @@ def write_run(
     translations, projections = [], {}
     for product in products:
         label = _numbered(product.label, product.part, n_parts)
-        if product.kind in READERS:
+        if product.kind in IN_NWB:
             sources.append(
                 Source(
                     product.path,
@@ -108,7 +109,7 @@ def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
     stems = [path.stem for path in job.inputs]
     found = []
     for one in members:
-        if one.kind not in READERS:
+        if one.kind not in IN_NWB:
             warn(f"{one.path.name} is left out of the NWB file, which takes no {KINDS[one.kind].name} yet")
             continue
         part = stems.index(one.path.stem) if one.path.stem in stems else one.part

@@ -10,7 +10,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-import isx
 import numpy as np
 from hdmf.common import DynamicTable, VectorData
 from pynwb import NWBFile, ProcessingModule, TimeSeries
@@ -31,17 +30,6 @@ from recording import formats
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
 NOT_STATED = float("nan")  # where it requires a number
 MICROSECOND = Fraction(1, 1_000_000)
-READERS = {  # by kind, in the order in which they enter the file: cell sets before the event sets that refer to them
-    "movie": isx.Movie.read,
-    "behavior_movie": isx.Movie.read,
-    "nvision": isx.Movie.read,
-    "image": isx.Image.read,
-    "cell_set": isx.CellSet.read,
-    "event_set": isx.EventSet.read,
-    "vessel_set": isx.VesselSet.read,
-    "gpio": isx.GpioSet.read,
-    "imu": isx.GpioSet.read,
-}
 MOVIE = {  # what is said of a movie without its frames: what it means, and the value if it is not known
     "file": ("Name of the file, and how it was made", UNKNOWN),
     "bytes": ("Size of the file", -1),
@@ -56,7 +44,6 @@ MOVIE = {  # what is said of a movie without its frames: what it means, and the 
     "exposure_time": ("s", NOT_STATED),
     "intensity": ("Power of the excitation LED, mW/mm^2", NOT_STATED),
 }
-IN_PLANE = ("movie", "image", "cell_set", "vessel_set")  # kinds with an image of the tissue
 FOCUS = ("Microscope Focus", "efocus")
 IDENTITY = ("Microscope Type", "Microscope Serial Number")
 NOT_IN_NAMES = r"[/:\s\0]+"
@@ -92,6 +79,7 @@ class Opened:
     start: Fraction  # seconds since 1970
     utc_offset: int  # s
     acquisition: dict[str, Any]
+    in_plane: bool = False  # whether it has an image of the tissue
 
     @property
     def kind(self) -> str:
@@ -117,17 +105,17 @@ class Opened:
         return float(1 / self.period)
 
 
-def opened(source: Source, scratch: Path) -> Opened:
+def opened(source: Source, scratch: Path, read: Callable[[str], Any], in_plane: bool) -> Opened:
     stored = source.path
     if source.kind in ("gpio", "imu") and stored.suffix.lower() != ".isxd":
         stored = gpio.converted(stored, scratch)
-    handle = READERS[source.kind](str(stored))
+    handle = read(str(stored))
     inner = handle._impl if source.kind == "image" else handle  # isx.Image keeps its timing in a movie
     time = inner.timing.start._impl
     start = Fraction(time.secs_since_epoch.num, time.secs_since_epoch.den or 1)
     offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
     acquired = {name: value for name, value in acquisition(inner, stored).items() if _can_be_written(value)}
-    return Opened(source, stored, handle, inner.timing, start, offset, acquired)
+    return Opened(source, stored, handle, inner.timing, start, offset, acquired, in_plane)
 
 
 def _can_be_written(value: Any) -> bool:
@@ -298,7 +286,7 @@ def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[PixelSize, str]]:
     """Those that occur in this plane, each with the first recording that has it: down-sampling makes others."""
     found: dict[PixelSize, str] = {}
     for each in session.recordings:
-        if each.kind in IN_PLANE and plane_key(each) == key:
+        if each.in_plane and plane_key(each) == key:
             found.setdefault(optics.pixel_um(each.handle.spacing, each.stored), each.name)
     return [*found.items()]
 
@@ -310,7 +298,7 @@ def plane_key(recording: Opened) -> str:
 
 
 def is_two_photon(recording: Opened) -> bool:
-    return recording.kind in IN_PLANE and optics.is_two_photon(optics.noted(recording.stored))
+    return recording.in_plane and optics.is_two_photon(optics.noted(recording.stored))
 
 
 def _device(session: SessionFile, recording: Opened) -> Device:

@@ -20,11 +20,12 @@ from pynwb.file import Subject
 
 from open_engine.context import StepContext
 from pipeline.inspect import metadata as inspect_metadata
-from pipeline.nwb import behavior, cells, events, images, metadata, motion, movies, responses, signals, vessels
+from pipeline.nwb import images, metadata, motion, responses
 from pipeline.nwb.fill import fill
+from pipeline.nwb.kinds import IN_NWB
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
-from pipeline.nwb.session import MICROSECOND, READERS, Opened, SessionFile, Source, on_one_clock, opened, start_of
+from pipeline.nwb.session import MICROSECOND, Opened, SessionFile, Source, on_one_clock, opened, start_of
 from recording.errors import shown
 
 SOFTWARE = " SW Version"  # "Acquisition SW Version", "Behavior Acquisition SW Version"
@@ -51,7 +52,7 @@ def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
 
     Returns all of them. Raises Unusable, BadRecording.
     """
-    found = [opened(each, means.scratch) for each in contents.sources]
+    found = [_opened(each, means) for each in contents.sources]
     recordings = sorted(on_one_clock(found, contents.start), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
     session = _session(path, recordings, contents, means)
@@ -74,8 +75,13 @@ def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
         raise
 
 
+def _opened(source: Source, means: StepContext) -> Opened:
+    kind = IN_NWB[source.kind]
+    return opened(source, means.scratch, kind.read, kind.in_plane)
+
+
 def _order(recording: Opened) -> tuple[int, bool, Fraction, str]:
-    return list(READERS).index(recording.kind), recording.source.is_product, recording.start, recording.name
+    return list(IN_NWB).index(recording.kind), recording.source.is_product, recording.start, recording.name
 
 
 def _session(path: Path, recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
@@ -105,7 +111,7 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
     session = SessionFile(file, zero, known, contents.embed, path, means.scratch, means.warn, recordings)
     session.translations = [*contents.translations]
     for recording in _labelled(recordings):
-        _ADD[recording.kind](session, recording)
+        IN_NWB[recording.kind].add(session, recording)
     images.add_images(session, contents.projections)
     for translations in session.translations:
         motion.add(session, translations, recordings)
@@ -113,19 +119,6 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
         responses.add(session, table, path.stem)
     session.add_descriptions()
     return session
-
-
-_ADD: dict[str, Callable[[SessionFile, Opened], object]] = {
-    "movie": movies.add,
-    "behavior_movie": behavior.add,
-    "nvision": behavior.add,
-    "image": images.add,
-    "cell_set": cells.add,
-    "event_set": events.add,
-    "vessel_set": vessels.add,
-    "gpio": signals.add,
-    "imu": signals.add,
-}
 
 
 def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
