@@ -20,7 +20,7 @@ from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision, Present
 from pipeline.inspect.footprints import Core
-from pipeline.inspect.pieces import Piece, first_samples, with_gaps
+from pipeline.inspect.pieces import Piece, continuing, first_samples, stretches, with_gaps
 from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import PixelSize, place_labels
@@ -136,6 +136,10 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     reasons = [_reason(decided.get(name), noted) for name, noted in zip(names, reasons_of(footer))]
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
+    known = [each for each in times if len(each)]
+    continues = continuing([each[0] for each in known], [each[-1] + period_s for each in known], period_s)
+    continues = continues if len(known) == len(times) else [False] * (len(times) - 1)
+    parts, times = stretches(parts, continues), stretches(times, continues)
     traces = with_gaps(parts)
     found = _activity(traces, period_s)
     unknown = [name for name, known in zip(names, found.is_known) if not known]
@@ -179,7 +183,7 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         ),
     )
     if candidates:
-        shown = _with_candidates(shown, candidates, pieces)
+        shown = _with_candidates(shown, candidates, pieces, continues)
     n_samples = sum(part.shape[1] for part in parts)
     whole = {} if len(pieces) == 1 else {"n_samples": n_samples, "n_parts": len(pieces)}
     return Outcome(
@@ -236,10 +240,11 @@ def _reason(decision: Decision | None, noted: str) -> str:
     return f"joined with {decision.joined_with}" if decision.joined_with else ""
 
 
-def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piece]) -> Cells:
+def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piece], continues: Sequence[bool]) -> Cells:
     """What the explorer shows, and after it those candidates that are no cells."""
     left = candidates.left
-    traces = with_gaps([piece.filled(part[left]) for piece, part in zip(pieces, candidates.pieces())])
+    filled = [piece.filled(part[left]) for piece, part in zip(pieces, candidates.pieces())]
+    traces = with_gaps(stretches(filled, continues))
     found = _activity(traces, shown.period_s)
     names = [candidates.cells.names[i] for i in left]
     cells = [describe(name, STATUS, candidates.cells.images[i]) for i, name in zip(left, names)]

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.inspect import consistency, figures, metadata, packets, quality, tables
 from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
-from pipeline.inspect.pieces import Piece
+from pipeline.inspect.pieces import Piece, continuing, stretches
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import nice_length
 from recording import formats
@@ -50,7 +50,11 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
         },
     )
     rates = counts / duration_s if duration_s else np.full(len(cells), np.nan)
-    intervals = np.array([_median_interval([part[i].time_s for part in parts]) for i in range(len(cells))])
+    begins = [piece.offset_us / 1e6 for piece in pieces]
+    ends = [begin + metadata.duration_s(each.timing) for begin, each in zip(begins, sets)]
+    continues = continuing(begins, ends, timing.period.secs_float)
+    by_cell = [[part[i].time_s + begin for part, begin in zip(parts, begins)] for i in range(len(cells))]
+    intervals = np.array([_median_interval(stretches(times, continues)) for times in by_cell])
     tables.write(
         out / f"{stem}-rates.csv",
         {
@@ -119,7 +123,7 @@ def _joined(parts: Sequence[list[packets.Channel]], offsets_us: Sequence[int]) -
 
 
 def _median_interval(times: Sequence[np.ndarray]) -> float:
-    """Between events of one part, in s."""
+    """Between events with no gap between them, in s."""
     found = np.concatenate([np.diff(each) for each in times])
     return float(np.median(found)) if found.size else float("nan")
 

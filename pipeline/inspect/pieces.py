@@ -38,6 +38,22 @@ def times_s(timing: Any, offset_us: int, n: int | None = None) -> np.ndarray:
     return (samples * (period.num * 1e6 / period.den) + offset_us) / 1e6
 
 
+def continuing(begins_s: Sequence[float], ends_s: Sequence[float], period_s: float) -> list[bool]:
+    """For each piece but the first, whether its first sample is the next one after the last of the piece before."""
+    return [abs(begin - end) < period_s / 2 for begin, end in zip(begins_s[1:], ends_s)]
+
+
+def stretches(arrays: Sequence[np.ndarray], continues: Sequence[bool]) -> list[np.ndarray]:
+    """Without the borders between pieces at which nothing is missing; the last axis goes by samples."""
+    found = [[arrays[0]]]
+    for array, follows in zip(arrays[1:], continues):
+        if follows:
+            found[-1].append(array)
+        else:
+            found.append([array])
+    return [np.concatenate(each, axis=-1) for each in found]
+
+
 def with_gaps(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """Traces (cells, samples) one after the other, with a sample that is missing between: nothing leads across."""
     joined = [arrays[0]]

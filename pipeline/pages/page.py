@@ -8,13 +8,14 @@ import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
 
+from common.sentences import merged
 from pipeline.pages import cells, methods
 from pipeline.pages.content import Part, StepShown, is_stated
 from pipeline.pages.layout import nice_length
@@ -70,6 +71,8 @@ def html(page: Page, out: Path, methods_text: str) -> str:
     names = {path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
     n_sets = sum(part.cells is not None for part in page.parts)
     template = _templates().get_template("page.html")
+    recordings = [each["name"] for each in (page.session or {}).get("recordings", ())]
+    page = replace(page, warnings=merged(page.warnings, recordings))
     return template.render(
         page=page,
         policy=_policy(styles, scripts),

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from common.sentences import merged
 from native import loading
 from protocol.job import INSPECT
 from runner.edits import EDITABLE, print_of
@@ -60,7 +61,8 @@ class Outcomes:
             self._blame_the_api()
         unit = place.unit
         verdict.reason = place.as_seen(verdict.reason)
-        verdict.warnings = list(dict.fromkeys([*unit.warnings, *map(place.as_seen, verdict.warnings)]))
+        names = {recording.file for recording in unit.inputs}
+        verdict.warnings = merged([*unit.warnings, *map(place.as_seen, verdict.warnings)], names)
         if problem := self._change_of_input(unit) or (self._publish(unit, verdict, place) if verdict.ok else ""):
             verdict = replace(verdict, ok=False, reason=problem, died=False, out_of_memory=False)
         instead = [] if verdict.ok else self._settle_failure(place, verdict, may_be_inspected=not problem)

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from common import APP
+from common.sentences import split
 from recording.kinds import KINDS
 from runner.events import duration, printable
 from runner.inside import Folder
@@ -275,12 +276,16 @@ def _animals(animals: Sequence[Followed]) -> list[str]:
     return [*parts, "</section>"]
 
 
-def _notes(rows: Iterable[Row], of: Callable[[Row], Sequence[str]], style: str) -> list[str]:
+def _notes(rows: Sequence[Row], of: Callable[[Row], Sequence[str]], style: str) -> list[str]:
     """Each session's sentences; one that several share is said once, with their number."""
+    files = {row.path.rpartition("/")[2] for row in rows}
     by_sentence: dict[str, dict[str, Row]] = {}
+    whole: dict[tuple[str, str], str] = {}
     for row in rows:
         for sentence in of(row):
-            by_sentence.setdefault(sentence, {}).setdefault(row.session or row.path, row)
+            session, rest = row.session or row.path, split(sentence, files)[1]
+            by_sentence.setdefault(rest, {}).setdefault(session, row)
+            whole.setdefault((rest, session), sentence)
     alone: dict[str, tuple[Row, list[str]]] = {}
     shared = []
     for sentence, those in by_sentence.items():
@@ -292,7 +297,7 @@ def _notes(rows: Iterable[Row], of: Callable[[Row], Sequence[str]], style: str) 
             )
         else:
             ((path, row),) = those.items()
-            alone.setdefault(path, (row, []))[1].append(sentence)
+            alone.setdefault(path, (row, []))[1].append(whole[sentence, path])
     return [*shared, *(_note(style, row, sentences) for row, sentences in alone.values())]
 
 

@@ -1,0 +1,197 @@
+"""A session is one thing: as the trace of all parts in one file, on the library's clock, through deaths and changes."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import isx
+import numpy as np
+import pytest
+
+from common.sentences import merged
+from open_engine.files.cellsets import write_cell_set
+from recording import formats
+from tests import damage, recordings
+from tests.launch import run
+
+UUID = {"processingInterface": {"recordingUUID": "AC-00111111-l4R4GRt28o-1654732421577"}}
+N, CELLS, PERIOD_MS = 600, 6, 100
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- the joined trace
+
+
+def traces() -> np.ndarray:
+    """Transients of calcium on noise."""
+    rng = np.random.default_rng(8)
+    spikes = (rng.random((CELLS, N)) < 0.02) * rng.uniform(4, 9, (CELLS, N))
+    decay = np.exp(-np.arange(40) / 8)
+    return np.stack([np.convolve(each, decay)[:N] for each in spikes]) + rng.normal(size=(CELLS, N))
+
+
+def write_cells(folder: Path, tmp_path: Path, parts: int) -> None:
+    """The same traces in one file, or in parts that follow one another without a gap."""
+    folder.mkdir()
+    length = N // parts
+    footers = []
+    for part in range(parts):
+        start = recordings.START_MS + part * length * PERIOD_MS
+        movie = recordings.movie(tmp_path / f"{parts}-{part}.isxd", length, 8, 9, period_ms=PERIOD_MS, start_ms=start)
+        footers.append(formats.read_footer(movie))
+    images = np.zeros((CELLS, 8, 9), np.float32)
+    images[np.arange(CELLS), np.arange(CELLS), 2:6] = 1
+    names = ["m.isxd"] if parts == 1 else [f"m_part{part + 1}.isxd" for part in range(parts)]
+    write_cell_set([folder / name for name in names], footers, images, traces().astype(np.float32))
+
+
+@pytest.mark.parametrize("recipe", ["", 'version = 1\ngroup = "series"\n[[step]]\nuse = "detect_transients"\n'])
+def test_quality_and_events_are_those_of_the_joined_trace(tmp_path, recipe):
+    options = ()
+    if recipe:
+        (tmp_path / "mine.toml").write_text(recipe)
+        options = ("--recipe", str(tmp_path / "mine.toml"))
+    results = []
+    for parts in (1, 3):
+        write_cells(tmp_path / f"in-{parts}", tmp_path, parts)
+        done = run(tmp_path / f"in-{parts}", tmp_path / f"out-{parts}", *options)
+        assert done.code == 0, done.stderr
+        results.append(tmp_path / f"out-{parts}/m")
+    whole, joined = results
+    assert (whole / "m-cells.csv").read_bytes() == (joined / "m-cells.csv").read_bytes()
+    assert (whole / "m-traces.csv").read_bytes() == (joined / "m-traces.csv").read_bytes()
+    quality = [
+        [
+            (row["measure"], row["value"])
+            for row in rows(folder / "m-quality.csv")
+            if row["measure"] != "dropped_percent"
+        ]
+        for folder in results
+    ]
+    assert quality[0] == quality[1] and len(quality[0]) > 3
+    if recipe:
+        events = [rows(folder / "m-events.csv") for folder in results]
+        assert len(events[0]) > 20
+        by_cell = [[(row["cell"], round(float(row["time_s"]), 3)) for row in each] for each in events]
+        assert by_cell[0] == by_cell[1]
+
+
+# ---- the library's clock
+
+
+def test_times_are_those_of_the_librarys_alignment(input, output, tmp_path):
+    """isx.export_aligned_timestamps says when each frame was taken; our tables say the same, to the microsecond."""
+    start_us = 5_000_000  # of the GPIO recording, as `recordings.gpio` has it
+    stamps = np.arange(100) * 50_000 + start_us + 1_459_000
+    movie = recordings.movie_from(input / "m_video.isxd", recordings.frames(100, 24, 32), stamps)
+    recordings.stating(movie, UUID)
+    recordings.gpio(input / "x.gpio", session={"adMode": "ad", "ad": {"clock": 1000}, **UUID})
+    camera = recordings.behavior_movie(input / "m_video-camera-1.isxb", n=100)
+    read, written = damage.PARTS[".isxb"]["session"]
+    session = json.loads(read(camera.read_bytes()).rstrip(b"\0")) | {}
+    session["processingInterface"] |= UUID["processingInterface"]
+    camera.write_bytes(written(camera.read_bytes(), json.dumps(session).encode()))
+    table = tmp_path / "aligned.csv"
+    isx.export_aligned_timestamps(
+        str(input / "x.gpio"), [str(movie), str(camera)], "gpio", ["movie", "camera"], str(table)
+    )
+    theirs = rows(table)
+    assert run(input, output).code == 0
+    folder = output / "m_video"
+    begins = {
+        each["name"]: each["start_s"]
+        for each in json.loads((folder / "m_video.json").read_text())["session"]["recordings"]
+    }
+    for name, column in ((movie.name, "movie"), (camera.name, "camera")):
+        found = [row for row in rows(folder / f"{Path(name).stem}-frames.csv") if row["status"] == "valid"]
+        mine = [float(row["time_s"]) - begins["x.gpio"] for row in found]
+        given = [float(row[f"{column} Timestamp (s)"]) for row in theirs if row.get(f"{column} Timestamp (s)")]
+        assert mine[0] == pytest.approx(given[0], abs=1e-6), column
+    onsets = [float(row["onset_s"]) - begins["x.gpio"] for row in rows(folder / "m_video-ttl.csv") if row["onset_s"]]
+    gpio = [float(row["gpio Timestamp (s)"]) for row in theirs if row.get("gpio Timestamp (s)")]
+    assert onsets
+    for onset in onsets:
+        assert min(abs(onset - each) for each in gpio) < 1e-3, "an edge is where the library has a sample"
+
+
+# ---- warnings
+
+
+def test_equal_warnings_are_said_once_with_a_count(input, output):
+    for name in ("a", "b", "c"):
+        recordings.movie(input / f"{name}.isxd", n=3, dropped=[0, 1, 2])
+    assert run(input, output).code == 0
+    page = (output / "index.html").read_text()
+    sentence = "no frame is valid: all were dropped, cropped or blank; there are no projections"
+    assert page.count(sentence) == 1 and "<strong>3 sessions</strong>" in page
+
+
+def test_equal_warnings_of_parts_are_said_once_with_a_count(input, output):
+    for session in ("m", "n"):
+        for part in range(3):
+            start = recordings.START_MS + 5_000 * part + (86_400_000 if session == "n" else 0)
+            path = recordings.movie(input / f"{session}_part{part}.isxd", n=3, start_ms=start, dropped=[0, 1, 2])
+            recordings.stating(path, {"animal": {**recordings.STATED["animal"], "id": session}})
+    assert run(input, output).code == 0
+    sentence = "no frame is valid: all were dropped, cropped or blank; there are no projections"
+    page = (output / "m/m.html").read_text()
+    assert f"m_part0.isxd and 2 more: {sentence}" in page
+    overview = (output / "index.html").read_text()
+    assert overview.count(sentence) == 1 and "<strong>2 sessions</strong>" in overview
+    (said,) = {row["warnings"] for row in rows(output / "summary.csv") if row["path"].startswith("m_")}
+    assert said == f"m_part0.isxd and 2 more: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("sentences", "expected"),
+    [
+        (["a.isxd: x", "b.isxd: x", "a.isxd: y"], ["a.isxd and 1 more: x", "a.isxd: y"]),
+        (["x", "x", "step 1: x"], ["x", "step 1: x"]),
+        (["a.isxd and 1 more: x", "c: x"], ["a.isxd and 1 more: x", "c: x"]),
+        ([], []),
+    ],
+)
+def test_merging(sentences, expected):
+    assert merged(sentences, {"a.isxd", "b.isxd"}) == expected
+
+
+# ---- deaths and changes
+
+
+def test_a_session_whose_worker_dies_is_split(input, output, tmp_path):
+    """Each member is tried by itself: what kills the worker fails alone."""
+    recordings.movie(input / "m.isxd")
+    recordings.gpio(input / "m.gpio")
+    before = {path.name: path.read_bytes() for path in input.iterdir()}
+    (tmp_path / "mine.py").write_text("import os\ndef die(inputs, outputs, context): os.kill(os.getpid(), 11)\n")
+    (tmp_path / "mine.toml").write_text('version = 1\n[[step]]\npython = "mine.py:die"\n')
+    done = run(input, output, "--recipe", str(tmp_path / "mine.toml"))
+    assert done.code == 1
+    assert {path.name: path.read_bytes() for path in input.iterdir()} == before
+    found = {row["path"]: (row["status"], row["reason"]) for row in rows(output / "summary.csv")}
+    assert found["m.isxd"][0] == "failed" and "signal SIGSEGV" in found["m.isxd"][1]
+    assert found["m.gpio"] == ("done", "")
+    assert list(output.rglob("*-ttl.csv")) and list(output.rglob("m-frames.csv")), "the movie is inspected instead"
+    assert not (output / "done.marker").exists()
+
+
+def test_a_part_that_arrives_later_joins(input, output):
+    for part in (1, 2):
+        recordings.movie(input / f"m_part{part}.isxd", start_ms=recordings.START_MS + 5_000 * (part - 1))
+    assert run(input, output).code == 0
+    first = json.loads((output / "m/m.json").read_text())
+    recordings.movie(input / "m_part3.isxd", start_ms=recordings.START_MS + 10_000)
+    recordings.gpio(input / "m.gpio")
+    done = run(input, output)
+    assert done.code == 0, done.stderr
+    second = json.loads((output / "m/m.json").read_text())
+    assert len(first["inputs"]) == 2 and len(second["inputs"]) == 3
+    assert {row["results"] for row in rows(output / "summary.csv")} == {"m"}
+    assert (output / "m/m_part3-frames.csv").is_file() and (output / "m/m-ttl.csv").is_file()
+    assert len(list(output.glob("*.html"))) == 1 and len(list((output / "m").glob("*.html"))) == 1
