@@ -48,6 +48,10 @@ def peri_event(quick: bool) -> dict[str, Any]:
     return {"made": today(), **movies.section_peri_event(quick)}
 
 
+def sessions(quick: bool) -> dict[str, Any]:
+    return {"made": today(), **movies.section_sessions(quick)}
+
+
 def today() -> str:
     return time.strftime("%Y-%m-%d", time.gmtime())
 
@@ -66,6 +70,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "scale_out": scale_out,
     "accuracy": accuracy,
     "peri_event": peri_event,
+    "sessions": sessions,
 }
 
 
@@ -87,7 +92,7 @@ def kept(report: dict[str, Any]) -> dict[str, Any]:
     Sections that have a date of their own do not count among these.
     """
     before = json.loads(REPORT.read_text())
-    if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event"}:
+    if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event", "sessions"}:
         return {**before, **report}
     return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
 

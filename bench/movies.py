@@ -106,6 +106,11 @@ def section_long(quick: bool) -> dict[str, Any]:
     return in_image("long_movie.py", "--frames", 100 if quick else 1000)
 
 
+def section_sessions(quick: bool) -> dict[str, Any]:
+    """A session against its recordings one by one, and ten thousand recordings: sessions.py in the image."""
+    return in_image("sessions.py", "--frames", 50 if quick else 400, "--recordings", 100 if quick else 10_000)
+
+
 def section_peri_event(quick: bool) -> dict[str, Any]:
     """Cells that respond to events, and false ones, beside Inscopix's own tool; the cost of many: peri_event.py."""
     seeds = range(1000, 1002 if quick else 1020)

@@ -74,6 +74,7 @@ def page(report: dict[str, Any]) -> str:
         scale_out(report["scale_out"]),
         *([accuracy(report["accuracy"])] if "accuracy" in report else []),
         *([peri_event(report["peri_event"])] if "peri_event" in report else []),
+        *([sessions(report["sessions"])] if "sessions" in report else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -294,6 +295,24 @@ Measured on {found["made"]}.{left_out}
 
 500 cells and 100 events in 20 minutes at 20 Hz, 1,000 shifts: {cost["cpu_s"]} s of processor time, \
 {cost["peak_mb"]} MB."""
+
+
+def sessions(found: dict[str, Any]) -> str:
+    one, many_ = found["session"], found["many"]
+    rows = []
+    for name, title in (("plain", "results"), ("nwb", "results and NWB")):
+        whole, parts = one[f"{name}_whole_s"], one[f"{name}_sum_s"]
+        rows.append([title, short(whole), short(parts), short(whole / parts)])
+    return f"""\
+## Sessions
+
+Processor time from start to sentinel (`bench/sessions.py`): a movie in {one["parts"]} parts of {one["frames"]} frames
+with GPIO, as one session, against the sum of runs over each recording alone. Measured on {found["made"]}.
+
+{table(["", "session, s", "recordings one by one, s", "share"], rows)}
+
+{many_["recordings"]:,} recordings are found, checked and related in {short(many_["seconds"])} s of processor time, \
+{short(many_["ms_a_recording"])} ms each."""
 
 
 def accuracy(found: dict[str, Any]) -> str:

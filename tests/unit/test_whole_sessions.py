@@ -195,3 +195,30 @@ def test_a_part_that_arrives_later_joins(input, output):
     assert {row["results"] for row in rows(output / "summary.csv")} == {"m"}
     assert (output / "m/m_part3-frames.csv").is_file() and (output / "m/m-ttl.csv").is_file()
     assert len(list(output.glob("*.html"))) == 1 and len(list((output / "m").glob("*.html"))) == 1
+
+
+# ---- names by hand
+
+
+NAMES = ["done.marker", "done.marker.1-of-2", "index.html", "summary.csv", "logs", "Animals", "day 1: é", "x" * 300]
+
+
+def test_a_session_may_be_called_like_a_file_of_the_runs_own(input, output):
+    """The sentinel, the report and the log are what they are; each session has a folder of its own."""
+    tables = []
+    for number, name in enumerate(NAMES):
+        recordings.movie(input / f"r{number}.isxd")
+        recordings.gpio(input / f"g{number}.gpio")
+        tables.append(f"[[session]]\nname = {json.dumps(name)}\nrecordings = ['r{number}.isxd', 'g{number}.gpio']\n")
+    (input / "sessions.toml").write_text("\n".join(tables), encoding="utf-8")
+    for _ in range(2):
+        done = run(input, output)
+        assert done.code == 0, done.stderr
+        assert json.loads((output / "done.marker").read_text())["recordings"] == 2 * len(NAMES)
+        assert (output / "index.html").is_file() and (output / "summary.csv").is_file() and (output / "logs").is_dir()
+        found = {row["path"]: row["results"] for row in rows(output / "summary.csv")}
+        folders = {found[f"r{number}.isxd"] for number in range(len(NAMES))}
+        assert folders == {found[f"g{number}.gpio"] for number in range(len(NAMES))} and len(folders) == len(NAMES)
+        for folder in folders:
+            assert (output / folder / f"{folder}.html").is_file() and (output / folder / f"{folder}-ttl.csv").is_file()
+    assert "all done, 16 of them earlier" in done.end
