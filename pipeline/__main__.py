@@ -16,7 +16,19 @@ from pathlib import Path
 
 from pipeline import fork_server
 from pipeline.reasons import reason
-from protocol.job import ANIMAL, INSPECT, Advice, Caution, Event, Failure, Job, Progress, Result, event_to_json
+from protocol.job import (
+    ANIMAL,
+    INSPECT,
+    OVERVIEW,
+    Advice,
+    Caution,
+    Event,
+    Failure,
+    Job,
+    Progress,
+    Result,
+    event_to_json,
+)
 from recording.errors import TooLittleMemory
 
 
@@ -36,7 +48,7 @@ def _import_what_workers_need(nwb: bool) -> None:
     """All but isx, and what imports it. Leaves nothing on the output's disk."""
     from open_engine import statistics  # noqa: F401
     from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
-    from pipeline.pages import page
+    from pipeline.pages import overview, page  # noqa: F401
 
     with tempfile.TemporaryDirectory() as scratch:
         figures.warm_up(Path(scratch))
@@ -77,6 +89,10 @@ def _keep_caches_in(folder: str) -> None:
 
 
 def _run(job: Job, events: EventStream) -> Result:
+    if job.kind == OVERVIEW:
+        from pipeline.pages import overview
+
+        return overview.run(job)
     from pipeline.inspect.context import Context
 
     context = Context(

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Union
 from protocol.message import Malformed, Message, parse, read, to_json
 
 ANIMAL = "animal"  # the kind of a job that follows the cells of one over its sessions
+OVERVIEW = "overview"  # the kind of a job that makes the page of a run
 INSPECT = "inspect"  # the recipe that is built in: results for every kind, nothing to choose
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from protocol.overview import Followed
 from runner import animals, shards
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
 from runner.events import Log, listed
@@ -14,8 +15,8 @@ from runner.input.read import find_recordings, refuse_without_recordings, report
 from runner.inside import Folder
 from runner.output import sentinels
 from runner.output.judge import judge
-from runner.output.report import write_report
-from runner.output.rows import Followed, left_out_rows, rows_of, unreadable_rows
+from runner.output.report import Made, write_report
+from runner.output.rows import left_out_rows, rows_of, unreadable_rows
 from runner.recordings import Recording
 from runner.records import Record, are_there, is_complete, read_record
 from runner.settings import Request
@@ -41,11 +42,10 @@ def gather(state: RunState, request: Request) -> Ending:
         records[recording.relative] = _as_gathered(record, recording, output)
     found_rows = rows_of(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
     followed: list[Followed] = []
-    if not missing and all(said.get("follow", True) for said in finished.values()):
-        with writing(output.path), staging_of(output, None) as staging:
+    with writing(output.path), staging_of(output, None) as staging:
+        if not missing and all(said.get("follow", True) for said in finished.values()):
             followed = animals.follow(found.recordings, records.values(), state, staging)
-    with writing(output.path):
-        write_report(output, found_rows, software(state.api), state.log, animals=followed)
+        write_report(state, staging, found_rows, Made(software(state.api), followed))
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)

@@ -16,14 +16,14 @@ from runner.input.read import Input
 from runner.inside import Folder
 from runner.output.judge import judge
 from runner.output.outcomes import Outcomes
-from runner.output.report import write_report
+from runner.output.report import Made, write_report
 from runner.output.rows import left_out_rows, rows_of, unreadable_rows
 from runner.preflight import refuse_too_few_files, refuse_too_few_processes, report_preflight
 from runner.staging import staging_of
 from runner.state import Conditions, RunState, conditions
 from runner.work.groups import only_inspected
 from runner.work.units import units_of
-from runner.workers.carry_out import carry_out
+from runner.workers.carry_out import carry_out, fork_server_for
 
 
 def run(state: RunState) -> Ending:
@@ -46,7 +46,8 @@ def run(state: RunState) -> Ending:
 
         outcomes = Outcomes(input, wanted, staging, state, earlier)
         todo = outcomes.take_over(units)
-        carry_out(todo, wanted, staging, state, outcomes.settle, outcomes.refuse)
+        forks = until_the_end.enter_context(fork_server_for(todo, wanted.nwb, staging, log))
+        carry_out(todo, wanted, staging, state, forks, outcomes.settle, outcomes.refuse)
 
         rows = rows_of(input.recordings, outcomes.records)
         if not shard or shard.index == 1:
@@ -54,9 +55,11 @@ def run(state: RunState) -> Ending:
         followed = []
         if not shard and wanted.recipe.follow:
             followed = animals.follow(found.recordings, outcomes.records.values(), state, staging)
+        is_unchanged = not todo and all(each.is_earlier for each in followed)
         if not shard:
             with writing(state.output.path):
-                write_report(state.output, rows, wanted.software, log, time.monotonic() - began, followed)
+                made = Made(wanted.software, followed, time.monotonic() - began, is_unchanged)
+                write_report(state, staging, rows, made, forks)
     return judge(rows, state, _facts(outcomes), followed)
 
 

@@ -15,6 +15,7 @@ from pipeline.animals.animal import Animal
 from pipeline.inspect import figures
 from pipeline.inspect.context import Context
 from pipeline.pages import page as pages
+from pipeline.pages import templating
 from pipeline.pages.page import png
 
 MOST_CELLS, MOST_PAIRS = 60, 30  # shown; the tables have all
@@ -47,19 +48,20 @@ def write(animal: Animal, out: Path, context: Context) -> list[str]:
 
 def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
     found = animal.found
-    styles = [pages._style()]
+    styles = [pages.style()]
     n_days = found.presence.sum(axis=1)
     places = _Places(animal)
     shown = [int(group) for group in animal.numbers if n_days[group] > 1][:MOST_CELLS]
     return (
-        pages._templates()
+        pages.templates()
         .get_template("animal.html")
         .render(
             animal=animal,
             title=animal.name,
-            policy=pages._policy(styles, []),
+            policy=templating.policy(styles, [], pages.MEDIA),
+            scripts=[],
             styles=styles,
-            neighbours=f"{pages.NEIGHBOURS[0]}{' ' * pages.NEIGHBOURS_ROOM}{pages.NEIGHBOURS[1]}",
+            neighbours=templating.room(templating.NEIGHBOURS),
             misfit=pages.number(found.misfit),
             n_cells=len(animal.numbers),
             n_again=int((n_days[animal.numbers] > 1).sum()),

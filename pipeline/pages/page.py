@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
 import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import jinja2
 
 from common.sentences import merged
-from pipeline.pages import cells, methods
+from pipeline.pages import cells, methods, templating
 from pipeline.pages.content import Part, StepShown, is_stated
 from pipeline.pages.layout import nice_length
+from pipeline.pages.templating import NEIGHBOURS, OTHERS, asset, room
 from pipeline.pages.trust import trust
 from recording.kinds import KINDS
 from recording.names import STEPS
 
-HERE = Path(__file__).parent
 PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
+MEDIA = "img-src data: 'self' file:; media-src 'self' file:"  # which a page may show
 DIMMED = 0.7  # what is behind the outlines, so that they stand out
 STATUSES, CANDIDATE = ("accepted", "undecided", "rejected"), "candidate"
 MOST_LABELS = 60  # names on the map of cells
-
-# The runner writes links between these marks when it knows which pages there are. The room is fixed, so that the
-# file's size, by which results count as complete, stays.
-NEIGHBOURS = "<!--neighbours-->", "<!--/neighbours-->"
-NEIGHBOURS_ROOM = 3000  # bytes
-OTHERS = "<!--others-->", "<!--/others-->"  # the same for measures of other sessions
-OTHERS_ROOM = 9000
 
 
 @dataclass(frozen=True)
@@ -66,20 +58,21 @@ def write(page: Page, out: Path) -> tuple[str, ...]:
 def html(page: Page, out: Path, methods_text: str) -> str:
     """The page as text; pictures are read from `out`."""
     has_cells = any(part.cells for part in page.parts)
-    styles = [_asset("vendor/uPlot.min.css")] * has_cells + [_style()]
-    scripts = [_asset("vendor/uPlot.iife.min.js"), _asset("explorer.js")] * has_cells + [_asset("page.js")]
+    styles = [asset("vendor/uPlot.min.css")] * has_cells + [style()]
+    scripts = [asset("vendor/uPlot.iife.min.js"), asset("explorer.js")] * has_cells + [asset("page.js")]
     names = {path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
     n_sets = sum(part.cells is not None for part in page.parts)
-    template = _templates().get_template("page.html")
+    template = templates().get_template("page.html")
     recordings = [each["name"] for each in (page.session or {}).get("recordings", ())]
     page = replace(page, warnings=merged(page.warnings, recordings))
     return template.render(
         page=page,
-        policy=_policy(styles, scripts),
+        title=page.title,
+        policy=templating.policy(styles, scripts, MEDIA),
         styles=styles,
         scripts=scripts,
-        neighbours=f"{NEIGHBOURS[0]}{' ' * NEIGHBOURS_ROOM}{NEIGHBOURS[1]}",
-        others=f"{OTHERS[0]}{' ' * OTHERS_ROOM}{OTHERS[1]}",
+        neighbours=room(NEIGHBOURS),
+        others=room(OTHERS),
         trust=trust(page.parts, page.warnings, page.failure),
         picture=_Pictures(out, PICTURES_BYTES - sum(map(_tissue_bytes, page.parts))),
         explorers=[_explorer(part.cells, page.stem, n_sets) if part.cells else None for part in page.parts],
@@ -131,11 +124,6 @@ def parameter(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(parameter, value)) + "]"
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def link(name: str) -> str:
-    """To a file beside the page."""
-    return "./" + quote(name.encode("utf-8", "surrogateescape"))
 
 
 def _moment(start: Any) -> str:
@@ -193,7 +181,7 @@ class _Pictures:
         path = self.out / name
         size = path.stat().st_size * 4 // 3
         if size > self.room:
-            return link(name)
+            return templating.link(name)
         self.room -= size
         return png(path.read_bytes())
 
@@ -228,47 +216,23 @@ def _explorer(shown: cells.Cells, session: str, n_sets: int) -> dict[str, Any]:
     }
 
 
-# ---- templates and assets
+def style() -> str:
+    """That of the overview, and what the pages add."""
+    return asset("style.css") + asset("page.css")
+
+
+# ---- templates
 
 
 @functools.cache
-def _templates() -> jinja2.Environment:
-    """Everything is escaped: names and metadata are foreign text."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"number": number, "parameter": parameter, "link": link, "png": png, "facts": facts}
-    environment.filters |= {"acquisition": acquisition, "moment": _moment, "kind": lambda code: KINDS[code].name}
-    return environment
+def templates() -> jinja2.Environment:
+    made = templating.environment()
+    made.filters |= {"number": number, "parameter": parameter, "png": png, "facts": facts}
+    made.filters |= {"acquisition": acquisition, "moment": _moment, "kind": lambda code: KINDS[code].name}
+    return made
 
 
 def warm_up() -> None:
     """Read and compile the templates, in a process that forks others."""
-    for name in _templates().list_templates():
-        _templates().get_template(name)
-
-
-@functools.cache
-def _asset(name: str) -> str:
-    return (HERE / name).read_text(encoding="utf-8").strip()
-
-
-def _style() -> str:
-    """That of the overview, and what the page adds."""
-    return _asset("style.css") + _asset("page.css")
-
-
-def _policy(styles: Sequence[str], scripts: Sequence[str]) -> str:
-    """The Content-Security-Policy: this page's own style and scripts, by their digests, and its own pictures."""
-    return (
-        f"default-src 'none'; style-src {_digests(styles)}; script-src {_digests(scripts)}; "
-        "img-src data: 'self' file:; media-src 'self' file:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _digests(texts: Sequence[str]) -> str:
-    return " ".join(f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts)
+    for name in templates().list_templates():
+        templates().get_template(name)

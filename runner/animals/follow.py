@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from common import APP
 from protocol.job import ANIMAL, INSPECT, Job, Options
+from protocol.overview import Followed
 from recording.names import join
 from runner import machine
 from runner.animals.sessions import WithCells, by_animal, with_cells
@@ -16,7 +17,6 @@ from runner.events import counted, duration
 from runner.inside import Folder
 from runner.output.outcomes import note_in_log
 from runner.output.publish import BadProducts, checked_products, publish
-from runner.output.rows import Followed
 from runner.own import ANIMALS
 from runner.recordings import Recording
 from runner.records import Record, digest, is_complete, read_record, write_record
@@ -74,7 +74,7 @@ class _Stage:
         """None if an earlier run has done it, or if it cannot be written: that is on record then."""
         old = None if self.state.settings.force else read_record(self.state.output, animal.place)
         if old and old.fingerprint == self._fingerprint(animal) and is_complete(self.state.output, old):
-            self.found.append(animal.followed(old))
+            self.found.append(replace(animal.followed(old), is_earlier=True))
             return None
         try:
             return self._task(animal)

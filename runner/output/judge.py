@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from protocol.overview import LEFT_OUT, Followed, Row
 from runner.endings import DONE, OUT_OF_MEMORY, SOME_FAILED, Ending
 from runner.events import counted, listed
-from runner.output.rows import LEFT_OUT, Followed, Row
 from runner.state import RunState, container_facts, software
 
 

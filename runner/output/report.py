@@ -2,38 +2,147 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
+import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
 
 from common.csv_cells import cell
-from runner.events import Log
+from protocol.job import INSPECT, OVERVIEW, Job, Options
+from protocol.overview import INDEX, ROOMS, Entry, Followed, Overview, Room, Rooms, Row
+from runner import machine
 from runner.inside import Folder
 from runner.output import overview
-from runner.output.rows import Followed, Row
+from runner.state import RunState
+from runner.workers.jobs import address_space
+from runner.workers.processes import ForkServer
+from runner.workers.supervise import Supervisor, Task, Verdict, last_line
+
+THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
+HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
+WITHOUT = Path(__file__).with_name("no_overview.html")  # in place of an overview that could not be made
+SECONDS = 600.0  # for the page; ten thousand sessions take a few
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the results of a run were made."""
+
+    software: Mapping[str, str]
+    animals: Sequence[Followed] = ()
+    seconds: float = 0.0  # that the run took, if one process knows it
+    is_unchanged: bool = False  # nothing was left to do
 
 
 def write_report(
-    output: Folder,
-    rows: Sequence[Row],
-    software: Mapping[str, str],
-    log: Log,
-    seconds: float | None = None,
-    animals: Sequence[Followed] = (),
+    state: RunState, staging: Folder, rows: Sequence[Row], made: Made, fork_server: ForkServer | None = None
 ) -> None:
     """Write both files, and tell the recordings' pages their neighbours.
 
-    `seconds` is the duration of the run, if one process knows it. Raises OSError.
+    If nothing was left to do, an overview that shows the same stays. One that cannot be made is said in the log, and
+    costs the run nothing: all that it shows stands elsewhere, too. Raises OSError, Stopped.
     """
+    output, log = state.output, state.log
     output.write("summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
     entries = overview.entries(rows)
     for name in [name for entry in entries for name in overview.read_measures(output, entry)]:
         log("quality-unread", f"{name} cannot be read: its numbers are not in the overview", "warning", path=name)
-    overview.link_pages(output, entries, [row for row in rows if row.status == "failed"])
-    overview.compare_pages(output, entries)
-    overview.link_animals(output, animals)
-    page = overview.page(rows, entries, software, seconds, animals)
-    output.write("index.html", page.encode("utf-8", "backslashreplace"))
+    shown = overview_of(rows, entries, made)
+    if made.is_unchanged and _is_there(output, shown):
+        return
+    page, rooms = _made_by_a_worker(shown, state, staging, fork_server)
+    output.write(INDEX, page)
+    fill_rooms(output, rooms)
+
+
+def _is_there(output: Folder, shown: Overview) -> bool:
+    """Whether an earlier run made this page, and whole."""
+    try:
+        content = output.read(INDEX)
+    except OSError:
+        return False
+    return shown.digest.encode() in content[:HEAD_BYTES] and content.endswith(b"</html>")
+
+
+def overview_of(rows: Iterable[Row], entries: Sequence[Entry], made: Made) -> Overview:
+    """What the page shows, made now; `entries` are those of the rows."""
+    others = [row for row in rows if row.status != "done"]
+    entries, has_all = _within_budget(entries)
+    now = datetime.now().astimezone()
+    return Overview(entries, others, now, made.seconds, dict(made.software), tuple(made.animals), has_all)
+
+
+def fill_rooms(output: Folder, rooms: Iterable[Room]) -> None:
+    """Tell each page its neighbours, and how its session compares, in the room that it keeps for that.
+
+    A few bytes in place, not the whole file anew: a page can be large, and its size must stay. A page that cannot be
+    written to, such as another user's, stays without: all that it says is true.
+    """
+    for room in rooms:
+        with contextlib.suppress(OSError):
+            _fill(output.open(room.page, os.O_RDWR), room)
+
+
+def _within_budget(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
+    """Without the thumbnails for which there is no room, and whether that is none."""
+    left, found = THUMBNAIL_BUDGET, []
+    for entry in entries:
+        left -= len(entry.first.thumbnail or "")
+        rows = [replace(row, thumbnail=row.thumbnail if left >= 0 else None) for row in entry.rows[:1]]
+        rows += [replace(row, thumbnail=None) for row in entry.rows[1:]]
+        found.append(replace(entry, rows=rows))
+    return found, left >= 0
+
+
+def _made_by_a_worker(
+    shown: Overview, state: RunState, staging: Folder, fork_server: ForkServer | None
+) -> tuple[bytes, Sequence[Room]]:
+    """The overview, and what goes into rooms of other pages. Raises OSError, Stopped."""
+    folder = staging.anywhere / OVERVIEW
+    for name in ("results", "scratch"):
+        (folder / name).mkdir(parents=True)
+    facts = folder / "overview.json"
+    facts.write_bytes(shown.to_json())
+    job = Job((facts,), OVERVIEW, OVERVIEW, folder / "results", folder / "scratch", INSPECT, Options(), {})
+    verdicts: list[Verdict] = []
+    log = os.open(folder / "log", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        task = Task(OVERVIEW, job, log, address_space(state.settings), SECONDS, weight=0, may_fork=True)
+        supervisor = Supervisor(1, machine.cores(), state.signals, fork_server=fork_server)
+        supervisor.work_through(iter([task]), 1, lambda _, verdict: verdicts.append(verdict), lambda *_: state.tick())
+        said = last_line(log)  # of a traceback: the error
+    finally:
+        os.close(log)
+    try:
+        if verdicts[0].ok:
+            return (job.staging / INDEX).read_bytes(), Rooms.from_json((job.staging / ROOMS).read_bytes()).rooms
+        reason = said or verdicts[0].reason
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    message = f"the overview could not be made, and other pages have no links to it: {reason}"
+    state.log("overview-failed", message, "warning", reason=reason)
+    return WITHOUT.read_bytes(), ()
+
+
+def _fill(page: int, room: Room) -> None:
+    """With the first of the texts that fits; closes the file."""
+    with open(page, "r+b") as file:
+        if os.fstat(page).st_nlink > 1:  # it would change elsewhere, too
+            return
+        marked = f"(<!--{room.mark}-->)(.*?)<!--/{room.mark}-->".encode()
+        found = re.search(marked, file.read(HEAD_BYTES), re.DOTALL)
+        if not found:
+            return
+        size = len(found[2])
+        content = next((text.encode() for text in room.texts if len(text.encode()) <= size), b"").ljust(size)
+        if content != found[2]:
+            file.seek(found.start(2))
+            file.write(content)
 
 
 SUMMARY = ("path", "kind", "status", "reason", "seconds", "summary", "session", "part")

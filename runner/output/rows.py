@@ -3,52 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
+from protocol.overview import LEFT_OUT, Row
 from recording.kinds import KINDS
 from runner.events import Log
 from runner.input.discover import Discovery
 from runner.recordings import Recording
 from runner.records import Record
-
-LEFT_OUT = "left out"  # status of a recording in a form that cannot be read
-
-
-@dataclass
-class Row:
-    """One input, as the report shows it."""
-
-    path: str  # relative to the input folder
-    kind: str
-    status: str  # "done", "failed" or LEFT_OUT
-    reason: str = ""
-    seconds: float = 0.0
-    summary: str = ""
-    thumbnail: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    results: str = ""  # folder, relative to the output
-    products: tuple[str, ...] = ()
-    log: str = ""  # relative to the output; "" if there is none
-    session: str = ""  # path of its first part; "" for a session of one recording
-    part: int = 0  # from 1, if there are several
-    parts: int = 0
-    animal: str = ""
-    start: str = ""  # of the session, ISO 8601
-    advice: list[str] = field(default_factory=list)  # what a lab has not written yet
-
-
-@dataclass(frozen=True)
-class Followed:
-    """What became of one animal."""
-
-    animal: str
-    sessions: tuple[str, ...]
-    status: str  # "done" or "failed"
-    reason: str = ""
-    summary: str = ""
-    results: str = ""
-    products: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 def rows_of(recordings: Sequence[Recording], records: Mapping[str, Record]) -> list[Row]:

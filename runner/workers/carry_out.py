@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 from runner import machine
+from runner.events import Log
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
 from runner.inside import Folder
 from runner.settings import Settings
@@ -22,8 +23,32 @@ Settle = Callable[[Workplace, Verdict], Sequence[Unit]]
 Refuse = Callable[[Unit, str], None]
 
 
+@contextlib.contextmanager
+def fork_server_for(units: Iterable[Unit], nwb: bool, staging: Folder, log: Log) -> Iterator[ForkServer | None]:
+    """For the units' workers, if any of them may be forked. Its imports begin before the first is wanted."""
+    server = None
+    if any(may_fork(unit.recipe) for unit in units):
+        with contextlib.suppress(OSError):  # then each worker imports for itself
+            command = (*FORK_SERVER_COMMAND, *(["--nwb"] if nwb else []))
+            server = ForkServer(command, staging.anywhere / "fork-server")
+    try:
+        yield server
+    finally:
+        if server:
+            server.stop()
+            if server.lost:
+                reason = f"the process that forks workers ended ({server.lost}): each worker started alone"
+                log("fork-server-lost", f"{reason}, which takes a second more", "warning")
+
+
 def carry_out(
-    units: Sequence[Unit], conditions: Conditions, staging: Folder, state: RunState, settle: Settle, refuse: Refuse
+    units: Sequence[Unit],
+    conditions: Conditions,
+    staging: Folder,
+    state: RunState,
+    fork_server: ForkServer | None,
+    settle: Settle,
+    refuse: Refuse,
 ) -> None:
     """`settle` is told how each worker ended and returns what is to be done instead; `refuse`, what got none and why.
 
@@ -32,32 +57,17 @@ def carry_out(
     if not units:
         return
     units = sorted(units, key=lambda unit: (-unit.size, unit.name))  # so that none is left alone at the end
-    fork_server = _fork_server(staging, conditions.nwb) if any(may_fork(unit.recipe) for unit in units) else None
-    try:
-        tasks = _Tasks(units, conditions, staging, state, refuse)
-        cores = machine.cores()
-        supervisor = Supervisor(_slots(state.settings, cores), cores, state.signals, fork_server=fork_server)
-        progress = _Progress(supervisor, state, units)
+    tasks = _Tasks(units, conditions, staging, state, refuse)
+    cores = machine.cores()
+    supervisor = Supervisor(_slots(state.settings, cores), cores, state.signals, fork_server=fork_server)
+    progress = _Progress(supervisor, state, units)
 
-        def on_verdict(task: Task, verdict: Verdict) -> None:
-            progress.done_bytes += task.weight
-            tasks.todo.extend(settle(task.owner, verdict))
+    def on_verdict(task: Task, verdict: Verdict) -> None:
+        progress.done_bytes += task.weight
+        tasks.todo.extend(settle(task.owner, verdict))
 
-        supervisor.work_through(tasks, len(units), on_verdict, progress.show)
-        state.heart.workers = []
-    finally:
-        if fork_server:
-            fork_server.stop()
-            if fork_server.lost:
-                reason = f"the process that forks workers ended ({fork_server.lost}): each worker started alone"
-                state.log("fork-server-lost", f"{reason}, which takes a second more", "warning")
-
-
-def _fork_server(staging: Folder, nwb: bool) -> ForkServer | None:
-    """Its imports begin before the first worker is wanted."""
-    with contextlib.suppress(OSError):  # then each worker imports for itself
-        return ForkServer((*FORK_SERVER_COMMAND, *(["--nwb"] if nwb else [])), staging.anywhere / "fork-server")
-    return None
+    supervisor.work_through(tasks, len(units), on_verdict, progress.show)
+    state.heart.workers = []
 
 
 def _slots(settings: Settings, cores: int) -> int:

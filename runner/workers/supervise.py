@@ -300,7 +300,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
             return "no space left on the output's disk: free some and run again", False
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
-    last_words = _last_line(worker.task.log)
+    last_words = last_line(worker.task.log)
     starved = code == -signal.SIGKILL or "std::bad_alloc" in last_words
     advice = " (most likely the file is damaged)" if code < 0 else ""
     if starved:
@@ -308,7 +308,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
     return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else ""), starved
 
 
-def _last_line(log: int) -> str:
+def last_line(log: int) -> str:
     try:
         text = os.pread(log, 4096, max(0, os.fstat(log).st_size - 4096)).decode("utf-8", "replace")
     except OSError:

@@ -24,8 +24,8 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "open_engine.files": ("recording", "open_engine.context"),
     "pipeline": ("common", "recording", "protocol", "open_engine", "following"),
     "pipeline.engines": ("common", "protocol.copies", "open_engine"),
-    "pipeline.pages": ("common", "recording"),
-    "pipeline.inspect": ("common", "recording", "protocol.job", "open_engine", "pipeline.pages"),
+    "pipeline.pages": ("common", "recording", "protocol"),
+    "pipeline.inspect": ("common", "recording", "protocol", "open_engine", "pipeline.pages"),
     "bootstrap": ("common", "runner"),
     "healthcheck": ("common", "native", "runner"),
 }

@@ -14,9 +14,9 @@ from common.csv_cells import cell
 from pipeline.inspect import quality, tables
 from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from protocol.overview import Row
 from recording import formats
 from runner.output.report import summary_csv
-from runner.output.rows import Row
 from tests import recordings
 
 FORMULAS = [

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.pages.content import Measure, Part
+from pipeline.pages.strips import FEWEST, WIDTH, strips
+from pipeline.pages.strips import text as shown
 from pipeline.pages.trust import trust
-from runner.output.strips import FEWEST, WIDTH, strips, texts
 from tests import launch, recordings
 
 
@@ -69,7 +70,7 @@ def sessions(*values: float) -> dict[str, dict[str, tuple[str, str]]]:
 def test_what_is_out_of_line_is_said(values, is_out):
     (strip,) = strips("s0", sessions(*values))
     assert strip.is_out_of_line == is_out
-    text = next(texts([strip]))
+    text = shown([strip], 9000)
     assert ("median is out of line" in text) == is_out and ('<details class="others" open>' in text) == is_out
     if is_out:
         others = values[1:]
@@ -91,7 +92,7 @@ def test_what_is_no_number_has_no_strip(text):
 
 def test_names_are_shown_and_never_interpreted():
     found = strips("a", {key: {"<script>": (value, "<b>")} for key, value in (("a", "1"), ("b", "2"))})
-    assert "<script>" not in next(texts(found)) and "<b>" not in next(texts(found))
+    assert "<script>" not in shown(found, 9000) and "<b>" not in shown(found, 9000)
 
 
 def test_each_page_has_the_other_sessions_of_its_kind(tmp_path: Path):

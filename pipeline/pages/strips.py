@@ -1,14 +1,12 @@
-"""Each measure of a session beside those of the other sessions in the output: strips of dots on its page.
-
-Standard library only: PID 1 draws them when it knows all sessions, in the room that each page keeps for that.
-"""
+"""Each measure of a session beside those of the other sessions in the output: strips of dots on its page."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from statistics import fmean, median
+
+from pipeline.pages import templating
 
 FEWEST = 5  # sessions with a measure, to say that one is out of line
 OUTLIER = 3.5  # modified z-score (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers)
@@ -37,8 +35,7 @@ class Strip:
     @property
     def sentence(self) -> str:
         others = f"{_number(min(self.others))} to {_number(max(self.others))}{self._unit}"
-        mine = f"{_number(self.value)}{self._unit}"
-        return f"{self.label} is out of line: {mine}, the other {len(self.others)} sessions have {others}"
+        return f"{self.label} is out of line: {self.shown}, the other {len(self.others)} sessions have {others}"
 
     @property
     def label(self) -> str:
@@ -49,23 +46,35 @@ class Strip:
     def _unit(self) -> str:
         return f" {self.unit}" if self.unit else ""
 
-    def html(self) -> str:
-        """A row: name, strip, value. The session's own dot is large."""
-        low, high = min(self.value, *self.others), max(self.value, *self.others)
+    @property
+    def shown(self) -> str:
+        """The session's own value, with its unit."""
+        return f"{_number(self.value)}{self._unit}"
 
-        def place(value: float) -> int:
-            share = (value - low) / (high - low) if high > low else 0.5
-            return round(MARGIN + share * (WIDTH - 2 * MARGIN))
+    @property
+    def range(self) -> tuple[str, str]:
+        """The least and the largest value of all sessions."""
+        low, high = self._limits
+        return _number(low), _number(high)
 
-        dots = "".join(f"M{x} 7h0" for x in sorted({place(each) for each in self.others}))
-        style = ' class="out"' if self.is_out_of_line else ""
-        return (
-            f"<tr{style}><th>{escape(self.label)}</th><td>{_number(low)}</td>"
-            f'<td><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
-            f'aria-label="{_number(self.value)} among {_number(low)} to {_number(high)}"><path d="{dots}"/>'
-            f'<circle cx="{place(self.value)}" cy="7" r="5"/></svg></td><td>{_number(high)}</td>'
-            f"<td>{_number(self.value)}{escape(self._unit)}</td></tr>"
-        )
+    @property
+    def dots(self) -> list[int]:
+        """Where those of the others lie on the strip, in px."""
+        return sorted({self._place(each) for each in self.others})
+
+    @property
+    def dot(self) -> int:
+        """Where the session's own lies."""
+        return self._place(self.value)
+
+    @property
+    def _limits(self) -> tuple[float, float]:
+        return min(self.value, *self.others), max(self.value, *self.others)
+
+    def _place(self, value: float) -> int:
+        low, high = self._limits
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(MARGIN + share * (WIDTH - 2 * MARGIN))
 
 
 def strips(mine: str, sessions: Mapping[str, Mapping[str, tuple[str, str]]]) -> list[Strip]:
@@ -80,18 +89,22 @@ def strips(mine: str, sessions: Mapping[str, Mapping[str, tuple[str, str]]]) -> 
     return sorted(found, key=lambda strip: not strip.is_out_of_line)
 
 
-def texts(found: Sequence[Strip]) -> Iterator[str]:
-    """What a page says of them: all, else fewer, those out of line first."""
+def text(found: Sequence[Strip], room: int) -> str:
+    """What a page says of them in `room` bytes: all, else fewer, those out of line first; "" if nothing fits."""
+    template = templating.environment().get_template("others.html")
     for n in range(len(found), 0, -1):
-        out = "".join(f"<p>{escape(each.sentence)}.</p>" for each in found if each.is_out_of_line)
-        rows = "".join(each.html() for each in found[:n])
         n_others = max(len(each.others) for each in found)
-        sessions = "session" if n_others == 1 else f"{n_others} sessions"
-        yield (
-            f'<details class="others"{" open" if out else ""}><summary>Beside the other {sessions} of this output'
-            f"{'' if out else ': nothing is out of line' if n_others + 1 >= FEWEST else ''}</summary>{out}"
-            f"<table>{rows}</table></details>"
+        shown = template.render(
+            found=found,
+            rows=found[:n],
+            out=[each.sentence for each in found if each.is_out_of_line],
+            sessions="session" if n_others == 1 else f"{n_others} sessions",
+            is_enough=n_others + 1 >= FEWEST,
+            size=(WIDTH, HEIGHT),
         )
+        if len(shown.encode()) <= room:
+            return shown
+    return ""
 
 
 def _value(text: str) -> float | None:
