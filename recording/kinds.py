@@ -40,6 +40,9 @@ class Kind:
     results: tuple[str, ...]  # endings of its results' names, after the stem: "-mean.tif"
     isxd_type: int | None = None  # of `.isxd` files
     is_made: bool = False  # whether a step of a recipe can make it
+    called: str = ""  # what the last one that a recipe makes is called, after the name of the session
+    made_of: tuple[str, ...] = ()  # kinds that it can be made of, the likeliest first
+    is_beside: bool = False  # whether it is acquired beside a movie, and never made from another recording
     n_bytes: Callable[[Shape], int] = _image_bytes  # that one takes on disk
 
     @property
@@ -59,9 +62,20 @@ _ROWS = (
         ),
         isxd_type=0,
         is_made=True,
+        called="movie",
+        made_of=("movie",),
         n_bytes=_movie_bytes,
     ),
-    Kind("image", "image", "image", (".tif", "-preview.png"), isxd_type=4, is_made=True),
+    Kind(
+        "image",
+        "image",
+        "image",
+        (".tif", "-preview.png"),
+        isxd_type=4,
+        is_made=True,
+        called="image",
+        made_of=("movie", "cell_set", "vessel_set"),
+    ),
     Kind(
         "cell_set",
         "cell set",
@@ -69,13 +83,24 @@ _ROWS = (
         ("-traces.csv", "-cells.csv", "-footprints.tif", "-cellmap.png", "-traces.png"),
         isxd_type=1,
         is_made=True,
+        called="cells",
+        made_of=("movie", "cell_set"),
         n_bytes=_cells_bytes,
     ),
-    Kind("event_set", "event set", "eventset", ("-events.csv", "-rates.csv", "-raster.png"), isxd_type=5, is_made=True),
-    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", "-ttl.csv", ".png"), isxd_type=3),
-    Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), isxd_type=7),
-    Kind("behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png")),
-    Kind("nvision", "nVision movie", "behavior", ("-frames.csv", "-tracking.csv", "-preview.png")),
+    Kind(
+        "event_set",
+        "event set",
+        "eventset",
+        ("-events.csv", "-rates.csv", "-raster.png"),
+        isxd_type=5,
+        is_made=True,
+        called="events",
+        made_of=("movie", "cell_set", "event_set"),
+    ),
+    Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", "-ttl.csv", ".png"), isxd_type=3, is_beside=True),
+    Kind("imu", "IMU recording", "gpio", ("-imu.csv", ".png"), isxd_type=7, is_beside=True),
+    Kind("behavior_movie", "behaviour movie", "behavior", ("-frames.csv", "-preview.png"), is_beside=True),
+    Kind("nvision", "nVision movie", "behavior", ("-frames.csv", "-tracking.csv", "-preview.png"), is_beside=True),
     Kind(
         "vessel_set",
         "vessel set",
@@ -83,6 +108,8 @@ _ROWS = (
         ("-vessels.csv", "-traces.csv", "-map.png"),
         isxd_type=8,
         is_made=True,
+        called="vessels",
+        made_of=("movie", "vessel_set"),
         n_bytes=_cells_bytes,
     ),
 )
@@ -109,3 +136,4 @@ def why_left_out(name: str) -> str:
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}
 MADE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_made)
+BESIDE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_beside)

@@ -7,13 +7,13 @@ from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
 from recording.findings import Origin, RecordingInfo
+from recording.kinds import KINDS
 from study import names
 from study.names import Numbering
 
 EARLIEST = datetime(2005, 1, 1, tzinfo=timezone.utc)  # before there were miniature microscopes: no clock was set
 CLOCK_ERROR = 0.002  # of a stated rate; 0.0008 was seen in a recording of 10 Hz
 AROUND = timedelta(minutes=1)  # by which companions may miss one another: a camera that is started by hand
-ACQUIRED = ("gpio", "imu", "behavior_movie", "nvision")  # beside movies, and never made from another recording
 UUID = "recording UUID"
 NAMED = {
     "animal": "animal",
@@ -68,7 +68,8 @@ class Member:
 
     @property
     def is_companion(self) -> bool:
-        return self.kind in ACQUIRED
+        """Whether it is acquired beside a movie."""
+        return KINDS[self.kind].is_beside
 
     @property
     def is_timeless(self) -> bool:

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from recording.kinds import KINDS
 from study import names
 from study.facts import Member, same_time, starts_together, within
 
-MADE_OF = {  # kinds that a kind can be made of, the likeliest first
-    "movie": ("movie",),
-    "image": ("movie", "cell_set", "vessel_set"),
-    "cell_set": ("movie", "cell_set"),
-    "vessel_set": ("movie", "vessel_set"),
-    "event_set": ("movie", "cell_set", "event_set"),
-}
 MOST_ALIKE = 100  # movies that began in one second: more are no acquisition's
 
 
@@ -77,7 +71,7 @@ def _is_older(parent: Member, product: Member) -> bool:
 def _may_be_of(one: Member, other: Member) -> bool:
     """Whether it looks like a product, and of a kind that can be made of the other."""
     looks_made = one.kind != "movie" or one.origin.is_made or names.adds_steps(one.stem, other.stem)
-    return looks_made and other.kind in MADE_OF.get(one.kind, ())
+    return looks_made and other.kind in KINDS[one.kind].made_of
 
 
 def _fits(one: Member, other: Member) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 
 from pipeline.recipe.model import INPUT, Problem, Step
 from pipeline.recipe.steps import FILE, Makes, Takes
-from recording.kinds import KINDS, Shape
+from recording.kinds import BESIDE_KINDS, KINDS, Shape
 
 COMPANIONS = -2  # in place of a step: recordings of the session that the recipe does not run on
-ACQUIRED_BESIDE = ("gpio", "imu", "behavior_movie", "nvision")  # kinds that no step makes
 PULSES = "pulses"  # label of companions that are given as tables of their TTL pulses
 
 
@@ -112,7 +111,7 @@ def _fill(current: PlannedStep, latest: dict[str, list[Stream]], by_name: dict[s
     for slot, takes in zip(slots, step.contract.takes):
         if takes.companion:
             slot[:] = [Stream(COMPANIONS, kind, label=PULSES) for kind in takes.kinds]
-        elif not slot and not takes.optional and set(takes.kinds) <= set(ACQUIRED_BESIDE) - set(latest):
+        elif not slot and not takes.optional and set(takes.kinds) <= set(BESIDE_KINDS) - set(latest):
             slot.append(Stream(COMPANIONS, takes.kinds[0], once=True))
         if slot or takes.optional or problems:
             continue

@@ -33,7 +33,7 @@ from pipeline.pages.page import Page
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import candidates, companions, estimates, page, peri_event
 from pipeline.recipe.call import call_step, files_of
-from pipeline.recipe.chain import ACQUIRED_BESIDE, COMPANIONS, PULSES, PlannedStep, Stream, kept, latest, plan, room
+from pipeline.recipe.chain import COMPANIONS, PULSES, PlannedStep, Stream, kept, latest, plan, room
 from pipeline.recipe.interleaved import untangled
 from pipeline.recipe.model import Recipe, Step
 from pipeline.recipe.page import Made
@@ -45,20 +45,13 @@ from protocol.copies import Copies
 from protocol.job import Job, Result
 from recording.errors import BadRecording, TooLittleMemory, Unusable
 from recording.formats import check, movie_layout
-from recording.kinds import KINDS, Shape
+from recording.kinds import BESIDE_KINDS, KINDS, Shape
 from recording.names import STEPS, short
 
 COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
 UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
 RULES = 3  # counted up when the runner comes to call a function, or to note what it did, in another way
 LONGEST_NAME = 235  # bytes; file systems allow 255, and inspect results add to the names of products
-NOUNS = {  # what the last product of a kind is called, after the name of the session
-    "cell_set": "cells",
-    "event_set": "events",
-    "movie": "movie",
-    "image": "image",
-    "vessel_set": "vessels",
-}
 PLAIN = ("cell_set", "event_set", "movie")  # kinds whose results have the name of the session alone
 SPARE = 1.05  # for the inspect results of the products
 
@@ -481,7 +474,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
             warn=lambda text, title=title: this.context.warn(f"{title}: {text}"),
             candidates=looked_at.get(stream),
         )
-        ending = f"-{NOUNS[stream.kind]}" if stream.kind == "event_set" else ""
+        ending = f"-{KINDS[stream.kind].called}" if stream.kind == "event_set" else ""
         summary = adapt_pieces(pieces, stream.kind, f"{title}{ending}{stream.extension}", title, out, part)
         of_session[_of_parts(stream)] = Made(stream.step, stream.kind, summary, this.planned[stream.step].step.plane)
         products += summary.products
@@ -523,7 +516,7 @@ def _results(this: Run, job: Job, progress: Callable[[float], None]) -> Result:
 
 def _inputs_that_stay(this: Run, job: Job, out: Path) -> list[Summary]:
     """What the recipe ran on is what the session has, if no step made another: sets, GPIO, IMU, cameras."""
-    if job.kind not in (*sets.SETS, *ACQUIRED_BESIDE) or any(each.kind == job.kind for each in latest(this.planned)):
+    if job.kind not in (*sets.SETS, *BESIDE_KINDS) or any(each.kind == job.kind for each in latest(this.planned)):
         return []
     mine = [one for one in members.of(job) if one.path in job.inputs]
     if job.kind in sets.SETS:
@@ -679,8 +672,8 @@ def _titles(this: Run) -> dict[str, tuple[str, str]]:
         label = f"-{plane or stream.label or stream.chain.lstrip('-')}" if several else ""
         stems = [this.stem] if stream.once or len(this.inputs) == 1 else [short(path.stem) for path in this.inputs]
         for name, stem in zip(this.names(stream), stems):
-            title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{NOUNS[stream.kind]}")
-            found[name] = f"{stem}{label}-{NOUNS[stream.kind]}{stream.extension}", title
+            title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{KINDS[stream.kind].called}")
+            found[name] = f"{stem}{label}-{KINDS[stream.kind].called}{stream.extension}", title
     return found
 
 

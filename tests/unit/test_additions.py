@@ -1,4 +1,4 @@
-"""docs/architecture.md says which files to touch to add a kind or an engine: a toy of each is added by just those."""
+"""docs/architecture.md says which files to touch to add a kind, an engine or a step: toys are added by just those."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import pytest
 
 import healthcheck
+from open_engine.files import frames
 from tests import recordings
 from tests.launch import ROOT
 
@@ -28,6 +30,55 @@ from pipeline.inspect.context import Context, Outcome
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
     return Outcome("one bear", b"", {"n_toys": 1})
+'''
+
+FIRST_CLASS_KIND = '''"""A toy kind with a number of quality."""
+
+from pathlib import Path
+
+from pipeline.inspect.context import Context, Outcome
+from pipeline.pages.content import Measure
+
+
+def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
+    measures = (Measure("n_toys", "toys", 1, "", "how many toys there are"),)
+    return Outcome("one bear", b"", {"n_toys": 1}, measures)
+'''
+
+TOY_IN_NWB = '''"""Toys."""
+
+import isx
+from pynwb import TimeSeries
+
+from pipeline.nwb.session import Opened, SessionFile
+
+
+class Box:
+    """Stands in for what isx would open."""
+
+    def __init__(self, path: str) -> None:
+        self.timing = isx.Timing(3, isx.Duration.from_msecs(100))
+
+
+def add(session: SessionFile, recording: Opened) -> None:
+    name = session.name("Toys", recording.source.label)
+    session.file.add_acquisition(TimeSeries(name=name, data=[1.0, 2.0, 3.0], unit="bears", rate=recording.rate))
+'''
+
+TOY_STEP = '''"""A toy step."""
+
+from open_engine.context import StepContext
+from open_engine.files import frames
+
+FRAME_BY_FRAME = True
+REFERENCES = ("lindeberg1998",)
+
+
+def brighten(input_movie_files, output_movie_files, by: float = 1, *, context: StepContext) -> None:
+    for source, target in zip(input_movie_files, output_movie_files):
+        with frames.open_movie(source) as movie:
+            frames.produce(target, movie, lambda movie, start, stop: movie.read(start, stop) + by, context)
 '''
 
 TOY_ENGINE = '''"""A toy engine."""
@@ -116,6 +167,54 @@ def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
     assert "one bear" in (out / "index.html").read_text("utf-8")
     run(app, tmp_path, "--nwb")  # no NWB file, and no failure either
     assert "box.isxd has no NWB file: NWB files take no toy yet" in (out / "summary.csv").read_text()
+
+
+def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
+    """With a number of quality, and a place in NWB files."""
+    row = '    Kind("toy", "toy", "toy", ("-toys.csv",), isxd_type=6),\n'
+    touched = {
+        edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
+        added(app, "pipeline/inspect/toy.py", FIRST_CLASS_KIND),
+        added(app, "pipeline/nwb/toy.py", TOY_IN_NWB),
+        edited(app, "pipeline/nwb/kinds.py", "images, movies, signals", "images, movies, signals, toy"),
+        edited(app, "pipeline/nwb/kinds.py", "IN_NWB = {", 'IN_NWB = {"toy": Kind(toy.Box, toy.add),'),
+    }
+    documented = files_to_touch("a kind of recording") | files_to_touch("a kind to NWB files")
+    assert touched == {name.replace("<kind>", "toy") for name in documented}
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "box.isxd").write_bytes(recordings.footer_bytes({"type": 6}))
+    out = run(app, tmp_path, "--nwb")
+    assert "n_toys,1,,,how many toys there are" in (out / "box" / "box-quality.csv").read_text()
+    assert "how many toys there are" in (out / "box" / "box.html").read_text("utf-8")
+    with h5py.File(out / "box" / "box.nwb") as file:
+        assert file["acquisition/Toys/data"][:].tolist() == [1, 2, 3]
+        assert file["acquisition/Toys/data"].attrs["unit"] == "bears"
+
+
+def test_a_toy_step(app: Path, tmp_path: Path) -> None:
+    """Of the open engine, which isx does not have; it cites what it was published as."""
+    row = '    "brighten": _movie_filter("BR", {"by": NUMBER}, own=True),\n'
+    touched = {
+        edited(
+            app,
+            "pipeline/recipe/steps.py",
+            "STEPS: dict[str, Contract] = {\n",
+            "STEPS: dict[str, Contract] = {\n" + row,
+        ),
+        added(app, "open_engine/steps/brighten.py", TOY_STEP),
+    }
+    documented = files_to_touch("a step of a recipe") | files_to_touch("a step to the open engine")
+    assert touched == {name.replace("<step>", "brighten") for name in documented}
+    (tmp_path / "in").mkdir()
+    movie = recordings.movie(tmp_path / "in" / "m.isxd", n=4)
+    recipe = tmp_path / "toy.toml"
+    recipe.write_text('version = 1\n[[step]]\nuse = "brighten"\nby = 3\n[[step]]\nuse = "dff"\n')
+    out = run(app, tmp_path, "--recipe", str(recipe))
+    with frames.open_movie(movie) as before, frames.open_movie(out / "m" / "steps" / "m-BR.isxd") as after:
+        assert (after.read(0, 4) == before.read(0, 4) + 3).all()
+    assert "brighten" in (out / "m" / "m.html").read_text("utf-8")
+    assert "brighten" in (out / "m" / "m-methods.md").read_text("utf-8")
+    assert "lindeberg1998" in (out / "m" / "m-citations.bib").read_text("utf-8")
 
 
 def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
