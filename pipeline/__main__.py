@@ -107,7 +107,7 @@ def _run(job: Job, events: EventStream) -> Result:
     if job.session.decisions or job.edited:
         from pipeline.inspect import decisions
 
-        context.decisions = decisions.read(job.session.decisions, job.session.name, job.edited)
+        context.decisions = decisions.read(job.session.decisions, job.session.name, job.edited, job.results)
     if job.kind == ANIMAL:
         from pipeline.animals import stage
 

@@ -12,7 +12,7 @@ import numpy as np
 from common.csv_cells import cell as safe_cell
 from open_engine.files.cellsets import SCALES, CellSet, read_cell_set, reasons_of, scales_of, with_reasons, write_like
 from open_engine.merging import joined_trace
-from pipeline.inspect.decisions import CellSetId, Decisions, Present, digest_of
+from pipeline.inspect.decisions import Decisions, Present, cell_set_id, digest_of
 from pipeline.inspect.footprints import core
 from recording.errors import Unusable
 
@@ -28,10 +28,7 @@ class Candidates:
 
     @cached_property
     def cell_set_id(self) -> str:
-        identity = CellSetId()
-        for name, image in zip(self.cells.names, self.cells.images):
-            identity.add(name, image)
-        return str(identity)
+        return cell_set_id(self.cells)
 
     @property
     def reasons(self) -> list[str]:
@@ -64,11 +61,9 @@ def read(files: Sequence[Path]) -> Candidates:
 
 def present_in(cells: CellSet) -> list[Present]:
     """What decisions may be about, of a cell set as the recipe made it."""
-    identity = CellSetId()
-    for name, image in zip(cells.names, cells.images):
-        identity.add(name, image)
+    identity = cell_set_id(cells)
     found = zip(cells.names, cells.statuses, cells.images)
-    return [Present(name, str(identity), digest_of(name, image), status, core(image)) for name, status, image in found]
+    return [Present(name, identity, digest_of(name, image), status, core(image)) for name, status, image in found]
 
 
 def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | None) -> dict[str, list[str]]:

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from common.csv_cells import cell as safe_cell
-from open_engine.files.cellsets import read_cell_set
+from open_engine.files.cellsets import CellSet, read_cell_set
 from pipeline.inspect.footprints import Core, core, core_of, matches
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
@@ -78,6 +78,7 @@ class Decisions:
     rows: Sequence[Decision] = ()
     problems: Sequence[str] = field(default=())  # sentences on rows that say nothing
     edited: Mapping[str, Sequence[Edited]] = field(default_factory=dict)  # by the name of the file
+    earlier: Path | None = None  # folder of an earlier run's results: rows without outline may be about cells there
     held: dict[str, int] = field(default_factory=dict)  # how many cells got their status from which edited file
     present: dict[str, list[Present]] = field(default_factory=dict)  # cells that were looked at, by cell set
 
@@ -130,11 +131,27 @@ class Decisions:
         """Decisions that no cell is left for, the present cell in the same place, and how much of both they share."""
         cores = {id(one.decision): one.core for cells in self.edited.values() for one in cells}
         stale = [row for rows in self._stale().values() for row in rows]
+        cores |= self._earlier_cores([row for row in stale if not row.outline and id(row) not in cores])
         places = [(row, cores.get(id(row)) or core_of(row.outline)) for row in stale]
         present = [cell for cells in self.present.values() for cell in cells]
         places = [(row, core) for row, core in places if core]
         pairs = matches([core for _, core in places], [cell.core for cell in present])
         return [(places[i][0], present[j], shared) for i, j, shared in pairs]
+
+    def _earlier_cores(self, rows: Sequence[Decision]) -> dict[int, Core]:
+        """Where the cells of these rows were, by the rows' id(), if the results that they are about are still there."""
+        found: dict[int, Core] = {}
+        for path in sorted(self.earlier.rglob("*.isxd")) if self.earlier and rows else ():
+            try:
+                cells = read_cell_set(path) if check(path).kind == "cell_set" else None
+            except (Unusable, BadRecording):
+                continue
+            identity = cell_set_id(cells) if cells else ""
+            mine = {row.cell: id(row) for row in rows if row.cells == identity}
+            for name, image in zip(cells.names, cells.images) if mine else ():
+                for text in {name, safe_cell(name)} & set(mine):
+                    found[mine[text]] = core(image)
+        return found
 
     def _where_they_are(self, stale: Sequence[Decision]) -> str:
         found = [(row, cell) for row, cell, _ in self.by_footprint() if any(row is one for one in stale)]
@@ -171,7 +188,7 @@ class Decisions:
         return text.getvalue()
 
 
-def read(text: str, session: str, edited: Sequence[Path] = ()) -> Decisions | None:
+def read(text: str, session: str, edited: Sequence[Path] = (), earlier: Path | None = None) -> Decisions | None:
     """What the file of a session and edited cell sets of its earlier results hold; None if there are neither."""
     file = f"{session}{ENDING}"
     if not text and not edited:
@@ -187,7 +204,7 @@ def read(text: str, session: str, edited: Sequence[Path] = ()) -> Decisions | No
                 cells[path.name] = _edited_cells(path)
         except (Unusable, BadRecording) as error:
             problems.append(f"{path.name} was edited, and its statuses cannot be read: {error}")
-    return replace(found, problems=tuple(problems), edited=cells)
+    return replace(found, problems=tuple(problems), edited=cells, earlier=earlier)
 
 
 def _edited_cells(path: Path) -> list[Edited]:
@@ -259,6 +276,14 @@ class CellSetId:
 
     def __str__(self) -> str:
         return self._digest.hexdigest()[:16]
+
+
+def cell_set_id(cells: CellSet) -> str:
+    """Of all its cells."""
+    identity = CellSetId()
+    for name, image in zip(cells.names, cells.images):
+        identity.add(name, image)
+    return str(identity)
 
 
 def digest_of(name: str, footprint: np.ndarray) -> str:

@@ -364,3 +364,25 @@ def test_an_output_that_was_copied_was_not_edited(decided):
         os.utime(path)
     again = launch.run(source, output, "--recipe", str(recipe), "--nwb")
     assert again.code == 0 and not again.named("edited") and not kept(output)
+
+
+def test_decisions_without_outlines_are_matched_by_the_results_that_they_are_about(decided):
+    source, output, recipe = decided
+    before = statuses(output)
+    name = next(iter(before))
+    which = json.loads((output / "m/m.json").read_text())["recordings"]["m.isxd"]["cell_set_id"]
+    (source / "m.decisions.csv").write_text(HEAD + f"{name},rejected,{which},Ann,,\r\nC9,rejected,{which},Ann,,\r\n")
+    text = recipe.read_text()
+    recipe.write_text(text.replace("[[1, 1]", "[[2, 1]"))
+    again = launch.run(source, output, "--recipe", str(recipe))
+    assert again.code == 0, again.stderr
+    assert set(statuses(output).values()) == set(before.values()), "nothing was applied"
+    (said,) = [event["message"] for event in again.named("recording-warning") if "NOT applied" in event["message"]]
+    assert f"1 of 2 have a cell in the same place: {name} (rejected) where {name} is now" in said
+    assert f"{name},rejected," in (output / "m/m-decisions-by-footprint.csv").read_text()
+    # Put beside the recording, it holds.
+    (source / "m.decisions.csv").write_bytes((output / "m/m-decisions-by-footprint.csv").read_bytes())
+    third = launch.run(source, output, "--recipe", str(recipe))
+    assert third.code == 0 and not [each for each in third.named("recording-warning") if "NOT" in each["message"]]
+    assert statuses(output) == {**before, name: "rejected"}
+    assert not (output / "m/m-decisions-by-footprint.csv").exists()
