@@ -29,6 +29,10 @@ test: .venv/ready ## Run every test: unit tests in the image, pages in a browser
 test-workflows: image ## Run the examples for Snakemake and IDEAS, whose programs are fetched, with the image
 	@$(ENGINE) $(PYTHON) tests/workflows.py
 
+.PHONY: test-base
+test-base: image ## Build on Debian 13 and compare with the default base; UNIT=1: run the unit tests there, too
+	@$(ENGINE) $(PYTHON) tests/other_base.py $(if $(UNIT),--unit)
+
 .PHONY: test-cluster
 test-cluster: image .venv/ready ## Run the image on a two-node Slurm that the tests start and stop (root on Debian)
 	@$(ENGINE) .venv/bin/python -m pytest tests/cluster

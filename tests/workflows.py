@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the examples for Snakemake and for Inscopix's IDEAS with the image, as docs/platforms.md has them.
+"""Runs the examples for Snakemake, Inscopix's IDEAS and Nextflow with the image, as docs/platforms.md has them.
 
     workflows.py [--tools FOLDER]
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SNAKEFILE = ROOT / "docs/examples/Snakefile"
+NEXTFLOW = ROOT / "docs/examples/main.nf"
 IMAGE = os.environ.get("IMAGE", "isx") + ":latest"
 DAYS = ("day1", "day2")
 
@@ -33,6 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=ROOT / "build" if (ROOT / "build").is_dir() else None) as folder:
         work, tools = Path(folder), options.tools or Path(folder) / "tools"
         make_recordings(work)
+        with_nextflow(work)
         with_ideas(tool("ideas-python", "ideas", tools), work)
         with_snakemake(tool("snakemake", "snakemake", tools), work)
     return 0
@@ -49,6 +52,29 @@ def with_snakemake(snakemake: Path, work: Path) -> None:
     expect(done, 1, "simulated.isxd")
     assert [path.is_file() for path in sentinels] == [True, False], "a run that failed has no sentinel"
     print("Snakemake: two folders, a re-run, a failure: as they should be")
+
+
+def with_nextflow(work: Path) -> None:
+    """The script of the example's process in a container as Nextflow starts one; Nextflow itself cannot be had."""
+    process = NEXTFLOW.read_text()
+    (script,) = re.findall(r'"""(.+?)"""', process, re.DOTALL)
+    (options,) = re.findall(r"containerOptions '(.+)'", process)
+    outputs = re.findall(r'^\s+path "(.+?)"', process, re.MULTILINE)
+    options = options.replace("$(id -u):$(id -g)", f"{os.getuid()}:{os.getgid()}").split()
+    for name, code in (("made", 0), ("nothing", 66)):
+        task = work / "nextflow" / name
+        task.mkdir(parents=True)
+        (work / name).mkdir(exist_ok=True)
+        (task / name).symlink_to(work / name)
+        filled = script.replace("${recordings}", name).replace("${params.recipe}", "inspect")
+        (task / ".command.sh").write_text(f"#!/bin/bash -ue\n{filled}")
+        mounts = ["-v", f"{work}:{work}", "-w", task]
+        shell = ["/bin/bash", "-ue", task / ".command.sh"]
+        done = subprocess.run(["docker", "run", "-i", "--rm", *options, *mounts, IMAGE, *shell], check=False)
+        assert done.returncode == code, done
+        made = [(task / output.replace("${recordings}", name)).exists() for output in outputs]
+        assert outputs and made == ([True] * len(outputs) if not code else [True, False]), made
+    print("Nextflow's task, without Nextflow: a run, a failure: as they should be")
 
 
 def with_ideas(command: Path, work: Path) -> None:
