@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import random
+import subprocess
+import time
 from pathlib import Path
 
 import isx
@@ -14,7 +17,7 @@ from common.sentences import merged
 from open_engine.files.cellsets import write_cell_set
 from recording import formats
 from tests import damage, recordings
-from tests.launch import run
+from tests.launch import run, start, tree
 
 UUID = {"processingInterface": {"recordingUUID": "AC-00111111-l4R4GRt28o-1654732421577"}}
 N, CELLS, PERIOD_MS = 600, 6, 100
@@ -222,3 +225,54 @@ def test_a_session_may_be_called_like_a_file_of_the_runs_own(input, output):
         for folder in folders:
             assert (output / folder / f"{folder}.html").is_file() and (output / folder / f"{folder}-ttl.csv").is_file()
     assert "all done, 16 of them earlier" in done.end
+
+
+# ---- interruptions and shards
+
+
+KILLS, SEED = 6, 20261130
+
+
+@pytest.fixture
+def study(input: Path) -> Path:
+    """Two sessions of two parts with GPIO, a week apart, and a recording alone."""
+    for name, apart_ms in (("m", 0), ("n", 7 * 86_400_000)):
+        for part in (1, 2):
+            begin = recordings.START_MS + apart_ms + 5_000 * (part - 1)
+            recordings.movie(input / f"{name}_part{part}.isxd", start_ms=begin)
+    recordings.gpio(input / "m.gpio")
+    recordings.movie(input / "x.isxd", start_ms=recordings.START_MS + 30 * 86_400_000)
+    return input
+
+
+def test_killed_at_any_moment_a_rerun_completes_the_same_sessions(study, output, tmp_path):
+    began = time.monotonic()
+    assert run(study, tmp_path / "reference", "--nwb").code == 0
+    whole, expected = time.monotonic() - began, tree(tmp_path / "reference")
+    moments = random.Random(SEED)
+    for _ in range(KILLS):
+        process = start("--input-dir", study, "--output-dir", output, "--nwb")
+        try:
+            process.wait(timeout=moments.uniform(0, whole))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        process.stderr.close()
+    assert run(study, output, "--nwb").code == 0
+    assert tree(output) == expected
+
+
+def test_no_shard_has_a_part_of_a_session(study, output, tmp_path):
+    handled = []
+    for index in (1, 2):
+        done = run(study, output, env={"SHARD": f"{index}/2"})
+        assert done.code == 0, done.stderr
+        handled += [event["path"] for event in done.named("recording-done")]
+    assert sorted(handled) == ["m_part1.isxd and 2 more", "n_part1.isxd and 1 more", "x.isxd"]
+    assert run(study, output, "--gather", env={"SHARD_COUNT": "2"}).code == 0
+    assert {row["results"] for row in rows(output / "summary.csv")} == {"m", "n", "x"}
+    assert run(study, tmp_path / "whole").code == 0
+    for folder in ("m", "n", "x"):
+        assert {path.name for path in (output / folder).iterdir()} == {
+            path.name for path in (tmp_path / "whole" / folder).iterdir()
+        }
