@@ -173,6 +173,7 @@ def responses(
     timeline: Timeline,
     window_s: tuple[float, float],
     shuffles: int = SHUFFLES,
+    scale: float | None = None,
 ) -> Responses:
     """Test each cell for a response to events.
 
@@ -183,6 +184,7 @@ def responses(
     timeline : when samples were taken.
     window_s : from when to when around an event, in s; the first is negative, the second positive.
     shuffles : random shifts. p is at least 1 / (shuffles + 1).
+    scale : what stands in for the noise of each trace; estimated if None.
 
     Returns
     -------
@@ -204,7 +206,7 @@ def responses(
         if not len(recorded) or not np.isfinite(trace[recorded]).all():
             continue
         trace = np.interp(np.arange(len(trace)), recorded, trace[recorded])
-        noise[cell] = oasis.noise_level(trace)
+        noise[cell] = scale or oasis.noise_level(trace)
         trace = (trace - trace.mean()) / (noise[cell] if noise[cell] > 0 else 1)
         if n_events == 0:
             continue

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from common.csv_cells import cell
+from open_engine import metrics
 from open_engine.context import StepContext
 from open_engine.files import cellsets
 from open_engine.files.cellsets import CellSet
@@ -28,6 +29,7 @@ REFERENCES = ("harris2020shift", "north2002", "benjamini1995")
 FEW = 10  # events, below which a response of a few cells is easily missed
 MANY = 2000  # events: rather a clock than a stimulus
 EXAMPLES = 4
+IN_NOISE, IN_EVENTS = "noise SD", "events/s"  # units of effects and averages
 COLUMNS = ("cell", "n_events", "effect", "p", "q", "class")
 
 
@@ -40,6 +42,7 @@ def peri_event(
     events: str = "",
     window_s: Sequence[float] = (-2, 4),
     shuffles: int = SHUFFLES,
+    input_event_set_files: str | list[str] | None = None,
     *,
     context: StepContext,
 ) -> None:
@@ -58,6 +61,8 @@ def peri_event(
         are those of the sessions that it names; if it has a column label, each label is tested by itself.
     window_s : begin and end of the window around an event, in s.
     shuffles : random shifts of the events.
+    input_event_set_files : event sets of these cells, one a part: then it is their events in a sample, per second, that
+        are averaged and tested, in place of the traces.
 
     Raises Unusable if no cell is left, the channel has no pulses or the table cannot be read.
     """
@@ -71,16 +76,27 @@ def peri_event(
         trains = {channel: _edges(input_ttl_files, channel, edge)}
     timeline = timeline_of(cells, context.begins_s)
     names = [cells.names[i] for i in chosen]
+    activity, scale, unit = cells.traces[chosen], None, IN_NOISE
+    if input_event_set_files:
+        activity, scale, unit = _rates(input_event_set_files, cells)[chosen], 1.0, IN_EVENTS
     out = Path(output_directory)
     stems = _stems(Path(events).stem if events else "", trains)
     for number, (label, times_s) in enumerate(trains.items()):
-        tested = responses(cells.traces[chosen], times_s, timeline, (window_s[0], window_s[1]), shuffles)
+        tested = responses(activity, times_s, timeline, (window_s[0], window_s[1]), shuffles, scale)
         _warn_of(label or events, tested, len(times_s), shuffles, context)
         _write_cells(out / f"{stems[label]}.csv", names, tested)
-        _write_means(out / f"{stems[label]}-mean.csv", names, tested)
+        _write_means(out / f"{stems[label]}-mean.csv", names, tested, unit)
         window = Window.of((window_s[0], window_s[1]), timeline.period_s)
-        _write_trials(out / f"{stems[label]}-trials.csv", names, cells.traces[chosen], tested, timeline, window)
+        _write_trials(out / f"{stems[label]}-trials.csv", names, activity, tested, timeline, window, unit)
         context.progress((number + 1) / len(trains))
+
+
+def _rates(files: str | list[str], cells: CellSet) -> np.ndarray:
+    """(cells, samples) events per second."""
+    found = np.zeros((cells.n_cells, len(cells.valid)))
+    for row, its in zip(found, metrics.read_events(files, cells)):
+        np.add.at(row, its.samples, 1 / cells.period_s)
+    return found
 
 
 # ---- times
@@ -211,17 +227,23 @@ def _write_cells(path: Path, names: Sequence[str], tested: Responses) -> None:
     _write(path, COLUMNS, ((cell(n), used, _text(e), _text(p), _text(q), c) for n, e, p, q, c in columns))
 
 
-def _write_means(path: Path, names: Sequence[str], tested: Responses) -> None:
+def _write_means(path: Path, names: Sequence[str], tested: Responses, unit: str) -> None:
     rows = (
-        (cell(name), _text(at), _text(mean), _text(sem))
+        (cell(name), _text(at), _text(mean), _text(sem), unit)
         for name, means, sems in zip(names, tested.mean, tested.sem)
         for at, mean, sem in zip(tested.offsets_s, means, sems)
     )
-    _write(path, ("cell", "time_s", "mean", "sem"), rows)
+    _write(path, ("cell", "time_s", "mean", "sem", "unit"), rows)
 
 
 def _write_trials(
-    path: Path, names: Sequence[str], traces: np.ndarray, tested: Responses, timeline: Timeline, window: Window
+    path: Path,
+    names: Sequence[str],
+    traces: np.ndarray,
+    tested: Responses,
+    timeline: Timeline,
+    window: Window,
+    unit: str,
 ) -> None:
     """Single trials of the cells that respond most clearly, or come nearest to it."""
     trials = tested.trials
@@ -231,11 +253,11 @@ def _write_trials(
         scale = tested.noise[i] if tested.noise[i] > 0 else 1
         single = single_trials(traces[i].astype(float), trials.samples, window) / scale
         rows += [
-            (cell(names[i]), _text(begin), _text(at), _text(value))
+            (cell(names[i]), _text(begin), _text(at), _text(value), unit)
             for begin, trial in zip(begins, single)
             for at, value in zip(tested.offsets_s, trial)
         ]
-    _write(path, ("cell", "event_s", "time_s", "value"), rows)
+    _write(path, ("cell", "event_s", "time_s", "value", "unit"), rows)
 
 
 def examples(tested: Responses) -> list[int]:

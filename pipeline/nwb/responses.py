@@ -12,10 +12,10 @@ from pipeline.nwb.events import cells_of
 from pipeline.nwb.session import SessionFile
 
 MEAN = "-mean.csv"
-IN_NOISE = "in units of the noise of the cell's trace"
+IN = {"noise SD": "in units of the noise of the cell's trace", "events/s": "in events of the cell per second"}
 COLUMNS = {
     "n_events": "Events whose window was recorded whole",
-    "effect": f"Mean of the trace after events less the mean before, over the window, {IN_NOISE}",
+    "effect": "Mean after events less the mean before, over the window, {unit}",
     "p": "By circular shifts of the events within parts of the session; NaN if the cell was not tested",
     "q": "p, corrected over cells (Benjamini and Hochberg 1995)",
     "class": "up, down or none",
@@ -33,15 +33,18 @@ def add(session: SessionFile, path: Path, stem: str) -> None:
         na_values=_empty("mean sem"),
         float_precision="round_trip",
     )
-    names = cells["cell"].tolist()
+    names, unit = cells["cell"].tolist(), IN[means["unit"].iloc[0]]
     around = {name: means[name].to_numpy(np.float64).reshape(len(names), -1) for name in ("time_s", "mean", "sem")}
     described = {
         "time_s": "Of the averages: from the event to the beginning of the sample, s",
-        "mean": f"Average over events, less its mean before them, {IN_NOISE}",
+        "mean": f"Average over events, less its mean before them, {unit}",
         "sem": "Standard error of the average, over events",
     }
     columns = [VectorData(name="cell_name", description="Name in the cell set", data=names)]
-    columns += [VectorData(name=name, description=what, data=cells[name].to_numpy()) for name, what in COLUMNS.items()]
+    columns += [
+        VectorData(name=name, description=what.format(unit=unit), data=cells[name].to_numpy())
+        for name, what in COLUMNS.items()
+    ]
     columns += [VectorData(name=name, description=what, data=around[name]) for name, what in described.items()]
     session.ophys.add(
         DynamicTable(

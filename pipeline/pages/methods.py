@@ -16,8 +16,9 @@ LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hun
 STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"),)
 QUALITY = {  # what was computed of each kind, and from where its definitions come
     "peri_event": (
-        "Activity around events was averaged in units of each trace's noise. A cell's effect was its mean after an "
-        "event less its mean before. p was the share of random circular shifts of the train of events within each part "
+        "Activity around events was averaged, traces in units of their noise, event sets in events per second. A "
+        "cell's effect was its mean after an event less its mean before. p was the share of random circular shifts of "
+        "the train of events within each part "
         "of the session [{harris2020shift}], the data among them [{north2002}], that were at least as extreme in the "
         "window, its half and its quarter; q was by Benjamini and Hochberg [{benjamini1995}]. Cells with q below 0.05 "
         "were taken to respond."

@@ -16,7 +16,7 @@ from pipeline.pages.content import Figure, Part, Responding
 COLOURS = {UP: figures.VERMILION, DOWN: figures.BLUE, NONE: "#777777"}
 MEAN, TRIALS = "-mean.csv", "-trials.csv"
 MOST_LISTED = 200  # cells on the page; the table has all
-UNIT = "noise SD"
+IN = {"noise SD": "units of each trace's noise (noise SD)", "events/s": "events per second"}
 
 
 def parts(names: Sequence[str], stem: str, out: Path) -> list[Part]:
@@ -38,11 +38,12 @@ def _part(table: str, title: str, out: Path) -> Part:
     summary = f"{counts[UP]} up, {counts[DOWN]} down, {counts[NONE]} neither; {n_events} events"
     figure = ()
     if n_events:
-        draw(out / table, title, cells, _read(out / f"{table}{MEAN}"), _read(out / f"{table}{TRIALS}"))
+        means = _read(out / f"{table}{MEAN}")
+        draw(out / table, title, cells, means, _read(out / f"{table}{TRIALS}"))
         caption = (
             "Left: the average of each cell around events, less its mean before, sorted by time of peak; below, the "
             "mean and its standard error over cells of each class. Right: single trials and their average, of the "
-            f"cells that respond most clearly. In units of each trace's noise ({UNIT})."
+            f"cells that respond most clearly. In {IN[unit_of(means)]}."
         )
         figure = (Figure(f"{table}.png", caption, f"{table}.svg"),)
     rows = [
@@ -62,6 +63,11 @@ def _read(path: Path) -> pd.DataFrame:
     )
 
 
+def unit_of(means: pd.DataFrame) -> str:
+    """Unit of effects and averages."""
+    return str(means["unit"].iloc[0]) if len(means) else ""
+
+
 # ---- the figure
 
 
@@ -73,15 +79,16 @@ def draw(path: Path, title: str, cells: pd.DataFrame, means: pd.DataFrame, trial
     order = [name for name in cells["cell"] if name in set(known["cell"])]
     time = np.unique(known["time_s"])
     table = known["mean"].to_numpy().reshape(len(order), len(time))
-    _heat_map(drawn, grid[:4, 0], time, table, title)
-    _by_class(drawn, grid[4:, 0], time, table, cells.set_index("cell")["class"].loc[order].to_numpy(), title)
+    unit = unit_of(means)
+    _heat_map(drawn, grid[:4, 0], time, table, title, unit)
     classes = cells.set_index("cell")["class"]
-    _examples(drawn, grid[:, 1], examples, trials, classes, title)
+    _by_class(drawn, grid[4:, 0], time, table, classes.loc[order].to_numpy(), title, unit)
+    _examples(drawn, grid[:, 1], examples, trials, classes, title, unit)
     figures.save(drawn, path.with_name(f"{path.name}.png"))
     figures.save_svg(drawn, path.with_name(f"{path.name}.svg"))
 
 
-def _heat_map(drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, title: str) -> None:
+def _heat_map(drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, title: str, unit: str) -> None:
     axes = drawn.add_subplot(place)
     step = time[1] - time[0]
     limit = float(np.percentile(np.abs(table), 99)) or 1.0
@@ -92,10 +99,12 @@ def _heat_map(drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, title
     )
     axes.axvline(0, color=figures.BLACK, linewidth=0.8)
     axes.set(ylabel="Cell, by time of peak", xlabel=f"Time from {title} [s]")
-    drawn.colorbar(image, ax=axes, label=f"Average [{UNIT}]")
+    drawn.colorbar(image, ax=axes, label=f"Average [{unit}]")
 
 
-def _by_class(drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, classes: np.ndarray, title: str) -> None:
+def _by_class(
+    drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, classes: np.ndarray, title: str, unit: str
+) -> None:
     axes = drawn.add_subplot(place)
     for name in (NONE, DOWN, UP):
         its = table[classes == name]
@@ -105,13 +114,13 @@ def _by_class(drawn: Any, place: Any, time: np.ndarray, table: np.ndarray, class
         axes.plot(time, mean, color=COLOURS[name], linewidth=1.2, label=f"{name} ({len(its)})")
         axes.fill_between(time, mean - error, mean + error, color=COLOURS[name], alpha=0.25, linewidth=0)
     axes.axvline(0, color=figures.BLACK, linewidth=0.8)
-    axes.set(xlabel=f"Time from {title} [s]", ylabel=f"Average [{UNIT}]")
+    axes.set(xlabel=f"Time from {title} [s]", ylabel=f"Average [{unit}]")
     axes.legend(loc="upper right", frameon=False)
     axes.set_xlim(time[0], time[-1])
 
 
 def _examples(
-    drawn: Any, place: Any, names: Sequence[str], trials: pd.DataFrame, classes: pd.Series, title: str
+    drawn: Any, place: Any, names: Sequence[str], trials: pd.DataFrame, classes: pd.Series, title: str, unit: str
 ) -> None:
     rows = place.subgridspec(max(1, len(names)), 1)
     for number, name in enumerate(names):
@@ -125,6 +134,6 @@ def _examples(
         axes.set_title(f"{name}: {classes[name]}", loc="left", fontsize=8)
         axes.set_ylim(float(single.min()), float(single.max()) + 1e-9)
         axes.set_xlim(time[0], time[-1])
-        axes.set_ylabel(f"[{UNIT}]")
+        axes.set_ylabel(f"[{unit}]")
     if names:
         axes.set_xlabel(f"Time from {title} [s]")

@@ -466,7 +466,7 @@ STEPS: dict[str, Contract] = {
         own=True,
     ),
     "peri_event": Contract(
-        (_cells(), Takes("input_ttl_files", ("gpio",), companion=True)),
+        (_cells(), _events(optional=True), Takes("input_ttl_files", ("gpio",), companion=True)),
         (Makes("output_directory", FILE, "peri", "", once=True, folder=True, result=True),),
         {
             "channel": TEXT,

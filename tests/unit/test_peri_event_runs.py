@@ -98,6 +98,26 @@ def test_channels_of_the_session(session, input, output, tmp_path):
     assert again.end == "2 recordings, all done, 2 of them earlier"
 
 
+def test_events_of_cells_in_place_of_traces(session, input, output, tmp_path):
+    """As `from` says: how often they have events, in events per second."""
+    path = tmp_path / "events.toml"
+    steps = '[[step]]\nuse = "detect_transients"\n[[step]]\nuse = "peri_event"\nfrom = "detect_transients"\n'
+    path.write_text('version = 1\nengine = "open"\n' + steps + 'channel = "GPIO-1"\nwindow_s = [-0.5, 1]\n')
+    done = run(input, output, "--recipe", str(path), "--nwb")
+    assert done.code == 0, done.stderr
+    results = output / "m1"
+    rows, means = table(results / "m1-peri-GPIO-1.csv"), table(results / "m1-peri-GPIO-1-mean.csv")
+    assert [row["class"] for row in rows] == ["up"] * RESPONDING + ["none"] * (19 - RESPONDING)
+    assert {row["unit"] for row in means} == {"events/s"}
+    onset = [float(row["mean"]) for row in means if row["cell"] == "C00" and 0 <= float(row["time_s"]) < 0.3]
+    assert sum(onset) / RATE_HZ == pytest.approx(1, abs=0.3), "about one event at each pulse"
+    assert "Average [events/s]" in (results / "m1-peri-GPIO-1.svg").read_text()
+    assert "In events per second." in (results / "m1.html").read_text()
+    with NWBHDF5IO(results / "m1.nwb", "r") as io:
+        found = io.read().processing["ophys"]["PeriEvent-GPIO-1"]
+        assert found["effect"].description.endswith("in events of the cell per second")
+
+
 def test_a_cell_set_in_parts(session, input, output, tmp_path):
     """Its cells, traces and events are one for the session, as if a step had made them."""
     whole = read_cell_set(str(input / "m1.isxd"))
