@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import followed
 import images
 import movies
 import page
@@ -71,6 +72,7 @@ SECTIONS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "accuracy": accuracy,
     "peri_event": peri_event,
     "sessions": sessions,
+    "followed": followed.section_followed,
 }
 
 
@@ -92,7 +94,7 @@ def kept(report: dict[str, Any]) -> dict[str, Any]:
     Sections that have a date of their own do not count among these.
     """
     before = json.loads(REPORT.read_text())
-    if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event", "sessions"}:
+    if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event", "sessions", "followed"}:
         return {**before, **report}
     return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
 

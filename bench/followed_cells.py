@@ -11,9 +11,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -25,21 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from following import Following, Session, follow  # noqa: E402
-from following_studies import CONDITIONS, Day, study  # noqa: E402
+from following_studies import CONDITIONS, Day, Linked, linked, recall_and_precision, study  # noqa: E402
 from open_engine.alignment import IDENTITY, align, cut_footprints, reached, rectangle_within, warped  # noqa: E402
 from open_engine.same_cells import match_cells  # noqa: E402
 from recording.errors import Unusable  # noqa: E402
-
-Linked = set[tuple[tuple[int, int], tuple[int, int]]]
-
-
-def pairs(labels: Sequence[Iterable[int]]) -> Linked:
-    """Pairs of cells, as (session, cell), that have one label."""
-    members: dict[int, list[tuple[int, int]]] = {}
-    for s, each in enumerate(labels):
-        for i, label in enumerate(each):
-            members.setdefault(int(label), []).append((s, i))
-    return {(a, b) for group in members.values() for k, a in enumerate(group) for b in group[k + 1 :]}
 
 
 def calibration(probability: np.ndarray, right: np.ndarray) -> float:
@@ -78,45 +71,67 @@ def present(days: Sequence[Day]) -> Linked | None:
     labels = [np.zeros(len(each), int) for each in seen]
     for each in found:
         labels[each.session][each.cell] = each.known
-    return pairs(labels)
+    return linked(labels)
 
 
 def sessions_of(days: Sequence[Day]) -> list[Session]:
     return [Session(day.name, day.footprints, day.shape, day.names, day.image) for day in days]
 
 
+def _drawn(condition: str, seed: int) -> list[Day]:
+    return [replace(day, at=day.at[:, :0]) for day in study(CONDITIONS[condition], seed)]
+
+
 def measured(condition: str, seed: int, beside: bool) -> dict[str, object]:
-    days = study(CONDITIONS[condition], seed)
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:  # so that the peak of memory is that of following
+        days = elsewhere.submit(_drawn, condition, seed).result()
     sessions = sessions_of(days)
     began = time.process_time()
     found = follow(sessions)
     seconds = time.process_time() - began
-    true = pairs([day.truth for day in days])
-    linked = pairs(found.groups)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    true = linked([day.truth for day in days])
+    recall, precision = recall_and_precision(days, linked(found.groups))
     probability, right = _reported(found, true)
     sure = right[probability >= 0.95]
     row: dict[str, object] = {
         "condition": condition,
         "seed": seed,
-        "recall": len(true & linked) / max(len(true), 1),
-        "precision": len(true & linked) / max(len(linked), 1),
+        "recall": recall,
+        "precision": precision,
         "calibration_error": calibration(probability, right),
         "sure_right": float(sure.mean()) if len(sure) else None,
         "strangers_noticed": sum(s in found.flags for s, day in enumerate(days) if day.stranger),
         "strangers": sum(day.stranger for day in days),
+        "sessions": len(days),
         "others_flagged": sum(s in found.flags for s, day in enumerate(days) if not day.stranger),
         "seconds": seconds,
+        "cells_a_session": sum(len(day.names) for day in days) / len(days),
+        "peak_gb": peak / 2**20,
     }
     step = present(days) if beside else None
     if step is not None:
-        row["present_recall"] = len(true & step) / max(len(true), 1)
-        row["present_precision"] = len(true & step) / max(len(step), 1)
+        row["present_recall"], row["present_precision"] = recall_and_precision(days, step)
     return row
 
 
 def _reported(found: Following, true: Linked) -> tuple[np.ndarray, np.ndarray]:
     keys = [((each.session, each.cell), (each.other_session, each.other_cell)) for each in found.pairs]
     return np.array([each.probability for each in found.pairs]), np.array([key in true for key in keys], bool)
+
+
+def together(rows: Sequence[dict[str, object]]) -> dict[str, float]:
+    """Of the studies of a condition: means, counts, and the worst calibration."""
+
+    def known(key: str) -> list[float]:
+        return [float(row[key]) for row in rows if row.get(key) is not None]
+
+    means = ("recall", "precision", "present_recall", "present_precision", "calibration_error", "sure_right", "seconds")
+    means += ("cells_a_session", "peak_gb")
+    counts = ("strangers_noticed", "strangers", "others_flagged", "sessions")
+    found = {name: float(np.mean(known(name))) for name in means if known(name)}
+    found |= {name: int(sum(known(name))) for name in counts}
+    return {**found, "calibration_worst": max(known("calibration_error")), "studies": len(rows)}
 
 
 def main() -> None:
@@ -126,27 +141,15 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=1000)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    report = {}
     for condition in arguments.conditions:
         seeds = range(arguments.first, arguments.first + arguments.seeds)
-        rows = [measured(condition, seed, condition != "many") for seed in seeds]
-        if arguments.json:
-            print(*map(json.dumps, rows), sep="\n", flush=True)
-            continue
-
-        def mean(key: str, rows: Sequence[dict[str, object]] = rows) -> float:
-            known = [row[key] for row in rows if row.get(key) is not None]
-            return float(np.mean(known)) if known else float("nan")
-
-        errors = [row["calibration_error"] for row in rows]
-        print(
-            f"{condition}: recall {mean('recall'):.3f} precision {mean('precision'):.3f} "
-            f"(present {mean('present_recall'):.3f} {mean('present_precision'):.3f}); "
-            f"calibration error {np.mean(errors):.3f}, worst {max(errors):.3f}; of those at .95 or more "
-            f"{mean('sure_right'):.3f} right; strangers noticed {sum(row['strangers_noticed'] for row in rows)} of "
-            f"{sum(row['strangers'] for row in rows)}, others flagged {sum(row['others_flagged'] for row in rows)}; "
-            f"{mean('seconds'):.1f} s",
-            flush=True,
-        )
+        its = together([measured(condition, seed, condition != "many") for seed in seeds])
+        report[condition] = its
+        if not arguments.json:
+            print(f"{condition}:", ", ".join(f"{name} {value:.3g}" for name, value in its.items()), flush=True)
+    if arguments.json:
+        print(json.dumps(report))
 
 
 if __name__ == "__main__":

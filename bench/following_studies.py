@@ -8,6 +8,7 @@ random. Nothing is taken from what is measured (`following/`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -47,11 +48,13 @@ CONDITIONS = {
     "hard": HARD,
     "dense-hard": replace(HARD, cells=110),
     "sparse-hard": replace(HARD, cells=15),
+    "hard, new texture": replace(HARD, texture=0.3),
+    "sparse-hard, new texture": replace(HARD, cells=15, texture=0.3),
     "big": replace(EASY, shift=35.0, rotation=10.0),
     "wrong animal": replace(EASY, strangers=1),
     "wrong animal hard": replace(HARD, strangers=1),
     "wrong animal sparse": replace(EASY, cells=15, strangers=1),
-    "many": replace(EASY, sessions=60, cells=500, size=600, silent=0.3),
+    "many": replace(EASY, sessions=60, cells=800, size=760, silent=0.3),
 }
 
 
@@ -69,6 +72,25 @@ class Day:
     at: np.ndarray  # (2, rows, columns): row and column of the tissue that each pixel shows
 
 
+Linked = set[tuple[tuple[int, int], tuple[int, int]]]  # pairs of cells, each (session, cell)
+
+
+def linked(labels: Sequence[Iterable[int]]) -> Linked:
+    """Cells of different sessions that have one label; -1 is none."""
+    members: dict[int, list[tuple[int, int]]] = {}
+    for s, each in enumerate(labels):
+        for i, label in enumerate(each):
+            if label != -1:
+                members.setdefault(int(label), []).append((s, i))
+    return {(a, b) for group in members.values() for k, a in enumerate(group) for b in group[k + 1 :] if a[0] != b[0]}
+
+
+def recall_and_precision(days: Sequence[Day], found: Linked) -> tuple[float, float]:
+    """Of pairs of cells that two sessions hold; a pair with something that is no cell counts as wrong."""
+    true = linked([day.truth for day in days])
+    return len(true & found) / max(len(true), 1), len(true & found) / max(len(found), 1)
+
+
 @dataclass(frozen=True)
 class _Tissue:
     centres: np.ndarray  # (cells, 2) row, column
@@ -77,13 +99,13 @@ class _Tissue:
 
 
 def study(condition: Condition, seed: int) -> list[Day]:
-    """The sessions of a study, in a random order. From the field of one the others differ by what `condition` says."""
+    """The sessions of a study, in a random order. Every day is turned, shifted and warped by itself."""
     rng = np.random.default_rng(seed)
     tissue, other = (_tissue(rng, condition) for _ in range(2))
     days = [
         _day(
             rng,
-            replace(condition, rotation=0, shift=0, warp=0) if number == condition.strangers else condition,
+            condition,
             other if number < condition.strangers else tissue,
             number < condition.strangers,
         )

@@ -75,6 +75,7 @@ def page(report: dict[str, Any]) -> str:
         *([accuracy(report["accuracy"])] if "accuracy" in report else []),
         *([peri_event(report["peri_event"])] if "peri_event" in report else []),
         *([sessions(report["sessions"])] if "sessions" in report else []),
+        *([followed(report["followed"])] if "followed" in report else []),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -351,6 +352,54 @@ ones. One seed says little about differences of a few hundredths. Measured on {f
 
 {chr(10).join(block + chr(10) for block in blocks)}
 {beside}Error of the motion, px (root mean square): {motion}."""
+
+
+def followed(found: dict[str, Any]) -> str:
+    """A dash is what was not measured."""
+
+    def shown(its: dict[str, Any], name: str) -> str:
+        return f"{its[name]:.3f}" if name in its else "–"
+
+    rows, sure = [], []
+    for name, its in found["conditions"].items():
+        ways = ("", "present_", "roicat_")
+        rows.append([name, *(f"{shown(its, f'{way}recall')} / {shown(its, f'{way}precision')}" for way in ways)])
+        strangers = f"{its['strangers_noticed']} of {its['strangers']}" if its["strangers"] else ""
+        others = f"{its['others_flagged']} of {its['sessions'] - its['strangers']}"
+        figures = [shown(its, each) for each in ("calibration_error", "calibration_worst", "sure_right")]
+        sure.append([name, *figures, strangers, others, short(its["seconds"])])
+    missing = f"\n\nWithout ROICaT: {found['roicat_left_out']}." if "roicat_left_out" in found else ""
+    many = found.get("many")
+    scale = (
+        f"\n\n{many['sessions']} sessions of {many['cells_a_session']:.0f} cells: {short(many['seconds'])} s of "
+        f"processor time and {short(many['peak_gb'])} GB; recall {many['recall']:.3f}, precision "
+        f"{many['precision']:.3f}."
+        if many
+        else ""
+    )
+    heads = [
+        "",
+        "calibration error",
+        "of the worst",
+        "right at .95 or more",
+        "strangers noticed",
+        "others left",
+        "CPU, s",
+    ]
+    return f"""\
+## Followed cells
+
+Recall / precision of pairs of cells that two sessions hold, means of {found["studies"]} studies each, from seed
+{found["first"]}. `bench/following_studies.py` says what each kind is; every day is turned, shifted and, where it is
+hard, warped by itself. A pair with something that is no cell counts as wrong. ROICaT runs without the networks whose
+weights it downloads (`bench/peer_roicat.py`). Measured on {found["made"]}.{missing}
+
+{table(["", "followed", "`longitudinal_registration`", "ROICaT"], rows)}
+
+How far its probabilities are from what is right (expected calibration error), whether sessions of another animal are
+noticed, and how many of the others are left by themselves.
+
+{table(heads, sure)}{scale}"""
 
 
 def conditions(found: dict[str, Any]) -> str:

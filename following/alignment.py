@@ -8,6 +8,9 @@ is fitted to them, in turns, while the distance that still counts shrinks (robus
 How well a transform fits is the log of how much likelier it makes the cells' places than chance does, summed over
 pairs. The distance of a pair is the one that the other pairs predict, so that a flexible transform gains nothing by
 passing through wrong pairs. In a sparse field a distant pair still says much, in a dense one little.
+
+Where both have a mean image, how alike these are adds to it: as much as as many independent Gaussian samples with that
+correlation would, one for each patch of the field that the band-pass leaves independent.
 """
 
 from __future__ import annotations
@@ -29,6 +32,9 @@ ANCHOR = 0.05  # mean weight of a part of an image, where a pair of cells has 1
 PAYS = 1.0  # nats that a warp must gain
 FIRST, LAST, SHRINK = 0.6, 0.1, 0.82  # reach of pairs in diameters: at first, in the end, factor a turn
 SPREADS = (0.06, 0.1, 0.17, 0.28)  # diameters: standard deviations of places that are tried
+PATCH = 2.0  # square diameters of an image that count as one sample
+COARSE = 2  # samples of a picture, of which one is compared
+OVERFIT = 10.0  # nats by which a warp makes images alike that are not
 TRUSTED = 0.8  # the highest probability that a cell of the map is there
 
 
@@ -132,12 +138,17 @@ class _Search:
         ways = (("affine", 0.4, 0.3), ("affine", 0.35, LAST), ("warp", FIRST, LAST))
         return [self.judged(self.soft(start, richest, first, last), richest) for richest, first, last in ways]
 
-    def held(self, start: Transform) -> list[Aligned]:
-        """By a warp of the image alone, and by one that follows image and cells."""
-        anchors = image_anchors(self.session.picture, self.atlas.picture, start, self.diameter)
+    def held(self, start: Transform, reaches: Sequence[float] = (0.9, 0.4)) -> list[Aligned]:
+        """By a warp of the image alone, and by one that follows image and cells; reaches are in diameters."""
+        warp, anchors = start, None
+        for reach in reaches:
+            found = image_anchors(self.session.picture, self.atlas.picture, warp, self.diameter, reach)
+            if found is None:
+                break
+            anchors = found
+            warp = best_fit(start.frame, anchors.points, anchors.targets, anchors.weights).transform
         if anchors is None:
             return []
-        warp = best_fit(start.frame, anchors.points, anchors.targets, anchors.weights).transform
         _, theirs, distances = self.pairs(warp)
         both = self.judged(self.soft(warp, "warp", 0.5, LAST, anchors), "warp", anchors)
         return [replace(self.scored(warp, distances, theirs), anchors=anchors), both]
@@ -149,6 +160,8 @@ class _Search:
         for richest, first in (("affine", 0.3), ("warp", 0.4)):
             moved = self.soft(known.transform, richest, first, LAST, known.anchors)
             found.append(self.judged(moved, richest, known.anchors))
+        if self.has_images:
+            found += self.held(known.transform, (0.4,))
         return found
 
     def pairs(self, moved: Transform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -158,7 +171,7 @@ class _Search:
         """Fitted once more, to pairs, and scored by what the others predict for each."""
         mine, theirs, distances = self.pairs(moved)
         if not len(mine):
-            return Aligned(moved, 0.0, self.diameter, anchors)
+            return Aligned(moved, self.image_nats(moved), self.diameter, anchors)
         weights = self.atlas.weights[theirs] / (1 + (distances / (0.2 * self.diameter)) ** 2)
         final = _fitted(moved.frame, self.session.points[mine], self.atlas.points[theirs], weights, richest, anchors)
         return replace(self.scored(final.transform, final.predicted[: len(mine)], theirs), anchors=anchors)
@@ -171,7 +184,16 @@ class _Search:
         spreads = [each * self.diameter for each in SPREADS]
         scores = [_nats(distances, odds, spread) for spread in spreads]
         best = int(np.argmax(scores))
-        return Aligned(moved, scores[best], spreads[best])
+        return Aligned(moved, scores[best] + self.image_nats(moved), spreads[best])
+
+    def image_nats(self, moved: Transform) -> float:
+        """How much likelier the images are than images of different fields."""
+        if not self.has_images:
+            return 0.0
+        r = likeness(self.session.picture, self.atlas.picture, moved)
+        n_samples = moved.frame.width * moved.frame.height / (PATCH * self.diameter**2)
+        nats = -0.5 * n_samples * float(np.log1p(-(min(max(r, 0.0), 0.99) ** 2)))
+        return max(0.0, nats - OVERFIT) if moved.model == "warp" else nats
 
     def soft(
         self, start: Transform, richest: str, first: float, last: float, anchors: Anchors | None = None
@@ -344,19 +366,49 @@ def image_starts(picture: Picture, other: Picture, frame: Frame) -> list[Transfo
     return [transform for _, transform in found[:2]]
 
 
-def image_anchors(picture: Picture, other: Picture, start: Transform, diameter: float) -> Anchors | None:
+def seen_through(moved: Transform, picture: Picture, other: Picture) -> tuple[np.ndarray, np.ndarray]:
+    """A picture in the field of the other, and where it shows anything (0 or 1)."""
+    at = _inverse_on_grid(moved, other.small.shape, other.step) / picture.step
+    there = ((at >= 0) & (at <= np.array(picture.small.shape)[:, None, None] - 1)).all(axis=0)
+    return ndimage.map_coordinates(picture.small, at, order=1, cval=0), there.astype(np.float32)
+
+
+def _inverse_on_grid(moved: Transform, shape: tuple[int, int], step: float) -> np.ndarray:
+    """y, x in the session of each sample of a picture; exact at every few, as transforms are smooth."""
+    rows, columns = (np.linspace(0, n - 1, max(2, -(-n // 4))) for n in shape)
+    y, x = np.meshgrid(rows, columns, indexing="ij")
+    coarse = moved.inverse(step * np.column_stack([x.ravel(), y.ravel()]))[:, ::-1].T.reshape(2, *x.shape)
+    places = np.meshgrid(*(np.linspace(0, m - 1, n) for m, n in zip(x.shape, shape)), indexing="ij")
+    return np.array([ndimage.map_coordinates(each, places, order=1) for each in coarse])
+
+
+def likeness(picture: Picture, other: Picture, moved: Transform) -> float:
+    """Pearson's correlation of two images of one scale, where they overlap; 0 if that is less than a third."""
+    rows, columns = (np.arange(0, n, COARSE) for n in picture.small.shape)
+    y, x = (each.ravel() for each in np.meshgrid(rows, columns, indexing="ij"))
+    at = moved(picture.step * np.column_stack([x, y]).astype(float)) / other.step
+    inside = ((at >= 0) & (at <= np.array(other.small.shape[::-1]) - 1)).all(axis=1)
+    if inside.sum() < len(at) / 3:
+        return 0.0
+    there = ndimage.map_coordinates(other.small, at[inside].T[::-1], order=1)
+    here = picture.small[y, x][inside]
+    here, there = here - here.mean(), there - there.mean()
+    return float(here @ there / max(np.sqrt((here @ here) * (there @ there)), 1e-12))
+
+
+def image_anchors(
+    picture: Picture, other: Picture, start: Transform, diameter: float, farthest: float
+) -> Anchors | None:
     """What brings each part of an image over the other's, from a start, by local cross-correlation.
+
+    `farthest` is how many diameters from the start it is sought.
 
     A tissue's texture changes from day to day, so parts are large, and the cells decide whether this is any good.
     """
     step = picture.step
     rows, columns = other.small.shape
-    y, x = np.mgrid[:rows, :columns]
-    seen_at = start.inverse(step * np.column_stack([x.ravel(), y.ravel()]).astype(float)) / step
-    at = seen_at.T[::-1].reshape(2, rows, columns)
-    seen = ndimage.map_coordinates(picture.small, at, order=1, cval=0)
-    there = ndimage.map_coordinates(np.ones_like(picture.small), at, order=0, cval=0)
-    reach, sigma = max(2, round(0.9 * diameter / step)), 1.6 * diameter / step
+    seen, there = seen_through(start, picture, other)
+    reach, sigma = max(2, round(farthest * diameter / step)), 1.6 * diameter / step
     energy, other_energy = (ndimage.gaussian_filter(each**2, sigma, mode="constant") for each in (seen, other.small))
     energy, other_energy = (np.maximum(each, 0.1 * each.mean() + 1e-12) for each in (energy, other_energy))
     n = 2 * reach + 1

@@ -16,15 +16,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from following.alignment import Aligned, Landmarks, Picture, align, mutual_pairs, roughly
+from following.alignment import Aligned, Landmarks, Picture, align, mutual_pairs, roughly, seen_through
 from following.sessions import Session
-from following.transforms import Frame, Transform
+from following.transforms import FEWEST, STIFFNESS, Frame, Transform, fit
 
 CANDIDATES = 4  # sessions that may become the reference
 ROUNDS = 4  # of aligning each session to the map of the others; with more than a few sessions, 2
 FEW = 12
 REACH = 0.5  # diameters within which a cell is put on one of the map
 LEAST_WEIGHT = 0.2  # of a cell of the map that few sessions have
+GRID, EXACT = 12, 0.01  # places along a side at which transforms are joined; px that count as nothing
+LIMP = (STIFFNESS[0] / 1000,)
 LEAST_EXCESS = 2.5  # how much better than its mirror images a session must fit
 
 
@@ -49,10 +51,14 @@ class Chance:
 
 @dataclass(frozen=True)
 class Atlas:
-    """`transforms` take each session to the reference; a session that is not `on` the map is left by itself."""
+    """`transforms` take each session to the map, `to_reference` to the session in whose field the map lies.
+
+    A session that is not `on` the map is left by itself.
+    """
 
     reference: int
     transforms: tuple[Transform, ...]
+    to_reference: tuple[Transform, ...]
     on: tuple[bool, ...]
     chances: tuple[Chance | None, ...]  # None of the reference, and of a session without cells
     diameter: float  # of cells, px of the reference
@@ -81,6 +87,7 @@ class _Chart:
         self.aligned = [Aligned(Transform(each), 0.0, self.diameter) for each in self.frames]
         self.labels: list[np.ndarray | None] = [None] * len(sessions)
         self.chances: list[Chance | None] = [None] * len(sessions)
+        self.seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # mean images on the map, and where they are known
 
     def done(self) -> Atlas:
         self.reference = self._choose_reference()
@@ -91,7 +98,20 @@ class _Chart:
         on = tuple(each is not None for each in self.labels)
         labels = tuple(np.zeros(0, int) if each is None else each for each in self.labels)
         transforms = tuple(replace(each.transform, scale=scale) for each, scale in zip(self.aligned, self.scales))
-        return Atlas(self.reference, transforms, on, tuple(self.chances), self.diameter, labels)
+        return Atlas(self.reference, transforms, self._to_reference(), on, tuple(self.chances), self.diameter, labels)
+
+    def _to_reference(self) -> tuple[Transform, ...]:
+        """From each day to the map, where most days agree, and on to the reference, which is one day."""
+        last = self.aligned[self.reference].transform
+        found = []
+        for s, (each, scale, mine) in enumerate(zip(self.aligned, self.scales, self.frames)):
+            x, y = (np.linspace(0, side, GRID) for side in (mine.width, mine.height))
+            here = np.array([(a, b) for b in y for a in x])
+            there = last.inverse(each.transform(here))
+            models = (fit(mine, here, there, np.ones(len(here)), model, LIMP).transform for model in FEWEST)
+            joined = next(t for t in models if t.model == "warp" or np.abs(t(here) - there).max() < EXACT)
+            found.append(replace(Transform(mine) if s == self.reference else joined, scale=scale))
+        return tuple(found)
 
     # ---- the reference
 
@@ -127,7 +147,21 @@ class _Chart:
         means = np.column_stack([np.bincount(labels, points[:, k]) / count for k in (0, 1)])
         self._known = known
         weights = np.maximum(count / len(on), LEAST_WEIGHT)
-        return Landmarks(means, weights, self.landmarks[self.reference].picture)
+        return Landmarks(means, weights, self._mean_picture(s))
+
+    def _mean_picture(self, s: int | None) -> Picture | None:
+        """Of all sessions on the map but s, in the field of the reference: a day's own texture averages out."""
+        reference = self.landmarks[self.reference].picture
+        seen = [each for q, each in self.seen.items() if q != s]
+        if reference is None or not seen:
+            return None
+        total, count = (np.sum(parts, axis=0) for parts in zip(*seen))
+        return Picture(total / np.maximum(count, 1), reference.step)
+
+    def _see(self, s: int) -> None:
+        mine, reference = self.landmarks[s].picture, self.landmarks[self.reference].picture
+        if mine is not None and reference is not None and mine.step == reference.step:
+            self.seen[s] = seen_through(self.aligned[s].transform, mine, reference)
 
     def _place(self, s: int, aligned: Aligned) -> None:
         """Put a session on the map: each cell on one that is there, or as a new one."""
@@ -140,6 +174,7 @@ class _Chart:
             mine, theirs, _ = mutual_pairs(points, others.points, cKDTree(others.points), REACH * self.diameter)
             labels[mine] = self._known[theirs]
         self.labels[s] = labels
+        self._see(s)
 
     def _next_label(self) -> int:
         return 1 + max((int(each.max()) for each in self.labels if each is not None and len(each)), default=-1)
@@ -171,7 +206,7 @@ class _Chart:
 
     def _settle(self) -> None:
         for s in range(len(self.sessions)):
-            if self.labels[s] is None or s == self.reference:
+            if self.labels[s] is None or sum(each is not None for each in self.labels) < 2:
                 continue
             found = self._align(s, self._others(s), [self.aligned[s]], search=False)
             self._place(s, found)

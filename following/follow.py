@@ -34,7 +34,7 @@ def follow(sessions: Sequence[Session]) -> Following:
     return Following(
         groups=order.groups,
         sure=tuple(np.where(groups < 0, np.nan, sure) for groups, sure in zip(found.groups, found.sure)),
-        transforms=atlas.transforms,
+        transforms=atlas.to_reference,
         reference=atlas.reference,
         flags=flags,
         pairs=tuple(_pairs(found)),

@@ -13,6 +13,7 @@ import time
 import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline import fork_server
 from pipeline.reasons import reason
@@ -30,6 +31,9 @@ from protocol.job import (
     event_to_json,
 )
 from recording.errors import TooLittleMemory
+
+if TYPE_CHECKING:
+    from pipeline.inspect.context import Context  # imports what a worker needs, which takes a second
 
 
 def main() -> int:
@@ -108,6 +112,10 @@ def _run(job: Job, events: EventStream) -> Result:
         from pipeline.inspect import decisions
 
         context.decisions = decisions.read(job.session.decisions, job.session.name, job.edited, job.results)
+    return replace(_carry_out(job, context), rooms=tuple(context.rooms))
+
+
+def _carry_out(job: Job, context: Context) -> Result:
     if job.kind == ANIMAL:
         from pipeline.animals import stage
 

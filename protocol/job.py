@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, ClassVar, Union
 
 from protocol.message import Malformed, Message, parse, read, to_json
 
+NOBODY = -1  # the number, in an NWB file, of a cell that is not followed
 ANIMAL = "animal"  # the kind of a job that follows the cells of one over its sessions
 OVERVIEW = "overview"  # the kind of a job that makes the page of a run
 INSPECT = "inspect"  # the recipe that is built in: results for every kind, nothing to choose
@@ -124,6 +126,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Room:
+    """Where a product keeps room for the numbers of an animal's cells: little-endian, 4 bytes each, -1 for none."""
+
+    file: str  # the product's name
+    offset: int  # bytes
+    n: int  # cells
+    cells: str  # digest of their names
+
+
+def digest(names: Iterable[str]) -> str:
+    """Of cells' names, as tables have them, in their order."""
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True)
 class Result:
     """The worker's last event; it exits with 0."""
 
@@ -132,6 +149,7 @@ class Result:
     summary: str = ""  # a short line for the report
     thumbnail: str | None = None  # base64 of a small PNG
     failed: Mapping[str, str] = field(default_factory=dict)  # recordings of the session, by path: why not
+    rooms: tuple[Room, ...] = ()
 
 
 Event = Union[Progress, Caution, Advice, Failure, Result]

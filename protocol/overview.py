@@ -79,6 +79,7 @@ class Followed:
     products: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     is_earlier: bool = False  # done by an earlier run
+    fingerprint: str = ""
 
     @property
     def page(self) -> str:

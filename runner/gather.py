@@ -42,9 +42,10 @@ def gather(state: RunState, request: Request) -> Ending:
         records[recording.relative] = _as_gathered(record, recording, output)
     found_rows = rows_of(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
     followed: list[Followed] = []
+    wanted = all(said.get("follow", True) for said in finished.values())
     with writing(output.path), staging_of(output, None) as staging:
-        if not missing and all(said.get("follow", True) for said in finished.values()):
-            followed = animals.follow(found.recordings, records.values(), state, staging)
+        if not missing:
+            followed = animals.follow(found.recordings, records.values(), state, staging, wanted)
         write_report(state, staging, found_rows, Made(software(state.api), followed))
     for row in [row for row in found_rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from protocol.findings import info_of
+from protocol.job import Room
 from protocol.message import Malformed, Message
 from recording.findings import RecordingInfo
 from recording.kinds import KINDS
@@ -44,6 +45,10 @@ class Record(Message):
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
     recipe: str = ""  # that made the results
     prints: dict[str, list[Any]] = field(default_factory=dict)  # of products that people edit: see runner/edits.py
+    rooms: list[Room] = field(default_factory=list)  # in products, for the numbers of an animal's cells
+    followed: str = ""  # the animal whose numbers are in the products: see runner/animals/numbers.py
+    numbers: str = ""  # what they came from; "" while they are written
+    sizes: dict[str, list[int]] = field(default_factory=dict)  # of products, in bytes, with these numbers in them
     inspected: bool = False  # if failed: the results are what `inspect` makes of the input as it is
 
 
@@ -74,6 +79,8 @@ def _is_sound(record: Record) -> bool:
     """Whether every name is that of something in the output, and all else what a run may have written."""
     return (
         all(map(is_product, [*record.products, *record.prints]))
+        and all(room.file in record.products and min(room.offset, room.n) >= 0 for room in record.rooms)
+        and (not record.followed or is_visible(record.followed))
         and all(map(is_visible, record.results.split("/") if record.results else ()))
         and (record.status != "done" or bool(record.results and record.kind in KINDS))
         and (record.thumbnail is None or re.fullmatch(r"[A-Za-z0-9+/=]*", record.thumbnail) is not None)
@@ -95,7 +102,9 @@ def are_there(output: Folder, record: Record) -> bool:
     """Whether every product that the record lists is there in full."""
     try:
         with output.folder(record.results) as folder:
-            return all(folder.status(name).st_size == size for name, size in record.products.items())
+            return all(
+                folder.status(name).st_size in record.sizes.get(name, [size]) for name, size in record.products.items()
+            )
     except OSError:
         return False
 

@@ -53,10 +53,10 @@ def run(state: RunState) -> Ending:
         if not shard or shard.index == 1:
             rows += unreadable_rows(found, log) + left_out_rows(found)
         followed = []
-        if not shard and wanted.recipe.follow:
-            followed = animals.follow(found.recordings, outcomes.records.values(), state, staging)
-        is_unchanged = not todo and all(each.is_earlier for each in followed)
         if not shard:
+            known = outcomes.records.values()
+            followed = animals.follow(found.recordings, known, state, staging, wanted.recipe.follow)
+            is_unchanged = not todo and all(each.is_earlier for each in followed)
             with writing(state.output.path):
                 made = Made(wanted.software, followed, time.monotonic() - began, is_unchanged)
                 write_report(state, staging, rows, made, forks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ def write(animal: Animal, out: Path, context: Context) -> list[str]:
 
 def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
     found = animal.found
-    styles = [pages.style()]
+    styles, scripts = [pages.style()], [templating.asset("animal.js")]
+    followed = [s for s in range(len(animal.days)) if s not in found.flags]
     n_days = found.presence.sum(axis=1)
     places = _Places(animal)
     shown = [int(group) for group in animal.numbers if n_days[group] > 1][:MOST_CELLS]
@@ -58,8 +60,8 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
         .render(
             animal=animal,
             title=animal.name,
-            policy=templating.policy(styles, [], pages.MEDIA),
-            scripts=[],
+            policy=templating.policy(styles, scripts, pages.MEDIA),
+            scripts=scripts,
             styles=styles,
             neighbours=templating.room(templating.NEIGHBOURS),
             misfit=pages.number(found.misfit),
@@ -69,7 +71,8 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
             overlays=_overlays(animal),
             pairs=[_pair(animal, places, each) for each in found.doubtful[:MOST_PAIRS]],
             n_pairs=len(found.doubtful),
-            cells=[(group, [places.seen(s, i) for s, i in places.members[group]]) for group in shown],
+            followed_days=[animal.days[s].cells.name for s in followed],
+            cells=[(group, places.by_day(group, followed)) for group in shown],
             days=[
                 (day, len(day.cells.session.names), found.transforms[s].model, pages.number(found.residual[s]), s)
                 for s, day in enumerate(animal.days)
@@ -98,6 +101,11 @@ class _Places:
         self.centres = [
             transform(day.cells.session.centres) for day, transform in zip(animal.days, animal.found.transforms)
         ]
+
+    def by_day(self, group: int, days: Sequence[int]) -> list[Seen | None]:
+        """A cell on each of these days; None where it is not seen."""
+        known = dict(self.members[group])
+        return [self.seen(s, known[s]) if s in known else None for s in days]
 
     def seen(self, s: int, i: int) -> Seen:
         found, day = self.animal.found, self.animal.days[s]

@@ -32,14 +32,13 @@ class Cells:
     responses: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by events and cell: up, down or none
 
 
-def read_session(source: Path, folder: Path, name: str) -> Cells:
+def read_session(source: Path, folder: Path, name: str, table: str) -> Cells:
     """The cells of a cell set that was in the input, or of what a recipe made, whose results `source` describes.
 
-    Rejected cells are left out. Raises Unusable, BadRecording, OSError.
+    `table` is the name of its table of cells. Rejected cells are left out. Raises Unusable, BadRecording, OSError.
     """
     found = read_cell_set([source if source.suffix.lower() == ".isxd" else _last_cell_set(folder)])
-    table = folder / f"{folder.name}-cells.csv"
-    statuses = _statuses(table) if table.is_file() else {}
+    statuses = _statuses(folder / table)
     keep = [i for i, cell in enumerate(found.names) if statuses.get(cell, found.statuses[i]) != "rejected"]
     pixel = found.footer["spacingInfo"]["pixelSize"]["x"]
     pixel_um = pixel["num"] / pixel["den"] if pixel["den"] else 1.0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,7 @@ def run(job: Job, context: Context) -> Result:
     cells, starts, left = [], [], []
     for number, (source, said) in enumerate(zip(job.inputs, job.provenance["sessions"])):
         try:
-            cells.append(read_session(source, job.results / said["results"], said["results"]))
+            cells.append(read_session(source, job.results / said["results"], said["results"], said["table"]))
             starts.append(said["start"])
         except (BadRecording, Unusable, OSError, ValueError) as error:
             left.append((said["results"], _why(error)))
@@ -173,7 +172,6 @@ def _record(animal: Animal, products: Sequence[str], job: Job) -> dict[str, obje
         "schema_version": metadata.SCHEMA_VERSION,
         "kind": "animal",
         "animal": animal.name,
-        "made": datetime.now().astimezone().isoformat(timespec="seconds"),
         "sessions": [
             {
                 "session": day.cells.name,

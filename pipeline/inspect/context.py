@@ -11,7 +11,7 @@ from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.decisions import Decisions
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure, Measure
-from protocol.job import Options
+from protocol.job import Options, Room
 
 
 @dataclass
@@ -25,6 +25,7 @@ class Context(StepContext):
     failure: str = ""  # of the recipe that should have been run, for the page
     advise: Callable[[str], None] = lambda message: None  # takes what a lab has not written yet
     offset_us: int = 0  # the recording's start, from the session's
+    rooms: list[Room] = field(default_factory=list)  # in products, for the numbers of an animal's cells
 
     def remembering(self) -> tuple[Context, list[str]]:
         """The same, and the warnings that it is given from now on."""

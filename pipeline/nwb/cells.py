@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import h5py
 import numpy as np
 from hdmf.backends.hdf5 import H5DataIO
 from hdmf.common import VectorData
 from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSeries
 
+from common.csv_cells import cell
 from pipeline.inspect import cellset, metadata
 from pipeline.nwb.fill import Fill, empty
 from pipeline.nwb.session import Opened, SessionFile, footer
+from protocol.job import NOBODY, Room, digest
 
+ANIMAL_CELL = "animal_cell"
+FOLLOWED = "Number of the cell in all sessions of the animal; -1: it is not followed"
 DF_OVER_F = "dF over F"  # as isxcore spells the unit
 
 
@@ -39,6 +45,22 @@ def add(session: SessionFile, recording: Opened) -> None:
     if holder.__name__ not in session.ophys.data_interfaces:
         session.ophys.add(holder(name=holder.__name__))
     session.ophys[holder.__name__].add_roi_response_series(series)
+
+
+def rooms(path: Path) -> list[Room]:
+    """Where a file that has just been written keeps room for the numbers of an animal's cells: see runner.numbers."""
+    found: list[Room] = []
+
+    def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
+        if name.endswith(f"/{ANIMAL_CELL}"):
+            names = [cell(each) for each in item.parent["cell_name"].asstr()[:]]
+            (n,) = item.shape
+            found.append(Room(path.name, item.id.get_chunk_info(0).byte_offset, n, digest(names)))
+
+    with h5py.File(path) as file:
+        if "processing" in file:
+            file["processing"].visititems(note)
+    return found
 
 
 def _same_cells(session: SessionFile, recording: Opened, names: list[str]) -> PlaneSegmentation | None:
@@ -89,6 +111,9 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
         ("transient_rate", activity.rate_hz, "Their rate in Hz"),
         ("half_decay", activity.half_decay_s, "Median time in s in which they fall to half"),
     ]
+    if recording.source.is_of_session:
+        nobody = np.full(n, NOBODY, "<i4")
+        found.append((ANIMAL_CELL, H5DataIO(nobody, chunks=(n,), maxshape=(n,)), FOLLOWED))
     table = session.segmentation(
         recording,
         names,

@@ -13,6 +13,7 @@ from pipeline.inspect.adapter import Summary
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import verdicts
 from pipeline.nwb import metadata
+from pipeline.nwb.cells import rooms
 from pipeline.nwb.kinds import IN_NWB
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import Source
@@ -64,7 +65,13 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
         for path in summary.recordings
         if summary.part.cells
     }
-    sources = [replace(each, decided=decided.get(each.path, {})) for each in _sources(job, context.warn)]
+    of_session = {
+        path for summary in summaries if f"{job.stem}-cells.csv" in summary.products for path in summary.recordings
+    }
+    sources = [
+        replace(each, decided=decided.get(each.path, {}), is_of_session=each.path in of_session)
+        for each in _sources(job, context.warn)
+    ]
     out = job.staging / f"{job.stem}.nwb"
     return [path.name for path in _write(out, sources, [], projections, job.session, context)]
 
@@ -92,6 +99,7 @@ def write_run(
                     product.part,
                     product.offset_us,
                     verdicts(product.decided),
+                    product.kind == "cell_set",
                 )
             )
         elif product.path.name.endswith(TRANSLATIONS):
@@ -158,4 +166,6 @@ def _write(
         advise=context.advise,
         start=session.start,
     )
-    return write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))
+    made = write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))
+    context.rooms.extend(rooms(out))
+    return made

@@ -62,6 +62,7 @@ class Source:
     part: int = 0  # of a series
     offset_us: int | None = None  # its start, from the session's; None: as the file states it
     decided: Mapping[str, Verdict] = field(default_factory=dict)  # cells by name: what somebody decided by eye
+    is_of_session: bool = False  # of cell sets: whether they may be followed over the sessions of the animal
 
     @property
     def is_product(self) -> bool:

@@ -11,6 +11,7 @@ from protocol.job import ANIMAL, INSPECT, Job, Options
 from protocol.overview import Followed
 from recording.names import join
 from runner import machine
+from runner.animals import in_sessions
 from runner.animals.sessions import WithCells, by_animal, with_cells
 from runner.endings import writing
 from runner.events import counted, duration
@@ -28,9 +29,25 @@ SECONDS, SECONDS_A_SESSION = 600, 60
 
 
 def follow(
-    recordings: Sequence[Recording], records: Iterable[Record], state: RunState, staging: Folder
+    recordings: Sequence[Recording],
+    records: Iterable[Record],
+    state: RunState,
+    staging: Folder,
+    wanted: bool = True,
 ) -> list[Followed]:
-    """What became of each animal that has two sessions with cells or more. Raises Stopped."""
+    """What became of each animal that has two sessions with cells or more.
+
+    Its sessions hold the numbers of its cells then; those of animals that are followed no longer go. Raises Stopped.
+    """
+    records = [record for record in records if record.results]
+    followed = _followed(recordings, records, state, staging) if wanted else []
+    in_sessions.forget_others(records, followed, state)
+    return in_sessions.number(recordings, records, followed, state)
+
+
+def _followed(
+    recordings: Sequence[Recording], records: Sequence[Record], state: RunState, staging: Folder
+) -> list[Followed]:
     sessions = with_cells(recordings, records, state)
     if len(sessions) < 2:
         return []
@@ -50,7 +67,7 @@ class _Animal:
     @property
     def place(self) -> Recording:
         """Where its results, its record and its log go."""
-        return Recording(f"{ANIMALS}/{self.name}", name=self.name, place=ANIMALS)
+        return in_sessions.place_of(self.name)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -58,8 +75,16 @@ class _Animal:
         return tuple(each.results for each in self.sessions)
 
     def followed(self, record: Record) -> Followed:
-        products, warnings = tuple(record.products), tuple(record.warnings)
-        return Followed(self.name, self.folders, "done", "", record.summary, record.results, products, warnings)
+        return Followed(
+            self.name,
+            self.folders,
+            "done",
+            summary=record.summary,
+            results=record.results,
+            products=tuple(record.products),
+            warnings=tuple(record.warnings),
+            fingerprint=record.fingerprint,
+        )
 
 
 @dataclass
@@ -105,7 +130,9 @@ class _Stage:
             results=output.anywhere.absolute(),
             provenance={
                 "fingerprint": self._fingerprint(animal),
-                "sessions": [{"results": each.results, "start": each.start} for each in animal.sessions],
+                "sessions": [
+                    {"results": each.results, "start": each.start, "table": each.table} for each in animal.sessions
+                ],
                 "software": dict(self.software),
                 "container": container_facts(),
             },

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from native import loading
 from recording.names import short
+from runner.animals.numbers import CELLS, table_of
 from runner.events import counted
 from runner.input import precheck
 from runner.input.metadata import MetadataFiles
@@ -22,7 +23,6 @@ from runner.state import RunState
 
 ASK = (sys.executable, "-m", "pipeline.animals")
 ASK_SECONDS = 120
-CELLS = "-cells.csv"  # what a product's table of cells ends in
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class WithCells:
     stated: str  # the animal, as the recordings say; "" if they do not
     metadata: tuple[Path, ...]  # files such as nwb.toml; later ones override earlier ones
     fingerprint: str  # equal as long as its results are
+    table: str  # of its cells, among its results
 
 
 def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state: RunState) -> list[WithCells]:
@@ -44,7 +45,8 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
     found: dict[str, WithCells] = {}
     for record in records:
         first = by_path.get(record.inputs[0])
-        if record.status != "done" or not first or not any(name.endswith(CELLS) for name in record.products):
+        table = table_of(record)
+        if record.status != "done" or not first or not table:
             continue
         stem = record.results.rpartition("/")[2]
         source = None if _made_cells(record) else _cell_set(record, state.settings.input_dir)
@@ -56,6 +58,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
             record.animal,
             tuple(known.of(first.folder, [stem, first.stem])),
             content,
+            table,
         )
     return sorted(found.values(), key=lambda each: (each.start, each.results))
 

@@ -1,0 +1,85 @@
+"""What the results of sessions say of the animal whose cells were followed over them: the numbers of its cells."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from protocol.overview import Followed
+from runner.animals import numbers
+from runner.output.publish import withdraw
+from runner.own import ANIMALS, RECORDS
+from runner.recordings import Recording
+from runner.records import Record, read_record
+from runner.state import RunState
+
+
+def number(
+    recordings: Sequence[Recording], records: Sequence[Record], followed: Sequence[Followed], state: RunState
+) -> list[Followed]:
+    """Bring the numbers of the animals' cells into the results of their sessions.
+
+    Sessions of an animal that could not be followed keep those that they have, as the animal keeps its results.
+    """
+    by_path = {recording.relative: recording for recording in recordings}
+    kept = {each.animal for each in followed if each.status != "done"}
+    animal_of = {session: each for each in followed if each.status == "done" for session in each.sessions}
+    known: dict[str, dict[str, dict[str, int]]] = {}
+    problems: dict[str, str] = {}
+    for session, its in _by_results(records).items():
+        state.tick()
+        now = animal_of.get(session)
+        animal, mark = (now.animal, now.fingerprint) if now else ("", "")
+        if numbers.is_up_to_date(its[0], animal, mark) or (not now and its[0].followed in kept):
+            continue
+        try:
+            if now and animal not in known:
+                known[animal] = numbers.of_sessions(state.output, now.results)
+            inputs = [(record, [by_path[path] for path in record.inputs if path in by_path]) for record in its]
+            numbers.write(state.output, inputs, known[animal].get(session, {}) if now else {}, animal, mark)
+        except (numbers.Unreadable, OSError) as error:
+            why = f"{error.strerror} ({error.filename})" if isinstance(error, OSError) else str(error)
+            reason = f"the numbers of its cells cannot be written into {session}: {why}"
+            state.log("animal-failed", reason, "error", path=session, reason=reason)
+            problems.setdefault(animal or its[0].followed, reason)
+    return [
+        replace(each, status="failed", reason=problems[each.animal]) if each.animal in problems else each
+        for each in followed
+    ]
+
+
+def _by_results(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """All that tell of one folder, those that are done first."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        its = found.setdefault(record.results, [])
+        if record not in its and numbers.table_of(record):
+            its.append(record)
+    return {folder: sorted(its, key=lambda record: record.status != "done") for folder, its in found.items() if its}
+
+
+def forget_others(records: Sequence[Record], followed: Sequence[Followed], state: RunState) -> None:
+    """Withdraw results of animals that are followed no longer, if this run has all of their sessions."""
+    here = {record.results for record in records}
+    now = {each.animal for each in followed}
+    try:
+        with state.output.folder(ANIMALS) as folder:
+            others = [name for name in folder.folders() if name not in now]
+    except FileNotFoundError:
+        return
+    for animal in others:
+        place = place_of(animal)
+        old = read_record(state.output, place)
+        with contextlib.suppress(numbers.Unreadable, OSError):
+            if old and old.results == place.results and set(numbers.of_sessions(state.output, old.results)) <= here:
+                withdraw(state.output, old)
+                state.output.remove(place.noted_in(RECORDS, ".json"))
+                state.output.remove_if_empty(ANIMALS)
+                state.log(
+                    "animal-forgotten", f"{place.relative}: its cells are followed no longer", path=place.relative
+                )
+
+
+def place_of(animal: str) -> Recording:
+    return Recording(f"{ANIMALS}/{animal}", name=animal, place=ANIMALS)
