@@ -55,7 +55,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     """
     pnr = peak_to_noise(estimate, patch.decay)
     skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
-    width, elongation = shapes(estimate.cells)
+    width, length = shapes(estimate.cells)
     seen = alone(patch, estimate.cells, correlations(estimate.cells.traces), rate_hz)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
     found = np.full(len(pnr), "", dtype=object)
@@ -65,7 +65,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
             (rises[i], f"its trace is as often below its mean as above (skewness {skewness[i]:.2f})"),
             (width[i] >= SIZES[0] * diameter, f"too narrow: {width[i]:.1f} px for cells of {diameter:.3g} px"),
             (width[i] <= SIZES[1] * diameter, f"too wide: {width[i]:.1f} px for cells of {diameter:.3g} px"),
-            (elongation[i] <= LONGEST, f"too long: {elongation[i]:.1f} times its width"),
+            (length[i] <= LONGEST, f"too long: {length[i]:.1f} times its width"),
             (
                 seen.likeness[i] >= MIN_LIKENESS,
                 f"what is around it lights up with it (likeness {seen.likeness[i]:.2f})",
@@ -84,16 +84,19 @@ def diameter_of_disc(footprint: np.ndarray) -> float:
     return 2 * float(np.sqrt((footprint > footprint.max(initial=0) / 2).sum() / np.pi))
 
 
+def elongation(footprint: np.ndarray) -> float:
+    """Length over width of the part of a footprint above half of its peak."""
+    pixels = np.argwhere(footprint > footprint.max(initial=0) / 2)
+    if len(pixels) < 3:
+        return 1.0
+    spread = np.linalg.eigvalsh(np.cov(pixels.T) + np.eye(2) / 12)  # a pixel has a width of its own
+    return float(np.sqrt(spread[1] / spread[0]))
+
+
 def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """What each footprint is above half its peak: diameter of a disc as large, px, and length over width."""
-    width, elongation = np.zeros(len(cells)), np.ones(len(cells))
-    for i, crop in enumerate(cells.crops):
-        pixels = np.argwhere(crop > crop.max() / 2)
-        width[i] = diameter_of_disc(crop)
-        if len(pixels) > 2:
-            spread = np.linalg.eigvalsh(np.cov(pixels.T) + np.eye(2) / 12)  # a pixel has a width of its own
-            elongation[i] = np.sqrt(spread[1] / spread[0])
-    return width, elongation
+    """Of each footprint's part above half its peak: diameter of a disc as large, px, and length over width."""
+    width = np.array([diameter_of_disc(crop) for crop in cells.crops])
+    return width, np.array([elongation(crop) for crop in cells.crops])
 
 
 def peak_to_noise(estimate: Estimate, decay: float) -> np.ndarray:

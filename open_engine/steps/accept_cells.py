@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from open_engine.cnmfe.gate import diameter_of_disc
+from open_engine.cnmfe.gate import diameter_of_disc, elongation
 from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers, with_reasons
 from open_engine.metrics import compactness, read_events
 
 LEAST_COMPACT = 0.8
-ON_BORDER = 0.15  # diameters from it: the centre of what is seen of a cell whose own is a third of a diameter outside
+LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
+ROUND = 1.25  # length over width
+ON_BORDER = 0.1  # diameters from it: the centre of what is seen of a cell whose own is a third of a diameter outside
 
 
 def accept_cells(
@@ -52,9 +54,10 @@ def doubt(footprint: np.ndarray, diameter: float) -> str:
         if min(middle, length - 1 - middle) < ON_BORDER * diameter:
             return "on the border of the field, most of it outside"
     compact = compactness(footprint, diameter)
-    if compact > LEAST_COMPACT:
+    least = LEAST_COMPACT_OF_ROUND if elongation(footprint) < ROUND else LEAST_COMPACT
+    if compact > least:
         return ""
-    return f"not compact: {100 * compact:.0f}% of its light is near its centre, less than {100 * LEAST_COMPACT:.0f}%"
+    return f"not compact: {100 * compact:.0f}% of its light is near its centre, less than {100 * least:.0f}%"
 
 
 def _diameter(cells: CellSet) -> float:
