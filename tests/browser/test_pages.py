@@ -26,6 +26,7 @@ from selenium.webdriver.common.keys import Keys
 from pipeline.inspect import quality, tissue
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Part
+from pipeline.pages.layout import PixelSize
 from pipeline.pages.page import Page, write
 from tests import dropped, recordings
 
@@ -122,6 +123,7 @@ def shown(browser) -> list[str]:
 def click_outline(browser, i: int) -> None:
     """A click where the outline of a cell is, whatever lies there."""
     place = browser.run(
+        "document.querySelector('.map svg').scrollIntoView({block: 'center'});"
         "const box = document.querySelector(`.map path[data-i='${arguments[0]}']`).getBoundingClientRect();"
         "return [box.x + box.width / 2, box.y + box.height / 2]",
         i,
@@ -549,7 +551,7 @@ def page_of_many(folder: Path, n: int, **more: object) -> Path:
         [(int(row), int(column), np.where(disc > 0.5, disc, 0)) for row, column in places],
         one_pixel(),
         (1000, 1000),
-        (3.0, 3.0),
+        PixelSize(3.0, 3.0),
         reasons=["too wide: 20.0 px for cells of 8 px"] * n,
         **more,
     )
