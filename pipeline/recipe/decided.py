@@ -1,0 +1,112 @@
+"""Decisions by eye in what a recipe made: they reach the session's own cells and events, and repeat no step."""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from open_engine.context import StepContext
+from open_engine.files.cellsets import edit_footer, status_numbers
+from pipeline.inspect.candidates import Candidates
+from pipeline.inspect.pieces import Piece
+from pipeline.recipe import candidates
+from pipeline.recipe.call import call_step, files_of
+from pipeline.recipe.chain import Stream, latest
+from pipeline.recipe.page import Made
+from pipeline.recipe.state import Run
+from pipeline.recipe.store import Entry
+
+
+def honour_decisions(
+    of_session: Mapping[str, Made],
+    titles: Mapping[str, tuple[str, str]],
+    whole: Mapping[Stream, Sequence[Piece]],
+    this: Run,
+    out: Path,
+) -> dict[str, Sequence[Mapping[str, str]]]:
+    """What was decided by eye becomes the status in the session's cell sets; those of the steps stay as they were.
+
+    Returns it by the name of the file that the step made.
+    """
+    decided: dict[str, Sequence[Mapping[str, str]]] = {}
+    parts = {of_parts(stream): this.names(stream) for stream in whole}
+    for key, each in of_session.items():
+        cells = each.summary.part.cells
+        if cells and cells.decided and each.step >= 0:  # what was in the input stays as it is
+            for name in parts.get(key, [key]):
+                path = out / titles[name][0]
+                copy = path.with_name(f".{path.name}.decided")
+                shutil.copyfile(path, copy)
+                edit_footer(copy, CellStatuses=status_numbers(cells.status[: cells.n_cells]))
+                copy.replace(path)
+                decided[name] = cells.decided
+    return decided
+
+
+def of_parts(stream: Stream) -> str:
+    """What stands for the files of all parts among those of the session; no file has such a name."""
+    return f"/{stream.chain}/{stream.kind}/{stream.label}"
+
+
+def with_accepted(
+    this: Run, titles: Mapping[str, tuple[str, str]], names: Sequence[str], out: Path
+) -> dict[Stream, Candidates]:
+    """By cell set, what the step that found its cells did not take.
+
+    Where somebody accepted some of it, the session's cell and event sets with them are written.
+    """
+
+    def entry_of(index: int) -> Entry | None:
+        return this.store.entries.get(this.fingerprints[index])
+
+    def tops(stream: Stream) -> list[Path]:
+        return [out / titles[name][0] for name in this.names(stream)]
+
+    def beside(stream: Stream) -> list[Path]:
+        return candidates.beside(stream, this.planned, entry_of, this.files)
+
+    def lineage(stream: Stream) -> Stream:
+        return candidates.origin(stream, this.planned)
+
+    found: dict[Stream, Candidates] = {}
+    last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
+    for stream in [each for each in last if each.kind == "cell_set"]:
+        cells, looked_at = this.files(stream), beside(stream)
+        its = candidates.curated(looked_at, this.context.decisions, cells, this.context.warn)
+        if its.candidates:
+            found[stream] = its.candidates
+        if not its.new:
+            continue
+        its.write(cells, tops(stream))
+        for events in [each for each in last if each.kind == "event_set"]:
+            made_by = this.planned[events.step]
+            read = [each for each in made_by.read if each.kind == "cell_set"]
+            if len(read) == 1 and lineage(read[0]) == lineage(stream):
+                again = functools.partial(_again, this, events, read[0])
+                scratch = this.context.scratch / f"events-{made_by.step.number}"
+                scratch.mkdir()
+                candidates.add_events(cells, its, this.files(events), tops(events), scratch, again)
+                shutil.rmtree(scratch)
+    return found
+
+
+def _again(this: Run, events: Stream, cells: Stream, files: list[Path], folder: Path) -> list[Path]:
+    """The events of other cell sets, found by the same step; paths, one a part."""
+    each = this.planned[events.step]
+    read = {
+        takes.parameter: [file for stream in streams for file in (files if stream == cells else this.files(stream))]
+        for takes, streams in each.inputs
+    }
+    entry = this.store.entries[this.fingerprints[events.step]]
+    context = StepContext(folder, this.context.threads, lambda text: None, lambda done: None, this.inputs[0].parent)
+    call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
+    return [folder / name for name in this.names(events)]
+
+
+def with_decisions(this: Run, titles: Mapping[str, tuple[str, str]], name: str) -> Path:
+    """A product of a step, or the session's own cells and events, which were decided by eye."""
+    decided = this.job.staging / titles[name][0] if name in titles and this.context.decisions else None
+    is_of_cells = decided is not None and decided.name.endswith(("-cells.isxd", "-events.isxd"))
+    return decided if decided and is_of_cells else this.store.staging / name

@@ -1,0 +1,140 @@
+"""What a session has one of, after a recipe: its page, its NWB file and its record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipeline.inspect import figures, metadata, quality
+from pipeline.inspect.adapter import Summary
+from pipeline.pages.content import Measure
+from pipeline.pages.page import Page
+from pipeline.recipe import page, peri_event
+from pipeline.recipe.chain import kept
+from pipeline.recipe.decided import with_decisions
+from pipeline.recipe.model import Step
+from pipeline.recipe.names import titles
+from pipeline.recipe.page import Made
+from pipeline.recipe.state import Run, offset_us
+from pipeline.recipe.steps import FILE
+from pipeline.sessions import members
+
+
+def write_nwb(
+    this: Run,
+    made: Mapping[str, Made],
+    names: Sequence[str],
+    decided: Mapping[str, Sequence[Mapping[str, str]]],
+    around_events: Sequence[str],
+) -> list[str]:
+    """One file of the recording or series and the last products of each kind, and films beside it; returns names."""
+    from pipeline.nwb.collect import Product, write_run  # imported only when asked for
+
+    last, tops = kept(this.planned, "last"), titles(this)
+    out = this.job.staging / f"{this.stem}.nwb"
+    products = [
+        Product(
+            with_decisions(this, tops, name),
+            stream.kind,
+            stream.chain,
+            part,
+            _made_by(each.step),
+            made[name].summary.beside if name in made else None,
+            offset_us(this, stream, name) if stream.kind != FILE else 0,
+            decided.get(name, ()),
+        )
+        for each in this.planned
+        for stream in each.made
+        if stream in last
+        for part, name in enumerate(this.names(stream))
+        if name in names
+    ]
+    responses = [this.job.staging / f"{table}.csv" for table in around_events]
+    return [path.name for path in write_run(this.job, products, responses, out, this.context)]
+
+
+def _made_by(step: Step) -> str:
+    return f"made by {step.function} ({step.bound.title})"
+
+
+def page_of(
+    this: Run,
+    made: Mapping[str, Made],
+    of_session: Mapping[str, Made],
+    beside: Sequence[Summary],
+    results: Sequence[str],
+) -> Page:
+    """Everything that the page of this run shows."""
+    steps, inputs = this.store.staging, {path.name: path for path in this.inputs}
+    done = [
+        (each.step.number, each.step.bound.title, this.store.entries[fingerprint])
+        for each, fingerprint in zip(this.planned, this.fingerprints)
+        if fingerprint in this.store.entries
+    ]
+
+    def find(name: str) -> Path | None:
+        path = inputs.get(name, steps / name)
+        return path if path.is_file() else None
+
+    corrections = [entry for _, _, entry in done if entry.function == "motion_correct"]
+    figures.start_matplotlib(this.context.scratch)
+    around_events = peri_event.parts(results, this.stem, this.job.staging)
+    threads = max(1, this.context.threads) if this.context.options.film else 0
+    motions = [
+        page.motion(entry, find, this.stem, this.job.staging, this.context.warn, threads) for entry in corrections[-1:]
+    ]
+    shown = page.shown_parts(of_session)
+    for plane in {each.plane for each in of_session.values()}:
+        of_plane = {each.summary.part.name for each in of_session.values() if each.plane == plane}
+        shown = page.with_tissue(shown, of_plane, _corrected(this, made, plane), made, steps)
+    return Page(
+        title=members.title(this.job),
+        stem=this.stem,
+        parts=[*shown, *around_events, *filter(None, motions), *(summary.part for summary in beside)],
+        software=metadata.software(),
+        provenance=this.context.provenance,
+        steps=page.shown_steps(done, made, page.pictures(this.inputs, this.job.kind)),
+        recipe=this.recipe.path.stem,
+        warnings=this.warnings,
+        session=members.facts(this.job.session) if len(this.job.session.members) > 1 else None,
+    )
+
+
+def _corrected(this: Run, made: Mapping[str, Made], plane: str) -> list[str]:
+    """The files of a plane's movie after its last motion correction, else of the movie that cells were found in."""
+    steps = [each for each in this.planned if each.step.plane == plane]
+    cells = [each for each in steps if any(stream.kind == "cell_set" for stream in each.made)]
+    candidates = [
+        *(stream for each in reversed(cells) for stream in each.read),
+        *(stream for each in steps if each.step.function == "motion_correct" for stream in each.made),
+    ]
+    movies = [stream for stream in candidates if stream.kind == "movie" and stream.step >= 0]
+    return next((names for names in map(this.names, reversed(movies)) if set(names) <= set(made)), [])
+
+
+def write_record(
+    this: Run,
+    products: list[str],
+    measures: Mapping[str, Sequence[Measure]],
+    records: Mapping[str, Mapping[str, Any]],
+) -> None:
+    record = {
+        "schema_version": metadata.SCHEMA_VERSION,
+        "kind": this.job.kind,
+        "inputs": [metadata.common(path, this.job.kind)["input"] for path in this.inputs],
+        "recipe": {
+            "name": this.recipe.path.stem,
+            "sha256": this.recipe.sha256,
+            "text": this.recipe.text,
+        },
+        "steps": [asdict(entry) for entry in this.entries_done()],
+        "session": members.facts(this.job.session),
+        "recordings": records,
+        "results": products,
+        "quality": {name: quality.to_json(each) for name, each in measures.items()},
+        "software": metadata.software(),
+        "provenance": this.context.provenance,
+    }
+    metadata.write(this.job.staging / f"{this.stem}.json", record)
