@@ -13,12 +13,13 @@ from pathlib import Path
 from protocol.findings import TOO_MUCH_MEMORY
 from protocol.message import to_json
 from recording.errors import BadRecording
-from recording.formats import check
+from recording.formats import check, file
 
 MAX_REASON = 500  # characters
 
 
 def main() -> None:
+    file.PARSED.room = 0  # each recording is opened once, and memory is short
     gc.disable()  # JSON holds no circles, and looking for them among millions of objects takes most of the time
     for line in sys.stdin.buffer:
         path = Path(json.loads(line))

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.inspect.packets import PACKET
 from recording import formats
 from recording.errors import BadRecording, shown
 
@@ -72,12 +71,14 @@ def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
         )
 
 
-def packets(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
-    """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when."""
-    if not formats.has_packets(footer):
+def packets(recording: Path, footer: Mapping[str, Any], stored: np.ndarray | None, warn: Warn) -> None:
+    """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when.
+
+    `stored` are its packets, None if it is of the oldest kind.
+    """
+    if stored is None:
         _parts(recording, footer, warn)
         return
-    stored = np.fromfile(recording, PACKET, count=formats.data_size(recording) // PACKET.itemsize)
     names = footer["channel list"]
     ordered = stored[np.argsort(stored["channel"], kind="stable")]
     channels = np.split(ordered, np.searchsorted(ordered["channel"], np.arange(1, len(names))))

@@ -32,9 +32,11 @@ def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context
     sets = [isx.EventSet.read(str(piece.path)) for piece in pieces]
     event_set, recording = sets[0], pieces[0].path
     timing = event_set.timing
-    parts = [packets.channels(piece.path, each) for piece, each in zip(pieces, sets)]
-    for piece in pieces:
-        consistency.packets(piece.path, formats.read_footer(piece.path), context.warn)
+    parts = []
+    for piece, each in zip(pieces, sets):
+        stored = packets.stored(piece.path)
+        parts.append(packets.channels_of(stored, piece.path, each))
+        consistency.packets(piece.path, formats.read_footer(piece.path), stored, context.warn)
     cells = _joined(parts, [piece.offset_us for piece in pieces])
     footer = formats.read_footer(recording)
     duration_s = sum(metadata.duration_s(each.timing) for each in sets)

@@ -35,21 +35,23 @@ GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which 
 
 def pulses(recording: Path, context: Context) -> dict[str, np.ndarray]:
     """The table of its TTL pulses, on the clock of the context."""
-    return ttl.table(_read(recording, context)[2])
+    return ttl.table(_read(recording, context)[3])
 
 
-def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, list[packets.Channel]]:
-    """The file as `.isxd`, the library's view of it, and its channels on the clock of the context."""
+def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, np.ndarray | None, list[packets.Channel]]:
+    """The file as `.isxd`, the library's view of it, its packets, and its channels on the clock of the context."""
     stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
     raw_files.check(recording, context.warn)
     source = isx.GpioSet.read(str(stored))
-    return stored, source, [channel.later(context.offset_us) for channel in packets.channels(stored, source)]
+    read = packets.stored(stored)
+    channels = packets.channels_of(read, stored, source)
+    return stored, source, read, [channel.later(context.offset_us) for channel in channels]
 
 
 def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    stored, source, channels = _read(recording, context)
+    stored, source, read, channels = _read(recording, context)
     footer = formats.read_footer(stored)
-    consistency.packets(stored, footer, context.warn)
+    consistency.packets(stored, footer, read, context.warn)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:

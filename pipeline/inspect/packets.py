@@ -37,16 +37,26 @@ class Channel:
         return self.offset_us / 1e6
 
 
+def stored(path: Path) -> np.ndarray | None:
+    """All packets of an `.isxd` file as they lie there; None of the oldest files, which have none."""
+    if not formats.has_packets(formats.read_footer(path)):
+        return None
+    return np.fromfile(path, PACKET, count=formats.data_size(path) // PACKET.itemsize)
+
+
 def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
     """Every channel of an `.isxd` file; `source` is the same file, opened by isx.
 
     Raises BadRecording if a packet names a channel that does not exist.
     """
-    footer = formats.read_footer(path)
-    if not formats.has_packets(footer):
+    return channels_of(stored(path), path, source)
+
+
+def channels_of(packets: np.ndarray | None, path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
+    """The same of packets that were read."""
+    if packets is None:
         return _through_library(source)
-    names = footer["channel list"]
-    packets = np.fromfile(path, PACKET, count=formats.data_size(path) // PACKET.itemsize)
+    names = formats.read_footer(path)["channel list"]
     if len(packets) and packets["channel"].max() >= len(names):
         raise BadRecording(path, "an event names a channel that is not there: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
@@ -16,11 +18,37 @@ from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 
 MAX_JSON = 64 << 20
+SETTLED_NS = 2_000_000_000
 MAX_DEPTH = 100  # the native parser recurses; real footers stay below 20
 
 
 class Damaged(Exception):
     """Why a recording cannot be used; `opened` adds which one it is."""
+
+
+class Parsed:
+    """The JSON of files that were opened before: a recording is opened for many purposes, and parsed once.
+
+    What is kept is shared: nobody may change it. At most `room` bytes of text are kept, the latest.
+    """
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self._kept: OrderedDict[object, tuple[dict[str, Any], int]] = OrderedDict()
+
+    def get(self, key: object) -> dict[str, Any] | None:
+        content, _ = self._kept.get(key, (None, 0))
+        return content
+
+    def keep(self, key: object, content: dict[str, Any], n_bytes: int) -> None:
+        if n_bytes > self.room:
+            return
+        self._kept[key] = content, n_bytes
+        while sum(size for _, size in self._kept.values()) > self.room:
+            self._kept.popitem(last=False)
+
+
+PARSED = Parsed(16 << 20)
 
 
 class File:
@@ -29,6 +57,9 @@ class File:
     def __init__(self, path: Path, fd: int, status: os.stat_result) -> None:
         self.path, self.fd = path, fd
         self.size, self.mtime_ns = status.st_size, status.st_mtime_ns
+        self._identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        # One that changed a moment ago may change again within one tick of the clock that stamps it.
+        self._is_settled = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED_NS
 
     def info(self, kind: str, **more: Any) -> RecordingInfo:
         return RecordingInfo(self.path, kind, self.size, self.mtime_ns, **more)
@@ -57,7 +88,11 @@ class File:
         return text
 
     def json(self, offset: int, length: int, what: str, alone: bool = True) -> dict[str, Any]:
-        """The object that these bytes are; unless it is `alone` there, the one that they begin with."""
+        """The object that these bytes are; unless it is `alone`, the one that they begin with. Nobody may change it."""
+        key = (self._identity, offset, length, alone)
+        known = PARSED.get(key)
+        if known is not None:
+            return known
         text = self.shallow(offset, length, what).rstrip(b"\0")
         try:
             if alone:
@@ -69,6 +104,8 @@ class File:
             raise Damaged(f"its {what} is damaged: {error}") from None
         if not isinstance(content, dict):
             raise Damaged(f"its {what} is damaged: not a JSON object")
+        if self._is_settled:
+            PARSED.keep(key, content, length)
         return content
 
 

@@ -12,6 +12,8 @@ import pytest
 
 from tests.launch import ROOT
 
+FOR_WORKERS = ("common", "recording", "protocol", "open_engine")
+OF_THE_PIPELINE = ("pipeline.toml_files", "pipeline.reasons", "pipeline.words")  # that lie beside its packages
 FLOORS = {  # and the parts of the project that each may import beside itself; the most specific name holds
     "common": (),
     "recording": (),
@@ -25,7 +27,10 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
     "pipeline": ("common", "recording", "protocol", "open_engine", "following"),
     "pipeline.engines": ("common", "protocol.copies", "open_engine"),
     "pipeline.pages": ("common", "recording", "protocol"),
-    "pipeline.inspect": ("common", "recording", "protocol", "open_engine", "pipeline.pages"),
+    "pipeline.inspect": (*FOR_WORKERS, "pipeline.pages"),
+    "pipeline.nwb": (*FOR_WORKERS, *OF_THE_PIPELINE, "pipeline.pages", "pipeline.inspect"),
+    "pipeline.sessions": (*FOR_WORKERS, *OF_THE_PIPELINE, "pipeline.pages", "pipeline.inspect", "pipeline.nwb"),
+    "pipeline.animals": (*FOR_WORKERS, *OF_THE_PIPELINE, "following", "pipeline.pages", "pipeline.inspect"),
     "bootstrap": ("common", "runner"),
     "healthcheck": ("common", "native", "runner"),
 }

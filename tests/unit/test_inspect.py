@@ -19,6 +19,7 @@ from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.inspect.cellset import noise_of, snr_of
 from protocol.job import Options
 from recording import formats
+from recording.formats import file
 from tests import films, recordings
 
 GOLDEN = {  # kind: what is written after the stem
@@ -390,3 +391,49 @@ def test_results_are_the_same_each_time(adapted, tmp_path):
     adapt(path, "movie", "s", again, Context(tmp_path, provenance={"run": 7}))
     for result in again.iterdir():
         assert result.read_bytes() == (adapted.out["movie"] / result.name).read_bytes(), result.name
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "kind"),
+    [
+        (recordings.event_set, "s.isxd", "event_set"),
+        (recordings.movie, "s.isxd", "movie"),
+        (recordings.cell_set, "s.isxd", "cell_set"),
+        (recordings.vessel_set, "s.isxd", "vessel_set"),
+        (recordings.behavior_movie, "s.isxb", "behavior_movie"),
+    ],
+)
+def test_what_a_recording_states_is_parsed_once(tmp_path, monkeypatch, make, name, kind):
+    parsed: list[str] = []
+    loads, fromfile = json.loads, np.fromfile
+
+    def counted(text, **options):
+        if "parse_constant" in options:  # those of recordings
+            parsed.append(text)
+        return loads(text, **options)
+
+    def read(path, *arguments, **options):
+        parsed.append(f"packets of {path}")
+        return fromfile(path, *arguments, **options)
+
+    monkeypatch.setattr(file, "SETTLED_NS", -1)  # it was written a moment ago
+    monkeypatch.setattr(file.json, "loads", counted)
+    monkeypatch.setattr(np, "fromfile", read)
+    recording = make(tmp_path / name)
+    (tmp_path / "out").mkdir()
+    parsed.clear()
+    adapt(recording, kind, "s", tmp_path / "out", Context(tmp_path))
+    assert parsed and len(parsed) == len(set(parsed)), sorted(text[:60] for text in parsed)
+
+
+def test_a_recording_that_changed_is_parsed_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(file, "SETTLED_NS", -1)
+    path = recordings.cell_set(tmp_path / "s.isxd")
+    before = formats.read_footer(path)
+    assert formats.read_footer(path) is before
+    data, text = recordings.split_footer(path.read_bytes())
+    path.write_bytes(data + recordings.footer_bytes({**json.loads(text), "note": "edited"}))
+    assert formats.read_footer(path)["note"] == "edited"
+    monkeypatch.setattr(file, "SETTLED_NS", 2_000_000_000)
+    (fresh := tmp_path / "f.isxd").write_bytes(path.read_bytes())
+    assert formats.read_footer(fresh) is not formats.read_footer(fresh), "it may change again in the same moment"
