@@ -145,3 +145,51 @@ def test_a_peer_is_kept_under_the_name_that_the_page_looks_for(monkeypatch):
         for given in (peak_to_noise, float(peak_to_noise)):
             name = peer.result(Path(), "easy-1", correlation, given).stem.partition("-peer-")[2]
             assert f"peer_{name}" in page.METHODS
+
+
+def test_followed_cells_are_a_table_with_what_was_not_measured_said():
+    conditions = {
+        "easy": {
+            "recall": 0.981,
+            "precision": 0.995,
+            "present_recall": 0.61,
+            "present_precision": 0.9,
+            "roicat_recall": 0.968,
+            "roicat_precision": 0.972,
+            "roicat_seconds": 58.0,
+            "calibration_error": 0.012,
+            "calibration_worst": 0.031,
+            "sure_right": 0.996,
+            "seconds": 4.2,
+            "strangers": 0,
+            "strangers_noticed": 0,
+            "others_flagged": 0,
+            "sessions": 15,
+        },
+        "wrong animal": {
+            "recall": 0.97,
+            "precision": 1.0,
+            "calibration_error": 0.01,
+            "calibration_worst": 0.02,
+            "seconds": 5.0,
+            "strangers": 3,
+            "strangers_noticed": 3,
+            "others_flagged": 1,
+            "sessions": 15,
+        },
+    }
+    found = {"made": "2026-01-01", "first": 7000, "studies": 3, "conditions": conditions, "roicat_left_out": "no disk"}
+    shown = page.followed(found)
+    assert "| easy | 0.981 / 0.995 | 0.610 / 0.900 | 0.968 / 0.972 |" in shown
+    assert "| wrong animal | 0.970 / 1.000 | – / – | – / – |" in shown
+    assert "| wrong animal | 0.010 | 0.020 | – | 3 of 3 | 1 of 12 | 5.00 |" in shown
+    assert "Without ROICaT: no disk." in shown and "GB; recall" not in shown
+    many = {
+        "sessions": 60,
+        "cells_a_session": 503.2,
+        "seconds": 100.4,
+        "peak_gb": 1.5,
+        "recall": 0.99,
+        "precision": 0.999,
+    }
+    assert "60 sessions of 503 cells: 100 s of processor time and 1.50 GB;" in page.followed({**found, "many": many})
