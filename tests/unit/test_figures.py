@@ -147,7 +147,10 @@ def test_a_peer_is_kept_under_the_name_that_the_page_looks_for(monkeypatch):
             assert f"peer_{name}" in page.METHODS
 
 
-def test_followed_cells_are_a_table_with_what_was_not_measured_said():
+def test_followed_cells_are_a_table_with_what_was_not_measured_said(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    import page
+
     conditions = {
         "easy": {
             "recall": 0.981,
