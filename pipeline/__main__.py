@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,9 @@ def _import_what_workers_need(nwb: bool) -> None:
     from pipeline.inspect import export, figures, metadata, movie_quality, tables, tiff  # noqa: F401
     from pipeline.pages import overview, page  # noqa: F401
 
-    with tempfile.TemporaryDirectory() as scratch:
+    sys.modules["mpl_toolkits.mplot3d"] = None  # type: ignore[assignment]  # no figure has three dimensions
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Matplotlib misses it
         figures.warm_up(Path(scratch))
         if nwb:
             _keep_caches_in(scratch)

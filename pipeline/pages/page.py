@@ -23,6 +23,7 @@ from recording.kinds import KINDS
 from recording.names import STEPS
 
 PICTURES_BYTES = 4_000_000  # of base64; pictures beyond are shown from their files beside the page
+OF_RECIPES = ("animal.html", "responding.html", "steps.html")  # templates
 MEDIA = "img-src data: 'self' file:; media-src 'self' file:"  # which a page may show
 DIMMED = 0.7  # what is behind the outlines, so that they stand out
 STATUSES, CANDIDATE = ("accepted", "undecided", "rejected"), "candidate"
@@ -233,6 +234,7 @@ def templates() -> jinja2.Environment:
 
 
 def warm_up() -> None:
-    """Read and compile the templates, in a process that forks others."""
+    """Read and compile the templates that inspection needs, in a process that forks others."""
     for name in templates().list_templates():
-        templates().get_template(name)
+        if name not in OF_RECIPES:
+            templates().get_template(name)
