@@ -85,6 +85,11 @@ lock-check: ## Fail if a lock does not follow from its .in file
 lock-audit: ## Report vulnerabilities of the locks, and packages with newer versions; OSV=all.zip: without network
 	@engine="$$($(PYTHON) docker_engine/engine.py env)"; eval "$$engine"; $(PYTHON) scripts/audit.py $(OSV)
 
+.PHONY: pictures
+pictures: ## Take the pictures of the README from what `make demo` made of the recording that it simulates
+	@$(BAKE) browser
+	@$(ENGINE) $(PYTHON) scripts/pictures.py
+
 .PHONY: sif
 sif: image ## Build build/isx.sif, the image for clusters that run Apptainer or Singularity
 	@$(ENGINE) $(PYTHON) scripts/sif.py
