@@ -11,7 +11,7 @@ from following.atlas import Atlas, chart
 from following.matching import Matched, match
 from following.result import Following, Pair
 from following.sessions import Session
-from following.transforms import Frame, Transform
+from following.transforms import FEWEST, Frame, Transform, best_fit
 
 LEAST = 0.05  # probability of the pairs that are reported
 NO_CELLS = "it has no cells"
@@ -89,7 +89,10 @@ def _pairs(found: Matched) -> list[Pair]:
 
 
 def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> list[float]:
-    """Distance of each session's cells from the mean place that the other sessions give them, px of the reference."""
+    """Distance of each session's cells from the mean place that the other sessions give them, px of the reference.
+
+    Each is predicted from the session's other cells: a warp passes close to those that it was fitted to.
+    """
     places = [
         atlas.transforms[s](session.centres) if atlas.on[s] else np.zeros((len(session.names), 2))
         for s, session in enumerate(sessions)
@@ -101,12 +104,20 @@ def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> lis
     count = np.bincount(labels, minlength=size)
     total = np.column_stack([np.bincount(labels, points[:, k], size) for k in (0, 1)])
     out = []
-    for groups, place, use in zip(found.groups, places, known):
+    for s, (groups, place, use) in enumerate(zip(found.groups, places, known)):
         with_others = np.flatnonzero(use)[count[groups[use]] > 1]
         label = groups[with_others]
-        rest = (total[label] - place[with_others]) / (count[label] - 1)[:, None] - place[with_others]
-        out.append(float(np.median(np.hypot(*rest.T))) if len(rest) else np.nan)
+        targets = (total[label] - place[with_others]) / (count[label] - 1)[:, None]
+        centres = sessions[s].centres[with_others]
+        out.append(float(np.median(_misses(atlas.transforms[s], centres, targets))) if len(label) else np.nan)
     return out
+
+
+def _misses(moved: Transform, points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Distances of points from their targets, if each is predicted from the others by this kind of transform."""
+    if moved.model not in FEWEST:
+        return np.hypot(*(moved(points) - targets).T)
+    return best_fit(moved.frame, points * moved.scale, targets, np.ones(len(points)), moved.model).predicted
 
 
 def _nothing(sessions: Sequence[Session]) -> Following:
