@@ -224,7 +224,7 @@ def test_html_escapes_foreign_names(samples, input, output):
     assert run(input, output).code == 0
     page = (output / "index.html").read_text()
     assert "<img src=x" not in page
-    assert "&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&amp;.isxd" in page
+    assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&amp;.isxd" in page
 
 
 def test_unreadable_files_and_folders_fail_aloud(samples, open_tmp):
