@@ -73,12 +73,16 @@ def align(
     diameter: float,
     known: Sequence[Aligned] = (),
     search: bool = True,
+    hold: bool = True,
 ) -> Aligned:
-    """Best of those that are `known`, refined, and of what several starts lead to."""
+    """Best of those that are `known`, refined, and of what several starts lead to.
+
+    If they are to `hold`, images refine those that are known, too, which takes time.
+    """
     if not len(session.points) or not len(atlas.points):
         return Aligned(Transform(frame), 0.0, diameter)
     this = _Search(session, atlas, cKDTree(atlas.points), diameter)
-    found = [aligned for each in known for aligned in this.near(each)]
+    found = [aligned for each in known for aligned in this.near(each, hold)]
     if search:
         starts = this.starts(frame)
         if this.has_images:
@@ -153,14 +157,14 @@ class _Search:
         both = self.judged(self.soft(warp, "warp", 0.5, LAST, anchors), "warp", anchors)
         return [replace(self.scored(warp, distances, theirs), anchors=anchors), both]
 
-    def near(self, known: Aligned) -> list[Aligned]:
+    def near(self, known: Aligned, hold: bool) -> list[Aligned]:
         """From where it is, without looking far."""
         richest = "warp" if known.transform.model == "warp" else "affine"
         found = [self.judged(known.transform, "affine" if richest == "affine" else "warp", known.anchors)]
         for richest, first in (("affine", 0.3), ("warp", 0.4)):
             moved = self.soft(known.transform, richest, first, LAST, known.anchors)
             found.append(self.judged(moved, richest, known.anchors))
-        if self.has_images:
+        if hold and self.has_images:
             found += self.held(known.transform, (0.4,))
         return found
 

@@ -133,7 +133,7 @@ class _Chart:
         mine = self.landmarks[s]
         if mirror is not None:
             mine = _mirrored(mine, self.frames[s], mirror)
-        return align(mine, atlas, self.frames[s], self.diameter, known, search)
+        return align(mine, atlas, self.frames[s], self.diameter, known, search, len(self.sessions) <= FEW)
 
     # ---- the map
 
