@@ -99,10 +99,28 @@ def _within_budget(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
     return found, left >= 0
 
 
+class Unmade(Exception):
+    """The overview could not be made; the message says why."""
+
+
 def _made_by_a_worker(
     shown: Overview, state: RunState, staging: Folder, fork_server: ForkServer | None
 ) -> tuple[bytes, Sequence[Room]]:
-    """The overview, and what goes into rooms of other pages. Raises OSError, Stopped."""
+    """The overview, and what goes into rooms of other pages. Raises Stopped."""
+    try:
+        return _by_a_worker(shown, state, staging, fork_server)
+    except (Unmade, OSError, ValueError) as error:
+        message = f"the overview could not be made, and other pages have no links to it: {error}"
+        state.log("overview-failed", message, "warning", reason=str(error))
+        return WITHOUT.read_bytes(), ()
+    finally:
+        staging.remove_tree(OVERVIEW)  # the disk may be nearly full
+
+
+def _by_a_worker(
+    shown: Overview, state: RunState, staging: Folder, fork_server: ForkServer | None
+) -> tuple[bytes, Sequence[Room]]:
+    """The overview, and what goes into rooms of other pages. Raises Unmade, OSError, Stopped."""
     folder = staging.anywhere / OVERVIEW
     for name in ("results", "scratch"):
         (folder / name).mkdir(parents=True)
@@ -118,15 +136,9 @@ def _made_by_a_worker(
         said = last_line(log)  # of a traceback: the error
     finally:
         os.close(log)
-    try:
-        if verdicts[0].ok:
-            return (job.staging / INDEX).read_bytes(), Rooms.from_json((job.staging / ROOMS).read_bytes()).rooms
-        reason = said or verdicts[0].reason
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    message = f"the overview could not be made, and other pages have no links to it: {reason}"
-    state.log("overview-failed", message, "warning", reason=reason)
-    return WITHOUT.read_bytes(), ()
+    if not verdicts[0].ok:
+        raise Unmade(said or verdicts[0].reason)
+    return (job.staging / INDEX).read_bytes(), Rooms.from_json((job.staging / ROOMS).read_bytes()).rooms
 
 
 def _fill(page: int, room: Room) -> None:
