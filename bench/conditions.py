@@ -76,6 +76,7 @@ CONDITIONS = {
     "no_noise": Condition(cells=0),
     "no_waves": Condition(cells=0, waves=90),
     "no_patches": Condition(cells=0, patches=130),
+    "no_edge": Condition(cells=0, edge=300),
     "no_vessels": Condition(cells=0, vessels=80),
     "no_all": Condition(cells=0, waves=60, patches=90, edge=200, vessels=80),
 }
