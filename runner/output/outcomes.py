@@ -158,6 +158,9 @@ class Outcomes:
             self._withdraw_results_elsewhere(unit)
             state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             publish(output, staging, sound, record, old)
+            for recording in unit.recordings[1:]:  # of a run in which each was tried by itself
+                with contextlib.suppress(OSError):
+                    output.remove(recording.log)
             for recording in unit.recordings if not unit.failure else ():
                 for folder in {unit.results, self.input.related.own[recording.relative]}:
                     forget_kept_steps(output, folder)

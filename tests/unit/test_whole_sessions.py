@@ -184,6 +184,20 @@ def test_a_session_whose_worker_dies_is_split(input, output, tmp_path):
     assert not (output / "done.marker").exists()
 
 
+def test_a_session_that_was_split_leaves_what_an_undisturbed_run_does(input, output, tmp_path):
+    recordings.movie(input / "m.isxd")
+    recordings.gpio(input / "m.gpio")
+    (tmp_path / "mine.py").write_text("import os\ndef die(inputs, outputs, context): os.kill(os.getpid(), 11)\n")
+    (tmp_path / "mine.toml").write_text('version = 1\n[[step]]\npython = "mine.py:die"\n')
+    assert run(input, output, "--recipe", str(tmp_path / "mine.toml")).code == 1
+    assert (output / "logs/m.gpio.log").is_file()
+    assert run(input, output).code == 0
+    undisturbed = tmp_path / "undisturbed"
+    undisturbed.mkdir()
+    assert run(input, undisturbed).code == 0
+    assert tree(output) == tree(undisturbed)
+
+
 def test_a_part_that_arrives_later_joins(input, output):
     for part in (1, 2):
         recordings.movie(input / f"m_part{part}.isxd", start_ms=recordings.START_MS + 5_000 * (part - 1))
