@@ -7,16 +7,18 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, status_numbers
+from pipeline.inspect import tables
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.pieces import Piece
 from pipeline.recipe import candidates
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import Stream, latest
+from pipeline.recipe.one_step import step_context
 from pipeline.recipe.page import Made
 from pipeline.recipe.state import Run
 from pipeline.recipe.store import Entry
+from pipeline.sessions.sets import SETS
 
 
 def honour_decisions(
@@ -43,6 +45,20 @@ def honour_decisions(
                 copy.replace(path)
                 decided[name] = cells.decided
     return decided
+
+
+def _inputs_as_decided(of_session: Mapping[str, Made], this: Run) -> dict[Stream, list[Path]]:
+    """Copies of the cell sets that the recipe ran on, with the statuses that somebody gave their cells."""
+    for each in of_session.values():
+        cells = each.summary.part.cells
+        if each.step < 0 and each.kind == "cell_set" and cells and cells.decided:
+            folder = this.context.scratch / "decided"
+            folder.mkdir()
+            copies = [Path(shutil.copyfile(path, folder / path.name)) for path in this.inputs]
+            for copy in copies:
+                edit_footer(copy, CellStatuses=status_numbers(cells.status[: cells.n_cells]))
+            return {Stream(-1, "cell_set"): copies}
+    return {}
 
 
 def of_parts(stream: Stream) -> str:
@@ -94,15 +110,54 @@ def with_accepted(
 
 def _again(this: Run, events: Stream, cells: Stream, files: list[Path], folder: Path) -> list[Path]:
     """The events of other cell sets, found by the same step; paths, one a part."""
-    each = this.planned[events.step]
-    read = {
-        takes.parameter: [file for stream in streams for file in (files if stream == cells else this.files(stream))]
-        for takes, streams in each.inputs
-    }
-    entry = this.store.entries[this.fingerprints[events.step]]
-    context = StepContext(folder, this.context.threads, lambda text: None, lambda done: None, this.inputs[0].parent)
-    call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
+    _call_again(this, events.step, {cells: files}, folder)
     return [folder / name for name in this.names(events)]
+
+
+def _call_again(this: Run, index: int, instead: Mapping[Stream, Sequence[Path]], folder: Path) -> None:
+    """A step as it ran, with other files in place of some, into another folder. It has said before what it warns of."""
+    each = this.planned[index]
+
+    def files(stream: Stream) -> Sequence[Path]:
+        return instead.get(stream) or this.files(stream)
+
+    read = {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in each.inputs}
+    entry = this.store.entries[this.fingerprints[index]]
+    context = step_context(this, each, folder, files, lambda text: None, lambda done: None)
+    call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
+
+
+def results_again(
+    of_session: Mapping[str, Made],
+    titles: Mapping[str, tuple[str, str]],
+    of_steps: Mapping[str, str],
+    this: Run,
+    out: Path,
+) -> None:
+    """Results that depend on which cells are accepted are made again, from the session's own cells and events."""
+    if not any(each.summary.part.cells and each.summary.part.cells.decided for each in of_session.values()):
+        return
+    tops = {
+        stream: [out / titles[name][0] for name in this.names(stream)]
+        for stream in latest(this.planned)
+        if stream.kind in SETS and set(this.names(stream)) <= set(titles)
+    }
+    instead = {**tops, **_inputs_as_decided(of_session, this)}
+    for index, each in enumerate(this.planned):
+        made = [f"{name}-" for makes, stream in each.outputs if makes.result for name in this.names(stream)]
+        results = {name: top for name, top in of_steps.items() if name.startswith(tuple(made))} if made else {}
+        if not results or not instead.keys() & {*each.read}:
+            continue
+        print(f"{each.step.label}: again, on the cells as they were decided by eye", flush=True)  # noqa: T201
+        scratch = this.context.scratch / f"again-{each.step.number}"
+        scratch.mkdir()
+        _call_again(this, index, instead, scratch)
+        for name, top in results.items():
+            tables.make_safe(scratch / name)
+            copy = out / f".{top}.decided"
+            shutil.copyfile(scratch / name, copy)
+            copy.replace(out / top)
+        shutil.rmtree(scratch)
 
 
 def with_decisions(this: Run, titles: Mapping[str, tuple[str, str]], name: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +44,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         warnings.append(text)
         this.context.warn(f"{label}: {text}")
 
-    begins_us = companions.begins_us(this.job.session) if companions.has(each) else {}
-    if begins_us:
-        made = [(stream, file) for stream in each.read if stream.step >= 0 for file in this.files(stream)]
-        begins_us |= {str(file): offset_us(this, stream, file.name) for stream, file in made}
-    begins = {path: offset / 1e6 for path, offset in begins_us.items()}
-    context = StepContext(
-        scratch, this.context.threads, warn, progress, this.inputs[0].parent, begins, this.job.session.name
-    )
+    context = step_context(this, each, scratch, this.files, warn, progress)
     try:
         estimated = _estimated(this, each, context)
         call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
@@ -92,6 +85,28 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     for name, value in estimated.items():
         print(f"{label}: {name} was estimated as {value}")  # noqa: T201
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
+
+
+def step_context(
+    this: Run,
+    each: PlannedStep,
+    scratch: Path,
+    files: Callable[[Stream], Sequence[Path]],
+    warn: Callable[[str], None],
+    progress: Callable[[float], None],
+) -> StepContext:
+    """What a step is given besides its files, which are those of `files`."""
+    begins_us = companions.begins_us(this.job.session) if companions.has(each) else {}
+    if begins_us:
+        for stream in each.read:
+            if stream.step >= 0:
+                offsets = [offset_us(this, stream, name) for name in this.names(stream)]
+            else:
+                offsets = [begins_us.get(str(file), 0) for file in this.files(stream)]
+            begins_us |= dict(zip(map(str, files(stream)), offsets))
+    begins_s = {path: offset / 1e6 for path, offset in begins_us.items()}
+    beside, session = this.inputs[0].parent, this.job.session.name
+    return StepContext(scratch, this.context.threads, warn, progress, beside, begins_s, session)
 
 
 def _estimated(this: Run, each: PlannedStep, context: StepContext) -> dict[str, Any]:

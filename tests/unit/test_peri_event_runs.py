@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 import struct
 from pathlib import Path
@@ -116,6 +117,38 @@ def test_events_of_cells_in_place_of_traces(session, input, output, tmp_path):
     with NWBHDF5IO(results / "m1.nwb", "r") as io:
         found = io.read().processing["ophys"]["PeriEvent-GPIO-1"]
         assert found["effect"].description.endswith("in events of the cell per second")
+
+
+@pytest.mark.parametrize("steps", ["", '[[step]]\nuse = "deconvolve_cellset"\n'], ids=["input", "made"])
+def test_cells_that_are_rejected_by_eye_are_left_out(session, input, output, tmp_path, steps):
+    """Without a step of the recipe done again, and with q over the cells that are left."""
+    path = tmp_path / "decided.toml"
+    last = '[[step]]\nuse = "peri_event"\nchannel = "GPIO-1"\n'
+    path.write_text(f'version = 1\nengine = "open"\n{steps}{last}')
+    assert run(input, output, "--recipe", str(path)).code == 0
+    results = output / "m1"
+    first = table(results / "m1-peri-GPIO-1.csv")
+    of_step = {file.name: file.read_bytes() for file in (results / "steps").glob("*peri*.csv")}
+    record = json.loads((results / "m1.json").read_text())["recordings"]
+    (which,) = {each["cell_set_id"] for each in record.values() if "cell_set_id" in each}
+    decisions = input / "m1.decisions.csv"
+    name = first[0]["cell"]
+    decisions.write_text(f"cell,status,cells,by,at,note\n{name},rejected,{which},me,,\n")
+    done = run(input, output, "--recipe", str(path), "--nwb")
+    assert done.code == 0, done.stderr
+    rows = table(results / "m1-peri-GPIO-1.csv")
+    assert [row["cell"] for row in rows] == [row["cell"] for row in first[1:]]
+    assert [row["p"] for row in rows] == [row["p"] for row in first[1:]], "the test of a cell is its own"
+    assert {row["cell"] for row in table(results / "m1-peri-GPIO-1-mean.csv")} == {row["cell"] for row in rows}
+    assert f"Of {len(rows)} cells, " in (results / "m1.html").read_text()
+    with NWBHDF5IO(str(results / "m1.nwb"), "r") as io:
+        assert list(io.read().processing["ophys"]["PeriEvent-GPIO-1"]["cell_name"][:]) == [row["cell"] for row in rows]
+    log = "".join(file.read_text() for file in (output / "logs").glob("m1*"))
+    assert "(peri_event): again, on the cells as they were decided by eye" in log and "begins" not in log
+    assert {file.name: file.read_bytes() for file in (results / "steps").glob("*peri*.csv")} == of_step
+    decisions.unlink()
+    assert run(input, output, "--recipe", str(path)).code == 0
+    assert table(results / "m1-peri-GPIO-1.csv") == first
 
 
 def test_a_cell_set_in_parts(session, input, output, tmp_path):
