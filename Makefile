@@ -67,11 +67,11 @@ bench: ## Measure the image against what people do today, and write docs/benchma
 
 .PHONY: chaos
 chaos: ## Kill, starve and confuse runs; fails if one lies or the next does not complete; SEED=N
-	@$(ENGINE) $(PYTHON) bench/chaos.py $(if $(SEED),--seed $(SEED))
+	@$(ENGINE) $(PYTHON) tests/chaos.py $(if $(SEED),--seed $(SEED))
 
 .PHONY: fuzz
 fuzz: ## Damage recordings of every kind and check that none can stop, mislead or harm a run; SEED=N VARIANTS=N
-	@$(ENGINE) $(PYTHON) bench/fuzz.py $(if $(SEED),--seed $(SEED)) $(if $(VARIANTS),--variants $(VARIANTS))
+	@$(ENGINE) $(PYTHON) tests/fuzz.py $(if $(SEED),--seed $(SEED)) $(if $(VARIANTS),--variants $(VARIANTS))
 
 .PHONY: lock
 lock: ## Write the locks anew from the .in files; UPGRADE=1 takes newer releases

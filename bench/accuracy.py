@@ -5,7 +5,7 @@ estimated, then event_detection. "recipe" is the whole way: the recipe `cells`, 
 counts is what it accepts, and its own events. FastICA of scikit-learn, told the true number of cells, works on the same
 aligned movie, and so did what peer.py has left in FOLDER; --align writes these movies and stops. The recordings are
 those of minisim_movies.py and of conditions.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of
-scripts/simulate.py. The three share nothing. --recipe measures the whole way alone.
+samples/simulate.py. The three share nothing. --recipe measures the whole way alone.
 
 A true cell counts if it is detectable and 60% of its light is in the field. It is found if the cosine of the footprints
 and the r of the traces are both at least 0.5, by optimal assignment; cells matched to others than these are left out.
@@ -48,7 +48,7 @@ from open_engine.files import cellsets, frames  # noqa: E402
 from open_engine.steps import motion_correct, run_cnmfe  # noqa: E402
 from open_engine.steps.accept_cells import is_cell  # noqa: E402
 from open_engine.transients import find_events, find_transients  # noqa: E402
-from scripts import simulate as synthetic  # noqa: E402
+from samples import simulate as synthetic  # noqa: E402
 
 LEAST = 0.5  # of cosine and of r
 SMOOTH_S = 0.2

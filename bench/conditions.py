@@ -1,7 +1,7 @@
 """Small one-photon recordings, each with one thing that is hard: conditions.py FOLDER [NAME-SEED ...]
 
 The second family of simulations beside minisim's, with NumPy and SciPy alone; it shares nothing with
-scripts/simulate.py. Each recording is FOLDER/NAME-SEED.npz, as minisim_movies.py describes it, here with `true_shift`,
+samples/simulate.py. Each recording is FOLDER/NAME-SEED.npz, as minisim_movies.py describes it, here with `true_shift`,
 no diameter of one value where cells differ (0), and `counted` for cells that fire and have 60% of their light in the
 field. Names that begin with "no_" hold no cells at all.
 

@@ -25,7 +25,7 @@ from measure import interleaved
 
 HERE = Path(__file__).resolve().parent
 APP = Path("/app")
-sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; tests.recordings
+sys.path[:0] = [str(HERE), str(HERE.parent)]  # movie_pass; samples.recordings
 
 ROWS, COLUMNS = 800, 1280
 KINDS = ("movie", "movie_float", "image", "cell_set", "event_set", "vessel_set", "gpio", "behavior_movie")
@@ -40,7 +40,7 @@ class Frames:
     """As many frames as asked for, in the memory of a few: what recordings.movie_from needs of an array."""
 
     def __init__(self, n: int, dtype: str) -> None:
-        from tests import recordings
+        from samples import recordings
 
         self.different = recordings.frames(DIFFERENT, ROWS, COLUMNS, dtype)
         self.n, self.dtype, self.shape = n, self.different.dtype, (n, ROWS, COLUMNS)
@@ -56,7 +56,7 @@ def make_movie(path: Path, gigabytes: float, dtype: str) -> None:
     """On disk when this returns, so that nothing is written while something is measured."""
     import numpy as np
 
-    from tests import recordings
+    from samples import recordings
 
     n = round(gigabytes * 1e9 / (ROWS * COLUMNS * np.dtype(dtype).itemsize))
     recordings.movie_from(path, Frames(n, dtype))
@@ -65,7 +65,7 @@ def make_movie(path: Path, gigabytes: float, dtype: str) -> None:
 
 
 def make_small(folder: Path, n: int) -> None:
-    from tests import recordings
+    from samples import recordings
 
     content = recordings.movie(folder / "0000.isxd").read_bytes()
     for number in range(1, n):
@@ -73,7 +73,7 @@ def make_small(folder: Path, n: int) -> None:
 
 
 def make_kinds(folder: Path) -> dict[str, Path]:
-    from tests import recordings
+    from samples import recordings
 
     made = recordings.every_kind(folder)
     for kind, path in made.items():
@@ -84,7 +84,7 @@ def make_kinds(folder: Path) -> dict[str, Path]:
 
 def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
     """What each variant is; it has the name of the sound recording, so that results can be compared byte by byte."""
-    from tests import damage, recordings
+    from samples import damage, recordings
 
     sound = folder / "sound"
     sound.mkdir()

@@ -39,7 +39,7 @@ def write_movie(path: Path, n: int) -> int:
 
     from open_engine.files import frames
     from open_engine.files.movies import Spacing, Timing
-    from scripts import simulate
+    from samples import simulate
 
     shape = (ROWS // REPEATS, COLUMNS // REPEATS)
     made = simulate.recording(1, n / RATE_HZ, shape, n_cells=30, diameter_px=14, motion_px=2, rate_hz=RATE_HZ)

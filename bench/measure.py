@@ -23,7 +23,7 @@ ME = f"{os.getuid()}:{os.getgid()}"
 
 # Bench code and the makers of recordings, where the image's own modules are.
 CODE = (
-    *("-v", f"{PROJECT / 'bench'}:/app/bench:ro", "-v", f"{PROJECT / 'tests'}:/app/tests:ro"),
+    *("-v", f"{PROJECT / 'bench'}:/app/bench:ro", "-v", f"{PROJECT / 'samples'}:/app/samples:ro"),
     *("-e", "PYTHONPATH=/app"),
 )
 

@@ -53,7 +53,7 @@ def write_moving(path: Path, n: int, rows: int, columns: int) -> None:
     """A textured field that moves, with noise: uint16, whole frames repeated from a few, so that it is quickly made."""
     from scipy.ndimage import gaussian_filter
 
-    from tests import recordings
+    from samples import recordings
 
     rng = np.random.default_rng(0)
     tissue = gaussian_filter(rng.normal(size=(rows + 40, columns + 40)), 3) * 1500 + 800
@@ -137,7 +137,7 @@ def table(found: dict[str, Any]) -> str:
 def errors(folder: Path, sims: list[Path], threads: int, band: tuple[float, float]) -> None:
     from open_engine.context import StepContext
     from open_engine.steps.motion_correct import motion_correct
-    from tests import recordings
+    from samples import recordings
 
     context = StepContext(folder, threads, print, lambda fraction: None)
     for sim in sims:

@@ -46,7 +46,7 @@ def _make_movie(path: Path, n: int, rows: int, columns: int, dtype: str) -> Path
     """A bright disc with the noise of a sensor; 20 different frames, over and over."""
     import numpy as np
 
-    from tests import recordings
+    from samples import recordings
 
     different = recordings.frames(20, rows, columns, np.dtype(dtype))
     frames = np.lib.stride_tricks.as_strided(different, (n // 20, *different.shape), (0, *different.strides))

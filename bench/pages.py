@@ -24,7 +24,7 @@ from pipeline.inspect.adapter import adapt  # noqa: E402
 from pipeline.inspect.context import Context  # noqa: E402
 from pipeline.pages import page  # noqa: E402
 from recording import formats  # noqa: E402
-from tests import recordings  # noqa: E402
+from samples import recordings  # noqa: E402
 
 ROUNDS = 3
 

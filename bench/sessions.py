@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests import recordings  # noqa: E402
+from samples import recordings  # noqa: E402
 
 ROUNDS = 3
 FOLDERS = 100  # in which many recordings lie

@@ -43,7 +43,7 @@ def main() -> int:
             print(f"No recording in {source}: looked for {', '.join(sorted(SUFFIXES))}.", file=sys.stderr)
             return 66
         print(f"No recordings in {source}: simulating one there.", flush=True)
-        mounts = ["-v", f"{source}:/made", "-v", f"{PROJECT / 'scripts/simulate.py'}:/simulate.py:ro"]
+        mounts = ["-v", f"{source}:/made", "-v", f"{PROJECT / 'samples/simulate.py'}:/simulate.py:ro"]
         if run(*mounts, IMAGE, "python", "/simulate.py", "/made"):
             return 1
     is_simulated = (source / TRUTH).is_file()

@@ -9,7 +9,7 @@ import numpy as np
 
 from open_engine.files.cellsets import edit_footer
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 SHAPE, N, DIAMETER = (64, 84), 300, 8.0
 BRIGHT, FAINT = [(18, 18), (18, 62), (44, 24)], (44, 60)  # row, column

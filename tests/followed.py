@@ -10,7 +10,7 @@ import numpy as np
 from bench.following_studies import CONDITIONS, Day, study
 from open_engine.files.cellsets import write_cell_set
 from recording import formats
-from tests import recordings
+from samples import recordings
 from tests.launch import Run, bootstrap
 
 SEED = 71

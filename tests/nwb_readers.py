@@ -95,8 +95,7 @@ def _say(text: str) -> None:
 
 def _run(work: Path, more: Path | None) -> None:
     sys.path.insert(0, str(ROOT))
-    from scripts import simulate
-    from tests import recordings
+    from samples import recordings, simulate
     from tests.launch import run
 
     source = work / "input"

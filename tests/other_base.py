@@ -70,7 +70,7 @@ def build(image: str, base: str, target: str) -> None:
 
 def in_image(image: str, work: Path, *arguments: str, folder: str) -> None:
     (work / folder).mkdir()
-    mounts = ["-v", f"{work}:/work", "-v", f"{ROOT / 'scripts/simulate.py'}:/simulate.py:ro"]
+    mounts = ["-v", f"{work}:/work", "-v", f"{ROOT / 'samples/simulate.py'}:/simulate.py:ro"]
     options = [part for option in OPTIONS for part in ("-e", option)]
     command = ["docker", "run", "--rm", "--user", USER, *mounts, *options, f"{image}:latest", *arguments]
     subprocess.run(command, check=True)

@@ -1,4 +1,4 @@
-"""Output folders, compared. Standard library only: bench/chaos.py uses it where no isx is."""
+"""Output folders, compared. Standard library only: tests/chaos.py uses it where no isx is."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def make_recordings(work: Path) -> None:
     made = work / "made"
     made.mkdir()
     user = f"{os.getuid()}:{os.getgid()}"
-    mounts = ["-v", f"{made}:/made", "-v", f"{ROOT / 'scripts/simulate.py'}:/simulate.py:ro"]
+    mounts = ["-v", f"{made}:/made", "-v", f"{ROOT / 'samples/simulate.py'}:/simulate.py:ro"]
     command = ["docker", "run", "--rm", "--user", user, *mounts, IMAGE, "python", "/simulate.py", "/made"]
     subprocess.run(command, check=True)
     for day in DAYS:

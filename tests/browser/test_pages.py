@@ -28,7 +28,8 @@ from pipeline.pages.cells import Cells
 from pipeline.pages.content import Part
 from pipeline.pages.layout import PixelSize
 from pipeline.pages.page import Page, write
-from tests import dropped, recordings
+from samples import recordings
+from tests import dropped
 
 PROJECT = Path(__file__).resolve().parents[2]
 HOSTILE = (

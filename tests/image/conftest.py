@@ -16,7 +16,7 @@ import pytest
 from harness import IDPS, IMAGE, INSTALLERS, PROJECT, PUBLIC, bake, container, docker, gateway, run
 
 MAKE_RECORDINGS = Path(__file__).with_name("make_recordings.py")
-SIMULATE = PROJECT / "scripts/simulate.py"
+SIMULATE = PROJECT / "samples/simulate.py"
 # What a build reads: its own description, and what the allow-list of the Dockerfile's context names.
 SOURCES = ["Dockerfile", "docker-bake.hcl", ".dockerignore", "Dockerfile.dockerignore", "scripts"]
 SOURCES += dict.fromkeys(

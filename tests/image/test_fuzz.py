@@ -24,7 +24,7 @@ TERABYTE = (1 << 40) // 20 * 20  # sparse: it takes no room
 MAKE_COSTLY = f"""
 import json, os, sys
 from pathlib import Path
-from tests import damage, recordings
+from samples import damage, recordings
 
 folder = Path("/made")
 sound = recordings.every_version(Path(sys.argv[1]))
@@ -70,7 +70,7 @@ sparse("sparse.isxb", damage.ISXB.pack(*parts), rest)
 
 @pytest.mark.parametrize("seed, variants, ways", SHARES.values(), ids=SHARES)
 def test_a_share_of_the_fuzzer(seed, variants, ways, public, capsys):
-    fuzz = (PROJECT / "bench/fuzz.py", "--image", PUBLIC, "--seed", seed, "--variants", variants, "--ways", *ways)
+    fuzz = (PROJECT / "tests/fuzz.py", "--image", PUBLIC, "--seed", seed, "--variants", variants, "--ways", *ways)
     done = run(sys.executable, *fuzz, check=False)
     with capsys.disabled():
         print(f"\nfuzzed with seed {seed}")
@@ -83,7 +83,7 @@ def test_costly_files_cost_no_more_than_their_row(public, output, tmp_path):
     recordings.mkdir()
     code = (
         "-v",
-        f"{PROJECT / 'tests'}:/app/tests:ro",
+        f"{PROJECT / 'samples'}:/app/samples:ro",
         "-e",
         "PYTHONPATH=/app",
         "--user",

@@ -21,7 +21,7 @@ from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from recording import formats
-from tests import damage, recordings
+from samples import damage, recordings
 
 Change = Callable[[dict[str, Any]], object]
 IDPS = {

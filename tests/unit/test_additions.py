@@ -14,7 +14,7 @@ import pytest
 
 import healthcheck
 from open_engine.files import frames
-from tests import recordings
+from samples import recordings
 from tests.launch import ROOT
 
 CODE = (*healthcheck.CODE, "requirements.txt")

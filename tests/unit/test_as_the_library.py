@@ -19,7 +19,7 @@ import pytest
 
 from recording import formats
 from recording.errors import BadRecording
-from tests import damage, recordings
+from samples import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 1  # for one recording, of which each takes a few milliseconds

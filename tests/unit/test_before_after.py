@@ -10,7 +10,8 @@ from scipy.ndimage import gaussian_filter, shift
 
 from open_engine.files.movies import Spacing
 from pipeline.inspect import before_after
-from tests import films, recordings
+from samples import recordings
+from tests import films
 
 SHAPE, N = (40, 56), 60
 

@@ -18,7 +18,8 @@ from open_engine.merging import joined_trace
 from pipeline.inspect import candidates
 from pipeline.inspect.decisions import parse
 from pipeline.inspect.footprints import core, shared
-from tests import dropped, launch, recordings
+from samples import recordings
+from tests import dropped, launch
 
 HEAD = "cell,status,cells,by,at,note\r\n"
 

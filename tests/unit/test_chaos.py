@@ -1,19 +1,14 @@
-"""The eyes of bench/chaos.py: what they must see in an output folder, as a tool that sees nothing always passes."""
+"""The eyes of tests/chaos.py: what they must see in an output folder, as a tool that sees nothing always passes."""
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.launch import ROOT
+from tests.chaos import Tally, half_written
 from tests.trees import tree
-
-sys.path.insert(0, str(ROOT / "bench"))
-
-from chaos import Tally, half_written
 
 WHOLE = {
     "a/a.json": "{}",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import recordings
+from samples import recordings
 from tests.launch import run
 
 STEP = """

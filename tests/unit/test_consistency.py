@@ -23,7 +23,7 @@ from pipeline.sessions import inspect
 from protocol.job import INSPECT, Job, Options, Session
 from recording import formats
 from recording.errors import BadRecording, Unusable
-from tests import damage, recordings
+from samples import damage, recordings
 
 
 def adapted(path: Path) -> tuple[list[str], dict[str, Any]]:

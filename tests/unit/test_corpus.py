@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recording import formats
 from recording.errors import BadRecording
-from tests import damage, recordings
+from samples import damage, recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDLESS = re.compile(

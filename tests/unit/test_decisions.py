@@ -19,7 +19,8 @@ from pipeline.inspect.decisions import CellSetId, Decisions, Present, parse
 from pipeline.inspect.footprints import Core, core, core_of, matches
 from pipeline.pages.cells import outline
 from recording.errors import Unusable
-from tests import launch, recordings
+from samples import recordings
+from tests import launch
 
 HEAD = "cell,status,cells,by,at,note\r\n"
 NAMES = ["C00", "C01", "=C02", "'=C03"]

@@ -1,20 +1,15 @@
-"""The eyes of bench/fuzz.py, as a tool that sees nothing always passes; and that a seed decides all of a variant."""
+"""The eyes of tests/fuzz.py, as a tool that sees nothing always passes; and that a seed decides all of a variant."""
 
 from __future__ import annotations
 
 import json
-import sys
 from itertools import islice
 from pathlib import Path
 
 import pytest
 
-from tests import damage, recordings
-from tests.launch import ROOT
-
-sys.path.insert(0, str(ROOT / "bench"))
-
-import fuzz
+from samples import damage, recordings
+from tests import fuzz
 
 VARIANT = {"of": "movie", "file": "movie.isxd", "damage": "footer_number", "where": "footer/spacingInfo/numPixels/x"}
 DONE = {"path": "0/movie.isxd", "status": "done", "reason": "", "results": "0/movie", "warnings": ""}

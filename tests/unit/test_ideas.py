@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.recipe.read import read
+from samples import recordings
 from scripts import ideas
-from tests import recordings
 from tests.launch import ROOT, run
 
 sys.path.insert(0, str(ideas.FOLDER))

@@ -20,7 +20,8 @@ from pipeline.inspect.cellset import noise_of, snr_of
 from protocol.job import Options
 from recording import formats
 from recording.formats import file
-from tests import films, recordings
+from samples import recordings
+from tests import films
 
 GOLDEN = {  # kind: what is written after the stem
     "movie": "-frames.csv -intensity.png -max.tif -mean.tif -min.tif -preview.png -quality.csv -std.tif .json",

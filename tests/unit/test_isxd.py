@@ -15,7 +15,7 @@ import pytest
 from recording import formats
 from recording.errors import BadRecording
 from recording.formats import isxd
-from tests import recordings
+from samples import recordings
 
 
 @pytest.fixture(scope="module")

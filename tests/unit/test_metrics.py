@@ -10,7 +10,7 @@ import pytest
 
 from runner import inside, metrics
 from runner.events import Log
-from tests import recordings
+from samples import recordings
 from tests.launch import run
 
 LINE = re.compile(r'isx_(\w+)\{run="([^"]*)",host="[^"]+",shard="([^"]*)"\} (\d+(?:\.\d+)?(?:e\+\d+)?)')

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipeline.inspect import optics
-from tests import damage, recordings
+from samples import damage, recordings
 from tests.launch import run
 
 LENS = {"name": "ProView Integrated Lens 0.5 mm x 4.0 mm", "id": "1050-004417"}

@@ -18,7 +18,7 @@ from pipeline.inspect.adapter import Context, adapt
 from pipeline.pages import cells, methods, page
 from pipeline.pages.content import Part, StepShown
 from recording import formats
-from tests import recordings
+from samples import recordings
 from tests.launch import ROOT
 
 PAGES = Path(page.__file__).parent

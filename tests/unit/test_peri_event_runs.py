@@ -14,7 +14,7 @@ from pynwb import NWBHDF5IO
 
 from open_engine.files.cellsets import edit_footer, read_cell_set, write_cell_set
 from recording import formats
-from tests import recordings
+from samples import recordings
 from tests.launch import run
 
 N, RATE_HZ, GAP_S = 900, 10, 30

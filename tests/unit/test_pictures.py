@@ -14,7 +14,7 @@ from pipeline.inspect import figures
 from pipeline.inspect.adapter import Context, adapt
 from pipeline.pages.layout import PixelSize
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 NAMES = ["$\\foo$", "$x_{", "50 % $"]  # formulas to Matplotlib, of which it cannot read the first two
 

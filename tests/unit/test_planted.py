@@ -21,7 +21,7 @@ from runner import records, staging
 from runner.inside import hold
 from runner.output.lock import locked
 from runner.recordings import Recording
-from tests import recordings
+from samples import recordings
 from tests.launch import ROOT, run
 
 MOVIES_TOO = Options(movie_tiff=True, movie_mp4=True)

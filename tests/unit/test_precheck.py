@@ -18,7 +18,7 @@ from recording import formats
 from recording.errors import BadRecording
 from runner.input import precheck
 from runner.signals import Stopped
-from tests import recordings
+from samples import recordings
 from tests.launch import ROOT, environment, run, start
 
 MILLION_EMPTY = b'{"type":0,"x":[' + b"{}," * 1_000_000 + b"0]}"

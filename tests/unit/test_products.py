@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from recording.formats import check
+from samples import recordings
 from study.relations import relate
-from tests import recordings
 from tests.launch import run
 
 RECIPE = """

@@ -14,7 +14,7 @@ from pipeline.inspect import quality
 from pipeline.inspect.adapter import Context, adapt
 from pipeline.pages.content import Measure
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs/quality.md"
 RNG = np.random.default_rng(0)

@@ -15,7 +15,7 @@ from pipeline.recipe import page
 from pipeline.recipe.page import Made
 from pipeline.recipe.store import Entry
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 RNG = np.random.default_rng(0)
 

@@ -27,7 +27,8 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline.engines import isx_api
 from pipeline.recipe import steps as table
-from tests import launch, recordings
+from samples import recordings
+from tests import launch
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests/installer/algorithms"

@@ -12,9 +12,10 @@ import pynwb
 import pytest
 
 from recording.findings import Origin, RecordingInfo
+from samples import damage, recordings
 from study.clock import HARDWARE, IN_ORDER, NO_TIME, STATED, clock_of
 from study.relations import Said, relate
-from tests import damage, recordings, trees
+from tests import trees
 from tests.launch import run
 
 UUID = "AC-00111111-l4R4GRt28o-1654732421577"

@@ -12,7 +12,7 @@ from open_engine import statistics
 from open_engine.files.movies import open_frames
 from recording import formats
 from recording.errors import BadRecording
-from tests import recordings
+from samples import recordings
 
 # Sums of integers are exact, so means differ by one rounding. Squares are summed in float32 (24 bits), of at most some
 # thousand terms at a time.

@@ -17,7 +17,7 @@ from pipeline.inspect.context import Context
 from protocol.overview import Row
 from recording import formats
 from runner.output.report import summary_csv
-from tests import recordings
+from samples import recordings
 
 FORMULAS = [
     "=cmd|' /C calc'!A0",

@@ -17,7 +17,7 @@ from pipeline.pages import page as layout
 from pipeline.recipe import page
 from pipeline.recipe.page import Made
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 SHAPE = 48, 64
 MISSED = 30, 20  # row and column of a cell that no outline shows

@@ -11,7 +11,8 @@ from pipeline.pages.content import Measure, Part
 from pipeline.pages.strips import FEWEST, WIDTH, strips
 from pipeline.pages.strips import text as shown
 from pipeline.pages.trust import trust
-from tests import launch, recordings
+from samples import recordings
+from tests import launch
 
 
 def part(*measures: Measure, kind: str = "movie", **record: int) -> Part:

@@ -16,7 +16,7 @@ import pytest
 from common.sentences import merged
 from open_engine.files.cellsets import write_cell_set
 from recording import formats
-from tests import damage, recordings
+from samples import damage, recordings
 from tests.launch import run, start, tree
 
 UUID = {"processingInterface": {"recordingUUID": "AC-00111111-l4R4GRt28o-1654732421577"}}

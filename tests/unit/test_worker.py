@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import recordings
+from samples import recordings
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,7 +15,8 @@ import pytest
 from pipeline.nwb.metadata import NOT_READ
 from pipeline.recipe.read import read
 from recording import formats
-from tests import damage, recordings, trees
+from samples import damage, recordings
+from tests import trees
 from tests.launch import run
 from tests.unit.test_run_recipe import Bench, api, bench  # noqa: F401 - fixtures
 

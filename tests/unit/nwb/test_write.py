@@ -29,7 +29,7 @@ from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from recording import formats
 from recording.errors import BadRecording
-from tests import damage, recordings
+from samples import damage, recordings
 
 START = datetime(2020, 9, 13, 13, 26, 40, tzinfo=timezone(timedelta(hours=1)))  # of the recordings that tests make
 LATER = 7_300  # ms

@@ -13,7 +13,7 @@ from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, read_cell_set
 from open_engine.metrics import compactness, image_metrics
 from open_engine.steps.accept_cells import accept_cells, is_cell
-from tests import recordings
+from samples import recordings
 from tests.unit.open_engine.test_cell_metrics import disc, written
 
 DIAMETER = 8.0

@@ -8,7 +8,7 @@ from open_engine.files.cellsets import read_cell_set, write_cell_set
 from open_engine.steps.apply_cell_set import apply_cell_set
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from open_engine.files.cellsets import read_cell_set
 from open_engine.steps.apply_rois import apply_rois
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 SQUARE = [[2, 3], [5, 3], [5, 6], [2, 6]]  # x, y
 

@@ -8,7 +8,7 @@ from open_engine.files.cellsets import read_cell_set
 from open_engine.steps.auto_accept_reject import auto_accept_reject
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 from tests.unit.open_engine.test_cell_metrics import disc, written
 
 # Four cells of 5 s whose traces have a MAD of 1: their SNR is the amplitude of their events.

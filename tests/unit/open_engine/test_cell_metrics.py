@@ -14,7 +14,7 @@ from open_engine.metrics import Events, image_metrics, rise_and_decay_times, tra
 from open_engine.steps.cell_metrics import COLUMNS, cell_metrics
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 PERIOD_MS = 100
 

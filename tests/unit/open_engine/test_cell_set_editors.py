@@ -16,7 +16,7 @@ from open_engine.steps.crop_cell_set import crop_cell_set
 from open_engine.steps.transform_cell_set import transform_cell_set
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 RNG = np.random.default_rng(1)
 IMAGES = RNG.normal(size=(3, 5, 7)).astype(np.float32)

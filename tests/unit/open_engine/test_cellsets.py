@@ -7,7 +7,7 @@ import pytest
 from open_engine.files import cellsets
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 def test_what_isx_wrote_is_read(tmp_path):

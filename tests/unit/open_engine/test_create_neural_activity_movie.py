@@ -12,7 +12,7 @@ from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.steps.create_neural_activity_movie import create_neural_activity_movie
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 @pytest.mark.parametrize("accepted_only, statuses", [(False, ("accepted", "undecided")), (True, ("accepted",))])

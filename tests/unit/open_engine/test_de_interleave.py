@@ -11,7 +11,7 @@ from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.steps.de_interleave import de_interleave
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 def test_planes_get_their_frames_in_turn(tmp_path: Path, context: StepContext) -> None:

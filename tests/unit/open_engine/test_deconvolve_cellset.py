@@ -10,7 +10,7 @@ from open_engine.cnmfe import oasis
 from open_engine.context import StepContext
 from open_engine.steps.deconvolve_cellset import deconvolve_cellset
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 def calcium(seed: int = 0, n_cells: int = 20, n: int = 1500, g: float = 0.9) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ from open_engine.steps.detect_transients import detect_transients
 from open_engine.transients import filled, find_events, find_transients
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 RATE_HZ = 10.0
 REACH = 3  # samples from an event to the transient that it is

@@ -13,8 +13,8 @@ from bench import conditions
 from open_engine.cnmfe.estimate import USUAL, Diameter, diameter_of, estimate_cell_diameter
 from open_engine.files.frames import open_series
 from pipeline.recipe import estimates
-from scripts import simulate as synthetic
-from tests import recordings
+from samples import recordings
+from samples import simulate as synthetic
 
 MADE = {
     "zhou": {},

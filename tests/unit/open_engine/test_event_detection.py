@@ -9,7 +9,7 @@ import pytest
 from open_engine.context import StepContext
 from open_engine.steps.event_detection import event_detection
 from open_engine.transients import find_events
-from tests import recordings
+from samples import recordings
 
 PERIOD = 0.05
 

@@ -17,8 +17,8 @@ from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.files.frames import Deferred, Source
 from recording.errors import Unusable
-from scripts import simulate as synthetic
-from tests import recordings
+from samples import recordings
+from samples import simulate as synthetic
 
 STEPS: dict[str, tuple[str, dict[str, Any]]] = {
     "preprocess": ("preprocess", {}),

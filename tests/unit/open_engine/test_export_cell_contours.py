@@ -8,7 +8,7 @@ import pytest
 from open_engine.files.cellsets import write_cell_set
 from open_engine.steps.export_cell_contours import export_cell_contours
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 
 @pytest.fixture

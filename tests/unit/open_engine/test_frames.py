@@ -12,7 +12,7 @@ import pytest
 from open_engine.files import frames
 from recording import formats
 from recording.errors import BadRecording, Unusable
-from tests import recordings
+from samples import recordings
 
 GAPS = {"dropped": [2], "cropped": [(4, 5)], "blank": [7]}
 

@@ -13,7 +13,7 @@ from open_engine.same_cells import match_cells
 from open_engine.steps.longitudinal_registration import longitudinal_registration
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 SHAPE = (90, 110)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import recordings
+from samples import recordings
 from tests.launch import ROOT
 
 LIMIT_MB, SLACK_MB = 512, 100  # the latter for what registration keeps of up to 200 frames, and what is freed late

@@ -19,8 +19,8 @@ from open_engine.steps.motion_correct import motion_correct
 from open_engine.steps.spatial_filter import spatial_filter
 from recording import formats
 from recording.errors import Unusable
-from scripts import simulate as synthetic
-from tests import recordings
+from samples import recordings
+from samples import simulate as synthetic
 
 SHAPE = (80, 96)
 

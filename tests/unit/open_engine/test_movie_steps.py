@@ -21,7 +21,7 @@ from open_engine.steps.project_movie import project_movie
 from open_engine.steps.spatial_filter import spatial_filter
 from open_engine.steps.trim_movie import trim_movie
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 GAPS: dict[str, Any] = {"dropped": [2], "cropped": [(4, 5)], "blank": [7]}
 STORED = [0, 1, 3, 6, 8, 9, 10, 11]

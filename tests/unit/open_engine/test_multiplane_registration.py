@@ -8,7 +8,7 @@ from open_engine.files.cellsets import read_cell_set, write_cell_set
 from open_engine.steps.multiplane_registration import multiplane_registration
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 N_SAMPLES = 300
 

@@ -10,7 +10,7 @@ from open_engine.steps.create_neural_activity_movie import create_neural_activit
 from open_engine.steps.event_detection import event_detection
 from open_engine.steps.preprocess import preprocess
 from recording import formats
-from tests import recordings
+from samples import recordings
 
 ODD = {
     "a list": [],

@@ -12,7 +12,7 @@ from open_engine.files.frames import open_series
 from open_engine.steps.pca_ica import pca_ica
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 N_CELLS, N_FRAMES, ROWS, COLUMNS = 8, 400, 40, 48
 

@@ -16,7 +16,7 @@ from open_engine.files.cellsets import read_cell_set, write_cell_set
 from open_engine.steps.peri_event import _stems, peri_event, read_events, timeline_of
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 N, CELLS = 400, 5
 ROOT = Path(__file__).resolve().parents[3]

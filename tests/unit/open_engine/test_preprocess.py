@@ -16,7 +16,7 @@ from open_engine.files import frames
 from open_engine.steps.preprocess import preprocess
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 AS_IS = {"fix_defective_pixels": False, "trim_early_frames": False}
 

@@ -15,7 +15,7 @@ from open_engine.steps.multicolor_registration import multicolor_registration
 from open_engine.steps.register_cellsets import register_cellsets
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 SHAPE = (30, 40)
 

@@ -14,8 +14,8 @@ from open_engine.context import StepContext
 from open_engine.files.frames import open_series
 from open_engine.steps.run_cnmfe import CANNOT, run_cnmfe
 from recording.errors import Unusable
-from scripts import simulate as synthetic
-from tests import recordings
+from samples import recordings
+from samples import simulate as synthetic
 
 DIAMETER = 10
 

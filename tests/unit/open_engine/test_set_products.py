@@ -18,7 +18,7 @@ from open_engine.steps.binarize_cell_set import binarize_cell_set
 from open_engine.steps.cell_metrics import cell_metrics
 from open_engine.steps.longitudinal_registration import longitudinal_registration
 from open_engine.steps.pca_ica import pca_ica
-from tests import recordings
+from samples import recordings
 
 STEPS = (
     "apply_cell_set",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recording import formats
-from scripts import simulate as synthetic
+from samples import simulate as synthetic
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from pipeline.inspect.context import Context
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 N = 300
 GAP = slice(50, 80)

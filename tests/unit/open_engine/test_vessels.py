@@ -16,7 +16,7 @@ from open_engine.steps.estimate_vessel_diameter_single_vessel import estimate_ve
 from open_engine.vessel_profiles import drawn_line, fitted_lorentzian, half_heights, lorentzian
 from recording import formats
 from recording.errors import Unusable
-from tests import recordings
+from samples import recordings
 
 
 def vessel(widths: np.ndarray, rows: int = 40, columns: int = 60) -> np.ndarray:

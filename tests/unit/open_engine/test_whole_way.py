@@ -12,7 +12,7 @@ import numpy as np
 
 from bench import conditions
 from open_engine.files.cellsets import read_cell_set
-from scripts import simulate as synthetic
+from samples import simulate as synthetic
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -2,7 +2,7 @@
 
 `recording` builds a field of tissue from what a miniscope sees: cell bodies in and out of focus with their halo of
 scattered light, dendrites, neuropil that follows the population, blood vessels that absorb, uneven light, bleaching, a
-brain that moves, and a sensor that counts photons. `write` saves it as `.isxd`. `python scripts/simulate.py FOLDER`
+brain that moves, and a sensor that counts photons. `write` saves it as `.isxd`. `python samples/simulate.py FOLDER`
 makes the movie of the demonstration.
 
 The model, for each frame t at the sensor's pixel p (all in expected photons):

@@ -3,7 +3,7 @@
 
     fuzz.py [--seed N] [--variants N] [--ways WAY...] [--image IMAGE] [--keep FOLDER]
 
-Sound recordings and variants of them (tests/damage.py) lie in one input folder. They are run in each of WAYS:
+Sound recordings and variants of them (samples/damage.py) lie in one input folder. They are run in each of WAYS:
 inspected, with every optional product, and through a recipe of the open engine; the sound ones by themselves first.
 Then, of the run on all of them: PID 1 comes to its end, within limits of memory and time; each input has a row, in no
 words of Python's, and each failure a reason that names what is wrong; nothing outside the output changes; nothing is
@@ -29,12 +29,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import measure
-from measure import ME, PROJECT, docker, inside, new_folder, say
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "bench")]
 
-sys.path.insert(0, str(PROJECT))
-
-from tests.trees import tree, without_times_of_steps
+import measure  # noqa: E402  neither is installed
+from measure import ME, docker, inside, new_folder, say  # noqa: E402
+from tests.trees import tree, without_times_of_steps  # noqa: E402
 
 VARIANTS = 2000
 MEMORY = "1500m"  # of the container: a variant of a file of 50 KB must not need more

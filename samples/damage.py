@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import recordings
+from samples import recordings
 
 Damaged = tuple[bytes, str]  # and what was changed; "" if its place says so
 Damage = Callable[[bytes, random.Random], Damaged]

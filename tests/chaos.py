@@ -25,13 +25,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import fuzz
-from images import build, forget_all
-from measure import IMAGE, ME, PROJECT, docker, inside, new_folder, say, workspace
+PROJECT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(PROJECT), str(PROJECT / "bench"), str(PROJECT / "docker_engine")]
 
-sys.path[:0] = [str(PROJECT), str(PROJECT / "docker_engine")]
-
-import engine  # noqa: E402  neither is installed
+import engine  # noqa: E402  none is installed
+from images import build, forget_all  # noqa: E402
+from measure import IMAGE, ME, docker, inside, new_folder, say, workspace  # noqa: E402
+from tests import fuzz  # noqa: E402
 from tests.trees import tree, without_times_of_steps  # noqa: E402
 
 REPORTS = {"index.html", "summary.csv"}
