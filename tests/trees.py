@@ -36,8 +36,8 @@ def without_times_of_steps(files: dict[str, bytes]) -> dict[str, bytes]:
 def _without_times(name: str, content: bytes) -> bytes:
     if name in ("done.marker", "index.html") or name.startswith("logs/"):
         return b"written"
-    if name.endswith(".html"):  # of a recording: links to its neighbours are written when all is done
-        content = re.sub(rb"<!--neighbours-->.*?<!--/neighbours-->", b"", content, flags=re.DOTALL)
+    if name.endswith(".html"):  # what leads to other recordings, and compares with them, is written when all is done
+        content = re.sub(rb"<!--(neighbours|others)-->.*?<!--/\1-->", b"", content, flags=re.DOTALL)
         return re.sub(rb", [\d.]+ s</small>", b"", content)  # how long a step took
     if name.startswith(".records/"):
         return json.dumps({**json.loads(content), "seconds": 0}).encode()
