@@ -128,11 +128,12 @@ def is_two_photon(properties: Mapping[str, Any]) -> bool:
 
 
 def _number(value: Any) -> float | None:
-    """Some versions keep numbers as text."""
+    """Some versions keep numbers as text. None for what is none, or not finite."""
     try:
-        return float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else None
-    except ValueError:
+        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

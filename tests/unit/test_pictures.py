@@ -106,7 +106,7 @@ def test_numbers_of_16_bits_are_written_out(drawn, tmp_path, monkeypatch):
     (axes,) = drawn(recordings.gpio(tmp_path / "r.gpio"))[""].axes
     assert "0 to 60000" in {text.get_text() for text in axes.texts}
     captions = []
-    monkeypatch.setattr(figures, "_framed", lambda picture, um, caption: captions.append(caption) or picture)
+    monkeypatch.setattr(figures, "_framed", lambda picture, um, where, caption: captions.append(caption) or picture)
     figures.preview(tmp_path / "p.png", np.full((4, 4), 65535, np.uint16), PixelSize(1, 1), "Mean")
     assert captions == ["Mean, black 65535, white 65535"]
 

@@ -35,7 +35,8 @@ def versions(name: str) -> dict[str, str]:
 
 def asked_for(name: str) -> set[str]:
     text = (PROJECT / name).read_text()
-    return set(re.findall(r"^([a-z0-9][\w.-]*?)(?=[=<>~!; ]|$)", text, re.MULTILINE))
+    names = re.findall(r"^([a-z0-9][\w.-]*?)(?=[=<>~!; ]|$)", text, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name) for name in names}  # as locks spell them: PEP 503
 
 
 def test_there_is_one_for_each_python_and_no_other():
