@@ -1,4 +1,4 @@
-"""Builds behind a proxy: a real one that forwards, and one that breaks TLS open; both see what the build asks for."""
+"""Builds behind a proxy: a real one that forwards, and one that intercepts TLS; both see what the build asks for."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def ask(project: Path, address: str, **variables: object) -> str:
 
 
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_proxy_that_breaks_tls_open(trusted, project: Path, tmp_path_factory):
+def test_a_proxy_that_intercepts_tls(trusted, project: Path, tmp_path_factory):
     """Only the proxy reaches the index, which is on this machine's own address; the build knows its authority alone."""
     folder = tmp_path_factory.mktemp("proxy")
     signed(folder, "proxy")
