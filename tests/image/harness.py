@@ -28,9 +28,13 @@ OF_THE_CALLER = re.compile(r"INSTALLER|ISX_|ACCEPT_EULA|IMAGE$|REVISION|SOURCE_"
 
 
 def environment(**variables: object) -> dict[str, str]:
+    """That of the caller without what builds are told by, and these; None unsets one."""
     kept = {name: value for name, value in os.environ.items() if not OF_THE_CALLER.match(name)}
-    given = {name: str(value) for name, value in variables.items()}
-    return {**kept, "IMAGE": IMAGE, "BUILDX_BAKE_ENTITLEMENTS_FS": "0", **given}
+    given = {"IMAGE": IMAGE, "BUILDX_BAKE_ENTITLEMENTS_FS": "0", **variables}
+    return {
+        **{name: value for name, value in kept.items() if name not in given},
+        **{name: str(value) for name, value in given.items() if value is not None},
+    }
 
 
 def run(*command: object, check: bool = True, cwd: Path = PROJECT, **variables: object) -> Done:

@@ -20,7 +20,7 @@ from harness import PROJECT, bake, gateway, run
 
 NO_PACKAGE = "no-such-package"  # asked for so that a build ends early, at a step that no cache knows
 DEAD = "http://127.0.0.1:9"  # nobody listens there
-CLEARED = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"), "")
+CLEARED = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"))  # unset
 WAYS = {
     "make": (sys.executable, PROJECT / "scripts/build.py", "--progress=plain"),
     "bake": ("docker", "buildx", "bake", "--progress=plain", "image"),
@@ -52,7 +52,6 @@ def test_the_distribution_is_asked_through_the_proxy_of_the_shell(way, name, pub
     package = f"{NO_PACKAGE}-{uuid.uuid4()}"
     with proxy(tmp_path) as (address, log):
         variables = {**CLEARED, name: address, "RUNTIME_PACKAGES": package, "ISX_SOURCE": "public"}
-        del variables["HTTP_PROXY" if name == "http_proxy" else "http_proxy"]
         done = run(*WAYS[way], check=False, **variables)
         said = done.stdout + done.stderr
         assert done.returncode != 0
@@ -67,7 +66,8 @@ def test_without_the_proxy_nothing_comes_through(public):
     variables = {**CLEARED, "HTTP_PROXY": DEAD, "RUNTIME_PACKAGES": package, "ISX_SOURCE": "public"}
     done = run(*WAYS["bake"], check=False, **variables)
     assert done.returncode != 0
-    assert "Could not connect to 127.0.0.1:9" in done.stdout + done.stderr
+    said = done.stdout + done.stderr
+    assert "Could not connect to 127.0.0.1:9" in said, said[-3000:]
 
 
 # ---- TLS

@@ -206,7 +206,7 @@ def test_read_only_output(movie, output):
 def test_a_full_disk(movie):
     done = container(options=["-v", f"{movie}:/data:ro", "--tmpfs", "/output:size=8k,mode=777"])
     assert done.returncode in (1, 73), done.stderr
-    assert "no space is left" in done.stderr.lower()
+    assert "no space left on the output's disk: free some and run again" in done.stderr
 
 
 # --- in the middle of a run -----------------------------------------------------------------------------------------
