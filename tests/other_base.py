@@ -41,9 +41,9 @@ def main() -> int:
     build(other, base, "image")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        in_image(IMAGE, work, "python", "/simulate.py", "/work/input", folder="input")
+        in_image(IMAGE, work, "python", "/simulate.py", "/made/input", folder="input")
         for image in (IMAGE, other):
-            in_image(image, work, "--input-dir=/work/input", f"--output-dir=/work/{image}", folder=image)
+            in_image(image, work, "--input-dir=/made/input", f"--output-dir=/made/{image}", folder=image)
         n_files, differing = compare(work / IMAGE, work / other)
         found = [score(image, work) for image in (IMAGE, other)]
     print(f"{other}: {said('docker', 'run', '--rm', f'{other}:latest', '--version').splitlines()[2]}")
@@ -70,7 +70,7 @@ def build(image: str, base: str, target: str) -> None:
 
 def in_image(image: str, work: Path, *arguments: str, folder: str) -> None:
     (work / folder).mkdir()
-    mounts = ["-v", f"{work}:/work", "-v", f"{ROOT / 'samples/simulate.py'}:/simulate.py:ro"]
+    mounts = ["-v", f"{work}:/made", "-v", f"{ROOT / 'samples/simulate.py'}:/simulate.py:ro"]
     options = [part for option in OPTIONS for part in ("-e", option)]
     command = ["docker", "run", "--rm", "--user", USER, *mounts, *options, f"{image}:latest", *arguments]
     subprocess.run(command, check=True)
@@ -79,9 +79,9 @@ def in_image(image: str, work: Path, *arguments: str, folder: str) -> None:
 def score(image: str, work: Path) -> float:
     """How well the recipe `cells` finds the cells that were simulated."""
     folder = f"cells-{image}"
-    in_image(image, work, "--recipe=cells", "--input-dir=/work/input", f"--output-dir=/work/{folder}", folder=folder)
-    compared = f"/work/{folder}/simulated/simulated-cells.isxd", "/work/input/simulated-truth.npz", "/work/picture.png"
-    mounts = ["-v", f"{work}:/work", "-v", f"{ROOT / 'scripts/compare.py'}:/compare.py:ro"]
+    in_image(image, work, "--recipe=cells", "--input-dir=/made/input", f"--output-dir=/made/{folder}", folder=folder)
+    compared = f"/made/{folder}/simulated/simulated-cells.isxd", "/made/input/simulated-truth.npz", "/made/picture.png"
+    mounts = ["-v", f"{work}:/made", "-v", f"{ROOT / 'scripts/compare.py'}:/compare.py:ro"]
     line = said("docker", "run", "--rm", "--user", USER, *mounts, f"{image}:latest", "python", "/compare.py", *compared)
     return float(re.findall(r"F1 (\d\.\d+)", line)[0])
 
