@@ -94,12 +94,12 @@ def comparisons(overview: Overview) -> list[Room]:
     for entry in overview.entries:
         if entry.first.page and entry.measures:
             by_kind.setdefault(entry.first.kind, {})[entry.first.page] = entry.measures
-    room = templating.BYTES[templating.OTHERS]
-    return [
-        Room(page, templating.OTHERS, (strips.text(strips.strips(page, sessions), room),))
-        for sessions in by_kind.values()
-        for page in sessions
-    ]
+    room, found = templating.BYTES[templating.OTHERS], []
+    for sessions in by_kind.values():
+        everyone = strips.populations(sessions.values())
+        for page, measures in sessions.items():
+            found.append(Room(page, templating.OTHERS, (strips.text(strips.strips(measures, everyone), room),)))
+    return found
 
 
 def _shortened(name: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import fmean, median
 
 from pipeline.pages import templating
@@ -14,28 +16,60 @@ WIDTH, MARGIN, HEIGHT = 240, 6, 14  # px of a strip
 
 
 @dataclass(frozen=True)
+class Population:
+    """One measure of all sessions of a kind. What they share is reckoned once: there may be ten thousand."""
+
+    values: Sequence[float]  # in rising order
+
+    @cached_property
+    def middle(self) -> float:
+        return median(self.values)
+
+    @cached_property
+    def spread(self) -> float:
+        """As a standard deviation: from the median deviation, or the mean one where most sessions have one value."""
+        away = [abs(each - self.middle) for each in self.values]
+        return median(away) / 0.6745 or 1.2533 * fmean(away)
+
+    def place(self, value: float) -> int:
+        """Where it lies on the strip, in px."""
+        low, high = self.values[0], self.values[-1]
+        share = (value - low) / (high - low) if high > low else 0.5
+        return round(MARGIN + share * (WIDTH - 2 * MARGIN))
+
+    @cached_property
+    def places(self) -> Mapping[int, int]:
+        """How many sessions lie at a place, by px, in rising order."""
+        return Counter(map(self.place, self.values))
+
+
+@dataclass(frozen=True)
 class Strip:
-    """One measure of a session, and those of the others."""
+    """One measure of a session, among those of all."""
 
     name: str
     unit: str
     value: float
-    others: Sequence[float]
+    everyone: Population  # itself included
+
+    @cached_property
+    def is_out_of_line(self) -> bool:
+        """By the modified z-score."""
+        middle = self.everyone.middle
+        is_far = abs(self.value - middle) > OUTLIER * self.everyone.spread
+        return self.n_others + 1 >= FEWEST and is_far and _number(self.value) != _number(middle)
 
     @property
-    def is_out_of_line(self) -> bool:
-        """By the modified z-score, with the mean deviation where most sessions have one value."""
-        everyone = [self.value, *self.others]
-        middle = median(everyone)
-        away = [abs(each - middle) for each in everyone]
-        spread = median(away) / 0.6745 or 1.2533 * fmean(away)
-        is_far = abs(self.value - middle) > OUTLIER * spread
-        return len(everyone) >= FEWEST and is_far and _number(self.value) != _number(middle)
+    def n_others(self) -> int:
+        return len(self.everyone.values) - 1
 
     @property
     def sentence(self) -> str:
-        others = f"{_number(min(self.others))} to {_number(max(self.others))}{self._unit}"
-        return f"{self.label} is out of line: {self.shown}, the other {len(self.others)} sessions have {others}"
+        values = self.everyone.values
+        low = values[1] if self.value == values[0] else values[0]
+        high = values[-2] if self.value == values[-1] else values[-1]
+        others = f"{_number(low)} to {_number(high)}{self._unit}"
+        return f"{self.label} is out of line: {self.shown}, the other {self.n_others} sessions have {others}"
 
     @property
     def label(self) -> str:
@@ -54,50 +88,53 @@ class Strip:
     @property
     def range(self) -> tuple[str, str]:
         """The least and the largest value of all sessions."""
-        low, high = self._limits
-        return _number(low), _number(high)
+        return _number(self.everyone.values[0]), _number(self.everyone.values[-1])
 
-    @property
-    def dots(self) -> list[int]:
-        """Where those of the others lie on the strip, in px."""
-        return sorted({self._place(each) for each in self.others})
+    @cached_property
+    def dots(self) -> str:
+        """Those of the others, as an SVG path."""
+        places = self.everyone.places.items()
+        return "".join(f"M{x} 7h0" for x, n in places if n > (x == self.dot))
 
-    @property
+    @cached_property
     def dot(self) -> int:
-        """Where the session's own lies."""
-        return self._place(self.value)
-
-    @property
-    def _limits(self) -> tuple[float, float]:
-        return min(self.value, *self.others), max(self.value, *self.others)
-
-    def _place(self, value: float) -> int:
-        low, high = self._limits
-        share = (value - low) / (high - low) if high > low else 0.5
-        return round(MARGIN + share * (WIDTH - 2 * MARGIN))
+        """Where the session's own lies, in px."""
+        return self.everyone.place(self.value)
 
 
-def strips(mine: str, sessions: Mapping[str, Mapping[str, tuple[str, str]]]) -> list[Strip]:
-    """Of the session `mine`; `sessions` are all of its kind: values and units by measure, as text."""
+def populations(sessions: Iterable[Mapping[str, tuple[str, str]]]) -> dict[str, Population]:
+    """By measure; `sessions` are all of one kind: values and units by measure, as text."""
+    found: dict[str, list[float]] = {}
+    for measures in sessions:
+        for name, (text, _) in measures.items():
+            value = _value(text)
+            if value is not None:
+                found.setdefault(name, []).append(value)
+    return {name: Population(sorted(values)) for name, values in found.items()}
+
+
+def strips(mine: Mapping[str, tuple[str, str]], everyone: Mapping[str, Population]) -> list[Strip]:
+    """Of a session with these measures, which is one of those in `everyone`."""
     found = []
-    for name, (text, unit) in sessions[mine].items():
-        others = [_value(each[name][0]) for key, each in sessions.items() if key != mine and name in each]
-        known = [each for each in others if each is not None]
+    for name, (text, unit) in mine.items():
         value = _value(text)
-        if value is not None and known:
-            found.append(Strip(name, unit, value, known))
+        if value is not None and len(everyone[name].values) > 1:
+            found.append(Strip(name, unit, value, everyone[name]))
     return sorted(found, key=lambda strip: not strip.is_out_of_line)
 
 
 def text(found: Sequence[Strip], room: int) -> str:
     """What a page says of them in `room` bytes: all, else fewer, those out of line first; "" if nothing fits."""
+    if not found:
+        return ""
     template = templating.environment().get_template("others.html")
+    n_others = max(each.n_others for each in found)
+    sentences = [each.sentence for each in found if each.is_out_of_line]
     for n in range(len(found), 0, -1):
-        n_others = max(len(each.others) for each in found)
         shown = template.render(
             found=found,
             rows=found[:n],
-            out=[each.sentence for each in found if each.is_out_of_line],
+            out=sentences,
             sessions="session" if n_others == 1 else f"{n_others} sessions",
             is_enough=n_others + 1 >= FEWEST,
             size=(WIDTH, HEIGHT),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
+from pipeline.pages import overview
+from pipeline.pages import strips as module
 from pipeline.pages.content import Measure, Part
-from pipeline.pages.strips import FEWEST, WIDTH, strips
+from pipeline.pages.strips import FEWEST, WIDTH, Strip, populations, strips
 from pipeline.pages.strips import text as shown
 from pipeline.pages.trust import trust
+from protocol.overview import Entry, Overview, Row
 from samples import recordings
 from tests import launch
 
@@ -55,6 +59,10 @@ def sessions(*values: float) -> dict[str, dict[str, tuple[str, str]]]:
     return {f"s{i}": {"snr_median": (f"{value}", "px")} for i, value in enumerate(values)}
 
 
+def strips_of(name: str, known: dict[str, dict[str, tuple[str, str]]]) -> list[Strip]:
+    return strips(known[name], populations(known.values()))
+
+
 @pytest.mark.parametrize(
     ("values", "is_out"),
     [
@@ -69,7 +77,7 @@ def sessions(*values: float) -> dict[str, dict[str, tuple[str, str]]]:
     ],
 )
 def test_what_is_out_of_line_is_said(values, is_out):
-    (strip,) = strips("s0", sessions(*values))
+    (strip,) = strips_of("s0", sessions(*values))
     assert strip.is_out_of_line == is_out
     text = shown([strip], 9000)
     assert ("median is out of line" in text) == is_out and ('<details class="others" open>' in text) == is_out
@@ -87,13 +95,27 @@ def test_what_is_out_of_line_is_said(values, is_out):
 @pytest.mark.parametrize("text", ["", "nan", "inf", "1e999", "<b>"])
 def test_what_is_no_number_has_no_strip(text):
     known = {**sessions(1.0, 2.0, 3.0), "s0": {"snr_median": (text, "px")}}
-    assert strips("s0", known) == []
-    assert len(strips("s1", known)[0].others) == 1
+    assert strips_of("s0", known) == []
+    assert strips_of("s1", known)[0].n_others == 1
 
 
 def test_names_are_shown_and_never_interpreted():
-    found = strips("a", {key: {"<script>": (value, "<b>")} for key, value in (("a", "1"), ("b", "2"))})
+    found = strips_of("a", {key: {"<script>": (value, "<b>")} for key, value in (("a", "1"), ("b", "2"))})
     assert "<script>" not in shown(found, 9000) and "<b>" not in shown(found, 9000)
+
+
+def test_what_sessions_share_is_reckoned_once(monkeypatch):
+    """Ten thousand sessions must not be compared one by one with ten thousand."""
+    reckoned: list[int] = []
+    monkeypatch.setattr(module, "fmean", lambda values: reckoned.append(1) or sum(values) / len(values))
+    monkeypatch.setattr(module, "median", lambda values: reckoned.append(1) or sorted(values)[len(values) // 2])
+    entries = []
+    for name, measures in sessions(*range(300)).items():
+        row = Row(f"{name}.isxd", "movie", "done", results=name, products=(f"{name}.html",))
+        entries.append(Entry([row], measures=measures))
+    rooms = overview.comparisons(Overview(entries, [], datetime(2026, 1, 1), 0, {}, (), True))
+    assert len(rooms) == 300 and all("snr median" in room.texts[0] for room in rooms)
+    assert len(reckoned) <= 3
 
 
 def test_each_page_has_the_other_sessions_of_its_kind(tmp_path: Path):
