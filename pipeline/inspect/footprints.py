@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from open_engine import polygons
+
 SAME_PLACE = 0.5  # of the pixels that either of two footprints has, those that both have
 LARGEST = 4096  # px: no field of view is larger
 MOST_WORK = 50_000_000  # pixels times points of an outline, which may be anybody's
@@ -32,9 +34,9 @@ def core(footprint: np.ndarray) -> Core:
 
 def core_of(outline: str) -> Core | None:
     """Of an outline as the page draws it: an SVG path of closed polygons, px. None if that says nothing."""
-    polygons = [[(float(x), float(y)) for x, y in POINT.findall(part)] for part in outline.split("M")]
-    polygons = [polygon for polygon in polygons if len(polygon) > 2]
-    points = np.array([point for polygon in polygons for point in polygon])
+    parts = [[(float(x), float(y)) for x, y in POINT.findall(part)] for part in outline.split("M")]
+    parts = [part for part in parts if len(part) > 2]
+    points = np.array([point for part in parts for point in part])
     if not len(points) or np.abs(points).max() > LARGEST:
         return None
     left, top = np.floor(points.min(axis=0)).astype(int)
@@ -43,19 +45,9 @@ def core_of(outline: str) -> Core | None:
         return None
     y, x = np.mgrid[top : bottom + 1, left : right + 1]
     inside = np.zeros(x.shape, bool)
-    for polygon in polygons:
-        inside ^= _inside(x, y, np.array(polygon))
+    for part in parts:
+        inside ^= polygons.contains(part, x, y)
     return _cut(inside, int(top), int(left))
-
-
-def _inside(x: np.ndarray, y: np.ndarray, polygon: np.ndarray) -> np.ndarray:
-    """Whether places are in a closed polygon, shape (points, 2) x, y: a line to the right crosses it an odd number of
-    times."""
-    found = np.zeros(x.shape, bool)
-    for (x0, y0), (x1, y1) in zip(polygon, np.roll(polygon, -1, axis=0)):
-        if y0 != y1:
-            found ^= ((y0 > y) != (y1 > y)) & (x < x0 + (y - y0) / (y1 - y0) * (x1 - x0))
-    return found
 
 
 def _cut(inside: np.ndarray, row: int, column: int) -> Core:
