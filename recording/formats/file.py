@@ -35,6 +35,7 @@ class Parsed:
     def __init__(self, room: int) -> None:
         self.room = room
         self._kept: OrderedDict[object, tuple[dict[str, Any], int]] = OrderedDict()
+        self._n_bytes = 0
 
     def get(self, key: object) -> dict[str, Any] | None:
         content, _ = self._kept.get(key, (None, 0))
@@ -43,9 +44,10 @@ class Parsed:
     def keep(self, key: object, content: dict[str, Any], n_bytes: int) -> None:
         if n_bytes > self.room:
             return
+        self._n_bytes += n_bytes - self._kept.get(key, (None, 0))[1]
         self._kept[key] = content, n_bytes
-        while sum(size for _, size in self._kept.values()) > self.room:
-            self._kept.popitem(last=False)
+        while self._n_bytes > self.room:
+            self._n_bytes -= self._kept.popitem(last=False)[1][1]
 
 
 PARSED = Parsed(16 << 20)
