@@ -101,8 +101,12 @@ class Decisions:
         """In order of their times."""
         return sorted((one for cells in self.edited.values() for one in cells), key=lambda one: one.decision.at)
 
-    def complaints(self) -> list[str]:
-        """When all cell sets of the session were looked at: a sentence for each reason why rows are not applied."""
+    def complaints(self, places: Sequence[tuple[Decision, Present, float]] | None = None) -> list[str]:
+        """When all cell sets of the session were looked at: a sentence for each reason why rows are not applied.
+
+        `places` is what `by_footprint` returns, where it is known.
+        """
+        places = self.by_footprint() if places is None else places
         said = [*self.problems]
         said += [f"{n} statuses hold as they were {by}" for by, n in self.held.items()]
         for cell_set_id, present in self.present.items():
@@ -113,7 +117,7 @@ class Decisions:
         for file, stale in self._stale().items():
             said.append(
                 f"{file}: the decisions on {_named(one.cell for one in stale)} were NOT applied: they are about other "
-                f"cells, since the present ones were computed anew. {self._where_they_are(stale)}"
+                f"cells, since the present ones were computed anew. {self._where_they_are(stale, places)}"
             )
         return said
 
@@ -153,8 +157,8 @@ class Decisions:
                     found[mine[text]] = core(image)
         return found
 
-    def _where_they_are(self, stale: Sequence[Decision]) -> str:
-        found = [(row, cell) for row, cell, _ in self.by_footprint() if any(row is one for one in stale)]
+    def _where_they_are(self, stale: Sequence[Decision], places: Sequence[tuple[Decision, Present, float]]) -> str:
+        found = [(row, cell) for row, cell, _ in places if any(row is one for one in stale)]
         if not found:
             return "Decide on the page again and save"
         said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
@@ -165,19 +169,20 @@ class Decisions:
 
     def report(self, out: Path, warn: Callable[[str], None]) -> list[str]:
         """When all cell sets were looked at: warnings, and a table in `out`; returns its name, if there is one."""
-        for sentence in self.complaints():
+        places = self.by_footprint()
+        for sentence in self.complaints(places):
             warn(sentence)
-        table = self.table_by_footprint()
+        table = self._table(places)
         if not table:
             return []
         (out / f"{self.session}{BY_FOOTPRINT}").write_text(table, encoding="utf-8", newline="")
         return [f"{self.session}{BY_FOOTPRINT}"]
 
-    def table_by_footprint(self) -> str:
+    def _table(self, places: Sequence[tuple[Decision, Present, float]]) -> str:
         """The same decisions on the cells that are in their places, as a file of decisions; "" if there are none."""
         rows = [
             (cell.name, row.status, cell.cells, row.by, row.at, f"was {row.cell}; {100 * shared:.0f}% shared", "", "")
-            for row, cell, shared in self.by_footprint()
+            for row, cell, shared in places
         ]
         if not rows:
             return ""
