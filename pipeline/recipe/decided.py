@@ -14,11 +14,13 @@ from pipeline.inspect.pieces import Piece
 from pipeline.recipe import candidates
 from pipeline.recipe.call import call_step, files_of
 from pipeline.recipe.chain import Stream, latest
-from pipeline.recipe.one_step import step_context
+from pipeline.recipe.one_step import files_read, step_context
 from pipeline.recipe.page import Made
 from pipeline.recipe.state import Run
 from pipeline.recipe.store import Entry
 from pipeline.sessions.sets import SETS
+from recording.errors import Unusable
+from recording.names import STEPS
 
 
 def honour_decisions(
@@ -121,7 +123,7 @@ def _call_again(this: Run, index: int, instead: Mapping[Stream, Sequence[Path]],
     def files(stream: Stream) -> Sequence[Path]:
         return instead.get(stream) or this.files(stream)
 
-    read = {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in each.inputs}
+    read = files_read(each, files)
     entry = this.store.entries[this.fingerprints[index]]
     context = step_context(this, each, folder, files, lambda text: None, lambda done: None)
     call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
@@ -133,10 +135,14 @@ def results_again(
     of_steps: Mapping[str, str],
     this: Run,
     out: Path,
-) -> None:
-    """Results that depend on which cells are accepted are made again, from the session's own cells and events."""
+) -> set[str]:
+    """Results that depend on which cells are accepted are made again, from the session's own cells and events.
+
+    Returns names at the top of those that the step cannot make of these cells: they are withdrawn, with a warning.
+    """
+    gone: set[str] = set()
     if not any(each.summary.part.cells and each.summary.part.cells.decided for each in of_session.values()):
-        return
+        return gone
     tops = {
         stream: [out / titles[name][0] for name in this.names(stream)]
         for stream in latest(this.planned)
@@ -151,13 +157,21 @@ def results_again(
         print(f"{each.step.label}: again, on the cells as they were decided by eye", flush=True)  # noqa: T201
         scratch = this.context.scratch / f"again-{each.step.number}"
         scratch.mkdir()
-        _call_again(this, index, instead, scratch)
-        for name, top in results.items():
-            tables.make_safe(scratch / name)
-            copy = out / f".{top}.decided"
-            shutil.copyfile(scratch / name, copy)
-            copy.replace(out / top)
+        for top in results.values():
+            (out / top).unlink()  # it may be a second name of what the step made
+        try:
+            _call_again(this, index, instead, scratch)
+        except Unusable as error:
+            this.context.warn(
+                f"{each.step.label}: {error}; what it found before cells were decided by eye is in {STEPS}/"
+            )
+            gone |= {*results.values()}
+        else:
+            for name, top in results.items():
+                tables.make_safe(scratch / name)
+                shutil.copyfile(scratch / name, out / top)
         shutil.rmtree(scratch)
+    return gone
 
 
 def with_decisions(this: Run, titles: Mapping[str, tuple[str, str]], name: str) -> Path:

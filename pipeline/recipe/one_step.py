@@ -33,9 +33,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     label = step.label
     print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
-    read = {
-        takes.parameter: [file for stream in streams for file in this.files(stream)] for takes, streams in each.inputs
-    }
+    read = files_read(each, this.files)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
@@ -85,6 +83,11 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
     for name, value in estimated.items():
         print(f"{label}: {name} was estimated as {value}")  # noqa: T201
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
+
+
+def files_read(each: PlannedStep, files: Callable[[Stream], Sequence[Any]]) -> dict[str, list[Any]]:
+    """By parameter, what a step reads; `files` are those of a stream."""
+    return {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in each.inputs}
 
 
 def step_context(

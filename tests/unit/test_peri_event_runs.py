@@ -151,6 +151,27 @@ def test_cells_that_are_rejected_by_eye_are_left_out(session, input, output, tmp
     assert table(results / "m1-peri-GPIO-1.csv") == first
 
 
+def test_all_cells_are_rejected_by_eye(session, input, output, tmp_path):
+    """There is nobody left to test: that costs the session nothing else, and is said."""
+    used = recipe(tmp_path, 'channel = "GPIO-1"')
+    assert run(input, output, "--recipe", used).code == 0
+    results = output / "m1"
+    record = json.loads((results / "m1.json").read_text())["recordings"]
+    (which,) = {each["cell_set_id"] for each in record.values() if "cell_set_id" in each}
+    names = [row["name"] for row in table(results / "m1-cells.csv")]
+    rows = "".join(f"{name},rejected,{which},me,,\n" for name in names)
+    (input / "m1.decisions.csv").write_text(f"cell,status,cells,by,at,note\n{rows}")
+    done = run(input, output, "--recipe", used, "--nwb")
+    assert done.code == 0, done.stderr
+    (said,) = [each["message"] for each in done.named("recording-warning") if "peri_event" in each["message"]]
+    assert "step 1 (peri_event): no cell of m1.isxd is accepted or undecided" in said
+    assert {row["status"] for row in table(results / "m1-cells.csv")} == {"rejected"}
+    assert not list(results.glob("*peri*")) and list((results / "steps").glob("*peri*.csv"))
+    assert "Activity around" not in (results / "m1.html").read_text()
+    again = run(input, output, "--recipe", used, "--nwb")
+    assert again.end == "2 recordings, all done, 2 of them earlier"
+
+
 def test_a_cell_set_in_parts(session, input, output, tmp_path):
     """Its cells, traces and events are one for the session, as if a step had made them."""
     whole = read_cell_set(str(input / "m1.isxd"))
