@@ -6,6 +6,7 @@ import hashlib
 import os
 
 MAX_NAME = 200  # bytes of a name, so that the longest product's name stays below the 255 that file systems allow
+DECISIONS = ".decisions.csv"  # beside recordings, after the name of their session: decisions by eye
 STEPS = "steps"  # in a folder of results: what the steps of a recipe made on the way
 
 

@@ -24,11 +24,12 @@ from open_engine.files.cellsets import CellSet, read_cell_set
 from pipeline.inspect.footprints import Core, core, core_of, matches
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
+from recording.names import DECISIONS
 
 STATUSES = ("accepted", "rejected", "undecided")
 COLUMNS = ("cell", "status", "cells", "by", "at", "note", "outline", "joined_with")
 NEEDED = COLUMNS[:3]
-ENDING, BY_FOOTPRINT = ".decisions.csv", "-decisions-by-footprint.csv"
+BY_FOOTPRINT = "-decisions-by-footprint.csv"
 LONGEST = 2000  # characters of one text that is passed on
 LONGEST_OUTLINE = 20_000
 HAND = "hand"  # who decided, where the file does not say
@@ -164,7 +165,7 @@ class Decisions:
         said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
         return (
             f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} "
-            f"has them for the present cells: look at each, and put it beside the recording as {self.session}{ENDING}"
+            f"has them for the present cells: look at each, and put it beside the recording as {self.session}{DECISIONS}"
         )
 
     def report(self, out: Path, warn: Callable[[str], None]) -> list[str]:
@@ -195,7 +196,7 @@ class Decisions:
 
 def read(text: str, session: str, edited: Sequence[Path] = (), earlier: Path | None = None) -> Decisions | None:
     """What the file of a session and edited cell sets of its earlier results hold; None if there are neither."""
-    file = f"{session}{ENDING}"
+    file = f"{session}{DECISIONS}"
     if not text and not edited:
         return None
     try:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from recording.names import DECISIONS
 from runner.input import decisions
 from runner.input.metadata import MetadataFiles, check
 from runner.input.relate import Related
@@ -41,7 +42,7 @@ def read(root: Path, related: Related, tables: Sequence[str], copies: Path | Non
     for folder, called in names.items():
         there = _listing(root / folder)
         for name in called:
-            if f"{name}{decisions.ENDING}".casefold() in there:
+            if f"{name}{DECISIONS}".casefold() in there:
                 said[folder, name] = decisions.text_of(root, folder, name)
         for reader in (Reader(root / folder, name, table) for table in tables for name in called):
             for path in (reader.own, reader.common):

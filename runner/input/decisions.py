@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from recording.names import join
+from recording.names import DECISIONS, join
 
-ENDING = ".decisions.csv"
 MOST = 4 << 20  # bytes; a row has a hundred
 
 
@@ -15,7 +14,7 @@ def text_of(root: Path, folder: str, session: str) -> str:
 
     Read once and passed on as text, so that a run cannot mix two versions. Spreadsheets save in other encodings too.
     """
-    path = root / join(folder, session + ENDING)
+    path = root / join(folder, session + DECISIONS)
     try:
         if not path.is_file():  # nobody must wait for a FIFO
             return ""
