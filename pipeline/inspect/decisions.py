@@ -164,8 +164,8 @@ class Decisions:
             return "Decide on the page again and save"
         said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
         return (
-            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} "
-            f"has them for the present cells: look at each, and put it beside the recording as {self.session}{DECISIONS}"
+            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} has them "
+            f"for the present cells: look at each, and put it beside the recording as {self.session}{DECISIONS}"
         )
 
     def report(self, out: Path, warn: Callable[[str], None]) -> list[str]:
