@@ -37,7 +37,7 @@ WHOLE_WAY = {  # the recipe cells, given nothing: least F1 of the accepted cells
 def measured(folder: Path, *options: str) -> dict:
     """What bench/accuracy.py says in the image."""
     folder.mkdir(parents=True, exist_ok=True)
-    code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "scripts")]
+    code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "samples", "scripts")]
     mounts = [option for each in (*code, f"{folder}:/made") for option in ("-v", each)]
     of_image = ("--user", f"{os.getuid()}:{os.getgid()}", "-e", "PYTHONPATH=/app", *mounts)
     command = ("python", "/app/bench/accuracy.py", "/made", "--json", *options)
