@@ -121,7 +121,7 @@ def _reported(found: Following, true: Linked) -> tuple[np.ndarray, np.ndarray]:
 
 
 def together(rows: Sequence[dict[str, object]]) -> dict[str, float]:
-    """Of the studies of a condition: means, counts, and the worst calibration."""
+    """Summarise the studies of one condition: means, counts and the worst calibration."""
 
     def known(key: str) -> list[float]:
         return [float(row[key]) for row in rows if row.get(key) is not None]

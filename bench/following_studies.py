@@ -86,7 +86,7 @@ def linked(labels: Sequence[Iterable[int]]) -> Linked:
 
 
 def recall_and_precision(days: Sequence[Day], found: Linked) -> tuple[float, float]:
-    """Of pairs of cells that two sessions hold; a pair with something that is no cell counts as wrong."""
+    """Recall and precision of the pairs of cells across sessions. A pair that includes a false cell counts as wrong."""
     true = linked([day.truth for day in days])
     return len(true & found) / max(len(true), 1), len(true & found) / max(len(found), 1)
 

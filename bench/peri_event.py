@@ -148,7 +148,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 
 @dataclass
 class Score:
-    """Of one way to test, over sessions."""
+    """How well one way of testing does, over all sessions."""
 
     found: dict[str, list[bool]]  # by channel: of the cells that respond
     false: dict[str, list[bool]]  # of the others

@@ -150,7 +150,7 @@ class _Chart:
         return Landmarks(means, weights, self._mean_picture(s))
 
     def _mean_picture(self, s: int | None) -> Picture | None:
-        """Of all sessions on the map but s, in the field of the reference: a day's own texture averages out."""
+        """Mean picture of all mapped sessions but s, in the reference's field. A day's own texture averages out."""
         reference = self.landmarks[self.reference].picture
         seen = [each for q, each in self.seen.items() if q != s]
         if reference is None or not seen:

@@ -7,5 +7,6 @@
     *.py     what steps share
 
 A step can be called from a notebook: `context` has defaults. It needs `recording` beside it, for the formats, and
-NumPy, SciPy and scikit-learn, not isx. docs/open-engine.md says what each step computes.
+NumPy, SciPy, Pillow and threadpoolctl; isx only for event and vessel sets. docs/open-engine.md says what each step
+computes.
 """

@@ -136,7 +136,7 @@ class Room:
 
 
 def digest(names: Iterable[str]) -> str:
-    """Of cells' names, as tables have them, in their order."""
+    """Digest of the cells' names, as tables spell them, in table order."""
     return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 

@@ -56,7 +56,7 @@ class Entry:
 
     @property
     def name(self) -> str:
-        """Of the session, or the recording that is one."""
+        """Name of the session; of the recording, if the session is a single one."""
         first = self.first
         return first.results.rpartition("/")[2] if first.parts > 1 else first.path.rpartition("/")[2]
 
@@ -100,7 +100,7 @@ class Overview(Message):
 
     @property
     def digest(self) -> str:
-        """Of all that the page shows, but for when it was made."""
+        """Digest of all that the page shows, except the time at which it was made."""
         animals = tuple(replace(each, is_earlier=False) for each in self.animals)
         shown = replace(self, made=datetime.min, seconds=0.0, animals=animals)
         return hashlib.sha256(shown.to_json()).hexdigest()
@@ -117,6 +117,6 @@ class Room:
 
 @dataclass(frozen=True)
 class Rooms(Message):
-    """Of all pages."""
+    """The rooms of all pages."""
 
     rooms: tuple[Room, ...]

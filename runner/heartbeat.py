@@ -23,7 +23,7 @@ HANGS_AFTER = 1800.0  # seconds in which a worker gets nowhere
 
 @dataclass(frozen=True)
 class Pulse:
-    """Of a worker."""
+    """The last sign of life of one worker."""
 
     name: str  # of what it works on
     idle: float  # seconds in which it got nowhere

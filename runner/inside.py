@@ -108,7 +108,7 @@ class Folder:
                 self.remove_tree(name)
 
     def remove_tree(self, name: str) -> None:
-        """Of a folder in this one, or a file. Without complaint, too."""
+        """Remove a file, or a folder with its content. Nothing happens if it does not exist or cannot be removed."""
         with contextlib.suppress(OSError):
             os.unlink(name, dir_fd=self.fd)
         shutil.rmtree(self.anywhere / name, ignore_errors=True)  # which follows no link
@@ -128,7 +128,7 @@ class Folder:
             yield folder.fd, name
 
     def status(self, relative: str) -> os.stat_result:
-        """Of the thing itself, a link too."""
+        """Status of the entry itself: a link is not followed."""
         with self._at(relative) as (fd, name):
             return os.lstat(name, dir_fd=fd)
 

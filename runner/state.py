@@ -59,7 +59,7 @@ class Conditions:
     def fingerprint(
         self, recordings: Sequence[Recording], used: recipe.RecipeChoice, session: Sequence[object] = ()
     ) -> str:
-        """Of recordings, what is done with them, the rest of their session, and all else that decides the results."""
+        """Digest of all that decides the results: recordings, recipe, the rest of their session, options, software."""
         others = self._others(used)
         return records.fingerprint(recordings, {**others, "session": session} if session else others)
 
@@ -92,7 +92,7 @@ def software(api: loading.Api) -> dict[str, str]:
 
 
 def code_digest(folder: Path) -> str:
-    """Of every source that workers run: a change of code is a change of software."""
+    """Digest of every source file that workers run, so that a change of code counts as a change of software."""
     digest = hashlib.sha256()
     for part in WORKERS_CODE:
         for parent, folders, files in os.walk(folder / part):  # Path.rglob takes several times as long

@@ -108,7 +108,7 @@ def parameter(key: str, name: str, description: str, kind: dict[str, Any], group
 
 
 def results() -> list[dict[str, Any]]:
-    """Of the last product of each kind, in the order of the steps that make it; and the page."""
+    """The results that IDEAS lists: the last product of each kind, in the order of the steps, and the page."""
     steps = [match[1] for line in RECIPE.read_text().splitlines() if (match := USE.match(line))]
     made = dict.fromkeys(made.kind for step in steps for made in STEPS[step].makes if made.kind in LAST)
     return [

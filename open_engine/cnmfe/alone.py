@@ -31,7 +31,7 @@ DOUBT = 3.0  # variances of a shift that are put down to noise
 
 @dataclass(frozen=True)
 class Alone:
-    """Of each cell, the medians over its transients."""
+    """How alone each cell is when it lights up: medians over its transients."""
 
     likeness: np.ndarray  # (cells,) correlation of the footprint with the image, noise allowed for, and one error more
     travel: np.ndarray  # (cells,) px from the image of the rise to that of the fall, less what noise may have done
@@ -61,7 +61,7 @@ class View:
 
 
 def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> Alone:
-    """Of cells with denoised traces; together (cells, cells): the correlations of these."""
+    """Measure how alone each cell is. Traces are denoised; `together`, shape (cells, cells), is their correlation."""
     likeness, travel = np.zeros(len(cells)), np.zeros(len(cells))
     apart = np.abs(together) < TOGETHER
     near = neighbours(cells.corners, cells.side)

@@ -47,8 +47,8 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
 
 
 def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, rate_hz: float) -> np.ndarray:
-    """Of each cell, why it is not believed; "" if its trace has transients and its footprint is about as large
-    and round as a cell.
+    """For each cell, the reason why the gate drops it. "" if its trace has transients and its footprint is about as
+    large and round as a cell.
 
     Transients are peaks well above the noise, and upward. Dendrites are too long; single pixels too small; a piece of
     something larger, or of something that passes, is not alone (alone.py).
@@ -94,7 +94,7 @@ def elongation(footprint: np.ndarray) -> float:
 
 
 def shapes(cells: Cells) -> tuple[np.ndarray, np.ndarray]:
-    """Of each footprint's part above half its peak: diameter of a disc as large, px, and length over width."""
+    """Shape of each footprint above half its peak: diameter of a disc of equal area (px), and length over width."""
     width = np.array([diameter_of_disc(crop) for crop in cells.crops])
     return width, np.array([elongation(crop) for crop in cells.crops])
 

@@ -46,7 +46,7 @@ def write_event_sets(
 
 
 def names_of(path: Path) -> list[str]:
-    """Of the cells of an event set, in order."""
+    """Names of the cells of an event set, in its order."""
     event_set = isx.EventSet.read(str(path))
     return [event_set.get_cell_name(i) for i in range(event_set.num_cells)]
 

@@ -125,7 +125,7 @@ def add(
 
 
 def _scales(cells: CellSet, candidates: Candidates | None, chosen: Sequence[int]) -> list[float] | None:
-    """Of the traces of these cells and of the candidates that were chosen; None where it is not known."""
+    """Scales of the traces: first the cells', then the chosen candidates'. None if any of them is unknown."""
     own = scales_of(cells.footer)
     theirs = scales_of(candidates.cells.footer) if candidates and chosen else []
     return None if own is None or theirs is None else [*own, *(theirs[i] for i in chosen)]

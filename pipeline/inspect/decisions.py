@@ -164,8 +164,8 @@ class Decisions:
             return "Decide on the page again and save"
         said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
         return (
-            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} has them "
-            f"for the present cells: look at each, and put it beside the recording as {self.session}{DECISIONS}"
+            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} lists "
+            f"them for the present cells: check each, then put it beside the recording as {self.session}{DECISIONS}"
         )
 
     def report(self, out: Path, warn: Callable[[str], None]) -> list[str]:
@@ -285,7 +285,7 @@ class CellSetId:
 
 
 def cell_set_id(cells: CellSet) -> str:
-    """Of all its cells."""
+    """Identity of a cell set: a digest of the names and footprints of all its cells."""
     identity = CellSetId()
     for name, image in zip(cells.names, cells.images):
         identity.add(name, image)
@@ -293,7 +293,7 @@ def cell_set_id(cells: CellSet) -> str:
 
 
 def digest_of(name: str, footprint: np.ndarray) -> str:
-    """Of one cell: equal only if name and footprint, shape (rows, columns), are."""
+    """Digest of one cell. Two are equal only if name and footprint, shape (rows, columns), are equal."""
     digest = hashlib.sha256()
     for content in _bytes_of(name, footprint):
         digest.update(content)

@@ -26,14 +26,14 @@ class Core:
 
 
 def core(footprint: np.ndarray) -> Core:
-    """Of a footprint, shape (rows, columns)."""
+    """The pixels of a footprint, shape (rows, columns), that reach half of its maximum."""
     values = np.nan_to_num(np.maximum(footprint, 0))
     inside = values >= values.max(initial=0) / 2 if values.max(initial=0) > 0 else np.zeros(values.shape, bool)
     return _cut(inside, 0, 0)
 
 
 def core_of(outline: str) -> Core | None:
-    """Of an outline as the page draws it: an SVG path of closed polygons, px. None if that says nothing."""
+    """The pixels inside an outline: an SVG path of closed polygons, in px. None if the path has no polygon."""
     parts = [[(float(x), float(y)) for x, y in POINT.findall(part)] for part in outline.split("M")]
     parts = [part for part in parts if len(part) > 2]
     points = np.array([point for part in parts for point in part])
@@ -59,7 +59,7 @@ def _cut(inside: np.ndarray, row: int, column: int) -> Core:
 
 
 def shared(a: Core, b: Core) -> float:
-    """Of the pixels that either has, those that both have (Jaccard index), 0 to 1."""
+    """Jaccard index of two cells: pixels in both over pixels in either, 0 to 1."""
     top, left = max(a.row, b.row), max(a.column, b.column)
     bottom = min(a.row + a.pixels.shape[0], b.row + b.pixels.shape[0])
     right = min(a.column + a.pixels.shape[1], b.column + b.pixels.shape[1])

@@ -46,7 +46,7 @@ TWO_PHOTON = re.compile(r"(?<!\d)2[ -]?p(hoton)?(?![a-z])|(two|multi)[ -]?photon
 
 
 def pixel_um(spacing: Any, stored: Path) -> PixelSize:
-    """Of an isx.Spacing of the recording `stored`."""
+    """Size of a pixel, in µm, from the isx.Spacing of the recording at `stored`."""
     sensor = metadata.spacing(spacing)
     width, height = sensor["pixel_width_um"], sensor["pixel_height_um"]
     tissue = um_per_px(noted(stored))
@@ -90,9 +90,9 @@ def _scale(
 
 
 def px_per_cm(session: object) -> float | None:
-    """Of a behaviour camera, by the line of known length that the user drew for the tracking, or as IDPS was told.
+    """Scale of a behaviour camera, from the line of known length that the user drew, or from what IDPS was told.
 
-    As isxcore, isxMetadata.h, getPixelsPerCm; None if nobody said.
+    Follows getPixelsPerCm of isxcore's isxMetadata.h. None if the file states no scale.
     """
     held = _mapping(session)
     told = _number(_mapping(held.get("idps")).get("pixelsPerCm"))

@@ -105,7 +105,7 @@ def _image(part: Inspected, name: str) -> np.ndarray | None:
 
 
 def jpeg(image: np.ndarray) -> bytes:
-    """Of an image, shape (rows, columns), in grey; perhaps smaller."""
+    """Encode an image of shape (rows, columns) as a grey JPEG, scaled down if a side exceeds LONGEST px."""
     picture = figures.grey(image)[0]
     picture.thumbnail((LONGEST, LONGEST), Image.Resampling.BOX)
     data = io.BytesIO()

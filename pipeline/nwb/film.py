@@ -77,7 +77,7 @@ def write(frames: Frames, out: Path, means: StepContext) -> None:
 
 
 def _index(frames: Frames, entry: bytes, sizes: np.ndarray, start: int) -> bytes:
-    """Of the frames as stored, which lie behind the pictures for browsers, and of these."""
+    """The MP4 index of both tracks: the frames as stored, which come second in the file, and the AV1 pictures."""
     as_jpeg = mp4.jpeg_entry(frames.columns, frames.rows, int(frames.sizes.max()))
     stored = mp4.Track(as_jpeg, frames.sizes, start + int(sizes.sum()))
     playable = mp4.Track(entry, sizes, start, range(0, len(sizes), GROUP))

@@ -114,7 +114,7 @@ def populations(sessions: Iterable[Mapping[str, tuple[str, str]]]) -> dict[str, 
 
 
 def strips(mine: Mapping[str, tuple[str, str]], everyone: Mapping[str, Population]) -> list[Strip]:
-    """Of a session with these measures, which is one of those in `everyone`."""
+    """One strip for each measure of a session. `everyone` holds the measures of all sessions, this one included."""
     found = []
     for name, (text, unit) in mine.items():
         value = _value(text)

@@ -24,7 +24,7 @@ class Trust:
 
 
 def trust(parts: Sequence[Part], warnings: Sequence[str], failure: str) -> Trust:
-    """Of everything that a page shows."""
+    """Judge from everything that the page shows whether the session can be trusted."""
     marks = [f"{each.label} ({part.name}): {each.mark}" for part in parts for each in part.measures if each.mark]
     against = [*marks, *_of_motion(parts)]
     checks = [*against[:MOST_NAMED], *_of_warnings(warnings), *_of_cells(parts)]

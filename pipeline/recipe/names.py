@@ -18,7 +18,7 @@ PLAIN = ("cell_set", "event_set", "movie")  # kinds whose results have the name 
 
 
 def titles(this: Run) -> dict[str, tuple[str, str]]:
-    """Of the last product of each kind, by file name: its name at the top, and what those of its results begin with.
+    """For the last product of each kind, by file name: its name at the top, and the prefix of its results' names.
 
     Cells, events and the movie have no results of equal names; other kinds add theirs.
     """
@@ -36,7 +36,7 @@ def titles(this: Run) -> dict[str, tuple[str, str]]:
 
 
 def results_of_steps(this: Run, names: Sequence[str]) -> dict[str, str]:
-    """Of files that are results of the session, their names at the top; no two steps have one name."""
+    """Names at the top of the files that are results of the session. No two steps may have one name."""
     found: dict[str, str] = {}
     for each in this.planned:
         for makes, stream in each.outputs:

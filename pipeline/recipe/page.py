@@ -157,7 +157,7 @@ def motion(
 
 
 def _film(entry: Entry, find: Callable[[str], Path | None], out: Path, threads: int) -> Film | None:
-    """Of the movies that the step read and made, if all are still there."""
+    """Film of the movies that the step read and made, or None if one of them no longer exists."""
     read, made = entry.inputs.get("input_movie_files", ()), [name for name in entry.products if name.endswith(".isxd")]
     before, after = [find(name) for name in read], [find(name) for name in made]
     if not before or not all(path and _is_movie(path) for path in (*before, *after)):

@@ -25,7 +25,7 @@ def parts(names: Sequence[str], stem: str, out: Path) -> list[Part]:
 
 
 def tables(names: Collection[str]) -> list[str]:
-    """Of files, the tables of cells that the step wrote, without ".csv"."""
+    """The tables of cells that the step wrote, among these file names; without ".csv"."""
     found = [name.removesuffix(".csv") for name in names]
     return [table for table in found if {f"{table}{MEAN}", f"{table}{TRIALS}"} <= set(names)]
 

@@ -211,7 +211,7 @@ class _Results:
         return measures
 
     def records(self) -> dict[str, Mapping[str, Any]]:
-        """Of the session's recordings, by name."""
+        """Records of the session's recordings, by name."""
         tops = [
             each.summary.part for name, each in self.of_session.items() if name in self.titles or name not in self.made
         ]

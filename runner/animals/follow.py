@@ -71,7 +71,7 @@ class _Animal:
 
     @property
     def folders(self) -> tuple[str, ...]:
-        """Of its sessions' results."""
+        """Folders of the results of its sessions."""
         return tuple(each.results for each in self.sessions)
 
     def followed(self, record: Record) -> Followed:

@@ -33,7 +33,7 @@ SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results 
 
 @dataclass
 class Outcomes:
-    """Of the recordings of a run, so far."""
+    """What has become of each recording of a run so far."""
 
     input: Input
     conditions: Conditions

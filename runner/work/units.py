@@ -39,7 +39,7 @@ def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Uni
 
 
 def each_by_itself(unit: Unit, input: Input, conditions: Conditions, earlier: Earlier) -> list[Unit]:
-    """Of a session whose worker died: its parts, and each other recording, by itself. One must not cost the others."""
+    """Units for a session whose worker died: each recording by itself, so that one cannot cost the others."""
     maker = _Maker(input, conditions, earlier)
     found = []
     for recordings in [unit.parts, *([one] for one in unit.others)]:
@@ -52,7 +52,7 @@ def each_by_itself(unit: Unit, input: Input, conditions: Conditions, earlier: Ea
 
 
 def inspected_instead(unit: Unit, failure: str, warnings: Sequence[str], log: int) -> Unit:
-    """Of a unit whose recipe failed: what is wrong with its recordings may be seen there."""
+    """The unit as an inspection, after its recipe failed: the page may show what is wrong with its recordings."""
     return replace(
         unit,
         recipe=RecipeChoice(),
@@ -100,7 +100,7 @@ class _Maker:
     def unit(
         self, session: Session, paths: Sequence[str], parts: Sequence[str], used: RecipeChoice, folder: str = ""
     ) -> Unit:
-        """Of these recordings of a session; results go to the session's folder if they are all, or lead the others."""
+        """A unit of these recordings. Results go to the session's folder if they hold all parts or the first one."""
         related, leads = self.related, session.parts[0] in paths or len(parts) < len(paths)
         mine = [*parts, *(path for path in paths if path not in parts)]
         nwb = self.input.beside.metadata is not None and leads

@@ -39,7 +39,7 @@ class Activity:
 
 
 def usage(pids: Iterable[int], proc: Path = Path("/proc")) -> dict[int, Usage]:
-    """Of each of these processes, with all that descend from it."""
+    """What each process has used so far, its descendants included."""
     stats = {int(entry.name): fields for entry in proc.iterdir() if entry.name.isdigit() and (fields := _stat(entry))}
     parents = {pid: int(fields[_PARENT]) for pid, fields in stats.items()}
     found = dict.fromkeys(pids, Usage())

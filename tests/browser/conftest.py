@@ -152,7 +152,7 @@ class Firefox(Browser):
         self.privileged(f"Services.prefs.set{kind}Pref(arguments[0], arguments[1])", name, value)
 
     def size(self, width: int, height: int = 900) -> None:
-        """Of the page, without the window around it."""
+        """Set the size of the page itself, without the window's frame."""
         self.driver.set_window_size(width, height)
         inner = self.run("return [outerWidth - innerWidth, outerHeight - innerHeight]")
         self.driver.set_window_size(width + inner[0], height + inner[1])

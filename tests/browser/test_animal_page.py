@@ -24,7 +24,7 @@ def animal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def overlays(browser) -> list[str]:
-    """Of the days that can be seen, what is under their pictures."""
+    """Captions of the days that are visible."""
     return [each.text for each in browser.all(".flip figcaption") if each.is_displayed()]
 
 

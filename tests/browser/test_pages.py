@@ -383,7 +383,7 @@ def test_nothing_is_wider_than_the_screen(browser, output, width):
 
 
 def luminance(browser, style: str) -> float:
-    """Of the page's colour or background, 0 to 1 (WCAG 2, relative luminance)."""
+    """Relative luminance (WCAG 2) of the page's colour or background, 0 to 1."""
     rgb = browser.run(f"return getComputedStyle(document.body).{style}.match(/[\\d.]+/g).slice(0, 3).map(Number)")
     linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in rgb]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
@@ -571,7 +571,7 @@ def one_pixel() -> bytes:
 
 @pytest.mark.chromium
 def test_two_thousand_cells_within_a_second(browser, large):
-    """Of the page's own thread: what else the machine does is not the page's doing."""
+    """Time of the page's own thread: what else the machine does does not count."""
     assert large.stat().st_size < MOST_BYTES
     browser.command("Performance.enable", timeDomain="threadTicks")
     took = []

@@ -192,7 +192,7 @@ def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
 
 
 def test_a_toy_step(app: Path, tmp_path: Path) -> None:
-    """Of the open engine, which isx does not have; it cites what it was published as."""
+    """A step that the open engine has and isx lacks. It cites its publication."""
     row = '    "brighten": _movie_filter("BR", {"by": NUMBER}, own=True),\n'
     touched = {
         edited(

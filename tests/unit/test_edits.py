@@ -71,7 +71,7 @@ def lab(samples: Path, tmp_path: Path, input: Path) -> Path:
 
 
 def arguments(lab: Path, name: str = "") -> tuple[str, ...]:
-    """Of a run with one worker; it writes NWB if that is what the file decides."""
+    """Arguments of a run with one worker. It writes NWB if the edited file decides about NWB."""
     return "--recipe", str(lab / "recipe.toml"), "--workers=1", *(["--nwb"] if name.endswith("nwb.toml") else [])
 
 

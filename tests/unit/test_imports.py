@@ -36,6 +36,11 @@ FLOORS = {  # and the parts of the project that each may import beside itself; t
 }
 STANDARD_LIBRARY_ONLY = ("common", "recording", "protocol", "native", "study", "runner", "bootstrap", "healthcheck")
 MORE = {"healthcheck": {"isx", "numpy"}}  # for --deep, which the build runs in a process of its own
+OTHERS = {  # what else these may import, beside the standard library
+    "open_engine": {"numpy", "scipy", "PIL", "threadpoolctl", "isx"},
+    "open_engine.files": {"numpy", "threadpoolctl", "isx"},
+    "following": {"numpy", "scipy"},
+}
 OURS = {floor.partition(".")[0] for floor in FLOORS}
 
 
@@ -77,8 +82,9 @@ def wrong(module: str, used: set[str]) -> list[str]:
     allowed = (*FLOORS[floor], floor)
     foreign = {name for name in used if name.partition(".")[0] not in OURS}
     found = [name for name in used - foreign if not any(within(name, part) for part in allowed)]
-    if floor in STANDARD_LIBRARY_ONLY and sys.version_info >= (3, 10):  # before, Python has no list of its own modules
-        found += foreign - sys.stdlib_module_names - MORE.get(floor, set())
+    others = MORE.get(floor, set()) if floor in STANDARD_LIBRARY_ONLY else OTHERS.get(floor)
+    if others is not None and sys.version_info >= (3, 10):  # before, Python has no list of its own modules
+        found += foreign - sys.stdlib_module_names - others
     return sorted(found)
 
 

@@ -28,7 +28,7 @@ def followed(condition: str, seed: int) -> Following:
 
 
 def pairs(labels: list[np.ndarray]) -> set[tuple[tuple[int, int], tuple[int, int]]]:
-    """Of cells, as (session, cell), that have one label."""
+    """Pairs of cells, each as (session, cell), that share a label."""
     cells = [(s, i, int(label)) for s, each in enumerate(labels) for i, label in enumerate(each)]
     return {((s, i), (q, j)) for s, i, one in cells for q, j, other in cells if s < q and one == other}
 

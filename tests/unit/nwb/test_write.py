@@ -366,7 +366,7 @@ def test_a_film_has_the_frames_as_stored_and_their_times(tmp_path, states):
 
 
 def tracks_of(path: Path) -> list[tuple[list[bytes], np.ndarray, bytes, list[int]]]:
-    """Of each track of an MP4 file: its frames, the seconds at which they are shown, their codec, its keyframes."""
+    """For each track of an MP4 file: its frames, when each is shown (s), its codec and its keyframes."""
     data = path.read_bytes()
     found: list[dict[bytes, bytes]] = []
     for kind, start, end in mp4.boxes(data, 0, len(data)):

@@ -24,7 +24,7 @@ def blob(at: np.ndarray | tuple[float, float], width: float = DIAMETER) -> np.nd
 
 
 def course(onsets: tuple[int, ...], delay: float = 0) -> np.ndarray:
-    """Of a tenth of a second to its peak, then a decay."""
+    """Transients that rise for a tenth of a second, then decay."""
     t = np.arange(N)[:, None] - np.array(onsets) - delay
     return (np.where(t >= 0, DECAY ** np.maximum(t, 0), 0) * 40).sum(axis=1)
 

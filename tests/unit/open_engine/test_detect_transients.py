@@ -21,7 +21,7 @@ REACH = 3  # samples from an event to the transient that it is
 
 
 def traces(rng: np.random.Generator, per_s: float, decay_s: float, n: int = 900) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Of eight cells whose noise is 0.15 of a transient, and the samples in which transients begin."""
+    """Traces of eight cells, with noise of 0.15 of a transient, and the samples at which transients begin."""
     kernel = np.exp(-np.arange(80) / (decay_s * RATE_HZ))
     onsets = [np.flatnonzero(rng.random(n) < per_s / RATE_HZ) for _ in range(8)]
     onsets = [each[np.diff(each, prepend=-99) > REACH] for each in onsets]

@@ -43,7 +43,7 @@ class Corrected:
 
     @property
     def shifts(self) -> np.ndarray:
-        """Of the tissue, as the generator gives them."""
+        """Shifts of the tissue, as the generator states them."""
         return -self.translations[:, [1, 0]]
 
 
@@ -338,7 +338,7 @@ def wide() -> synthetic.Recording:
 
 
 def crispness(movie: np.ndarray) -> float:
-    """Of two means, of every other frame each: they do not share their noise. In the middle of the field."""
+    """Crispness in the middle of the field, from two means of alternate frames, whose noise is independent."""
     means = [movie[i::2].astype(float).mean(axis=0)[14:-14, 14:-14] for i in (0, 1)]
     one, other = (np.array(np.gradient(mean)) for mean in means)
     return float((one * other).mean()) / means[0].mean() ** 2

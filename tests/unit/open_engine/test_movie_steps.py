@@ -54,7 +54,7 @@ def products(parts: list[str], suffix: str) -> list[str]:
 
 
 def grating(v: float, n: int = 64) -> np.ndarray:
-    """Of v cycles per pixel along x, symmetric at the edges as the filter mirrors them."""
+    """A grating of v cycles per pixel along x, symmetric at the edges, where the filter mirrors frames."""
     return np.tile(np.cos(2 * np.pi * v * (np.arange(n) + 0.5)), (n, 1)).astype(np.float32)
 
 

@@ -40,7 +40,7 @@ def run(tmp_path, context, data, num_pcs=12, num_ics=N_CELLS, **parameters):
 
 
 def correlated(truth, found):
-    """Of each true one with the found one that is most like it: r, and which."""
+    """For each true component: the highest r with any found one, and the index of that one."""
     n = len(truth)
     r = np.corrcoef(truth.reshape(n, -1), np.asarray(found).reshape(len(found), -1))[:n, n:]
     return r.max(axis=1), r.argmax(axis=1)
