@@ -34,9 +34,9 @@ def main(arguments: list[str]) -> int:
     if request.action != "--version":
         log("start", f"{NAME} {version()} starts: run {log.run} on {log.host}", version=version(), pid=os.getpid())
 
-    from runner import life
+    from runner import lifecycle
 
-    return life.live(request, log, STARTED)
+    return lifecycle.answer(request, log, STARTED)
 
 
 def execute(command: list[str]) -> int:

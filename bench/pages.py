@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pipeline.inspect import figures  # noqa: E402  nothing of this is installed
-from pipeline.inspect.adapter import adapt  # noqa: E402
 from pipeline.inspect.context import Context  # noqa: E402
+from pipeline.inspect.results import write_results  # noqa: E402
 from pipeline.pages import page  # noqa: E402
 from recording import formats  # noqa: E402
 from samples import recordings  # noqa: E402
@@ -60,7 +60,7 @@ def measured(path: Path, out: Path) -> tuple[float, float, int]:
 
     with patch.object(page, "write", timed):
         began = time.process_time()
-        adapt(path, formats.check(path).kind, "s", out, Context(out.parent), with_page=True)
+        write_results(path, formats.check(path).kind, "s", out, Context(out.parent), with_page=True)
         whole = time.process_time() - began
     return whole, spent, (out / "s.html").stat().st_size
 

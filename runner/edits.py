@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from recording.names import STEPS, join
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.records import Record
 
 EDITABLE = ".isxd"

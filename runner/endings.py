@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from runner import ownership
-from runner.inside import Folder
+from runner.output_folder import Folder
 
 DONE, SOME_FAILED, USAGE, NO_INPUT, NO_API, INTERNAL, NO_OUTPUT, IN_USE = 0, 1, 64, 66, 69, 70, 73, 75
 OUT_OF_MEMORY = 71  # EX_OSERR: the system has not what is needed

@@ -12,11 +12,11 @@ from runner import animals, shards
 from runner.endings import SOME_FAILED, Ending, UsageError, writing
 from runner.events import Log, listed
 from runner.input.read import find_recordings, refuse_without_recordings, report_left_out
-from runner.inside import Folder
 from runner.output import sentinels
 from runner.output.judge import judge
 from runner.output.report import Made, write_report
 from runner.output.rows import left_out_rows, rows_of, unreadable_rows
+from runner.output_folder import Folder
 from runner.recordings import Recording
 from runner.records import Record, are_there, is_complete, read_record
 from runner.settings import Request

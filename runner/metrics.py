@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runner.events import Log
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.own import LOGS
 from runner.shards import Shard
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from recording.kinds import SUFFIXES
 from recording.names import MAX_NAME, join, short
 from runner import own
-from runner.inside import hold
+from runner.output_folder import hold
 from runner.recordings import Recording
 from study import names
 

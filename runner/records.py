@@ -16,7 +16,7 @@ from protocol.message import Malformed, Message
 from recording.findings import RecordingInfo
 from recording.kinds import KINDS
 from recording.names import is_product, is_visible
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.own import RECORDS
 from runner.recordings import Recording
 

@@ -13,11 +13,11 @@ from runner.input import read, tables
 from runner.input.discover import Discovery
 from runner.input.earlier import look_back
 from runner.input.read import Input
-from runner.inside import Folder
 from runner.output.judge import judge
 from runner.output.outcomes import Outcomes
 from runner.output.report import Made, write_report
 from runner.output.rows import left_out_rows, rows_of, unreadable_rows
+from runner.output_folder import Folder
 from runner.preflight import refuse_too_few_files, refuse_too_few_processes, report_preflight
 from runner.staging import staging_of
 from runner.state import Conditions, RunState, conditions

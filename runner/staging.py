@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 
 from recording.names import join, short
-from runner.inside import EVERYBODY, ONLY_MINE, Folder
+from runner.output_folder import EVERYBODY, ONLY_MINE, Folder
 from runner.own import KEPT, STAGING
 from runner.shards import Shard
 

@@ -15,7 +15,7 @@ from protocol.job import Options
 from runner import recipe, records
 from runner.events import Log
 from runner.heartbeat import Heart
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.recordings import Recording
 from runner.settings import Settings
 from runner.signals import Signals

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from protocol.job import INSPECT, Job, Options
-from runner.inside import hold
+from runner.output_folder import hold
 from runner.signals import Signals
 from runner.workers import supervise
 from runner.workers.processes import ForkServer

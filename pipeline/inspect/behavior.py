@@ -37,7 +37,7 @@ TRACKING_COLUMNS = {  # names in the library's export: names here
 }
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))
     header, frame_metadata, session = formats.read_isxb(recording)
     consistency.video(recording, header, frame_metadata, session, context.warn)

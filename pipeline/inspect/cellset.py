@@ -99,11 +99,11 @@ def _activity(traces: np.ndarray, period_s: float) -> Activity:
     )
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    return adapt_pieces([Piece(recording, context.offset_us)], stem, out, context)
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    return write_of_series([Piece(recording, context.offset_us)], stem, out, context)
 
 
-def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
+def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
     """Results of the same cells in each part of a session, as one; footprints and statuses are those of the first part.
 
     Raises Unusable if the parts name other cells.

@@ -23,11 +23,11 @@ MOST_ROWS = 200  # cells beyond which a row is too low for a line
 COLUMNS = 200  # of the density
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    return adapt_pieces([Piece(recording, context.offset_us)], stem, out, context)
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+    return write_of_series([Piece(recording, context.offset_us)], stem, out, context)
 
 
-def adapt_pieces(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
+def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
     """Results of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
     sets = [isx.EventSet.read(str(piece.path)) for piece in pieces]
     event_set, recording = sets[0], pieces[0].path

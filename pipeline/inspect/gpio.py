@@ -48,7 +48,7 @@ def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, np.ndar
     return stored, source, read, [channel.later(context.offset_us) for channel in channels]
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     stored, source, read, channels = _read(recording, context)
     footer = formats.read_footer(stored)
     consistency.packets(stored, footer, read, context.warn)

@@ -14,7 +14,7 @@ from pipeline.pages.content import Figure
 from recording import formats
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     image = isx.Image.read(str(recording))
     data, pixel_um = image.get_data(), optics.pixel_um(image.spacing, recording)
     consistency.frames(recording, formats.movie_layout(recording), context.warn)

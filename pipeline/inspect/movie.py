@@ -19,7 +19,7 @@ from recording import formats
 from recording.findings import Origin
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     movie = isx.Movie.read(str(recording))  # before our own reader: its reasons are those that a lab knows
     with open_frames(recording) as frames:
         return _adapt(movie, frames, stem, out, context)

@@ -25,7 +25,7 @@ Reader = Callable[[int], np.ndarray]  # takes the index of a vessel, returns its
 UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "microns per second": "um_per_s"}
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     vessel_set = isx.VesselSet.read(str(recording))
     timing, pixel_um = vessel_set.timing, optics.pixel_um(vessel_set.spacing, recording)
     n = vessel_set.num_vessels

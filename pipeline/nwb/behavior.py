@@ -15,7 +15,7 @@ from pynwb.image import ImageSeries
 
 from pipeline.inspect import optics
 from pipeline.inspect.behavior import tracking_table
-from pipeline.nwb import film
+from pipeline.nwb import behavior_mp4
 from pipeline.nwb.movies import note_invalid
 from pipeline.nwb.session import Opened, SessionFile
 from recording import formats
@@ -36,7 +36,7 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
     """Its frames are those that were stored, in order; times tell where some were dropped."""
     rows, columns = recording.handle.spacing.num_pixels
     shown = np.flatnonzero(recording.timing.get_valid_samples_mask())
-    frames = film.frames_of(recording.stored, shown, recording.period, (rows, columns))
+    frames = behavior_mp4.frames_of(recording.stored, shown, recording.period, (rows, columns))
     if frames is None:
         session.warn(f"{recording.name} has no film beside the NWB file: its frames cannot be told apart")
         session.describe(recording, n_frames=recording.timing.num_samples, width=columns, height=rows)
@@ -45,7 +45,7 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
         session.file.add_device(Device(name="BehaviorCamera", description="Camera of a behavior movie"))
     name = session.name(SERIES, recording.source.label)
     file = f"{session.path.stem}-behavior{name.removeprefix(SERIES)}.mp4"
-    session.films[file] = partial(film.write, frames)
+    session.films[file] = partial(behavior_mp4.write, frames)
     series = ImageSeries(
         name=name,
         description=f"{len(shown)} of {recording.timing.num_samples} frames of {recording.name}; the first track has "

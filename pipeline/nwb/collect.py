@@ -9,9 +9,9 @@ from pathlib import Path
 import tifffile
 
 from open_engine.context import StepContext
-from pipeline.inspect.adapter import Summary
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import verdicts
+from pipeline.inspect.results import Summary
 from pipeline.nwb import metadata
 from pipeline.nwb.cells import rooms
 from pipeline.nwb.kinds import IN_NWB

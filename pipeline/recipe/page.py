@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inspect import before_after, figures, movie_quality, quality, tissue
-from pipeline.inspect.adapter import Summary
+from pipeline.inspect.results import Summary
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure, Film, Measure, Part, StepShown
 from pipeline.recipe.store import Entry

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inspect import quality
-from pipeline.inspect.adapter import Summary, adapt, adapt_pieces
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
+from pipeline.inspect.results import Summary, write_of_series, write_results
 from pipeline.pages.content import Measure
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import peri_event
@@ -143,11 +143,11 @@ class _Results:
     def _inspect(self, name: str, stream: Stream, context: Context) -> Summary:
         if self._is_at_top(name, stream):
             shown, title = self.titles[name]
-            summary = adapt(self.out / shown, stream.kind, title, self.out, context, is_part=True)
+            summary = write_results(self.out / shown, stream.kind, title, self.out, context, is_part=True)
             self.products += summary.products
             return summary
         steps = self.this.store.staging
-        summary = adapt(steps / name, stream.kind, Path(name).stem, steps, context)
+        summary = write_results(steps / name, stream.kind, Path(name).stem, steps, context)
         self.products += [f"{STEPS}/{product}" for product in summary.products]
         return summary
 
@@ -166,7 +166,7 @@ class _Results:
             )
             ending = f"-{KINDS[stream.kind].called}" if stream.kind == "event_set" else ""
             name = f"{title}{ending}{stream.extension}"
-            summary = adapt_pieces(pieces, stream.kind, name, title, self.out, part)
+            summary = write_of_series(pieces, stream.kind, name, title, self.out, part)
             self.of_session[of_parts(stream)] = Made(stream.step, stream.kind, summary, self._plane(stream))
             self.products += summary.products
 
@@ -183,7 +183,7 @@ class _Results:
         for number, one in enumerate(self.beside):
             part = members.context_for(one, self.this.context, n_before + number, n_all)
             try:
-                self.inspected.append(adapt(one.path, one.kind, one.stem, self.out, part, is_part=True))
+                self.inspected.append(write_results(one.path, one.kind, one.stem, self.out, part, is_part=True))
                 self.products += self.inspected[-1].products
             except (MemoryError, TooLittleMemory):
                 raise
@@ -232,7 +232,7 @@ def _inputs_that_stay(this: Run, out: Path) -> list[Summary]:
                 raise
             this.context.warn(str(error))
     contexts = (replace(this.context, offset_us=one.offset_us) for one in mine)
-    return [adapt(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
+    return [write_results(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
 
 
 def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:

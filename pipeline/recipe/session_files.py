@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inspect import figures, metadata, quality
-from pipeline.inspect.adapter import Summary
+from pipeline.inspect.results import Summary
 from pipeline.pages.content import Measure
 from pipeline.pages.page import Page
 from pipeline.recipe import page, peri_event

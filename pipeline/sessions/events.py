@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pipeline.inspect.adapter import Summary
+from pipeline.inspect.results import Summary
 from pipeline.pages.content import Part
 
 

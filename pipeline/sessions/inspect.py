@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.inspect import metadata, quality
-from pipeline.inspect.adapter import Summary, adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import Summary, write_results
 from pipeline.pages import page
 from pipeline.sessions import members, sets
 from pipeline.sessions.events import with_events
@@ -55,7 +55,7 @@ def run(job: Job, context: Context) -> Result:
 def _alone(job: Job, member: Member, context: Context) -> Result:
     """A recording that is a session by itself."""
     remembering, warnings = context.remembering()
-    done = adapt(member.path, member.kind, job.stem, job.staging, remembering, with_page=True)
+    done = write_results(member.path, member.kind, job.stem, job.staging, remembering, with_page=True)
     products = [*done.products]
     if job.session.nwb:
         from pipeline.nwb.collect import write_inspected  # imported only when asked for
@@ -87,7 +87,7 @@ def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[
             except Unusable as error:
                 part.warn(str(error))
         try:
-            found.append(adapt(one.path, one.kind, one.stem, job.staging, part, is_part=True))
+            found.append(write_results(one.path, one.kind, one.stem, job.staging, part, is_part=True))
         except (MemoryError, TooLittleMemory):
             raise
         except Exception as error:  # one must not cost the others

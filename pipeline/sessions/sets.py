@@ -6,9 +6,9 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.inspect.adapter import Summary, adapt_pieces
 from pipeline.inspect.context import Context
 from pipeline.inspect.pieces import Piece
+from pipeline.inspect.results import Summary, write_of_series
 from pipeline.sessions import members
 from protocol.job import Job, Member
 
@@ -42,7 +42,7 @@ def adapt_together(group: Sequence[Member], stem: str, out: Path, context: Conte
     """The results of sets with the same cells in each part of a session. Raises Unusable if they have others."""
     pieces = [Piece(each.path, each.offset_us) for each in group]
     name = group[0].path.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
-    return adapt_pieces(pieces, group[0].kind, name, stem, out, context)
+    return write_of_series(pieces, group[0].kind, name, stem, out, context)
 
 
 def join_ttl(stem: str, products: list[str], out: Path) -> list[str]:

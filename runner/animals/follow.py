@@ -15,9 +15,9 @@ from runner.animals import in_sessions
 from runner.animals.sessions import WithCells, by_animal, with_cells
 from runner.endings import writing
 from runner.events import counted, duration
-from runner.inside import Folder
 from runner.output.outcomes import note_in_log
 from runner.output.publish import BadProducts, checked_products, publish
+from runner.output_folder import Folder
 from runner.own import ANIMALS
 from runner.recordings import Recording
 from runner.records import Record, digest, is_complete, read_record, write_record

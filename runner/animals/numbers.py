@@ -19,7 +19,7 @@ from dataclasses import replace
 
 from protocol.job import NOBODY, digest
 from recording.names import join
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.recordings import Recording
 from runner.records import Record, write_record
 

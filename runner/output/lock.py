@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from recording.names import join
 from runner.endings import OutputInUse
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.own import LOCK, LOGS, RECORDS, STAGING
 from runner.shards import Shard
 

@@ -17,8 +17,8 @@ from runner.events import duration
 from runner.input.earlier import Earlier
 from runner.input.read import Input
 from runner.input.relate import unchanged_input
-from runner.inside import Folder
 from runner.output.publish import BadProducts, checked_products, foreign, publish, withdraw
+from runner.output_folder import Folder
 from runner.recordings import Recording
 from runner.records import Record, are_there, read_record, write_record
 from runner.staging import forget_kept_steps

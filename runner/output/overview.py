@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from protocol.overview import Entry, Row
-from runner.inside import Folder
+from runner.output_folder import Folder
 
 
 def entries(rows: Iterable[Row]) -> list[Entry]:

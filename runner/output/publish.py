@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from recording.names import STEPS, is_product, join
-from runner.inside import EVERYBODY, Folder
+from runner.output_folder import EVERYBODY, Folder
 from runner.recordings import Recording
 from runner.records import Record, write_record
 

@@ -16,8 +16,8 @@ from common.csv_cells import cell
 from protocol.job import INSPECT, OVERVIEW, Job, Options
 from protocol.overview import INDEX, ROOMS, Entry, Followed, Overview, Room, Rooms, Row
 from runner import machine
-from runner.inside import Folder
 from runner.output import overview
+from runner.output_folder import Folder
 from runner.state import RunState
 from runner.workers.jobs import address_space
 from runner.workers.processes import ForkServer

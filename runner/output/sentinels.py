@@ -16,7 +16,7 @@ from typing import Any
 
 from runner import own, places
 from runner.endings import Unwritable, UsageError, explain_unwritable
-from runner.inside import EVERYBODY, Folder, hold
+from runner.output_folder import EVERYBODY, Folder, hold
 from runner.shards import MOST, Shard
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from runner import machine
 from runner.events import Log
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.settings import Settings
 from runner.state import Conditions, RunState
 from runner.work.unit import Unit

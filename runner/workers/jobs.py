@@ -11,7 +11,7 @@ from protocol.job import Job
 from runner import machine
 from runner.endings import writing
 from runner.heartbeat import HANGS_AFTER
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.recipe import RecipeChoice
 from runner.settings import Settings
 from runner.staging import kept_steps

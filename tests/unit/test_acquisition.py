@@ -15,8 +15,8 @@ import pytest
 
 from open_engine.context import StepContext
 from pipeline.inspect import acquisition
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
@@ -54,7 +54,7 @@ def read(path: Path, extra: Any) -> tuple[dict[str, Any], list[str]]:
     out = path.parent / f"{path.stem}-out"
     out.mkdir()
     warnings: list[str] = []
-    adapt(path, "movie", "s", out, Context(path.parent, warn=warnings.append))
+    write_results(path, "movie", "s", out, Context(path.parent, warn=warnings.append))
     return json.loads((out / "s.json").read_text())["acquisition"], warnings
 
 
@@ -259,7 +259,7 @@ def test_hardware_times_that_cannot_be_read_without_the_softwares_version(tmp_pa
         path = recordings.movie_from(folder / "m.isxd", frames, np.arange(6) * 50_000 + (1 << 33))
         recordings.with_extra(path, {"producer": producer} if producer is not None else None)
         said: list[str] = []
-        adapt(path, "movie", "s", folder, Context(folder, warn=said.append))
+        write_results(path, "movie", "s", folder, Context(folder, warn=said.append))
         about = [text for text in said if text.startswith("it lacks producer.version, by which its frames' headers")]
         assert len(about) == warned, (producer, said)
         has = "hardware_time_us" in (folder / "s-frames.csv").read_text().partition("\n")[0]

@@ -27,7 +27,7 @@ from pipeline.inspect import metadata
 from pipeline.inspect.context import Context, Outcome
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
     return Outcome("one bear", b"", {"n_toys": 1})
 '''
@@ -40,7 +40,7 @@ from pipeline.inspect.context import Context, Outcome
 from pipeline.pages.content import Measure
 
 
-def adapt(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
     (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
     measures = (Measure("n_toys", "toys", 1, "", "how many toys there are"),)
     return Outcome("one bear", b"", {"n_toys": 1}, measures)

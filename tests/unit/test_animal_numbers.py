@@ -16,7 +16,7 @@ from protocol.job import Room, digest
 from runner.animals import numbers
 from runner.animals.in_sessions import place_of
 from runner.animals.numbers import Unreadable, with_numbers
-from runner.inside import hold
+from runner.output_folder import hold
 from runner.recordings import Recording
 from runner.records import is_complete, read_record
 from tests.followed import NAMED, run, table, write_study

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from pipeline.inspect import export
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from pipeline.reasons import reason
 from pipeline.sessions import inspect
 from protocol.job import INSPECT, Job, Options, Session
@@ -31,7 +31,7 @@ def adapted(path: Path) -> tuple[list[str], dict[str, Any]]:
     out = path.parent / "out"
     out.mkdir()
     warnings: list[str] = []
-    adapt(path, formats.check(path).kind, "s", out, Context(path.parent, warn=warnings.append))
+    write_results(path, formats.check(path).kind, "s", out, Context(path.parent, warn=warnings.append))
     record = json.loads((out / "s.json").read_text())
     assert record["warnings"] == warnings
     return warnings, record
@@ -208,7 +208,7 @@ def test_a_rate_that_no_film_can_have(tmp_path, num, den):
     out = tmp_path / "out"
     out.mkdir()
     with pytest.raises(Unusable, match=r"an MP4 cannot have .* frames a second: the recording's rate is damaged"):
-        adapt(path, "movie", "s", out, Context(tmp_path, options=Options(movie_mp4=True)))
+        write_results(path, "movie", "s", out, Context(tmp_path, options=Options(movie_mp4=True)))
 
 
 def test_a_movie_that_is_mostly_cropped_can_still_be_exported():

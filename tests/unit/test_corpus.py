@@ -52,7 +52,7 @@ def _adapt_all(paths: list[Path], out: Path) -> dict[str, str | None]:
     ends: dict[str, str | None] = {}
     while paths:
         done = subprocess.run(
-            [sys.executable, str(ROOT / "tests/adapt_all.py"), str(out), str(SECONDS), *map(str, paths)],
+            [sys.executable, str(ROOT / "tests/inspect_all.py"), str(out), str(SECONDS), *map(str, paths)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},

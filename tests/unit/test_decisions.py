@@ -13,10 +13,10 @@ import pandas as pd
 import pynwb
 import pytest
 
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import CellSetId, Decisions, Present, parse
 from pipeline.inspect.footprints import Core, core, core_of, matches
+from pipeline.inspect.results import write_results
 from pipeline.pages.cells import outline
 from recording.errors import Unusable
 from samples import recordings
@@ -125,7 +125,7 @@ def cells(tmp_path: Path) -> Path:
 def adapted(cells: Path, out: Path, decisions: Decisions | None) -> tuple[pd.DataFrame, dict, list[str]]:
     out.mkdir()
     said: list[str] = []
-    done = adapt(
+    done = write_results(
         cells, "cell_set", "m", out, Context(out.parent, warn=said.append, decisions=decisions), with_page=True
     )
     return pd.read_csv(out / "m-cells.csv", keep_default_na=False), dict(done.part.record), said

@@ -155,8 +155,8 @@ def test_packages_that_import_one_another_are_found():
     ("module", "used", "found"),
     [
         ("recording.kinds", {"protocol.message"}, ["protocol.message"]),
-        ("protocol.job", {"runner.life"}, ["runner.life"]),
-        ("runner.life", {"json", "numpy", "pipeline.recipe"}, ["numpy", "pipeline.recipe"]),
+        ("protocol.job", {"runner.lifecycle"}, ["runner.lifecycle"]),
+        ("runner.lifecycle", {"json", "numpy", "pipeline.recipe"}, ["numpy", "pipeline.recipe"]),
         (
             "pipeline.inspect.movie",
             {"numpy", "runner.events", "pipeline.recipe.read"},

@@ -15,8 +15,8 @@ import tifffile
 from PIL import Image
 
 from pipeline.inspect import tiff
-from pipeline.inspect.adapter import Context, Summary, adapt
 from pipeline.inspect.cellset import noise_of, snr_of
+from pipeline.inspect.results import Context, Summary, write_results
 from protocol.job import Options
 from recording import formats
 from recording.formats import file
@@ -51,13 +51,13 @@ class Adapted:
         self.warnings: dict[str, list[str]] = {name: [] for name in self.recordings}
         self.scratch = folder / "scratch"
         self.scratch.mkdir()
-        self.summaries = {name: self.adapt(name) for name in self.recordings}
+        self.summaries = {name: self.write_results(name) for name in self.recordings}
 
-    def adapt(self, name: str) -> Summary:
+    def write_results(self, name: str) -> Summary:
         path, out = self.recordings[name], self.out[name]
         out.mkdir(parents=True)
         context = Context(self.scratch, provenance={"run": 7}, warn=self.warnings[name].append)
-        return adapt(path, formats.check(path).kind, "s", out, context)
+        return write_results(path, formats.check(path).kind, "s", out, context)
 
     def table(self, name: str, suffix: str) -> pd.DataFrame:
         return pd.read_csv(self.out[name] / f"s{suffix}")
@@ -156,7 +156,7 @@ def test_hardware_times(tmp_path):
     path = recordings.movie_from(tmp_path / "m.isxd", recordings.frames(4, 8, 16), times, dropped=[3])
     out = tmp_path / "out"
     out.mkdir()
-    adapt(path, "movie", "s", out, Context(tmp_path))
+    write_results(path, "movie", "s", out, Context(tmp_path))
     found = pd.read_csv(out / "s-frames.csv")["hardware_time_us"]
     movie = isx.Movie.read(str(path))
     assert np.isnan(found[3])
@@ -167,7 +167,7 @@ def test_a_movie_without_valid_frames(tmp_path):
     path = recordings.movie_from(tmp_path / "m.isxd", np.empty((0, 8, 16), np.uint16), cropped=[(0, 4)])
     out, warnings = tmp_path / "out", []
     out.mkdir()
-    done = adapt(path, "movie", "s", out, Context(tmp_path, warn=warnings.append))
+    done = write_results(path, "movie", "s", out, Context(tmp_path, warn=warnings.append))
     assert done.products == ("s-frames.csv", "s-quality.csv", "s.json") and done.thumbnail == b""
     assert warnings == ["no frame is valid: all were dropped, cropped or blank; there are no projections"]
     assert json.loads((out / "s.json").read_text())["warnings"] == warnings
@@ -177,7 +177,7 @@ def exported(tmp_path: Path, dtype: str = "uint16", n: int = 30) -> tuple[Path, 
     path = recordings.movie_from(tmp_path / "m.isxd", recordings.frames(n, 48, 64, np.dtype(dtype).type), dropped=[4])
     out = tmp_path / "out"
     out.mkdir()
-    adapt(path, "movie", "s", out, Context(tmp_path, options=Options(movie_tiff=True, movie_mp4=True)))
+    write_results(path, "movie", "s", out, Context(tmp_path, options=Options(movie_tiff=True, movie_mp4=True)))
     return path, out
 
 
@@ -341,7 +341,7 @@ def test_vessels_have_the_unit_that_the_file_states(tmp_path, measure, stated, c
     path.write_bytes(data + recordings.footer_bytes(content))
     out = tmp_path / "out"
     out.mkdir()
-    adapt(path, "vessel_set", "s", out, Context(tmp_path))
+    write_results(path, "vessel_set", "s", out, Context(tmp_path))
     assert f"V0_{column}" in pd.read_csv(out / "s-traces.csv")
     assert f"mean_{column}" in pd.read_csv(out / "s-vessels.csv")
 
@@ -381,7 +381,7 @@ def test_any_name(tmp_path, name):
     out, scratch = tmp_path / "out", tmp_path / "scratch"
     out.mkdir()
     scratch.mkdir()
-    done = adapt(path, "gpio", name, out, Context(scratch))
+    done = write_results(path, "gpio", name, out, Context(scratch))
     assert done.products == (f"{name}-gpio.csv", f"{name}-ttl.csv", f"{name}.png", f"{name}.json")
 
 
@@ -389,7 +389,7 @@ def test_results_are_the_same_each_time(adapted, tmp_path):
     path = adapted.recordings["movie"]
     again = tmp_path / "out"
     again.mkdir()
-    adapt(path, "movie", "s", again, Context(tmp_path, provenance={"run": 7}))
+    write_results(path, "movie", "s", again, Context(tmp_path, provenance={"run": 7}))
     for result in again.iterdir():
         assert result.read_bytes() == (adapted.out["movie"] / result.name).read_bytes(), result.name
 
@@ -423,7 +423,7 @@ def test_what_a_recording_states_is_parsed_once(tmp_path, monkeypatch, make, nam
     recording = make(tmp_path / name)
     (tmp_path / "out").mkdir()
     parsed.clear()
-    adapt(recording, kind, "s", tmp_path / "out", Context(tmp_path))
+    write_results(recording, kind, "s", tmp_path / "out", Context(tmp_path))
     assert parsed and len(parsed) == len(set(parsed)), sorted(text[:60] for text in parsed)
 
 

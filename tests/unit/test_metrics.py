@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from runner import inside, metrics
+from runner import metrics, output_folder
 from runner.events import Log
 from samples import recordings
 from tests.launch import run
@@ -81,7 +81,7 @@ def test_each_shard_has_its_own_and_gather_counts_them(three, output):
 
 
 def test_it_follows_the_log_now_and_then(tmp_path, monkeypatch):
-    with inside.hold(tmp_path) as held:
+    with output_folder.hold(tmp_path) as held:
         log = Log("json", fd=-1, run="r")
         log.followers.append(metrics.Metrics(held, None, log))
         path = tmp_path / "logs/isx.prom"

@@ -14,7 +14,7 @@ import pytest
 import healthcheck
 from common import NAME
 from pipeline.engines import isx_api
-from pipeline.inspect.adapter import Context, adapt
+from pipeline.inspect.results import Context, write_results
 from pipeline.pages import cells, methods, page
 from pipeline.pages.content import Part, StepShown
 from recording import formats
@@ -51,7 +51,7 @@ def made(path: Path, folder: Path, stem: str = "s", **shown) -> str:
     def write(part: Part) -> None:
         page.write(page.Page(part.name, stem, [part], {"isx": "2.1.0", "numpy": "2"}, {}, **shown), out)
 
-    adapt(path, formats.check(path).kind, stem, out, Context(folder), write)
+    write_results(path, formats.check(path).kind, stem, out, Context(folder), write)
     return (out / f"{stem}.html").read_text()
 
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from pipeline.inspect import figures
-from pipeline.inspect.adapter import Context, adapt
+from pipeline.inspect.results import Context, write_results
 from pipeline.pages.layout import PixelSize
 from recording import formats
 from samples import recordings
@@ -27,7 +27,7 @@ def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def adapted(path: Path) -> dict[str, Figure]:
         out = tmp_path / "out"
         out.mkdir()
-        adapt(path, formats.check(path).kind, "s", out, Context(tmp_path))
+        write_results(path, formats.check(path).kind, "s", out, Context(tmp_path))
         return saved
 
     save = figures.save

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from protocol.job import Options
 from recording import formats
 from runner import records, staging
-from runner.inside import hold
 from runner.output.lock import locked
+from runner.output_folder import hold
 from runner.recordings import Recording
 from samples import recordings
 from tests.launch import ROOT, run
@@ -39,7 +39,7 @@ def test_no_result_is_written_by_its_real_path(tmp_path):
         descriptor = os.open(real, os.O_PATH)
         out, kind = Path(f"/proc/self/fd/{descriptor}"), formats.check(recording).kind
         opened.clear()
-        adapt(recording, kind, "s", out, Context(tmp_path, options=MOVIES_TOO), with_page=True)
+        write_results(recording, kind, "s", out, Context(tmp_path, options=MOVIES_TOO), with_page=True)
         os.close(descriptor)
         assert [path for path in opened if path.startswith(f"{out}/")]
         assert [path for path in opened if path.startswith(f"{real}/")] == []

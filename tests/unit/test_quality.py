@@ -11,7 +11,7 @@ import pytest
 from scipy.ndimage import gaussian_filter, shift
 
 from pipeline.inspect import quality
-from pipeline.inspect.adapter import Context, adapt
+from pipeline.inspect.results import Context, write_results
 from pipeline.pages.content import Measure
 from recording import formats
 from samples import recordings
@@ -161,7 +161,7 @@ def marks(folder: Path) -> dict[str, str]:
 
 def measures(path: Path, folder: Path) -> dict[str, str]:
     (folder / "out").mkdir()
-    adapt(path, formats.check(path).kind, "s", folder / "out", Context(folder))
+    write_results(path, formats.check(path).kind, "s", folder / "out", Context(folder))
     return {row["measure"]: row["value"] for row in table(folder)}
 
 

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter, shift
 
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from pipeline.recipe import page
 from pipeline.recipe.page import Made
 from pipeline.recipe.store import Entry
@@ -91,7 +91,7 @@ def made(folder: Path, **paths: tuple[int, Path]) -> dict[str, Made]:
     found = {}
     for step, path in paths.values():
         kind = formats.check(path).kind
-        found[path.name] = Made(step, kind, adapt(path, kind, path.stem, folder, Context(folder)))
+        found[path.name] = Made(step, kind, write_results(path, kind, path.stem, folder, Context(folder)))
     return found
 
 

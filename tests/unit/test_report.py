@@ -22,8 +22,8 @@ from common.csv_cells import cell
 from pipeline.pages.overview import html, links
 from protocol.overview import Row
 from runner import own
-from runner.inside import hold
 from runner.output import overview, report
+from runner.output_folder import hold
 from tests.launch import ROOT, environment, run
 
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()

@@ -780,7 +780,7 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
         "import sys\n"
         "from collections import namedtuple\n"
         "from pipeline.recipe import run as run_recipe\n"
-        "from pipeline.inspect.adapter import Context\n"
+        "from pipeline.inspect.results import Context\n"
         "from recording.errors import Unusable\n"
         "from protocol.job import Job\n"
         "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"

@@ -12,8 +12,8 @@ import pytest
 
 from common.csv_cells import cell
 from pipeline.inspect import quality, tables
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from protocol.overview import Row
 from recording import formats
 from runner.output.report import summary_csv
@@ -69,7 +69,7 @@ def test_a_cell_set_and_the_report(tmp_path):
     written.flush()
     out = tmp_path / "out"
     out.mkdir()
-    adapt(path, "cell_set", "s", out, Context(tmp_path))
+    write_results(path, "cell_set", "s", out, Context(tmp_path))
     assert formats.check(path).names == ("=HYPERLINK(1)", "C1")
     assert list(pd.read_csv(out / "s-cells.csv")["name"]) == ["'=HYPERLINK(1)", "C1"]
     assert list(pd.read_csv(out / "s-traces.csv").columns) == ["time_s", "'=HYPERLINK(1)", "C1"]

@@ -11,8 +11,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from pipeline.inspect import tissue
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from pipeline.pages import page as layout
 from pipeline.recipe import page
 from pipeline.recipe.page import Made
@@ -74,7 +74,7 @@ def test_what_never_changes_correlates_with_nothing(tmp_path):
 
 def made(path: Path, step: int) -> Made:
     kind = formats.check(path).kind
-    return Made(step, kind, adapt(path, kind, path.stem, path.parent, Context(path.parent / "scratch")))
+    return Made(step, kind, write_results(path, kind, path.stem, path.parent, Context(path.parent / "scratch")))
 
 
 def grey(picture: bytes) -> np.ndarray:

@@ -109,9 +109,9 @@ def test_lean_start(tmp_path):
     out.mkdir()
     path = recordings.image(tmp_path / "i.isxd")
     code = (
-        "import sys; from pathlib import Path; from pipeline.inspect.adapter import Context, adapt;"
+        "import sys; from pathlib import Path; from pipeline.inspect.results import Context, write_results;"
         "import pipeline.sessions.inspect;"  # which is what a worker imports
-        f"adapt(Path({str(path)!r}), 'image', 's', Path({str(out)!r}), Context(Path({str(tmp_path)!r})));"
+        f"write_results(Path({str(path)!r}), 'image', 's', Path({str(out)!r}), Context(Path({str(tmp_path)!r})));"
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'matplotlib', 'scipy', 'sklearn', 'h5py'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)

@@ -19,9 +19,9 @@ from pynwb import NWBFile
 
 from open_engine.context import StepContext
 from pipeline.inspect import mp4, packets
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
-from pipeline.nwb import film, signals
+from pipeline.inspect.results import write_results
+from pipeline.nwb import behavior_mp4, signals
 from pipeline.nwb.behavior import ASKS_FOR_SAMPLES
 from pipeline.nwb.events import HAS_EVENTS
 from pipeline.nwb.metadata import Metadata
@@ -162,7 +162,7 @@ def test_numbers_of_cells_are_those_of_the_table(tmp_path):
     path = recordings.cell_set(tmp_path / "c.isxd", n_cells=5)
     out = tmp_path / "out"
     out.mkdir()
-    adapt(path, "cell_set", "c", out, Context(tmp_path))
+    write_results(path, "cell_set", "c", out, Context(tmp_path))
     table = pd.read_csv(out / "c-cells.csv")
     names = {"area": "area_px", "noise": "noise"}
     names |= {"snr": "snr", "n_transients": "n_transients", "transient_rate": "transient_rate_hz"}
@@ -394,7 +394,7 @@ def _track(data: bytes, boxes: dict[bytes, bytes]) -> tuple[list[bytes], np.ndar
 
 
 def test_a_film_is_the_same_whatever_the_threads_and_can_be_entered_at_keyframes(tmp_path, monkeypatch):
-    monkeypatch.setattr(film, "GROUP", 4)
+    monkeypatch.setattr(behavior_mp4, "GROUP", 4)
     path = recordings.behavior_movie(tmp_path / "b.isxb", n=9)
     for threads in (1, 3):
         means = StepContext(tmp_path, threads, pytest.fail)

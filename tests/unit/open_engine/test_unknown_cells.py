@@ -21,8 +21,8 @@ from open_engine.steps.deconvolve_cellset import deconvolve_cellset
 from open_engine.steps.event_detection import event_detection
 from open_engine.steps.export_cell_contours import export_cell_contours
 from open_engine.steps.multiplane_registration import multiplane_registration
-from pipeline.inspect.adapter import adapt
 from pipeline.inspect.context import Context
+from pipeline.inspect.results import write_results
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from recording.errors import Unusable
@@ -163,7 +163,7 @@ def test_steps_that_need_what_a_cell_lacks_name_it(cells, tmp_path, context, war
 def test_inspection(cells, tmp_path):
     out, said = tmp_path / "out", []
     out.mkdir()
-    adapt(Path(cells), "cell_set", "s", out, Context(tmp_path, warn=said.append), with_page=True)
+    write_results(Path(cells), "cell_set", "s", out, Context(tmp_path, warn=said.append), with_page=True)
     assert said[:2] == ["1 of 6 cells have no footprint: C4", "1 of 6 cells have traces that tell nothing: C1"]
     with (out / "s-cells.csv").open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}

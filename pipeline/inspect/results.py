@@ -31,7 +31,7 @@ class Summary:
         return b64encode(self.thumbnail).decode() if self.thumbnail else None
 
 
-def adapt(
+def write_results(
     recording: Path,
     kind: str,
     stem: str,
@@ -49,7 +49,7 @@ def adapt(
     """
     context, warnings = context.remembering()
     before = _names(out)
-    outcome = _module(kind).adapt(recording, stem, out, context)
+    outcome = _module(kind).write_results(recording, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
     if with_page and context.decisions:
         context.decisions.report(out, context.warn)
@@ -70,14 +70,14 @@ def adapt(
     return Summary(outcome.summary, outcome.thumbnail, tuple(results), part, out / stem, (recording,))
 
 
-def adapt_pieces(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: Path, context: Context) -> Summary:
+def write_of_series(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: Path, context: Context) -> Summary:
     """As a part of results: of recordings with the same cells in each part of a session, as one that is called `name`.
 
     Raises Unusable, before anything is written, if the parts have other cells each.
     """
     context, warnings = context.remembering()
     before = _names(out)
-    outcome = _module(kind).adapt_pieces(pieces, stem, out, context)
+    outcome = _module(kind).write_of_series(pieces, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
     part = _part(outcome, pieces[0].path, name, kind, out / stem, context, warnings)
     results = tuple(sorted(_names(out) - before))

@@ -1,6 +1,6 @@
 """Adapts recording after recording in one process, for tests; stops where one ends the process.
 
-Usage: python adapt_all.py OUT SECONDS RECORDING... ; one line of JSON a recording: name, and reason or null.
+Usage: python inspect_all.py OUT SECONDS RECORDING... ; one line of JSON a recording: name, and reason or null.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 os.environ["LC_ALL"] = "C.UTF-8"
 
-from pipeline.inspect.adapter import Context, adapt
+from pipeline.inspect.results import Context, write_results
 from pipeline.reasons import reason
 from recording import formats
 
@@ -29,7 +29,7 @@ for path in map(Path, sys.argv[3:]):
         folder.mkdir(parents=True, exist_ok=True)
     signal.alarm(seconds)  # ends the process: a library that hangs cannot be interrupted otherwise
     try:
-        adapt(path, formats.check(path).kind, "x", results, Context(scratch))
+        write_results(path, formats.check(path).kind, "x", results, Context(scratch))
         told = None
     except Exception as error:
         told = reason(error)

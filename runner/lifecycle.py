@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from common import NAME, version
 from native import elf, loading
 from protocol.job import INSPECT
-from runner import inside, metrics, places, recipe, settings, shards
+from runner import metrics, output_folder, places, recipe, settings, shards
 from runner.endings import (
     DONE,
     INTERNAL,
@@ -48,7 +48,7 @@ from runner.signals import Signals, Stopped
 from runner.state import RunState
 
 
-def live(request: Request, log: Log, started: float) -> int:
+def answer(request: Request, log: Log, started: float) -> int:
     """Do what was asked and return the exit code."""
     if request.action == "--version" and not request.problems:
         sys.stdout.write(versions())
@@ -147,7 +147,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
             refuse_container_layer(output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
-            held = until_the_end.enter_context(inside.hold(output))
+            held = until_the_end.enter_context(output_folder.hold(output))
             lock = locked(held, shard, lambda text: log("lock", text, "warning"))
             until_the_end.enter_context(lock)
             check_own_folders(held)
