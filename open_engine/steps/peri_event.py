@@ -19,6 +19,7 @@ import numpy as np
 from common.csv_cells import cell
 from open_engine import metrics
 from open_engine.context import StepContext
+from open_engine.event_times import read_edges, read_times
 from open_engine.files import cellsets
 from open_engine.files.cellsets import CellSet
 from open_engine.peri_event import NONE, SHUFFLES, Responses, Timeline, Trials, Window, responses, single_trials
@@ -71,9 +72,9 @@ def peri_event(
     if not chosen:
         raise Unusable(f"no cell of {cells.parts[0].path.name} is accepted or undecided: accept some first")
     if events:
-        trains = read_events(context.table(events), context.session)
+        trains = read_times(context.table(events), context.session)
     else:
-        trains = {channel: _edges(input_ttl_files, channel, edge)}
+        trains = {channel: read_edges(input_ttl_files, channel, edge)}
     timeline = timeline_of(cells, context.begins_s)
     names = [cells.names[i] for i in chosen]
     activity, scale, unit = cells.traces[chosen], None, IN_NOISE
@@ -117,65 +118,6 @@ def timeline_of(cells: CellSet, begins_s: Mapping[str, float]) -> Timeline:
 def _start(footer: Mapping[str, Any]) -> float:
     start = footer["timingInfo"]["start"]["secsSinceEpoch"]
     return start["num"] / start["den"]
-
-
-def _edges(tables: Sequence[str], channel: str, edge: str) -> np.ndarray:
-    """Onsets of a channel's pulses, or their ends, in s. Raises Unusable."""
-    column = "offset_s" if edge == "fall" else "onset_s"
-    rows = [row for table in tables for row in _rows(Path(table))]
-    if not tables:
-        raise Unusable(f"the session has no GPIO recording, so nothing is known of {channel}: give events = a table")
-    times = [float(row[column]) for row in rows if row["channel"] == channel and row[column]]
-    if not times:
-        there = sorted({row["channel"] for row in rows})
-        raise Unusable(
-            f"channel {channel} has no {'falling' if edge == 'fall' else 'rising'} edges: "
-            + (f"choose one of those that have, {', '.join(there)}" if there else "no channel of the session has any")
-        )
-    return np.sort(times)
-
-
-def read_events(path: Path, session: str = "") -> dict[str, np.ndarray]:
-    """Times in s by label, of a table with a column time_s; the label is "" without such a column.
-
-    If it has a column session, only rows of this one count. Raises Unusable.
-    """
-    try:
-        rows = _rows(path)
-    except OSError as error:
-        raise Unusable(f"{path.name} cannot be read: {error.strerror}; it belongs beside the recording") from None
-    except (UnicodeDecodeError, csv.Error):
-        raise Unusable(f"{path.name} is no table: save it as CSV, in UTF-8") from None
-    if not rows or "time_s" not in rows[0]:
-        raise Unusable(
-            f"{path.name} has no {'column time_s' if rows else 'rows'}: it needs a column time_s, a row an event"
-        )
-    numbered = [*enumerate(rows, 2)]
-    if "session" in rows[0]:
-        named = {(row["session"] or "").strip() for row in rows}
-        numbered = [(number, row) for number, row in numbered if (row["session"] or "").strip() == session]
-        if not numbered:
-            there = cellsets.listed(sorted(filter(None, named))) or "none"
-            raise Unusable(f"{path.name} has no row of session {session}: its column session names {there}")
-    found: dict[str, list[float]] = {}
-    for number, row in numbered:
-        found.setdefault((row.get("label") or "").strip(), []).append(_time(row["time_s"], f"{path.name}:{number}"))
-    return {label: np.sort(times) for label, times in sorted(found.items())}
-
-
-def _time(text: str | None, where: str) -> float:
-    try:
-        value = float(text or "")
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise Unusable(f"{where}: time_s is {text!r}, not a number of seconds")
-    return value
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def _stems(table: str, labels: Iterable[str]) -> dict[str, str]:

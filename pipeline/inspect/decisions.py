@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import csv_tables
 from common.csv_cells import cell as safe_cell
 from open_engine.files.cellsets import CellSet, read_cell_set
 from pipeline.inspect.footprints import Core, core, core_of, matches
@@ -227,30 +228,20 @@ def _edited_cells(path: Path) -> list[Edited]:
 
 def parse(text: str, file: str) -> Decisions:
     """The content of a file. Raises Unusable if it is no table of decisions."""
-    text = text.removeprefix("\ufeff")
-    first = text.partition("\n")[0]
-    if first.lower().startswith("sep="):  # what some spreadsheets put before the table
-        text = text.partition("\n")[2]
-        first = text.partition("\n")[0]
-    separator = max(",;\t", key=first.count)
     try:
-        lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
+        table = csv_tables.read(text)
     except csv.Error as error:
         raise Unusable(f"{file} is no table that can be read ({error}): save it again from the page") from None
-    header = [each.strip().casefold() for each in lines[0]] if lines else []
-    missing = [name for name in NEEDED if name not in header]
+    missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise Unusable(
             f"{file} has no column {' and no column '.join(missing)}: its first line must be {','.join(COLUMNS[:6])}, "
             "as the page saves it"
         )
-    where = {name: header.index(name) for name in COLUMNS if name in header}
     rows: dict[tuple[str, str], Decision] = {}
     problems = []
-    for number, line in enumerate(lines[1:], 2):
-        if not any(each.strip() for each in line):
-            continue
-        values = {name: line[at] if at < len(line) else "" for name, at in where.items()}
+    for number, cells in table.rows():
+        values = {name: cells[name] for name in COLUMNS if name in cells}
         values = {name: text[: LONGEST_OUTLINE if name == "outline" else LONGEST] for name, text in values.items()}
         status = values["status"].strip().casefold()
         if status not in STATUSES:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from open_engine import event_times
 from open_engine.context import table_beside
 from pipeline.inspect import gpio, tables
 from pipeline.inspect.context import Context
@@ -21,16 +22,29 @@ def has(each: PlannedStep) -> bool:
     return any(stream.step == COMPANIONS for stream in each.read)
 
 
-def check(each: PlannedStep, job: Job) -> None:
-    """Before hours of work, not after. Raises Unusable."""
+def check(each: PlannedStep, job: Job, context: Context) -> None:
+    """Whether a step will find what it reads: before hours of work, not after. Raises Unusable."""
+    try:
+        _check(each, job, context)
+    except Unusable as error:
+        raise Unusable(f"{each.step.label}: {error}") from error
+
+
+def _check(each: PlannedStep, job: Job, context: Context) -> None:
     step, lead = each.step, job.inputs[0]
     for path in _tables(each, job):
         if not path.is_file():
-            raise Unusable(f"{step.label}: {path.name} is not there: it belongs beside {lead.name}")
+            raise Unusable(f"{path.name} is not there: it belongs beside {lead.name}")
+        event_times.read_times(path, job.session.name)
     for stream in each.read:
-        if stream.step == COMPANIONS and not step.files_beside and not of_kind(stream.kind, job.session, job.inputs):
+        if stream.step != COMPANIONS or step.files_beside:
+            continue
+        if not of_kind(stream.kind, job.session, job.inputs):
             way_out = ": give events = a table of times" if step.contract.beside else ", which the step takes"
-            raise Unusable(f"{step.label}: the session of {lead.name} has no {KINDS[stream.kind].name}{way_out}")
+            raise Unusable(f"the session of {lead.name} has no {KINDS[stream.kind].name}{way_out}")
+        if channel := step.values.get(step.contract.channel):
+            pulses = tables_of_pulses(stream.kind, job.session, job.inputs, context)
+            event_times.read_edges(pulses, channel, step.values["edge"])
 
 
 def of_kind(kind: str, session: Session, inputs: Sequence[Path]) -> list[Member]:
@@ -65,7 +79,7 @@ def begins_us(session: Session) -> dict[str, int]:
     return {str(one.path): one.offset_us for one in session.members}
 
 
-def tables_of_pulses(session: Session, kind: str, inputs: Sequence[Path], context: Context) -> list[Path]:
+def tables_of_pulses(kind: str, session: Session, inputs: Sequence[Path], context: Context) -> list[Path]:
     """A table for each such recording of the session: its pulses on the session's clock, in the scratch folder."""
     return [_table(one, number, context) for number, one in enumerate(of_kind(kind, session, inputs))]
 

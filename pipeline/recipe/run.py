@@ -59,7 +59,7 @@ def run(job: Job, context: Context) -> Result:
     _check_names(this)
     _check_number(this)
     for each in planned:
-        companions.check(each, job)
+        companions.check(each, job, this.context)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)

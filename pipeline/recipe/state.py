@@ -44,7 +44,7 @@ class Run:
         if stream.step == COMPANIONS and stream.label != PULSES:
             return [one.path for one in companions.of_kind(stream.kind, self.job.session, self.inputs)]
         if stream.step == COMPANIONS:
-            return companions.tables_of_pulses(self.job.session, stream.kind, self.inputs, self.context)
+            return companions.tables_of_pulses(stream.kind, self.job.session, self.inputs, self.context)
         if stream.step < 0:
             return self.inputs
         entry, staging = self.store.entries[self.fingerprints[stream.step]], self.store.staging

@@ -79,7 +79,8 @@ class Contract:
     at_least: int = 1  # recordings that it compares: fewer are an error
     unusable: str = ""  # why it cannot be a step
     own: bool = False  # a step of this project, which isx does not have
-    beside: tuple[str, ...] = ()  # parameters that name a file beside the recordings
+    beside: tuple[str, ...] = ()  # parameters that name a table of times beside the recordings
+    channel: str = ""  # the parameter that names a TTL channel, whose edges are those of "edge"
 
     @property
     def set_by_runner(self) -> frozenset[str]:
@@ -478,6 +479,7 @@ STEPS: dict[str, Contract] = {
         (either("channel", "events"), around_zero("window_s"), file_beside("events")),
         own=True,
         beside=("events",),
+        channel="channel",
     ),
     # Steps that the public isx has as well.
     "create_cell_map": Contract(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from common import csv_tables
 from recording.names import DECISIONS, join
 
 MOST = 4 << 20  # bytes; a row has a hundred
@@ -22,9 +23,4 @@ def text_of(root: Path, folder: str, session: str) -> str:
             content = file.read(MOST)
     except OSError:
         return ""
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return content.decode("utf-16", "replace")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+    return csv_tables.text_of(content)

@@ -6,9 +6,12 @@ Workers read them; what is known here is when results must be made anew, and whi
 from __future__ import annotations
 
 import contextlib
+import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from common import csv_tables
 
 HEAD = 4096  # bytes, in which a table's header ends
 
@@ -49,7 +52,7 @@ def _sentence(readers: Sequence[Reader]) -> str:
 
 
 def _names_sessions(path: Path) -> bool:
-    with contextlib.suppress(OSError), path.open("rb") as file:
-        header = file.read(HEAD).decode("utf-8-sig", "replace").partition("\n")[0]
-        return "session" in [name.strip().strip('"') for name in header.split(",")]
+    with contextlib.suppress(OSError, csv.Error), path.open("rb") as file:
+        lines = csv_tables.text_of(file.read(HEAD)).splitlines()[:2]  # the first may only name the separator
+        return "session" in csv_tables.read("\n".join(lines)).columns
     return False

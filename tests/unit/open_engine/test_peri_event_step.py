@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from open_engine.context import StepContext
+from open_engine.event_times import WANTED, read_times
 from open_engine.files.cellsets import read_cell_set, write_cell_set
-from open_engine.steps.peri_event import _stems, peri_event, read_events, timeline_of
+from open_engine.steps.peri_event import _stems, peri_event, timeline_of
 from recording import formats
 from recording.errors import Unusable
 from samples import recordings
@@ -157,32 +158,47 @@ def test_the_same_bytes_on_any_number_of_cores(cells, tmp_path):
         ("time_s\n2\n1\n", {"": [1, 2]}),
         ("\ufefftime_s,label\r\n1,go\r\n2,stop\r\n3, go \r\n", {"go": [1, 3], "stop": [2]}),
         ("label,time_s\n,1\ngo,2e0\n", {"": [1], "go": [2]}),
+        # As spreadsheets save tables in other countries.
+        ("time_s;label\r\n1,5;go\r\n2;stop\r\n;;\r\n1234,5;go\r\n", {"go": [1.5, 1234.5], "stop": [2]}),
+        ("sep=;\ntime_s;label\n1,250;go\n", {"go": [1.25]}),
+        ("Time_s\tLabel \n1.5\tgo\n", {"go": [1.5]}),
+        ('time_s\n"5,2"\n"1,234"\n', {"": [1.234, 5.2]}),
         ("session,label,time_s\nday1,go,1\nday2,go,2\n day1 ,stop,3\nday2,,soon\n", {"go": [1], "stop": [3]}),
     ],
 )
 def test_tables_of_events(tmp_path, content, found):
     (tmp_path / "a.csv").write_bytes(content.encode())
-    read = read_events(tmp_path / "a.csv", "day1")
+    read = read_times(tmp_path / "a.csv", "day1")
     assert {label: times.tolist() for label, times in read.items()} == found
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "a.csv has no rows: it needs a column time_s, a row an event"),
-        (b"time_s\n", "a.csv has no rows: it needs a column time_s, a row an event"),
-        (b"time\n1\n", "a.csv has no column time_s: it needs a column time_s, a row an event"),
+        (
+            b"",
+            "a.csv has no column time_s: " + WANTED,
+        ),
+        (
+            b"time_s\n\n",
+            "a.csv has no rows: " + WANTED,
+        ),
+        (
+            b"time_ms,label\n1,go\n",
+            "a.csv has no column time_s, but time_ms, label: " + WANTED,
+        ),
         (b"time_s\n1\nsoon\n", "a.csv:3: time_s is 'soon', not a number of seconds"),
         (b"time_s\nnan\n", "a.csv:2: time_s is 'nan', not a number of seconds"),
-        (b"label,time_s\ngo\n", "a.csv:2: time_s is None, not a number of seconds"),
+        (b"sep=,\nlabel,time_s\ngo\n", "a.csv:3: time_s is '', not a number of seconds"),
+        (b'time_s\n"1,234"\n', "a.csv:2: time_s is '1,234', not a number of seconds"),
         (b"time_s,session\n1,day2\n2,\n", "a.csv has no row of session day1: its column session names day2"),
-        (b"PK\x03\x04\xff\xfe", "a.csv is no table: save it as CSV, in UTF-8"),
+        (b"PK\x03\x04\xff\xfe", "a.csv is no table that can be read: save it as CSV, in UTF-8"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, content, said):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(Unusable) as error:
-        read_events(tmp_path / "a.csv", "day1")
+        read_times(tmp_path / "a.csv", "day1")
     assert str(error.value) == said
 
 

@@ -1,0 +1,77 @@
+"""When events happened: the edges of TTL pulses, or the times in a table that a lab writes."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from common import csv_tables
+from open_engine.files.cellsets import listed
+from recording.errors import Unusable
+
+WANTED = "it needs a column time_s, in seconds from the session's start, and a row an event"
+MOST = 64 << 20  # bytes; a row has twenty
+
+
+def read_edges(tables: Sequence[str | Path], channel: str, edge: str) -> np.ndarray:
+    """Onsets of a channel's pulses, or with the edge "fall" their ends, in s. Raises Unusable."""
+    column = "offset_s" if edge == "fall" else "onset_s"
+    if not tables:
+        raise Unusable(f"the session has no GPIO recording, so nothing is known of {channel}: give events = a table")
+    rows = [row for table in tables for _, row in _read(Path(table)).rows()]
+    times = [float(row[column]) for row in rows if row["channel"] == channel and row[column]]
+    if not times:
+        there = sorted({row["channel"] for row in rows})
+        raise Unusable(
+            f"channel {channel} has no {'falling' if edge == 'fall' else 'rising'} edges: "
+            + (f"choose one of those that have, {', '.join(there)}" if there else "no channel of the session has any")
+        )
+    return np.sort(times)
+
+
+def read_times(path: Path, session: str = "") -> dict[str, np.ndarray]:
+    """Times in s by label, of a table with a column time_s; the label is "" without such a column.
+
+    If it has a column session, only rows of this one count. Raises Unusable.
+    """
+    table = _read(path)
+    if "time_s" not in table.columns:
+        there = listed(filter(None, table.columns)) if table.lines else ""
+        raise Unusable(f"{path.name} has no column time_s{f', but {there}' if there else ''}: {WANTED}")
+    rows = [*table.rows()]
+    if not rows:
+        raise Unusable(f"{path.name} has no rows: {WANTED}")
+    if "session" in table.columns:
+        named = {row["session"].strip() for _, row in rows}
+        rows = [(number, row) for number, row in rows if row["session"].strip() == session]
+        if not rows:
+            there = listed(sorted(filter(None, named))) or "none"
+            raise Unusable(f"{path.name} has no row of session {session}: its column session names {there}")
+    decimal_comma = table.decimal_comma("time_s")
+    times: dict[str, list[float]] = {}
+    for number, row in rows:
+        time_s = csv_tables.number(row["time_s"], decimal_comma)
+        if not math.isfinite(time_s):
+            raise Unusable(f"{path.name}:{number}: time_s is {row['time_s'][:40]!r}, not a number of seconds")
+        times.setdefault(row.get("label", "").strip(), []).append(time_s)
+    return {label: np.sort(its) for label, its in sorted(times.items())}
+
+
+def _read(path: Path) -> csv_tables.Table:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST + 1)
+    except OSError as error:
+        raise Unusable(f"{path.name} cannot be read: {error.strerror}; it belongs beside the recording") from None
+    if len(content) > MOST:
+        raise Unusable(f"{path.name} has more than {MOST >> 20} MB: {WANTED}")
+    try:
+        if content.startswith(b"PK\x03\x04"):  # a spreadsheet's own format
+            raise csv.Error
+        return csv_tables.read(csv_tables.text_of(content))
+    except csv.Error:
+        raise Unusable(f"{path.name} is no table that can be read: save it as CSV, in UTF-8") from None
