@@ -47,7 +47,7 @@ def install() -> None:
     """By the ordinary pip, unless it is there. Raises NotHere."""
     if (VENV / "ready").exists():
         return
-    python = next(filter(None, map(shutil.which, PYTHONS)), None)
+    python = next(filter(runs, PYTHONS), None)
     if python is None:
         raise NotHere(f"ROICaT needs one of {', '.join(PYTHONS)}, and none was found")
     subprocess.run([python, "-m", "venv", "--clear", VENV], check=True)
@@ -56,6 +56,14 @@ def install() -> None:
     if done.returncode:
         raise NotHere(f"pip cannot install {NEEDS}: {(done.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     (VENV / "ready").touch()
+
+
+def runs(python: str) -> bool:
+    """Whether it is more than a name: managers of versions put one on the path for each that they know of."""
+    return (
+        bool(shutil.which(python))
+        and not subprocess.run([python, "-c", ""], check=False, capture_output=True).returncode
+    )
 
 
 def track(days: Sequence[Any]) -> list[Any]:

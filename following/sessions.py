@@ -11,6 +11,7 @@ import numpy as np
 from scipy import sparse
 
 CUT = 0.2  # of its maximum, below which a footprint counts as 0: those of PCA-ICA have a faint background
+WINDOWS = (1.0, 0.7, 0.5, 0.4, 0.4, 0.4)  # diameters: standard deviations of the window around a cell's centre
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,24 @@ class Session:
 
     @cached_property
     def centres(self) -> np.ndarray:
-        """(cells, 2): x, y in px, of squared footprints, as a neighbour's light is weak; NaN if empty."""
+        """(cells, 2): x, y in px, of each footprint's brightest body; NaN if empty.
+
+        A footprint may hold some of a neighbour, which would draw a plain centroid towards it: the window in which the
+        light counts shrinks around the centroid of what was in it before, to about the size of a cell.
+        """
         rows = self.cut
         y, x = np.divmod(rows.indices, self.shape[1])
-        weight = rows.data.astype(float) ** 2
         cell = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        total = np.bincount(cell, weight, rows.shape[0])
-        with np.errstate(invalid="ignore"):
-            return np.column_stack([np.bincount(cell, weight * each, rows.shape[0]) / total for each in (x, y)])
+        light = rows.data.astype(float) ** 2
+        weight, found = light, np.full((rows.shape[0], 2), np.nan)
+        for window in (None, *(each * self.diameter for each in WINDOWS)):
+            if window is not None:
+                square = (x - found[cell, 0]) ** 2 + (y - found[cell, 1]) ** 2
+                weight = light * np.exp(-0.5 * square / window**2)
+            total = np.bincount(cell, weight, rows.shape[0])
+            with np.errstate(invalid="ignore"):
+                found = np.column_stack([np.bincount(cell, weight * each, rows.shape[0]) / total for each in (x, y)])
+        return found
 
     @cached_property
     def diameter(self) -> float:
