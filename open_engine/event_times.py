@@ -69,9 +69,10 @@ def _read(path: Path) -> csv_tables.Table:
         raise Unusable(f"{path.name} cannot be read: {error.strerror}; it belongs beside the recording") from None
     if len(content) > MOST:
         raise Unusable(f"{path.name} has more than {MOST >> 20} MB: {WANTED}")
+    text = csv_tables.text_of(content)
     try:
-        if content.startswith(b"PK\x03\x04"):  # a spreadsheet's own format
+        if "\0" in text or text.startswith("PK\x03\x04"):  # such as a spreadsheet's own format
             raise csv.Error
-        return csv_tables.read(csv_tables.text_of(content))
+        return csv_tables.read(text)
     except csv.Error:
         raise Unusable(f"{path.name} is no table that can be read: save it as CSV, in UTF-8") from None

@@ -305,14 +305,15 @@ def test_a_table_that_names_sessions(session, second, input, output, tmp_path):
     [
         ('channel = "GPIO-7"', "channel GPIO-7 has no rising edges: choose one of those that have, GPIO-1, GPIO-2"),
         ('events = "none.csv"', "none.csv is not there: it belongs beside m1.isxd"),
-        ('events = "m1.gpio"', "m1.gpio is no table: save it as CSV, in UTF-8"),
+        ('events = "m1.gpio"', "m1.gpio is no table that can be read: save it as CSV, in UTF-8"),
     ],
 )
 def test_events_that_cannot_be_had(session, input, output, tmp_path, step, said):
-    """The session is inspected, and inputs stay as they are."""
+    """It is said before the first step; the session is inspected, and inputs stay as they are."""
     before = {path.name: path.read_bytes() for path in input.iterdir()}
-    done = run(input, output, "--recipe", recipe(tmp_path, step))
+    done = run(input, output, "--recipe", recipe(tmp_path, 'channel = "GPIO-1"', step))
     assert done.code == 1
+    assert "step 1 (peri_event) begins" not in "".join(log.read_text() for log in (output / "logs").iterdir())
     assert said in done.named("recording-failed")[0]["reason"]
     assert (output / "m1/m1-ttl.csv").is_file()
     assert said in (output / "m1/m1.html").read_text()
