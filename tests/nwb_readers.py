@@ -211,7 +211,7 @@ def _compare(path: Path, recordings: Path) -> Iterator[str]:
         embedded = [name for name, each in movies.items() if each.external_file is None]
         has_cells = ophys is not None and "ImageSegmentation" in ophys.data_interfaces
     if has_cells:
-        made, beside = path.parent.rglob("*-AR.isxd"), recordings.glob(f"{path.stem}*PCA-ICA.isxd")
+        made, beside = path.parent.rglob("*-AR.isxd"), recordings.glob(f"{path.stem}-PCA-ICA.isxd")
         yield from _compare_cells(path, next(iter((*made, *beside)), recordings / f"{path.stem}.isxd"))
     if embedded:
         yield from _compare_frames(path, recordings / f"{path.stem}.isxd", embedded[0])

@@ -60,9 +60,10 @@ class Found:
     cells: Cells  # footprints with a peak of 1; traces as least squares leave them, not denoised
     noise: np.ndarray  # of each trace (cells,)
     doubts: np.ndarray  # why each is not believed (cells,), texts; "" if it is
+    merged: np.ndarray  # whether a brighter cell stands for it (cells,); it is as it was then
 
     def take(self, which: np.ndarray) -> Found:
-        return Found(self.cells.take(which), self.noise[which], self.doubts[which])
+        return Found(self.cells.take(which), self.noise[which], self.doubts[which], self.merged[which])
 
     def clearest(self, n: int) -> Found:
         """So many at most, with the highest peaks over their noise first."""
@@ -74,17 +75,26 @@ class Found:
         return self.take(np.flatnonzero(self.doubts == ""))
 
     @property
+    def single(self) -> Found:
+        """Those that no brighter cell stands for."""
+        return self.take(np.flatnonzero(~self.merged))
+
+    @property
     def doubted(self) -> Found:
         return self.take(np.flatnonzero(self.doubts != ""))
 
 
 def extract(movie: np.ndarray, settings: Settings) -> Found:
-    """The cells of a movie (rows, columns, frames), float32, which is overwritten; those not believed with a reason."""
+    """The cells of a movie (rows, columns, frames), float32, which is overwritten.
+
+    Those that are not believed, and those that became one with another, have a reason.
+    """
     patch, pixel_noise = prepared(movie, settings)
     side = 2 * int(np.ceil(RADIUS * settings.diameter)) + 1
     support = disc(side, RADIUS * settings.diameter)
     cells = none(patch.shape, side, movie.shape[2])
     estimate = updates.Estimate(cells, cells.traces, np.zeros(0))
+    twins: list[tuple[updates.Estimate, np.ndarray]] = []  # and why each was merged with another cell
     for number in range(ROUNDS):
         fresh = seeds.new_cells(patch, estimate.with_raw_traces(), settings.diameter, side, settings.min_corr)
         if not len(fresh):
@@ -94,13 +104,47 @@ def extract(movie: np.ndarray, settings: Settings) -> Found:
             estimate = updates.update_traces(patch, cells, sweeps=1)
             cells = updates.update_footprints(patch, estimate.cells, support)
             cells = updates.recentred(updates.cleaned(cells), settings.diameter / 2)
-            cells = gate.merged(alive(cells), settings.merge_threshold)
+            living = alive(cells)
+            reasons = gate.merged(cells.take(living), settings.merge_threshold)
+            twins.append((_as_now(cells, estimate, living[reasons != ""]), reasons[reasons != ""]))
+            cells = cells.take(living[reasons == ""])
         if number == 0:
             patch = replace(patch, decay=measured_decay(estimate, settings))
         patch = updates.with_background(patch, cells)
         estimate = updates.update_traces(patch, cells)
     doubts = gate.doubts(patch, estimate, settings.min_pnr, settings.diameter, settings.rate_hz)
-    return in_movie_units(estimate, pixel_noise, doubts)
+    return in_movie_units(*_with_twins(estimate, doubts, twins), pixel_noise)
+
+
+def _as_now(cells: Cells, estimate: updates.Estimate, which: np.ndarray) -> updates.Estimate:
+    """These cells, whose traces are those of the estimate."""
+    return replace(estimate, cells=cells).take(which)
+
+
+def _with_twins(
+    estimate: updates.Estimate, doubts: np.ndarray, twins: list[tuple[updates.Estimate, np.ndarray]]
+) -> tuple[updates.Estimate, np.ndarray, np.ndarray]:
+    """With the cells that were merged with others, where none is now, each once: the same may be found again.
+
+    Returns the cells, the reasons of each, and which of them were merged.
+    """
+    several = [one for one, _ in reversed(twins) if len(one.noise)]  # the last time first: they are at their best
+    if not several:
+        return estimate, doubts, np.zeros(len(doubts), bool)
+    cells = join(*(one.cells for one in several))
+    reasons = np.concatenate([reasons for one, reasons in reversed(twins) if len(one.noise)])
+    raw, noise = (np.concatenate(each) for each in zip(*((one.raw, one.noise) for one in several)))
+    alike = (gate.cosines(cells).toarray() > gate.TWICE) & (gate.correlations(raw) > gate.TWICE)
+    n = len(doubts)
+    there = gate.cosines(join(estimate.cells, cells))[:n, n:].toarray() > gate.SAME_PLACE
+    new = np.flatnonzero(~np.tril(alike, -1).any(axis=1) & ~there.any(axis=0))
+    all_of_them = updates.Estimate(
+        join(estimate.cells, cells.take(new)),
+        np.concatenate([estimate.raw, raw[new]]),
+        np.concatenate([estimate.noise, noise[new]]),
+    )
+    merged = np.repeat([False, True], [n, len(new)])
+    return all_of_them, np.concatenate([doubts, reasons[new]]), merged
 
 
 def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.ndarray]:
@@ -148,12 +192,14 @@ def disc(side: int, radius: float) -> np.ndarray:
     return np.hypot(at[:, None], at) <= radius
 
 
-def alive(cells: Cells) -> Cells:
-    """Those that have any light and any activity."""
-    return cells.take(np.flatnonzero(cells.crops.any(axis=(1, 2)) & cells.traces.any(axis=1)))
+def alive(cells: Cells) -> np.ndarray:
+    """Indices of those that have any light and any activity."""
+    return np.flatnonzero(cells.crops.any(axis=(1, 2)) & cells.traces.any(axis=1))
 
 
-def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray, doubts: np.ndarray) -> Found:
+def in_movie_units(
+    estimate: updates.Estimate, doubts: np.ndarray, merged: np.ndarray, pixel_noise: np.ndarray
+) -> Found:
     """Footprints times the noise of their pixels, scaled to a peak of 1; traces and their noise scaled to match."""
     cells = estimate.with_raw_traces()
     crops = cells.crops.copy()
@@ -162,4 +208,4 @@ def in_movie_units(estimate: updates.Estimate, pixel_noise: np.ndarray, doubts: 
         crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
     peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
     scaled = replace(cells, crops=crops / peak[:, None, None], traces=cells.traces * peak[:, None])
-    return Found(scaled, estimate.noise * peak, doubts)
+    return Found(scaled, estimate.noise * peak, doubts, merged)

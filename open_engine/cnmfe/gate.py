@@ -11,6 +11,7 @@ from open_engine.cnmfe.cells import Cells
 from open_engine.cnmfe.updates import Estimate, Patch
 
 SAME_PLACE = 0.9  # cosine of footprints of which there can only be one
+TWICE = 0.5  # cosine of footprints and r of traces above which what was found twice is the same
 SIZES = 0.45, 1.8  # of a footprint, in cell diameters
 LONGEST = 3.0  # length over width
 MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
@@ -34,16 +35,28 @@ def correlations(traces: np.ndarray) -> np.ndarray:
     return z @ z.T
 
 
-def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) -> Cells:
-    """Cells whose traces and footprints are alike become one: the brightest stands for all."""
+def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) -> np.ndarray:
+    """Cells whose traces and footprints are alike become one: the brightest stands for all.
+
+    Returns of each cell why a brighter one stands for it (cells,), texts; "" for those that stay.
+    """
+    found = np.full(len(cells), "", dtype=object)
     if len(cells) < 2:
-        return cells
-    cosine = cosines(cells).toarray()
-    alike = (correlations(cells.traces) > least_correlation) & (cosine > least_cosine) | (cosine > SAME_PLACE)
+        return found
+    cosine, r = cosines(cells).toarray(), correlations(cells.traces)
+    alike = (r > least_correlation) & (cosine > least_cosine) | (cosine > SAME_PLACE)
     n, label = connected_components(alike, directed=False)
     light = np.linalg.norm(cells.crops, axis=(1, 2)) * np.linalg.norm(cells.traces, axis=1)
-    brightest = [np.flatnonzero(label == k)[light[label == k].argmax()] for k in range(n)]
-    return cells.take(np.sort(brightest))
+    for k in range(n):
+        members = np.flatnonzero(label == k)
+        brightest = members[light[members].argmax()]
+        for i in members[members != brightest]:
+            like = max(np.flatnonzero(alike[i]), key=lambda j, i=i: r[i, j] if j != i else -1.0)
+            found[i] = (
+                f"merged with another cell: their traces correlate (r = {r[i, like]:.2f}, merge_threshold "
+                f"{least_correlation:g}), their footprints overlap (cosine {cosine[i, like]:.2f})"
+            )
+    return found
 
 
 def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, rate_hz: float) -> np.ndarray:

@@ -13,8 +13,6 @@ from open_engine.cnmfe.cells import Cells, join
 from open_engine.cnmfe.extraction import Found
 from open_engine.files.frames import Series, chunks, in_order
 
-TWICE = 0.5  # cosine of footprints and r of traces above which cells of two patches are the same one
-
 READ_MB = 32  # of float32 frames at a time
 
 
@@ -96,29 +94,37 @@ def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) ->
     return replace(found, cells=cells).take(mine)
 
 
+def together(several: list[Found]) -> Found:
+    """All of them."""
+    noise, doubts, merged = (
+        np.concatenate([getattr(found, name) for found in several]) for name in ("noise", "doubts", "merged")
+    )
+    return Found(join(*(found.cells for found in several)), noise, doubts, merged)
+
+
 def joined(several: list[Found]) -> Found:
     """The cells of all patches; of those that two patches found, the one with the better peak to noise."""
-    cells = join(*(found.cells for found in several))
-    noise = np.concatenate([found.noise for found in several])
-    doubts = np.concatenate([found.doubts for found in several])
-    source = np.repeat(np.arange(len(several)), [len(found.cells) for found in several])
-    quality = cells.traces.max(axis=1, initial=0) / np.maximum(noise, 1e-30)
-    dropped = np.zeros(len(cells), bool)
-    for i, j in _twins(cells, source):
+    found = together(several)
+    source = np.repeat(np.arange(len(several)), [len(one.cells) for one in several])
+    quality = found.cells.traces.max(axis=1, initial=0) / np.maximum(found.noise, 1e-30)
+    dropped = np.zeros(len(found.cells), bool)
+    for i, j in _twins(found.cells, source):
         if not (dropped[i] or dropped[j]):
             dropped[i if quality[i] < quality[j] else j] = True
-    return Found(cells, noise, doubts).take(np.flatnonzero(~dropped))
+    return found.take(np.flatnonzero(~dropped))
 
 
 def unlike(candidates: Found, cells: Cells) -> Found:
-    """Those candidates that are not one of these cells again."""
+    """Those candidates that are not one of these cells again; one that was merged with a cell is like it, but for its
+    place."""
     if not len(candidates.cells) or not len(cells):
         return candidates
     n = len(cells)
     both = join(cells, candidates.cells)
     twins = _twins(both, np.repeat([0, 1], [n, len(candidates.cells)]))
-    again = {j - n for _, j in twins}
-    return candidates.take(np.array([i for i in range(len(candidates.cells)) if i not in again], int))
+    again = np.isin(np.arange(len(candidates.cells)), [j - n for _, j in twins])
+    same_place = gate.cosines(both)[:n, n:].max(axis=0).toarray().ravel() > gate.SAME_PLACE
+    return candidates.take(np.flatnonzero(~np.where(candidates.merged, same_place, again)))
 
 
 def _twins(cells: Cells, source: np.ndarray) -> list[tuple[int, int]]:
@@ -127,8 +133,8 @@ def _twins(cells: Cells, source: np.ndarray) -> list[tuple[int, int]]:
     alike = gate.cosines(cells).tocoo()
     pairs = []
     for i, j, cosine in zip(alike.row, alike.col, alike.data):
-        if i < j and source[i] != source[j] and cosine > TWICE:
+        if i < j and source[i] != source[j] and cosine > gate.TWICE:
             r = gate.correlations(cells.traces[[i, j]])[0, 1]
-            if r > TWICE:
+            if r > gate.TWICE:
                 pairs.append((int(i), int(j)))
     return sorted(pairs)

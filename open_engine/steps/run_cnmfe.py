@@ -149,7 +149,11 @@ def _over_patches(
             context.progress(0.95 * len(several) / len(tiles))
     cells = patches.joined([found.believed for found in several])
     candidates = patches.joined([found.doubted for found in several])
-    return cells, patches.unlike(candidates, cells.cells).clearest(MOST_CANDIDATES)
+    candidates = patches.unlike(candidates, cells.cells)
+    doubtful = candidates.single.clearest(MOST_CANDIDATES)
+    left = MOST_CANDIDATES - len(doubtful.cells)
+    merged = candidates.take(np.flatnonzero(candidates.merged)).clearest(left)
+    return cells, patches.together([doubtful, merged])
 
 
 def _threads_that_fit(patch_bytes: float, threads: int, free: float) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -46,7 +46,7 @@ class Candidates:
 
     def accepted(self, decisions: Decisions | None) -> list[int]:
         """Indices of those that somebody accepted."""
-        found = replace(decisions, present={}, held={}).on(self.present()) if decisions else {}
+        found = decisions.only().on(self.present()) if decisions else {}
         return [i for i, name in enumerate(self.cells.names) if name in found and found[name].status == "accepted"]
 
     def pieces(self) -> list[np.ndarray]:
@@ -74,7 +74,7 @@ def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | 
     if not decisions or not any(row.joined_with for row in decisions.rows):
         return {}
     present = [*present_in(cells), *(candidates.present() if candidates else ())]
-    decided = replace(decisions, present={}, held={}).on(present)
+    decided = decisions.only().on(present)
     known = {safe: each.name for each in present for safe in (each.name, safe_cell(each.name))}
     into = {name: known[row.joined_with] for name, row in decided.items() if row.joined_with in known}
     found: dict[str, list[str]] = {}

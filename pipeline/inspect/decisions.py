@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -98,6 +99,17 @@ class Decisions:
                 found[cell.name] = its
                 self.held[its.by] = self.held.get(its.by, 0) + 1
         return found
+
+    @property
+    def digest(self) -> str:
+        """Of what they say: equal only if they would be applied alike."""
+        rows = [[row.cells, row.cell, row.status, row.at, row.joined_with] for row in self.rows]
+        edited = [[one.digest, one.decision.status, one.decision.at] for one in self._edited()]
+        return hashlib.sha256(json.dumps([rows, edited]).encode()).hexdigest()
+
+    def only(self) -> Decisions:
+        """The same, for a question besides: what complaints are made of stays as it is."""
+        return replace(self, present={}, held={})
 
     def _edited(self) -> list[Edited]:
         """In order of their times."""

@@ -1,4 +1,7 @@
-"""Decisions by eye in what a recipe made: they reach the session's own cells and events, and repeat no step."""
+"""Decisions by eye in what a recipe made: they reach the session's own cells and events, and the steps that come after.
+
+No step that the cells and their events depend on is repeated.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,85 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from open_engine.files.cellsets import edit_footer, status_numbers
-from pipeline.inspect import tables
-from pipeline.inspect.candidates import Candidates
+from open_engine.files.cellsets import edit_footer, read_cell_set, status_numbers
+from pipeline.inspect.candidates import Candidates, present_in
 from pipeline.inspect.pieces import Piece
 from pipeline.recipe import candidates
 from pipeline.recipe.call import call_step, files_of
-from pipeline.recipe.chain import Stream, latest
+from pipeline.recipe.candidates import Curated
+from pipeline.recipe.chain import PlannedStep, Stream, latest
 from pipeline.recipe.one_step import files_read, step_context
 from pipeline.recipe.page import Made
 from pipeline.recipe.state import Run
 from pipeline.recipe.store import Entry
-from pipeline.sessions.sets import SETS
-from recording.errors import Unusable
-from recording.names import STEPS
+
+
+def later(planned: Sequence[PlannedStep], kind: str) -> frozenset[int]:
+    """Indices of the steps that run on cells as people have decided: those that read the session's cells, or their
+    events, after these are made, and all that follow from them. `kind` is that of the recording."""
+    cells = _sets_of_cells(planned, kind)
+    events = [stream for stream in latest(planned) if stream.kind == "event_set"]
+    found: set[int] = set()
+    for index, each in enumerate(planned):
+        are_made = [one for one in events if any(_are_of(one, its, planned) and its.step < index for its in cells)]
+        if any(one in cells or one in are_made or one.step in found for one in each.read):
+            found.add(index)
+    return frozenset(found)
+
+
+def sets_as_decided(this: Run) -> dict[Stream, list[Path]]:
+    """The session's cells and their events as people have decided, for the steps that come later: copies, a file for
+    each part, of those that differ from what the recipe made. Raises Unusable."""
+    found: dict[Stream, list[Path]] = {}
+    decisions, folder = this.context.decisions, this.context.scratch / "decided"
+    folder.mkdir()
+    for stream in _sets_of_cells(this.planned, this.job.kind) if decisions else ():
+        cells = this.files(stream)
+        its = candidates.curated(_beside(this, stream), decisions, cells, lambda text: None)
+        present = [*present_in(read_cell_set(cells)), *(its.candidates.present() if its.candidates else ())]
+        statuses = {name: row.status for name, row in decisions.only().on(present).items()}
+        if not statuses and not its.new:
+            continue
+        found[stream] = [folder / file.name for file in cells]
+        if its.new:
+            its.write(cells, found[stream])
+            for events in _events_of(this, stream):
+                found[events] = [folder / name for name in this.names(events)]
+                _add_events(this, stream, its, events, found[events])
+        for file, copy in zip(cells, found[stream]):
+            if not its.new:
+                shutil.copyfile(file, copy)
+            now = read_cell_set(copy)
+            status = [statuses.get(name, status) for name, status in zip(now.names, now.statuses)]
+            edit_footer(copy, CellStatuses=status_numbers(status))
+    return found
+
+
+def _sets_of_cells(planned: Sequence[PlannedStep], kind: str) -> list[Stream]:
+    """Those that a session ends with, which decisions are about."""
+    found = [stream for stream in latest(planned) if stream.kind == "cell_set"]
+    return found or [stream for stream in [Stream(-1, kind)] if kind == "cell_set"]
+
+
+def _are_of(events: Stream, cells: Stream, planned: Sequence[PlannedStep]) -> bool:
+    """Whether these events were found in those cells, whatever their statuses were."""
+    read = [each for each in planned[events.step].read if each.kind == "cell_set"]
+    return len(read) == 1 and candidates.origin(read[0], planned) == candidates.origin(cells, planned)
+
+
+def _events_of(this: Run, cells: Stream) -> list[Stream]:
+    """The last events of these cells, found before somebody could decide on them."""
+    events = [stream for stream in latest(this.planned) if stream.kind == "event_set"]
+    return [each for each in events if _are_of(each, cells, this.planned) and each.step not in this.later]
+
+
+def _beside(this: Run, cells: Stream) -> list[Path]:
+    """Their candidates."""
+
+    def entry_of(index: int) -> Entry | None:
+        return this.store.entries.get(this.fingerprints[index])
+
+    return candidates.beside(cells, this.planned, entry_of, this.files)
 
 
 def honour_decisions(
@@ -49,20 +117,6 @@ def honour_decisions(
     return decided
 
 
-def _inputs_as_decided(of_session: Mapping[str, Made], this: Run) -> dict[Stream, list[Path]]:
-    """Copies of the cell sets that the recipe ran on, with the statuses that somebody gave their cells."""
-    for each in of_session.values():
-        cells = each.summary.part.cells
-        if each.step < 0 and each.kind == "cell_set" and cells and cells.decided:
-            folder = this.context.scratch / "decided"
-            folder.mkdir()
-            copies = [Path(shutil.copyfile(path, folder / path.name)) for path in this.inputs]
-            for copy in copies:
-                edit_footer(copy, CellStatuses=status_numbers(cells.status[: cells.n_cells]))
-            return {Stream(-1, "cell_set"): copies}
-    return {}
-
-
 def of_parts(stream: Stream) -> str:
     """What stands for the files of all parts among those of the session; no file has such a name."""
     return f"/{stream.chain}/{stream.kind}/{stream.label}"
@@ -76,102 +130,46 @@ def with_accepted(
     Where somebody accepted some of it, the session's cell and event sets with them are written.
     """
 
-    def entry_of(index: int) -> Entry | None:
-        return this.store.entries.get(this.fingerprints[index])
-
     def tops(stream: Stream) -> list[Path]:
         return [out / titles[name][0] for name in this.names(stream)]
-
-    def beside(stream: Stream) -> list[Path]:
-        return candidates.beside(stream, this.planned, entry_of, this.files)
-
-    def lineage(stream: Stream) -> Stream:
-        return candidates.origin(stream, this.planned)
 
     found: dict[Stream, Candidates] = {}
     last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
     for stream in [each for each in last if each.kind == "cell_set"]:
-        cells, looked_at = this.files(stream), beside(stream)
-        its = candidates.curated(looked_at, this.context.decisions, cells, this.context.warn)
+        cells = this.files(stream)
+        its = candidates.curated(_beside(this, stream), this.context.decisions, cells, this.context.warn)
         if its.candidates:
             found[stream] = its.candidates
-        if not its.new:
-            continue
-        its.write(cells, tops(stream))
-        for events in [each for each in last if each.kind == "event_set"]:
-            made_by = this.planned[events.step]
-            read = [each for each in made_by.read if each.kind == "cell_set"]
-            if len(read) == 1 and lineage(read[0]) == lineage(stream):
-                again = functools.partial(_again, this, events, read[0])
-                scratch = this.context.scratch / f"events-{made_by.step.number}"
-                scratch.mkdir()
-                candidates.add_events(cells, its, this.files(events), tops(events), scratch, again)
-                shutil.rmtree(scratch)
+        if its.new:
+            its.write(cells, tops(stream))
+            for events in _events_of(this, stream):
+                if events in last:
+                    _add_events(this, stream, its, events, tops(events))
     return found
 
 
+def _add_events(this: Run, cells: Stream, its: Curated, events: Stream, out: Sequence[Path]) -> None:
+    """Events of cells, with those of the cells that are new."""
+    (read,) = [each for each in this.planned[events.step].read if each.kind == "cell_set"]
+    again = functools.partial(_again, this, events, read)
+    scratch = this.context.scratch / f"events-{this.planned[events.step].step.number}"
+    scratch.mkdir()
+    candidates.add_events(this.files(cells), its, this.files(events), out, scratch, again)
+    shutil.rmtree(scratch)
+
+
 def _again(this: Run, events: Stream, cells: Stream, files: list[Path], folder: Path) -> list[Path]:
-    """The events of other cell sets, found by the same step; paths, one a part."""
-    _call_again(this, events.step, {cells: files}, folder)
+    """The events of other cell sets, found by the same step as it ran; paths, one a part. It has said before what it
+    warns of."""
+    each = this.planned[events.step]
+
+    def read(stream: Stream) -> Sequence[Path]:
+        return files if stream == cells else this.files(stream)
+
+    entry = this.store.entries[this.fingerprints[events.step]]
+    context = step_context(this, each, folder, read, lambda text: None, lambda done: None)
+    call_step(each, files_of(each, files_read(each, read), this.names, folder, {}), context, entry.estimated)
     return [folder / name for name in this.names(events)]
-
-
-def _call_again(this: Run, index: int, instead: Mapping[Stream, Sequence[Path]], folder: Path) -> None:
-    """A step as it ran, with other files in place of some, into another folder. It has said before what it warns of."""
-    each = this.planned[index]
-
-    def files(stream: Stream) -> Sequence[Path]:
-        return instead.get(stream) or this.files(stream)
-
-    read = files_read(each, files)
-    entry = this.store.entries[this.fingerprints[index]]
-    context = step_context(this, each, folder, files, lambda text: None, lambda done: None)
-    call_step(each, files_of(each, read, this.names, folder, {}), context, entry.estimated)
-
-
-def results_again(
-    of_session: Mapping[str, Made],
-    titles: Mapping[str, tuple[str, str]],
-    of_steps: Mapping[str, str],
-    this: Run,
-    out: Path,
-) -> set[str]:
-    """Results that depend on which cells are accepted are made again, from the session's own cells and events.
-
-    Returns names at the top of those that the step cannot make of these cells: they are withdrawn, with a warning.
-    """
-    gone: set[str] = set()
-    if not any(each.summary.part.cells and each.summary.part.cells.decided for each in of_session.values()):
-        return gone
-    tops = {
-        stream: [out / titles[name][0] for name in this.names(stream)]
-        for stream in latest(this.planned)
-        if stream.kind in SETS and set(this.names(stream)) <= set(titles)
-    }
-    instead = {**tops, **_inputs_as_decided(of_session, this)}
-    for index, each in enumerate(this.planned):
-        made = [f"{name}-" for makes, stream in each.outputs if makes.result for name in this.names(stream)]
-        results = {name: top for name, top in of_steps.items() if name.startswith(tuple(made))} if made else {}
-        if not results or not instead.keys() & {*each.read}:
-            continue
-        print(f"{each.step.label}: again, on the cells as they were decided by eye", flush=True)  # noqa: T201
-        scratch = this.context.scratch / f"again-{each.step.number}"
-        scratch.mkdir()
-        for top in results.values():
-            (out / top).unlink()  # it may be a second name of what the step made
-        try:
-            _call_again(this, index, instead, scratch)
-        except Unusable as error:
-            this.context.warn(
-                f"{each.step.label}: {error}; what it found before cells were decided by eye is in {STEPS}/"
-            )
-            gone |= {*results.values()}
-        else:
-            for name, top in results.items():
-                tables.make_safe(scratch / name)
-                shutil.copyfile(scratch / name, out / top)
-        shutil.rmtree(scratch)
-    return gone
 
 
 def with_decisions(this: Run, titles: Mapping[str, tuple[str, str]], name: str) -> Path:

@@ -55,8 +55,9 @@ def results_of_steps(this: Run, names: Sequence[str]) -> dict[str, str]:
 
 
 def _products_of(this: Run, stream: Stream) -> dict[str, Any]:
+    """What it made of the cells as people have decided; none if it could not."""
     entry = this.store.entries.get(this.fingerprints[stream.step])
-    return entry.products if entry else {}
+    return entry.products if entry and not entry.refused else {}
 
 
 def second_name(file: Path, name: Path, kind: str = FILE) -> None:

@@ -20,20 +20,25 @@ from pipeline.recipe.store import Entry
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.kinds import KINDS
+from recording.names import STEPS
 
 UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
 
 
-def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
+def run_step(this: Run, index: int, progress: Callable[[float], None], refused: str = "") -> None:
+    """`refused`: why it cannot be carried out on the cells as people have decided; it is on those of the recipe."""
     each = this.planned[index]
     step, engine = each.step, each.step.bound
     folder, scratch = this.store.staging / UNFINISHED, this.context.scratch / f"step-{step.number}"
     for new in (folder, scratch):
+        shutil.rmtree(new, ignore_errors=True)  # of an attempt on other cells
         new.mkdir(parents=True)
     label = step.label
-    print(f"{label} begins", flush=True)  # noqa: T201 - standard output is the log
+    files = this.files if refused else this.files_for(index)
+    by_eye = ", on the cells as they were decided by eye" if this.reads_decided(index) and not refused else ""
+    print(f"{label} begins{by_eye}", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
-    read = files_read(each, this.files)
+    read = files_read(each, files)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
@@ -42,7 +47,9 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         warnings.append(text)
         this.context.warn(f"{label}: {text}")
 
-    context = step_context(this, each, scratch, this.files, warn, progress)
+    if refused:
+        warn(f"{refused}; {STEPS}/ has what it makes of the cells as the recipe left them")
+    context = step_context(this, each, scratch, files, warn, progress)
     try:
         estimated = _estimated(this, each, context)
         call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
@@ -76,6 +83,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
         references=list(engine.references(step.function)),
         estimated=estimated,
         warnings=warnings,
+        refused=bool(refused),
     )
     this.store.add(entry, folder)
     shutil.rmtree(folder)

@@ -20,7 +20,7 @@ from pipeline.pages.content import Measure
 from pipeline.pages.page import write as write_page
 from pipeline.recipe import peri_event
 from pipeline.recipe.chain import Stream, latest
-from pipeline.recipe.decided import honour_decisions, of_parts, results_again, with_accepted
+from pipeline.recipe.decided import honour_decisions, of_parts, with_accepted
 from pipeline.recipe.joined import joined
 from pipeline.recipe.model import Recipe
 from pipeline.recipe.names import results_of_steps, second_name, titles
@@ -48,7 +48,6 @@ def results(this: Run, progress: Callable[[float], None]) -> Result:
     found.inspect_inputs_that_stay()
     failed = found.inspect_beside(progress)
     decided = honour_decisions(found.of_session, found.titles, found.whole, this, found.out)
-    found.withdraw(results_again(found.of_session, found.titles, found.of_steps, this, found.out))
     measures = found.write_pages()
     if this.job.session.nwb:
         around_events = peri_event.tables(found.of_steps.values())
@@ -190,11 +189,6 @@ class _Results:
             except Exception as error:  # hours of work must not be lost to it
                 failed[str(one.path)] = members.reason(error)
         return failed
-
-    def withdraw(self, tops: set[str]) -> None:
-        """Results of steps that are gone from the top."""
-        self.products = [name for name in self.products if name not in tops]
-        self.of_steps = {name: top for name, top in self.of_steps.items() if top not in tops}
 
     def write_pages(self) -> dict[str, Sequence[Measure]]:
         """The page, and the tables of the session; returns the measures of each part."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from pipeline.inspect import consistency
 from pipeline.inspect.context import Context
 from pipeline.recipe import companions
 from pipeline.recipe.chain import Stream, kept, plan, room
+from pipeline.recipe.decided import later, sets_as_decided
 from pipeline.recipe.interleaved import untangled
 from pipeline.recipe.one_step import run_step
 from pipeline.recipe.read import complaints, read
@@ -28,7 +29,7 @@ from pipeline.recipe.steps import FILE
 from pipeline.recipe.store import Entry, Store, stamp
 from protocol.copies import Copies
 from protocol.job import Job, Result
-from recording.errors import Unusable
+from recording.errors import TooLittleMemory, Unusable
 from recording.formats import check, movie_layout
 from recording.kinds import Shape
 
@@ -60,6 +61,7 @@ def run(job: Job, context: Context) -> Result:
     _check_number(this)
     for each in planned:
         companions.check(each, job, this.context)
+    this.later = later(planned, job.kind)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
     todo = _unfinished(this)
@@ -69,8 +71,8 @@ def run(job: Job, context: Context) -> Result:
     n_run = 0
     for index, fingerprint in enumerate(this.fingerprints):
         if index in todo:
-            run_step(this, index, part_of_progress(context.progress, n_run, len(todo) + 1))
-            _drop_used(this, [later for later in todo if later > index])
+            _run_step(this, index, part_of_progress(context.progress, n_run, len(todo) + 1))
+            _drop_used(this, [other for other in todo if other > index])
             n_run += 1
         elif fingerprint in store.entries:  # finished earlier, perhaps under another name and number
             step, entry = planned[index].step, store.entries[fingerprint]
@@ -78,6 +80,21 @@ def run(job: Job, context: Context) -> Result:
             for warning in entry.warnings:
                 this.context.warn(f"{step.label}: {warning}")
     return results(this, part_of_progress(context.progress, len(todo), len(todo) + 1))
+
+
+def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
+    """What people have decided on cells costs no session its results: a step that cannot be carried out on them, such
+    as on none at all, is on those of the recipe. Raises Unusable."""
+    if index in this.later and this.decided is None:
+        this.decided = sets_as_decided(this)
+    try:
+        run_step(this, index, progress)
+    except TooLittleMemory:
+        raise
+    except Unusable as error:
+        if not this.reads_decided(index):
+            raise
+        run_step(this, index, progress, str(error).removeprefix(this.planned[index].step.label).lstrip(": "))
 
 
 def _check_names(this: Run) -> None:
@@ -103,7 +120,8 @@ def _fingerprints(this: Run) -> list[str]:
     """One for each step: equal only if its products would be."""
     recording = [[path.name, *(stamp(path) or [])] for path in this.inputs]
     found: list[str] = []
-    for each in this.planned:
+    decided = this.context.decisions
+    for index, each in enumerate(this.planned):
         content = {
             "rules": RULES,
             "engine": each.step.bound.name,
@@ -117,6 +135,7 @@ def _fingerprints(this: Run) -> list[str]:
             "outputs": [name for stream in each.made for name in this.names(stream)],
             "software": software(each.step, this.context),
             **companions.facts(each, this.job),
+            **({"decided": decided.digest} if decided and index in this.later else {}),
         }
         found.append(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
     return found

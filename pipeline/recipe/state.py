@@ -33,6 +33,8 @@ class Run:
     warnings: list[str]  # all that the context was given
     job: Job
     fingerprints: list[str] = field(default_factory=list)
+    later: frozenset[int] = frozenset()  # indices of the steps that run on cells as people have decided (decided.py)
+    decided: dict[Stream, list[Path]] | None = None  # what these read instead, once it is made
     deferred: dict[str, Any] = field(default_factory=dict)  # by name: what stands for movies that are no files
     diameters: dict[tuple[str, ...], Any] = field(default_factory=dict)  # of cells, by the files that show them
 
@@ -51,6 +53,14 @@ class Run:
         return [
             self.deferred.get(name) or self.store.find(entry, name) or staging / name for name in self.names(stream)
         ]
+
+    def files_for(self, index: int) -> Callable[[Stream], list[Any]]:
+        """The files of a stream as the step of this index reads them."""
+        decided = self.decided or {}
+        return lambda stream: decided[stream] if index in self.later and stream in decided else self.files(stream)
+
+    def reads_decided(self, index: int) -> bool:
+        return index in self.later and any(stream in (self.decided or {}) for stream in self.planned[index].read)
 
     def entries_done(self) -> list[Entry]:
         """In order of the steps; with `keep = "last"` some may not have been needed."""

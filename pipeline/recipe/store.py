@@ -35,6 +35,7 @@ class Entry(Message):
     references: list[str] = field(default_factory=list)  # keys of pipeline/pages/references.bib
     estimated: dict[str, Any] = field(default_factory=dict)  # the values of parameters that are "auto"
     warnings: list[str] = field(default_factory=list)  # that it gave
+    refused: bool = False  # cells as people have decided: it ran on those of the recipe
 
 
 class Store:

@@ -113,6 +113,100 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
 
 
+# ---- steps that come after the cells
+
+LAB = """
+from pathlib import Path
+import numpy as np
+from open_engine.files.cellsets import read_cell_set
+from open_engine.metrics import read_events
+
+def listing(inputs: list[Path], outputs: list[Path], context) -> None:
+    half = len(inputs) // 2
+    cells = read_cell_set(inputs[:half])
+    found = zip(cells.names, cells.statuses, read_events(inputs[half:], cells))
+    rows = [f"{name},{status},{len(its.samples)}" for name, status, its in found]
+    for output in outputs:
+        output.write_text("\\n".join(["name,status,events", *rows]) + "\\n")
+
+def fails_without_the_first(inputs: list[Path], outputs: list[Path], context) -> None:
+    if read_cell_set(inputs).statuses[0] == "rejected":
+        raise ValueError("C0 is what this compares with")
+    for output in outputs:
+        output.write_text("name\\n")
+"""
+LISTING = '[[step]]\npython = "lab.py:{}"\ntakes = {}\nmakes = ".csv"\n'
+AFTER = {  # steps after those of the recipe, and which of them are done again for a decision
+    "at once": LISTING.format("listing", '["cell_set", "event_set"]'),
+    "events after acceptance": '[[step]]\nuse = "event_detection"\naccepted_cells_only = true\nthreshold = 4\n'
+    + LISTING.format("listing", '["cell_set", "event_set"]'),
+}
+
+
+def begun(output: Path) -> list[str]:
+    lines = (output / "logs/m_part1.isxd.log").read_text().splitlines()
+    return [line for line in lines if " begins" in line]
+
+
+@pytest.mark.parametrize("after", AFTER.values(), ids=AFTER)
+def test_steps_after_the_cells_work_on_them_as_they_were_decided(after, tmp_path):
+    """With a candidate that was accepted and its events, without a cell that was rejected, and nothing before them."""
+    source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
+    source.mkdir()
+    dropped.session(source)
+    recipe.write_text(dropped.RECIPE.format(keep="all") + after)
+    (tmp_path / "lab.py").write_text(LAB)
+    first = launch.run(source, output, "--recipe", str(recipe), "--engine", "open")
+    assert first.code == 0, first.stderr
+    made = next((output / "m/steps").glob("m_part2*listing.csv"))
+    before = pd.read_csv(made, keep_default_na=False)
+    assert list(before["status"]) == ["accepted"] * 3 and before["events"].min() >= 3
+    name, _ = candidate_at(output, dropped.FAINT)
+    page = explored(output)
+    rows = f"{name},accepted,{page['candidateSet']},Ann,,\r\nC0,rejected,{page['cellSet']},Ann,,\r\n"
+    (source / "m.decisions.csv").write_text(HEAD + rows)
+    again = launch.run(source, output, "--recipe", str(recipe), "--engine", "open")
+    assert again.code == 0, again.stderr
+    assert not again.named("recording-warning"), again.stderr
+    number = 3 + after.count("[[step]]")
+    assert begun(output)[-1] == f"step {number} (listing) begins, on the cells as they were decided by eye"
+    assert [line.partition(" (")[0] for line in begun(output)] == [f"step {i}" for i in range(4, number + 1)]
+    table = pd.read_csv(made, keep_default_na=False).set_index("name")
+    assert dict(table["status"]) == {"C0": "rejected", "C1": "accepted", "C2": "accepted", name: "accepted"}
+    assert table["events"][name] >= 3
+    events = pd.read_csv(output / "m/m-events.csv").groupby("cell").size()
+    of_set = table[table["status"] == "accepted"]["events"]
+    assert dict(events.reindex(of_set.index)) == dict(of_set), "the session's own events are these"
+    assert list(table["events"][["C1", "C2"]]) == list(before.set_index("name")["events"][["C1", "C2"]])
+    unchanged = launch.run(source, output, "--recipe", str(recipe), "--engine", "open")
+    assert unchanged.code == 0 and not unchanged.named("recording-done")
+    (source / "m.decisions.csv").unlink()
+    back = launch.run(source, output, "--recipe", str(recipe), "--engine", "open")
+    assert back.code == 0, back.stderr
+    assert pd.read_csv(made, keep_default_na=False).equals(before)
+
+
+def test_a_step_after_the_cells_that_cannot_work_on_them_as_decided(tmp_path):
+    """That costs the session nothing, and is said, also when the step is not done again."""
+    source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
+    source.mkdir()
+    dropped.session(source)
+    recipe.write_text(
+        dropped.RECIPE.format(keep="all") + LISTING.format("fails_without_the_first", '"cell_set"') + AFTER["at once"]
+    )
+    (tmp_path / "lab.py").write_text(LAB)
+    assert launch.run(source, output, "--recipe", str(recipe), "--engine", "open").code == 0
+    (source / "m.decisions.csv").write_text(f"{HEAD}C0,rejected,{explored(output)['cellSet']},Ann,,\r\n")
+    said = "step 4 (fails_without_the_first): failed: C0 is what this compares with (ValueError in lab.py, line 17); "
+    said += "steps/ has what it makes of the cells as the recipe left them"
+    for more in ([], ["--nwb"]):
+        done = launch.run(source, output, "--recipe", str(recipe), "--engine", "open", *more)
+        assert done.code == 0, done.stderr
+        assert [each["message"] for each in done.named("recording-warning")] == [f"m_part1.isxd and 1 more: {said}"]
+    made = next((output / "m/steps").glob("m_part2*listing.csv"))
+    assert list(pd.read_csv(made)["status"]) == ["rejected", "accepted", "accepted"], "others honour it"
+
+
 # ---- cells of one neuron
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 
 from open_engine.cnmfe import patches
 from open_engine.context import StepContext
+from open_engine.files.cellsets import candidates_of, read_cell_set, reasons_of
 from open_engine.files.frames import open_series
 from open_engine.steps.run_cnmfe import CANNOT, run_cnmfe
 from recording.errors import Unusable
@@ -195,6 +197,37 @@ def test_patches_are_read_from_their_rows(tmp_path: Path, threads: int, monkeypa
                 known = np.isfinite(expected)
                 np.testing.assert_array_equal(movie[known], expected[known])
                 assert np.isfinite(movie).all()
+
+
+def test_a_neuron_that_was_merged_with_another_one_is_a_candidate(tmp_path: Path, context: StepContext) -> None:
+    """With the reason, its own place and its own activity."""
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:60, :70]
+
+    def course() -> np.ndarray:
+        return np.convolve(rng.random(400) < 0.03, np.exp(-np.arange(50) / 8))[:400]
+
+    together, own = course(), [course(), course()]
+    neurons = {22: 0.6 * together + 0.4 * own[0], 28: 0.6 * together + 0.4 * own[1], 56: course()}
+    data = rng.normal(1000, 15, (400, 60, 70))
+    for column, trace in neurons.items():
+        data += 250 * trace[:, None, None] * np.exp(-((y - 30) ** 2 + (x - column) ** 2) / (2 * 4.2**2))
+    movie = recordings.movie_from(tmp_path / "movie.isxd", data.astype(np.float32))
+    images, _ = run(movie, tmp_path / "merged.isxd", context, merge_threshold=0.3)
+    assert len(images) == 2, "one of both, and the one that lies alone"
+    found = read_cell_set(candidates_of(tmp_path / "merged.isxd"))
+    places = [np.unravel_index(image.argmax(), image.shape) for image in found.images]
+    i = int(np.argmin([abs(row - 30) + abs(column - 28) for row, column in places]))
+    assert places[i] == pytest.approx((30, 28), abs=1.5) and found.statuses[i] == "rejected"
+    said = r"merged with another cell: their traces correlate \(r = 0\.\d\d, merge_threshold 0\.3\), "
+    said += r"their footprints overlap \(cosine 0\.\d\d\)"
+    assert re.fullmatch(said, reasons_of(found.footer)[i])
+    r = [np.corrcoef(found.traces[i], trace)[0, 1] for trace in neurons.values()]
+    assert r[1] > 0.85 and r[1] > r[0] + 0.2, r
+    run(movie, tmp_path / "apart.isxd", context, merge_threshold=0.95)
+    beside = candidates_of(tmp_path / "apart.isxd")
+    reasons = reasons_of(read_cell_set(beside).footer) if beside.exists() else []
+    assert not any("merged" in reason for reason in reasons), reasons
 
 
 def test_few_frames_are_warned_of(
