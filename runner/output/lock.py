@@ -23,17 +23,20 @@ def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> 
     """Hold the output, or this shard of it, for as long as the block runs. Raises OutputInUse, OSError.
 
     Shards share the output's lock and each holds its own; a whole run or a gather step wants the output alone. The
-    kernel lets go when the process ends, however it ends.
+    kernel lets go when the process ends, however it ends. A run that had nothing to do leaves no lock: if it is
+    another user's, the folder's owner could not run here.
     """
     with contextlib.ExitStack() as stack:
         wanted = [(LOCK, fcntl.LOCK_SH if shard else fcntl.LOCK_EX)]
         if shard:
             wanted.append((f"{LOCK}-{shard.name}", fcntl.LOCK_EX))
         for name, how in wanted:
-            fd = _open_lock(output, name)
-            stack.callback(os.close, fd)
+            fd = stack.enter_context(_opened(output, name))
             try:
                 _flock(fd, how)
+                while not _is_named(output, name, fd):  # the run that held it took it away
+                    fd = stack.enter_context(_opened(output, name))
+                    _flock(fd, how)
             except BlockingIOError:
                 what = f"shard {shard} of {output.path}" if name != LOCK else str(output.path)
                 raise OutputInUse(
@@ -43,7 +46,32 @@ def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> 
                 if error.errno not in NO_LOCKS:
                     raise
                 warn(f"{output.path} cannot be locked ({error.strerror}): take care that no other run works on it")
+        if not shard:
+            stack.callback(_remove_unused, output)
         yield
+
+
+@contextlib.contextmanager
+def _opened(output: Folder, name: str) -> Iterator[int]:
+    fd = _open_lock(output, name)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _is_named(output: Folder, name: str, fd: int) -> bool:
+    try:
+        return os.path.samestat(output.status(name), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_unused(output: Folder) -> None:
+    """The lock that this run holds alone, if there are no results."""
+    with contextlib.suppress(OSError):
+        if RECORDS not in output.names():
+            output.remove(LOCK)
 
 
 def _flock(fd: int, how: int) -> None:

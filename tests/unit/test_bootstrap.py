@@ -481,6 +481,20 @@ def test_sentinel_and_lock_of_another_user_that_may_not_be_read(samples, open_tm
     assert (output / "done.marker").is_file()
 
 
+def test_a_run_without_anything_to_do_leaves_the_output_to_its_owner(samples, open_tmp):
+    """As root in a clone that is not root's, where compose finds no recording; then as its owner."""
+    source, output = open_tmp / "in", open_tmp / "out"
+    for folder in (source, output):
+        folder.mkdir()
+        os.chown(folder, NOBODY, NOBODY)
+    assert run(source, output).code == 66
+    assert not list(output.iterdir())
+    put(samples, "image.isxd", source / "a.isxd")
+    done = as_nobody("--input-dir", source, "--output-dir", output)
+    assert done.returncode == 0, done.stderr
+    assert (output / ".lock").stat().st_uid == NOBODY
+
+
 def test_output_that_is_a_file(samples, input, output):
     put(samples, "image.isxd", input / "a.isxd")
     output.touch()

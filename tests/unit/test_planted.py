@@ -18,6 +18,8 @@ from pipeline.inspect.results import write_results
 from protocol.job import Options
 from recording import formats
 from runner import records, staging
+from runner.endings import OutputInUse
+from runner.output import lock
 from runner.output.lock import locked
 from runner.output_folder import hold
 from runner.recordings import Recording
@@ -276,11 +278,28 @@ def test_finished_steps_that_others_may_have_written_are_not_used(tmp_path, owne
         assert (kept is not None) == used
 
 
-@pytest.mark.parametrize("folder, lock", [(0o755, 0o600), (0o775, 0o660), (0o2770, 0o660), (0o1777, 0o666)])
-def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, lock):
+@pytest.mark.parametrize("folder, mode", [(0o755, 0o600), (0o775, 0o660), (0o2770, 0o660), (0o1777, 0o666)])
+def test_who_cannot_write_here_cannot_hold_the_lock(tmp_path, folder, mode):
     """flock(2) needs no more than a file that can be opened."""
     tmp_path.chmod(folder)
     for _ in range(2):
         with locked(hold(tmp_path), None, pytest.fail):
-            assert (tmp_path / ".lock").stat().st_mode & 0o777 == lock
+            assert (tmp_path / ".lock").stat().st_mode & 0o777 == mode
     tmp_path.chmod(0o755)
+
+
+def test_a_lock_that_was_taken_away_while_another_run_waited_is_not_held(tmp_path, monkeypatch):
+    """Two runs would work on one output."""
+    wait = lock._flock
+
+    def late(fd: int, how: int) -> None:
+        monkeypatch.setattr(lock, "_flock", wait)
+        (tmp_path / ".lock").unlink()
+        wait(fd, how)
+
+    monkeypatch.setattr(lock, "_flock", late)
+    with locked(hold(tmp_path), None, pytest.fail):
+        with pytest.raises(OutputInUse), locked(hold(tmp_path), None, pytest.fail):
+            pytest.fail("two runs hold one output")
+        (tmp_path / ".records").mkdir()
+    assert (tmp_path / ".lock").is_file(), "of an output that has results, it stays"
