@@ -33,6 +33,7 @@ SAME_TRACE = 0.75  # correlation of neighbours that may be one cell, found twice
 DISPLACED = 8  # wrong places that a session is laid on the map at, for examples of different cells
 STRENGTH = 40  # how many such examples count at most, beside neighbours
 TAIL = 0.05  # of different cells that look like none of the examples
+SAME_TAIL = 0.005  # of same cells that look like no other same ones: cut, merged with a neighbour, or not well aligned
 
 
 @dataclass(frozen=True)
@@ -378,9 +379,13 @@ class _Model:
 
 
 def _ratio(same: _Density, other: _Density, features: np.ndarray) -> np.ndarray:
-    """The log of the densities' ratio; different cells may be anywhere, if rarely."""
-    anywhere = np.log(TAIL / (1.5 * REACH * 2 * LOGIT))
-    return same.log(features) - np.logaddexp(other.log(features) + np.log(1 - TAIL), anywhere)
+    """The log of the densities' ratio; same cells, and different ones, may be anywhere, if rarely."""
+    return _with_tail(same, features, SAME_TAIL) - _with_tail(other, features, TAIL)
+
+
+def _with_tail(density: _Density, features: np.ndarray, tail: float) -> np.ndarray:
+    anywhere = np.log(tail / (1.5 * REACH * 2 * LOGIT))
+    return np.logaddexp(density.log(features) + np.log(1 - tail), anywhere)
 
 
 WIDEST, LEAST_ALIKE = 0.3, 0.4  # bounds of the means of same cells: diameters, logit
