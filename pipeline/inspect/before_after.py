@@ -12,15 +12,18 @@ from PIL import Image
 
 from open_engine.files.movies import Movie, open_movie
 from pipeline.inspect import export, figures
+from pipeline.inspect.export import Encoder
 from pipeline.pages.content import Film
 
 MOST_FRAMES = 300
-SHARE = 0.75  # of the movie's pixels are in the film at most, so that its cost stays far below that of the steps
+SHARE = 0.12  # of the movie's pixels are in the film at most, so that it costs less than a tenth of the steps
+FEWEST_FRAMES = 40  # whatever they cost: it is little
 RATE = 20  # pictures a second
 SIDE = 320  # px, longest of a half
 GAP = 4  # px between the halves
 MOST_BYTES = 5_000_000
 QUALITIES = 45, 30, 15, 5  # the next one is tried where a film exceeds that
+SPEED = 10  # of the encoder, its highest
 FOR_RANGE = 20  # pictures that the range of grey values is taken from
 
 
@@ -66,14 +69,15 @@ def write(before: Sequence[Path], after: Sequence[Path], out: Path, threads: int
         for quality in QUALITIES:
             pictures = (_side_by_side(pair.frames(sample), side, grey_range[0]) for pair, sample in chosen)
             clock = RATE * export.FRAME_UNITS
-            data = export.film(pictures, len(chosen), shape, clock, grey_range, threads, quality)
+            data = export.film(pictures, len(chosen), shape, clock, grey_range, Encoder(threads, quality, SPEED))
             if len(data) <= MOST_BYTES:
                 break
         else:
             return None
         out.write_bytes(data)
         faster = every * float(shown[0].after.timing.period) * RATE
-        caption = f"Before (left) and after motion correction, {faster:.3g} times as fast as it was."
+        speed = "at its own speed" if f"{faster:.3g}" == "1" else f"{faster:.3g} times as fast as it was"
+        caption = f"Before (left) and after motion correction, {speed}."
         if every > 1:
             caption = f"{caption[:-1]}: one sample of {every}."
         return Film(out.name, caption, (rows, columns), side, GAP)
@@ -97,7 +101,8 @@ def _pair(before: Movie, after: Movie) -> Pair | None:
 def _chosen(pairs: Sequence[Pair], area: float) -> tuple[list[tuple[Pair, int]], int]:
     """Evenly spread samples, and of how many each is one. `area` is that of a picture, in frames of the movie."""
     samples = [(pair, int(sample)) for pair in pairs for sample in pair.samples]
-    every = max(1, -(-len(samples) // MOST_FRAMES), int(np.ceil(area / SHARE)))
+    by_cost = min(int(np.ceil(area / SHARE)), len(samples) // FEWEST_FRAMES)
+    every = max(1, -(-len(samples) // MOST_FRAMES), by_cost)
     return samples[::every], every
 
 

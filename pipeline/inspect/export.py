@@ -21,6 +21,15 @@ BLACK_FREE, BLACK_RATIO = 4 << 30, 100  # bytes of frames that are not stored, a
 
 
 @dataclass(frozen=True)
+class Encoder:
+    """Of AV1."""
+
+    threads: int
+    quality: int = 60  # 0 to 100
+    speed: int = 8  # 0 to 10: the higher, the less it looks for a better picture
+
+
+@dataclass(frozen=True)
 class Source:
     """A movie to export."""
 
@@ -87,7 +96,9 @@ def to_mp4(
             f"an MP4 cannot have {rate:.3g} frames a second: the recording's rate is damaged; run without MOVIE_MP4"
         )
     shape = source.layout.rows, source.layout.columns
-    out.write_bytes(film(_told(frames(source), n_samples, progress), n_samples, shape, clock, grey_range, threads))
+    out.write_bytes(
+        film(_told(frames(source), n_samples, progress), n_samples, shape, clock, grey_range, Encoder(threads))
+    )
 
 
 def film(
@@ -96,17 +107,14 @@ def film(
     shape: tuple[int, int],
     clock: int,
     grey_range: tuple[float, float],
-    threads: int,
-    quality: int = 60,
+    encoder: Encoder,
 ) -> bytearray:
     """The content of an MP4 of `n` pictures (rows, columns), clock / FRAME_UNITS of them a second; see `to_mp4`."""
     pixels = (grey(picture, grey_range) for picture in pictures)
-    return _as_film(avif(pixels, n, shape, threads, quality), n, clock)
+    return _as_film(avif(pixels, n, shape, encoder), n, clock)
 
 
-def avif(
-    pictures: Iterator[Image.Image], n: int, shape: tuple[int, int], threads: int, quality: int = 60
-) -> memoryview:
+def avif(pictures: Iterator[Image.Image], n: int, shape: tuple[int, int], encoder: Encoder) -> memoryview:
     """An AVIF sequence of `n` pictures (RGB) of shape (rows, columns); of two if there is only one."""
     data = io.BytesIO()
     _Film(pictures, n, shape).save(
@@ -114,11 +122,11 @@ def avif(
         "AVIF",
         save_all=True,
         duration=FRAME_UNITS,
-        quality=quality,
-        speed=8,
+        quality=encoder.quality,
+        speed=encoder.speed,
         subsampling="4:2:0",
         range="limited",
-        max_threads=threads,
+        max_threads=encoder.threads,
     )
     return data.getbuffer()
 

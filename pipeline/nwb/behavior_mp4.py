@@ -131,7 +131,7 @@ def _encoded(source: int, frames: Frames, means: StepContext) -> Iterator[_Group
 def _encode(source: int, frames: Frames, start: int) -> _Group:
     sizes = frames.sizes[start : start + GROUP].tolist()
     pictures = _Pictures(source, frames, start)
-    film = export.avif(iter(pictures), len(sizes), (frames.rows, frames.columns), threads=1)
+    film = export.avif(iter(pictures), len(sizes), (frames.rows, frames.columns), export.Encoder(threads=1))
     entry, encoded = mp4.samples(film)
     return _Group(entry, encoded[: len(sizes)], pictures.n_unreadable)
 
