@@ -23,6 +23,7 @@ from protocol.job import (
     INSPECT,
     OVERVIEW,
     Advice,
+    At,
     Caution,
     Event,
     Failure,
@@ -110,6 +111,7 @@ def _run(job: Job, events: EventStream) -> Result:
         progress=events.progress,
         warn=lambda message: events.send(Caution(message)),
         advise=lambda message: events.send(Advice(message)),
+        at=lambda path: events.send(At(path)),
     )
     if job.session.decisions or job.edited:
         from pipeline.inspect import decisions

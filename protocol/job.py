@@ -117,6 +117,14 @@ class Advice:
 
 
 @dataclass(frozen=True)
+class At:
+    """Which recording of a session the worker looks at from now on: if it dies, that one is at fault."""
+
+    event: ClassVar[str] = "at"
+    path: Path | None = None  # absolute; None: no longer at one
+
+
+@dataclass(frozen=True)
 class Failure:
     """The worker's last event; it exits with 1."""
 
@@ -152,8 +160,8 @@ class Result:
     rooms: tuple[Room, ...] = ()
 
 
-Event = Union[Progress, Caution, Advice, Failure, Result]
-_EVENTS = {each.event: each for each in (Progress, Caution, Advice, Failure, Result)}
+Event = Union[Progress, Caution, Advice, At, Failure, Result]
+_EVENTS = {each.event: each for each in (Progress, Caution, Advice, At, Failure, Result)}
 
 
 def event_to_json(event: Event) -> bytes:

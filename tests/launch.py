@@ -88,18 +88,24 @@ def interpreter(folder: Path, *places: Path) -> Path:
     return folder / "bin/python"
 
 
-def command(arguments: Sequence[str | Path], python: str | Path = sys.executable) -> list[str]:
-    return [str(python), str(ROOT / "bootstrap.py"), *map(str, arguments)]
+ENTRY = ROOT / "bootstrap.py"
+
+
+def command(
+    arguments: Sequence[str | Path], python: str | Path = sys.executable, entry: str | Path = ENTRY
+) -> list[str]:
+    return [str(python), str(entry), *map(str, arguments)]
 
 
 def bootstrap(
     *arguments: str | Path,
     env: Mapping[str, str] | None = None,
     python: str | Path = sys.executable,
+    entry: str | Path = ENTRY,
     **options: Any,
 ) -> Run:
     done = subprocess.run(
-        command(arguments, python),
+        command(arguments, python, entry),
         env=environment(env),
         capture_output=True,
         text=True,

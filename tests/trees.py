@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -42,9 +43,7 @@ def _without_times(name: str, content: bytes) -> bytes:
     if name.startswith(".records/"):
         return json.dumps({**json.loads(content), "seconds": 0}).encode()
     if name == "summary.csv":
-        header, *rows = content.decode().splitlines()
-        column = header.split(",").index("seconds")
-        return "\n".join(
-            ",".join(cell for n, cell in enumerate(row.split(",")) if n != column) for row in rows
-        ).encode()
+        header, *rows = csv.reader(content.decode().splitlines())
+        column = header.index("seconds")
+        return "\n".join(repr(row[:column] + row[column + 1 :]) for row in rows).encode()
     return content

@@ -108,7 +108,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
 
     Raises Unusable if the parts name other cells.
     """
-    sets = [isx.CellSet.read(str(piece.path)) for piece in pieces]
+    sets = [isx.CellSet.read(str(piece.path)) for piece in context.in_turn(pieces)]
     cell_set, recording = sets[0], pieces[0].path
     footer = formats.read_footer(recording)
     timing, pixel_um = cell_set.timing, optics.pixel_um(cell_set.spacing, recording)
@@ -122,8 +122,10 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
 
     times = [piece.times_s(each.timing) for each, piece in zip(sets, pieces)]
     parts = [
-        piece.filled(metadata.traces(each.timing, n, each.get_cell_trace_data)) for each, piece in zip(sets, pieces)
+        piece.filled(metadata.traces(each.timing, n, each.get_cell_trace_data))
+        for each, piece in zip(sets, context.in_turn(pieces))
     ]
+    context.at(recording)
     tables.write_wide(out / f"{stem}-traces.csv", np.concatenate(times), names, np.concatenate(parts, axis=1))
     count = consistency.Count()
     for each, part, piece in zip(sets, parts, pieces):

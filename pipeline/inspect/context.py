@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from open_engine.context import StepContext
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.decisions import Decisions
+from pipeline.inspect.pieces import Piece
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure, Measure
 from protocol.job import Options, Room
@@ -24,6 +26,7 @@ class Context(StepContext):
     candidates: Candidates | None = None  # that the step that found these cells did not take
     failure: str = ""  # of the recipe that should have been run, for the page
     advise: Callable[[str], None] = lambda message: None  # takes what a lab has not written yet
+    at: Callable[[Path | None], None] = lambda path: None  # is told which recording is read, in case that is fatal
     offset_us: int = 0  # the recording's start, from the session's
     rooms: list[Room] = field(default_factory=list)  # in products, for the numbers of an animal's cells
 
@@ -36,6 +39,12 @@ class Context(StepContext):
             self.warn(message)
 
         return replace(self, warn=warn), warnings
+
+    def in_turn(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
+        """Each of them, while it is read."""
+        for piece in pieces:
+            self.at(piece.path)
+            yield piece
 
 
 @dataclass(frozen=True)

@@ -29,11 +29,11 @@ def write_results(recording: Path, stem: str, out: Path, context: Context) -> Ou
 
 def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
     """Results of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
-    sets = [isx.EventSet.read(str(piece.path)) for piece in pieces]
+    sets = [isx.EventSet.read(str(piece.path)) for piece in context.in_turn(pieces)]
     event_set, recording = sets[0], pieces[0].path
     timing = event_set.timing
     parts = []
-    for piece, each in zip(pieces, sets):
+    for piece, each in zip(context.in_turn(pieces), sets):
         stored = packets.stored(piece.path)
         parts.append(packets.channels_of(stored, piece.path, each))
         consistency.packets(piece.path, formats.read_footer(piece.path), stored, context.warn)

@@ -181,6 +181,7 @@ class _Results:
         n_before, n_all = len(self.recordings), len(self.recordings) + len(self.beside)
         for number, one in enumerate(self.beside):
             part = members.context_for(one, self.this.context, n_before + number, n_all)
+            part.at(one.path)
             try:
                 self.inspected.append(write_results(one.path, one.kind, one.stem, self.out, part, is_part=True))
                 self.products += self.inspected[-1].products
@@ -188,6 +189,7 @@ class _Results:
                 raise
             except Exception as error:  # hours of work must not be lost to it
                 failed[str(one.path)] = members.reason(error)
+        self.this.context.at(None)
         return failed
 
     def write_pages(self) -> dict[str, Sequence[Measure]]:

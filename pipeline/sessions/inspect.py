@@ -86,6 +86,7 @@ def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[
                 continue
             except Unusable as error:
                 part.warn(str(error))
+        context.at(one.path)
         try:
             found.append(write_results(one.path, one.kind, one.stem, job.staging, part, is_part=True))
         except (MemoryError, TooLittleMemory):
@@ -93,6 +94,7 @@ def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[
         except Exception as error:  # one must not cost the others
             failed[str(one.path)] = members.reason(error)
             first = first or error
+    context.at(None)
     if not found and first:
         raise first
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -23,8 +23,8 @@ from runner.recordings import Recording
 from runner.records import Record, are_there, read_record, write_record
 from runner.staging import forget_kept_steps
 from runner.state import Conditions, RunState
-from runner.work.unit import Unit
-from runner.work.units import each_by_itself, inspected_instead
+from runner.work.unit import Unit, named
+from runner.work.units import inspected_instead, tried_again, without
 from runner.workers.jobs import Workplace
 from runner.workers.supervise import Verdict
 
@@ -63,9 +63,13 @@ class Outcomes:
         verdict.reason = place.as_seen(verdict.reason)
         names = {recording.file for recording in unit.inputs}
         verdict.warnings = merged([*unit.warnings, *map(place.as_seen, verdict.warnings)], names)
-        if problem := self._change_of_input(unit) or (self._publish(unit, verdict, place) if verdict.ok else ""):
-            verdict = replace(verdict, ok=False, reason=problem, died=False, out_of_memory=False)
-        instead = [] if verdict.ok else self._settle_failure(place, verdict, may_be_inspected=not problem)
+        problem = self._change_of_input(unit)
+        if not problem and (unusable := self._unusable(unit, verdict)):
+            instead = self._leave_out(unusable, verdict, place)
+        else:
+            if problem := problem or (self._publish(unit, verdict, place) if verdict.ok else ""):
+                verdict = replace(verdict, ok=False, reason=problem, died=False, out_of_memory=False)
+            instead = [] if verdict.ok else self._settle_failure(place, verdict, may_be_inspected=not problem)
         note_in_log(place.log, verdict)
         place.close()
         self.staging.remove_tree(place.name)
@@ -89,16 +93,45 @@ class Outcomes:
         changes = (unchanged_input(recording, self.input.root / recording.relative) for recording in unit.inputs)
         return next(filter(None, changes), "")
 
+    def _unusable(self, unit: Unit, verdict: Verdict) -> dict[str, str]:
+        """Recordings without which the rest of the session is done anew, and why; empty if there is no need."""
+        if verdict.ok:
+            failed = self._failed(unit, verdict)
+            return failed if unit.parts[0].relative in failed else {}
+        if not (verdict.died and unit.is_retried and len(unit.recordings) > 1):
+            return {}
+        members = unit.recordings if unit.recipe.is_inspect else unit.others
+        at_fault = [one.relative for one in members if (self.input.root / one.relative).absolute() == verdict.at]
+        return dict.fromkeys(at_fault, verdict.reason)
+
+    def _leave_out(self, unusable: Mapping[str, str], verdict: Verdict, place: Workplace) -> list[Unit]:
+        """Put these on record as failed; returns the rest of their session."""
+        unit, related = place.unit, self.input.related
+        lead = unit.recordings[0].relative
+        for path, reason in unusable.items():
+            if unit.failure and path in [part.relative for part in unit.parts]:
+                self._say_not_inspected(path, reason)
+                continue
+            self.n_out_of_memory += verdict.out_of_memory
+            own = Verdict(False, seconds=verdict.seconds) if path == lead else None  # whose log this is
+            self._fail([related.recordings[path]], reason, related.infos[path].kind, own)
+        rest = without(unit, unusable, self.input, self.conditions, self.earlier)
+        if lead not in unusable:
+            rest = replace(rest, log=os.dup(place.log))
+        return [rest]
+
+    def _say_not_inspected(self, name: str, reason: str) -> None:
+        self.state.log("recording-warning", f"{name}: it could not be inspected either: {reason}", "warning", path=name)
+
     def _settle_failure(self, place: Workplace, verdict: Verdict, may_be_inspected: bool) -> list[Unit]:
         """Say it, put it on record, and return what is tried instead."""
-        unit, log = place.unit, self.state.log
-        if verdict.died and unit.others:
-            said = f"{unit.name}: failed as a session, so that each is tried by itself: {verdict.reason}"
-            log("session-failed", said, "warning", path=unit.name, reason=verdict.reason)
-            return each_by_itself(unit, self.input, self.conditions, self.earlier)
+        unit = place.unit
+        if verdict.died and not unit.is_retried:
+            said = f"{unit.name}: is tried once more, when nothing else runs: {verdict.reason}"
+            self.state.log("tried-again", said, "warning", path=unit.name, reason=verdict.reason)
+            return [tried_again(unit, os.dup(place.log))]
         if unit.failure:
-            message = f"{unit.name}: it could not be inspected either: {verdict.reason}"
-            log("recording-warning", message, "warning", path=unit.name)
+            self._say_not_inspected(unit.name, verdict.reason)
             return []
         self.n_out_of_memory += len(unit.recordings) if verdict.out_of_memory else 0
         self._fail(unit.recordings, verdict.reason, unit.kind, verdict)
@@ -152,7 +185,7 @@ class Outcomes:
         sound = [recording for recording in unit.recordings if recording.relative not in failed]
         try:
             record = self._record(unit, sound, verdict, staging)
-            old = read_record(output, unit.recordings[0])
+            old = self._of_this_folder(unit)
             if theirs := foreign(output, record, old):
                 return f"its results cannot be written: {theirs} is there already, and from no run; move it away"
             self._withdraw_results_elsewhere(unit)
@@ -175,13 +208,19 @@ class Outcomes:
             self._done_after_all(unit, record)
             state.log("recording-inspected", f"{unit.name}: inspected, as its recipe failed", path=unit.name)
             return ""
-        message = f"{unit.name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
-        state.log("recording-done", message, path=unit.name, kind=unit.kind, seconds=verdict.seconds)
+        name = named(sound)
+        message = f"{name}: {record.summary or 'done'} ({duration(verdict.seconds)})"
+        state.log("recording-done", message, path=name, kind=unit.kind, seconds=verdict.seconds)
         for warning in verdict.warnings:
-            state.log("recording-warning", f"{unit.name}: {warning}", "warning", path=unit.name)
+            state.log("recording-warning", f"{name}: {warning}", "warning", path=name)
         for sentence in verdict.advice:
-            state.log("recording-advice", f"{unit.name}: {sentence}", path=unit.name)
+            state.log("recording-advice", f"{name}: {sentence}", path=name)
         return ""
+
+    def _of_this_folder(self, unit: Unit) -> Record | None:
+        """What an earlier run left there, whichever recording led then."""
+        records = [record for one in unit.recordings if (record := read_record(self.state.output, one))]
+        return next((record for record in records if record.results == unit.results), None)
 
     def _done_after_all(self, unit: Unit, record: Record) -> None:
         """What was recorded beside parts whose recipe failed is as it would be without a recipe."""
@@ -196,7 +235,7 @@ class Outcomes:
     def _failed(self, unit: Unit, verdict: Verdict) -> dict[str, str]:
         """Recordings of the session that the worker could not use, and why: the others have their results."""
         root = self.input.root
-        by_path = {str((root / recording.relative).absolute()): recording.relative for recording in unit.recordings[1:]}
+        by_path = {str((root / recording.relative).absolute()): recording.relative for recording in unit.recordings}
         return {by_path[path]: reason for path, reason in verdict.result.failed.items() if path in by_path}
 
     def _withdraw_results_elsewhere(self, unit: Unit) -> None:

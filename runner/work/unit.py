@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocol.job import Session
@@ -26,7 +27,9 @@ class Unit:
     warnings: tuple[str, ...] = ()
     tables: tuple[Reader, ...] = ()  # that its recipe reads beside the recordings
     failure: str = ""  # of the recipe: it is inspected so that there is something to see
-    log: int | None = None  # file descriptor of a log to go on with
+    log: int | None = None  # file descriptor of a log to go on with, where another worker tried before
+    is_retried: bool = False  # its worker died once; it is tried again when no other worker runs
+    left_out: tuple[str, ...] = ()  # paths of the session that could not be used
     edited: tuple[str, ...] = ()  # files among earlier results that somebody edited
     done: Record | None = None  # by an earlier run, and it would be the same
 
@@ -46,5 +49,10 @@ class Unit:
 
     @property
     def name(self) -> str:
-        first, *rest = self.recordings
-        return first.relative + (f" and {len(rest)} more" if rest else "")
+        return named(self.recordings)
+
+
+def named(recordings: Sequence[Recording]) -> str:
+    """For messages."""
+    first, *rest = recordings
+    return first.relative + (f" and {len(rest)} more" if rest else "")

@@ -7,7 +7,7 @@ sessions, whatever was done earlier: the results do not depend on history.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from protocol.job import Member
@@ -38,20 +38,44 @@ def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Uni
     return [replace(unit, done=_same(unit, earlier.records.get(unit.recordings[0].relative))) for unit in found]
 
 
-def each_by_itself(unit: Unit, input: Input, conditions: Conditions, earlier: Earlier) -> list[Unit]:
-    """Units for a session whose worker died: each recording by itself, so that one cannot cost the others."""
-    maker = _Maker(input, conditions, earlier)
-    found = []
-    for recordings in [unit.parts, *([one] for one in unit.others)]:
-        paths = tuple(one.relative for one in recordings)
-        alone = Session(unit.session.name, recordings[0].folder, (paths,), animal=unit.session.animal)
-        is_lead = recordings is unit.parts
-        used, folder = (unit.recipe, unit.results) if is_lead else (RecipeChoice(), input.related.own[paths[0]])
-        found.append(maker.unit(alone, paths, paths, used, folder))
-    return found
+def tried_again(unit: Unit, log: int) -> Unit:
+    """The unit once more, after its worker died: what killed it, such as too many workers for the memory, may be over."""
+    return replace(unit, is_retried=True, log=log)
 
 
-def inspected_instead(unit: Unit, failure: str, warnings: Sequence[str], log: int) -> Unit:
+def without(unit: Unit, unusable: Mapping[str, str], input: Input, conditions: Conditions, earlier: Earlier) -> Unit:
+    """The session as if these recordings of it, given with the reasons, could not be read; others are left.
+
+    Where no part is left, another recording leads; no recipe failed on that one.
+    """
+    gone = {*unit.left_out, *unusable}
+    whole = next(each for each in input.sessions if unit.parts[0].relative in each.members)
+    left = [one.relative for one in unit.recordings if one.relative not in gone]
+    session = _less(whole, gone)
+    parts = [one.relative for one in unit.parts if one.relative in left]
+    failure = unit.failure if parts else ""
+    parts = parts or [path for path in session.parts if path in left] or left[:1]
+    rest = _Maker(input, conditions, earlier).unit(session, left, parts, unit.recipe, unit.results)
+    said = [f"{path} is left out of the session: {reason}" for path, reason in unusable.items()]
+    warnings = (*(unit.warnings if failure == unit.failure else rest.warnings), *said)
+    rest = replace(rest, is_retried=True, left_out=tuple(sorted(gone)), warnings=warnings)
+    return inspected_instead(rest, failure, warnings, None) if failure else rest
+
+
+def _less(session: Session, gone: set[str]) -> Session:
+    """Without these members; if no part is left, the first of the others leads."""
+    streams = [tuple(path for path in stream if path not in gone) for stream in session.streams]
+    companions = tuple(path for path in session.companions if path not in gone)
+    products = tuple(path for path in session.products if path not in gone)
+    streams = [stream for stream in streams if stream]
+    if not streams and companions:
+        streams, companions = [companions[:1]], companions[1:]
+    elif not streams:
+        streams, products = [products[:1]], products[1:]
+    return replace(session, streams=tuple(streams), companions=companions, products=products)
+
+
+def inspected_instead(unit: Unit, failure: str, warnings: Sequence[str], log: int | None) -> Unit:
     """The unit as an inspection, after its recipe failed: the page may show what is wrong with its recordings."""
     return replace(
         unit,

@@ -90,8 +90,9 @@ def task_of(unit: Unit, name: str, conditions: Conditions, staging: Folder, stat
         address_space=address_space(settings, unit.size),
         time_limit=_time_limit(settings, unit.size, used),
         idle_limit=idle_limit(settings),
-        weight=0 if unit.failure else unit.size,
+        weight=0 if unit.failure or unit.is_retried else unit.size,
         may_fork=may_fork(used),
+        is_alone=unit.is_retried,
         owner=place,
     )
 

@@ -10,11 +10,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from native.loading import ending
 from protocol import process
-from protocol.job import Advice, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
+from protocol.job import Advice, At, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
 from runner import machine
 from runner.signals import Signals
 from runner.workers import processes
@@ -42,6 +43,7 @@ class Task:
     weight: int  # bytes of input, for the estimate of the time left
     idle_limit: float | None = None  # seconds in which the worker gets nowhere
     may_fork: bool = False  # does without threads of BLAS
+    is_alone: bool = False  # no other runs beside it
     owner: Any = None  # for the caller, given back with the verdict
 
 
@@ -57,6 +59,7 @@ class Verdict:
     seconds: float = 0.0
     out_of_memory: bool = False  # with more it might have gone well
     died: bool = False  # without a word of why
+    at: Path | None = None  # the recording that it was looking at then
 
 
 @dataclass
@@ -66,12 +69,14 @@ class _Worker:
     events: int  # file descriptor
     started: float
     oom_kills: int
+    log_before: int  # bytes: an earlier worker may have written to its log
     returncode: int = 0
     buffer: bytearray = field(default_factory=bytearray)
     fraction: float = 0.0
     result: Result | None = None
     failure: str = ""  # the reason, as far as the worker has said or shown it
     out_of_memory: bool = False
+    at: Path | None = None
     activity: Activity = field(default_factory=Activity)
     warnings: list[str] = field(default_factory=list)
     advice: list[str] = field(default_factory=list)
@@ -90,6 +95,7 @@ class Supervisor:
     command: Sequence[str] = COMMAND
     fork_server: ForkServer | None = None
     _running: list[_Worker] = field(default_factory=list)
+    _waiting: Task | None = None  # until it can run alone
     _looked: float = field(default_factory=time.monotonic)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -109,7 +115,7 @@ class Supervisor:
         self._selector.register(self.signals.wakeup, selectors.EVENT_READ)
         try:
             while True:
-                while len(self._running) < self.slots and (task := next(tasks, None)) is not None:
+                while (task := self._next(tasks)) is not None:
                     left = max(1, n_tasks - n_started + len(self._running))  # more may come up
                     threads = max(1, self.cores // min(self.slots, left))
                     n_started += 1
@@ -130,11 +136,21 @@ class Supervisor:
         finally:
             self._stop()
 
+    def _next(self, tasks: Iterator[Task]) -> Task | None:
+        """A task that may start now: one that is to run alone waits until nothing else runs."""
+        if len(self._running) >= self.slots or any(worker.task.is_alone for worker in self._running):
+            return None
+        task, self._waiting = self._waiting or next(tasks, None), None
+        if task and task.is_alone and self._running:
+            self._waiting, task = task, None
+        return task
+
     def _start(self, task: Task, threads: int) -> None:
         """Raises OSError."""
         reader, writer = os.pipe()
         os.set_blocking(reader, False)
         job = replace(task.job, threads=threads, events_fd=writer)
+        log_before = os.fstat(task.log).st_size
         try:
             with contextlib.ExitStack() as stack:
                 stack.callback(os.close, writer)
@@ -145,7 +161,7 @@ class Supervisor:
         except OSError:
             os.close(reader)
             raise
-        worker = _Worker(task, pid, reader, time.monotonic(), machine.oom_kills())
+        worker = _Worker(task, pid, reader, time.monotonic(), machine.oom_kills(), log_before)
         self._running.append(worker)
         self._selector.register(reader, selectors.EVENT_READ, worker)
 
@@ -243,6 +259,8 @@ def _take_event(worker: _Worker, line: bytearray) -> None:
         worker.warnings.append(event.message)
     elif isinstance(event, Advice):
         worker.advice.append(event.message)
+    elif isinstance(event, At):
+        worker.at = event.path
     elif isinstance(event, Failure):
         worker.failure, worker.out_of_memory = event.reason, event.out_of_memory
     elif isinstance(event, Result):
@@ -286,7 +304,8 @@ def _verdict(worker: _Worker) -> Verdict:
     seconds = round(time.monotonic() - worker.started, 3)
     result = worker.result if worker.result and not failure else Result(())
     died = bool(failure) and not worker.failure
-    return Verdict(not failure, failure, result, worker.warnings, worker.advice, seconds, worker.out_of_memory, died)
+    starved, at = worker.out_of_memory, worker.at if died else None
+    return Verdict(not failure, failure, result, worker.warnings, worker.advice, seconds, starved, died, at)
 
 
 def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
@@ -300,7 +319,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
             return "no space left on the output's disk: free some and run again", False
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
-    last_words = last_line(worker.task.log)
+    last_words = last_line(worker.task.log, worker.log_before)
     starved = code == -signal.SIGKILL or "std::bad_alloc" in last_words
     advice = " (most likely the file is damaged)" if code < 0 else ""
     if starved:
@@ -308,9 +327,10 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
     return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else ""), starved
 
 
-def last_line(log: int) -> str:
+def last_line(log: int, since: int = 0) -> str:
+    """Of what was written after its first bytes, `since`."""
     try:
-        text = os.pread(log, 4096, max(0, os.fstat(log).st_size - 4096)).decode("utf-8", "replace")
+        text = os.pread(log, 4096, max(since, os.fstat(log).st_size - 4096)).decode("utf-8", "replace")
     except OSError:
         return ""
     lines = text.partition("Fatal Python error")[0].strip().splitlines()  # faulthandler's own words say no more

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from protocol.job import (
+    At,
     Caution,
     Failure,
     Job,
@@ -41,7 +42,15 @@ def test_a_job_arrives_as_it_was_sent():
 
 @pytest.mark.parametrize(
     "event",
-    [Progress(0.25), Caution("dim"), Failure("too dark"), Result(("a.json",), "fine", None), Result((), "", "A")],
+    [
+        Progress(0.25),
+        Caution("dim"),
+        At(Path("/data/a.isxd")),
+        At(),
+        Failure("too dark"),
+        Result(("a.json",), "fine", None),
+        Result((), "", "A"),
+    ],
 )
 def test_an_event_arrives_as_it_was_sent(event):
     assert event_from_json(event_to_json(event)) == event

@@ -17,7 +17,7 @@ from runner.recordings import Recording
 from runner.records import Record
 from runner.state import Conditions
 from runner.work.groups import only_inspected
-from runner.work.units import each_by_itself, inspected_instead, units_of
+from runner.work.units import inspected_instead, tried_again, units_of, without
 from study.relations import relate
 from tests.unit.test_relations import one
 
@@ -120,13 +120,36 @@ def test_products_are_inspected_and_the_log_says_why():
 def test_what_is_tried_instead():
     input = input_of(DAY)
     (unit,) = [unit for unit in units_of(input, conditions(SERIES), Earlier()) if unit.others]
-    parts, gpio = each_by_itself(unit, input, conditions(SERIES), Earlier())
-    assert ([each.relative for each in parts.parts], parts.results, parts.recipe) == (
-        ["m_part1.isxd", "m_part2.isxd"],
-        "m",
-        SERIES,
+    again = tried_again(unit, 7)
+    assert (again.is_retried, again.log, replace(again, is_retried=False, log=None)) == (True, 7, unit)
+    rests = {
+        name: without(unit, {name: "no"}, input, conditions(SERIES), Earlier())
+        for name in ("m_part1.isxd", "m_part2.isxd", "m.gpio")
+    }
+    assert {
+        name: [[each.relative for each in rest.parts], [each.relative for each in rest.others]]
+        for name, rest in rests.items()
+    } == {
+        "m_part1.isxd": [["m_part2.isxd"], ["m.gpio"]],
+        "m_part2.isxd": [["m_part1.isxd"], ["m.gpio"]],
+        "m.gpio": [["m_part1.isxd", "m_part2.isxd"], []],
+    }
+    for name, rest in rests.items():
+        assert (rest.results, rest.recipe, rest.is_retried, rest.left_out) == ("m", SERIES, True, (name,))
+        assert rest.warnings == (f"{name} is left out of the session: no",)
+        assert rest.fingerprint != unit.fingerprint and name not in {each.path.name for each in rest.session.members}
+    last = unit
+    for name in ("m_part1.isxd", "m.gpio"):
+        last = without(last, {name: "no"}, input, conditions(SERIES), Earlier())
+    assert (last.name, last.left_out, len(last.warnings)) == ("m_part2.isxd", ("m.gpio", "m_part1.isxd"), 2)
+    failed = inspected_instead(unit, "no cells", ["look"], 7)
+    rest = without(failed, {"m_part1.isxd": "no"}, input, conditions(SERIES), Earlier())
+    assert (rest.failure, rest.warnings[0], rest.fingerprint.endswith(" inspected")) == ("no cells", "look", True)
+    beside = without(
+        failed, dict.fromkeys(["m_part1.isxd", "m_part2.isxd"], "no"), input, conditions(SERIES), Earlier()
     )
-    assert (gpio.name, gpio.results, gpio.recipe.is_inspect) == ("m.gpio", "m.gpio", True)
+    assert (beside.name, beside.kind, beside.failure, beside.results) == ("m.gpio", "gpio", "", "m")
+    assert beside.warnings == tuple(f"m_part{n}.isxd is left out of the session: no" for n in (1, 2))
     inspected = inspected_instead(unit, "no cells", ["look"], 7)
     assert (inspected.recipe.is_inspect, inspected.failure, inspected.warnings, inspected.log) == (
         True,

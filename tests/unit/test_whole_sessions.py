@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -17,10 +18,12 @@ from common.sentences import merged
 from open_engine.files.cellsets import write_cell_set
 from recording import formats
 from samples import damage, recordings
-from tests.launch import run, start, tree
+from tests.launch import ROOT, Run, run, start, tree
 
 UUID = {"processingInterface": {"recordingUUID": "AC-00111111-l4R4GRt28o-1654732421577"}}
 N, CELLS, PERIOD_MS = 600, 6, 100
+CODE = ("bootstrap.py", "common", "following", "native", "open_engine", "pipeline", "protocol", "recipes", "recording")
+CODE += ("runner", "study", "VERSION")
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -167,35 +170,178 @@ def test_merging(sentences, expected):
 # ---- deaths and changes
 
 
-def test_a_session_whose_worker_dies_is_split(input, output, tmp_path):
-    """Each member is tried by itself: what kills the worker fails alone."""
+DEADLY = """
+    left = recording.with_name(f"{recording.name}.deadly")
+    if left.exists() and int(left.read_text()):
+        import os
+
+        left.write_text(str(int(left.read_text()) - 1))
+        os.kill(os.getpid(), int(os.environ["DEADLY_SIGNAL"]))
+"""
+BEGINS = "    context, warnings = context.remembering()\n    before = _names(out)\n    outcome = _module(kind).adapt("
+ALWAYS = 1000
+
+
+@pytest.fixture(scope="module")
+def code(tmp_path_factory) -> Path:
+    """This software, whose workers die as often as `<recording>.deadly` says when they come to that recording.
+
+    The library dies of damaged files, but of none that the check before lets pass and that can be told in advance.
+    """
+    folder = tmp_path_factory.mktemp("code")
+    for name in CODE:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(ROOT / name, folder / name)
+    adapter = folder / "pipeline/inspect/adapter.py"
+    text = adapter.read_text()
+    assert text.count(BEGINS) == 1
+    adapter.write_text(text.replace(BEGINS, DEADLY + BEGINS))
+    return folder
+
+
+def deadly_run(
+    code: Path, input: Path, output: Path, *arguments: str, signal: int = 9, times: dict | None = None
+) -> Run:
+    """With recordings that kill so many workers."""
+    for name, count in (times or {}).items():
+        (input / f"{name}.deadly").write_text(str(count))
+    return run(input, output, *arguments, entry=code / "bootstrap.py", env={"DEADLY_SIGNAL": str(signal)})
+
+
+@pytest.fixture
+def day(input: Path) -> Path:
+    recordings.movie(input / "m.isxd")
+    recordings.gpio(input / "m.gpio")
+    recordings.imu(input / "m.imu")
+    return input
+
+
+@pytest.mark.parametrize("nwb", [(), ("--nwb",)], ids=["", "nwb"])
+@pytest.mark.parametrize("name", ["m.isxd", "m.gpio"])
+def test_a_session_whose_worker_is_killed_once_is_whole(code, day, output, tmp_path, name, nwb):
+    """Whoever killed it: the run and what it leaves are those of a run in which nothing happened."""
+    undisturbed = deadly_run(code, day, tmp_path / "undisturbed", *nwb)
+    assert undisturbed.code == 0
+    done = deadly_run(code, day, output, *nwb, times={name: 1})
+    assert (done.code, done.end) == (0, "3 recordings, all done")
+    (event,) = done.named("tried-again")
+    assert event["message"].startswith(
+        "m.isxd and 2 more: is tried once more, when nothing else runs: its worker ended"
+    )
+    assert "signal SIGKILL" in event["reason"]
+    assert tree(output) == tree(tmp_path / "undisturbed")
+    assert deadly_run(code, day, output, *nwb).end == "3 recordings, all done, 3 of them earlier"
+
+
+AT_FAULT = {  # who kills each worker; the signal; the exit code, the reason, who is left, in this order
+    "companion": (["m.gpio"], 11, 1, "signal SIGSEGV (most likely the file is damaged)", ["m.isxd", "m.imu"]),
+    "movie": (["m.isxd"], 11, 1, "signal SIGSEGV (most likely the file is damaged)", ["m.gpio", "m.imu"]),
+    "memory": (["m.imu"], 9, 71, "signal SIGKILL (most likely out of memory", ["m.isxd", "m.gpio"]),
+    "two": (["m.isxd", "m.imu"], 11, 1, "signal SIGSEGV (most likely the file is damaged)", ["m.gpio"]),
+    "all": (["m.isxd", "m.imu", "m.gpio"], 11, 1, "signal SIGSEGV (most likely the file is damaged)", []),
+}
+
+
+@pytest.mark.parametrize(("guilty", "signal", "exit_code", "reason", "left"), AT_FAULT.values(), ids=AT_FAULT)
+def test_a_recording_that_kills_each_worker_fails_alone(
+    code, day, output, tmp_path, guilty, signal, exit_code, reason, left
+):
+    """The rest is the session, in its folder. The next run finds and leaves the same."""
+    before = {path.name: path.read_bytes() for path in day.iterdir()}
+    times = dict.fromkeys(guilty, ALWAYS)
+    trees = []
+    for _ in range(2):
+        done = deadly_run(code, day, output, "--nwb", signal=signal, times=times)
+        assert done.code == exit_code, done.stderr
+        assert len(done.named("tried-again")) == 1
+        assert sorted(event["path"] for event in done.named("recording-failed")) == sorted(guilty)
+        found = {row["path"]: row for row in rows(output / "summary.csv")}
+        assert {name: row["status"] for name, row in found.items()} == {
+            name: "failed" if name in guilty else "done" for name in before
+        }
+        for name in guilty:
+            assert reason in found[name]["reason"] and found[name]["results"] == ""
+        for name in left:
+            assert found[name]["results"] == "m"
+            for other in guilty:
+                assert f"{other} is left out of the session: its worker ended with {reason}" in found[name]["warnings"]
+        if left:
+            assert list(json.loads((output / "m/m.json").read_text())["recordings"]) == left
+            assert (output / "m/m.nwb").is_file() and (output / "m/m.html").is_file()
+            assert (output / f"logs/{left[0] if 'm.isxd' in guilty else 'm.isxd'}.log").is_file()
+        assert {path.name for path in output.iterdir() if path.is_dir() and path.name[0] != "."} == (
+            {"m", "logs"} if left else {"logs"}
+        )
+        assert not (output / "done.marker").exists()
+        trees.append(tree(output))
+    assert trees[0] == trees[1]
+    assert {path.name: path.read_bytes() for path in day.iterdir() if path.suffix != ".deadly"} == before
+
+    assert deadly_run(code, day, output, "--nwb", times=dict.fromkeys(guilty, 0)).code == 0, "it was not the recording"
+    assert deadly_run(code, day, tmp_path / "undisturbed", "--nwb").code == 0
+    assert tree(output) == tree(tmp_path / "undisturbed")
+
+
+def test_one_part_of_several_that_kills_each_worker_fails_alone(code, input, output):
+    for part in range(3):
+        recordings.movie(input / f"m_part{part}.isxd", start_ms=recordings.START_MS + 5_000 * part)
+    done = deadly_run(code, input, output, signal=11, times={"m_part0.isxd": ALWAYS})
+    assert [event["path"] for event in done.named("recording-failed")] == ["m_part0.isxd"]
+    parts = {row["path"]: row["part"] for row in rows(output / "summary.csv")}
+    assert parts == {"m_part0.isxd": "", "m_part1.isxd": "1", "m_part2.isxd": "2"}
+    assert {row["results"] for row in rows(output / "summary.csv") if row["status"] == "done"} == {"m"}
+
+
+def test_a_session_whose_recipe_dies_is_inspected_whole(input, output, tmp_path):
+    """What was recorded beside is done; the recipe is tried twice a run."""
     recordings.movie(input / "m.isxd")
     recordings.gpio(input / "m.gpio")
     before = {path.name: path.read_bytes() for path in input.iterdir()}
     (tmp_path / "mine.py").write_text("import os\ndef die(inputs, outputs, context): os.kill(os.getpid(), 11)\n")
     (tmp_path / "mine.toml").write_text('version = 1\n[[step]]\npython = "mine.py:die"\n')
-    done = run(input, output, "--recipe", str(tmp_path / "mine.toml"))
-    assert done.code == 1
-    assert {path.name: path.read_bytes() for path in input.iterdir()} == before
-    found = {row["path"]: (row["status"], row["reason"]) for row in rows(output / "summary.csv")}
-    assert found["m.isxd"][0] == "failed" and "signal SIGSEGV" in found["m.isxd"][1]
-    assert found["m.gpio"] == ("done", "")
-    assert list(output.rglob("*-ttl.csv")) and list(output.rglob("m-frames.csv")), "the movie is inspected instead"
-    assert not (output / "done.marker").exists()
-
-
-def test_a_session_that_was_split_leaves_what_an_undisturbed_run_does(input, output, tmp_path):
-    recordings.movie(input / "m.isxd")
-    recordings.gpio(input / "m.gpio")
-    (tmp_path / "mine.py").write_text("import os\ndef die(inputs, outputs, context): os.kill(os.getpid(), 11)\n")
-    (tmp_path / "mine.toml").write_text('version = 1\n[[step]]\npython = "mine.py:die"\n')
-    assert run(input, output, "--recipe", str(tmp_path / "mine.toml")).code == 1
-    assert (output / "logs/m.gpio.log").is_file()
+    trees = []
+    for _ in range(2):
+        done = run(input, output, "--recipe", str(tmp_path / "mine.toml"))
+        assert done.code == 1 and len(done.named("tried-again")) == 1
+        assert {path.name: path.read_bytes() for path in input.iterdir()} == before
+        found = {row["path"]: (row["status"], row["reason"], row["results"]) for row in rows(output / "summary.csv")}
+        assert found["m.isxd"][0] == "failed" and "signal SIGSEGV" in found["m.isxd"][1]
+        assert found["m.gpio"] == ("done", "", "m")
+        assert (output / "m/m-ttl.csv").is_file() and (output / "m/m-frames.csv").is_file(), "inspected instead"
+        assert not (output / "done.marker").exists()
+        trees.append(tree(output))
+    assert trees[0] == trees[1]
     assert run(input, output).code == 0
-    undisturbed = tmp_path / "undisturbed"
-    undisturbed.mkdir()
-    assert run(input, undisturbed).code == 0
-    assert tree(output) == tree(undisturbed)
+    assert run(input, tmp_path / "undisturbed").code == 0
+    assert tree(output) == tree(tmp_path / "undisturbed")
+
+
+def test_a_recipe_keeps_its_results_where_what_lies_beside_kills_each_worker(code, day, output, tmp_path):
+    (tmp_path / "mine.toml").write_text('version = 1\nengine = "open"\n[[step]]\nuse = "dff"\n')
+    done = deadly_run(code, day, output, "--recipe", str(tmp_path / "mine.toml"), signal=11, times={"m.gpio": ALWAYS})
+    assert done.code == 1
+    found = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
+    assert found == {"m.gpio": ("failed", ""), "m.imu": ("done", "m"), "m.isxd": ("done", "m")}
+    assert (output / "m/m-movie.isxd").is_file()
+
+
+def test_a_lead_that_cannot_be_inspected_fails_and_the_others_are_the_session(input, output):
+    """It used to count as done, without results."""
+    path = recordings.behavior_movie(input / "a.isxb")
+    video = bytes(len(damage.video_of(path.read_bytes())))  # no image in it
+    path.write_bytes(damage.with_isxb(path.read_bytes(), video=video))
+    recordings.behavior_movie(input / "b.isxb")
+    recordings.gpio(input / "b.gpio")
+    (input / "sessions.toml").write_text('[[session]]\nname = "m"\nrecordings = ["a.isxb", "b.isxb", "b.gpio"]\n')
+    for _ in range(2):
+        done = run(input, output, "--nwb")
+        assert (done.code, done.end) == (1, "1 of 3 failed, 2 done; no sentinel")
+        found = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
+        assert found == {"a.isxb": ("failed", ""), "b.isxb": ("done", "m"), "b.gpio": ("done", "m")}
+        assert (output / "m/b-frames.csv").is_file() and (output / "m/m-ttl.csv").is_file()
+        assert "a.isxb is left out of the session: its video holds 0 of" in (output / "index.html").read_text()
 
 
 def test_a_part_that_arrives_later_joins(input, output):
