@@ -40,6 +40,7 @@ HEADERS = {".isxb": ISXB, ".imu": IMU, ".gpio": GPIO}
 SYNC = struct.pack("<I", 0xAA55)
 PACKET = struct.Struct("<QQf")
 
+BARE_PACKET = 32  # bytes of each in a GPIO file as samples/recordings.py makes it
 NUMBERS = (-1, 0, 1, 7, 255, 1 << 31, 1 << 40, (1 << 63) - 1, 1 << 70, 0.5, 1e300)
 TYPES: tuple[Any, ...] = ([], {}, "x", None, True, [[]], {"num": 1}, -0.0)
 TEXTS = (
@@ -110,7 +111,9 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
             f"{part}_list": _list(suffix, part),
             f"{part}_json": _not_json(suffix, part),
         }
-    if suffix in HEADERS and name != "gpio_bare":
+    if name == "gpio_bare":
+        found["truncated"] = _cut_bare
+    elif suffix in HEADERS:
         found["header"] = _header(suffix)
     found |= _DATA.get(suffix, {})
     if suffix == ".isxd":
@@ -120,6 +123,12 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
 
 
 # ---- any file
+
+
+def _cut_bare(data: bytes, rng: random.Random) -> Damaged:
+    """Without a header, nothing but a packet that is not whole tells that packets are missing."""
+    cut = data[: rng.randrange(len(data))]
+    return cut, "its end" if len(cut) % BARE_PACKET else "its last packets"
 
 
 def _garbage(data: bytes, rng: random.Random) -> Damaged:

@@ -89,6 +89,7 @@ UNKNOWABLE = {
     r".*: (footer|session)/(timing ?[iI]nfo|global times).*/(start|secsSinceEpoch|utcOffset)\b.*": "when it was",
     r".*: (footer|session)/timing ?[iI]nfo.*/period(Ms)?\b.*": "the rate",
     r"gpio(_bare|_session)?: its beginning": "when it began: a raw GPIO file may begin with any packet",
+    r"gpio_bare: its last packets": "how long it is: a raw GPIO file without a header may end with any packet",
     r"behavior_timing: meta as a whole": "what describes the frames: processed movies need none",
     r".*: (footer|session)/spacingInfo/(pixelSize|topLeft)/.*": "the size of a pixel, the place of the field of view",
     r".*: header (epoch_ms|utc_offset|utc_offset_min|start_num|start_den)": "when it began",
