@@ -33,7 +33,6 @@ from runner.endings import (
     writing,
 )
 from runner.events import Log
-from runner.gather import gather
 from runner.heartbeat import Heart
 from runner.input.metadata import BadMetadata
 from runner.input.read import find_recordings
@@ -166,7 +165,12 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     sentinel = chosen.sentinel.name
     sentinels.remove_stale(sentinel_folder, sentinel, shard, gathering)
     state = RunState(chosen, held, sentinel_folder, log, heart, signals, loading.find_api())
-    ending = gather(state, request) if gathering else run(state)
+    if gathering:
+        from runner.gather import gather
+
+        ending = gather(state, request)
+    else:
+        ending = run(state)
     ending.sentinel = sentinel_folder, sentinels.of_shard(sentinel, shard) if shard else sentinel
     return ending
 

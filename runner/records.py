@@ -20,6 +20,8 @@ from runner.output_folder import Folder
 from runner.own import RECORDS
 from runner.recordings import Recording
 
+CELLS = "-cells.csv"  # what a product's table of cells ends in
+
 
 @dataclass
 class Record(Message):
@@ -91,6 +93,12 @@ def write_record(output: Folder, recordings: Iterable[Recording], record: Record
     """One copy for each input, so that every input can be looked up by its own path."""
     for recording in recordings:
         output.write(recording.noted_in(RECORDS, ".json"), record.to_json())
+
+
+def table_of_cells(record: Record) -> str:
+    """The table of the cells that are followed, among the products; "" if there is none."""
+    tables = [name for name in record.products if name.endswith(CELLS) and "/" not in name]
+    return min(tables, key=lambda name: (len(name), name), default="")
 
 
 def is_complete(output: Folder, record: Record) -> bool:

@@ -23,7 +23,6 @@ from runner.staging import staging_of
 from runner.state import Conditions, RunState, conditions
 from runner.work.groups import only_inspected
 from runner.work.units import units_of
-from runner.workers.carry_out import carry_out, fork_server_for
 
 
 def run(state: RunState) -> Ending:
@@ -46,8 +45,12 @@ def run(state: RunState) -> Ending:
 
         outcomes = Outcomes(input, wanted, staging, state, earlier)
         todo = outcomes.take_over(units)
-        forks = until_the_end.enter_context(fork_server_for(todo, wanted.nwb, staging, log))
-        carry_out(todo, wanted, staging, state, forks, outcomes.settle, outcomes.refuse)
+        forks = None
+        if todo:
+            from runner.workers.carry_out import carry_out, fork_server_for  # takes a while, and mostly all is done
+
+            forks = until_the_end.enter_context(fork_server_for(todo, wanted.nwb, staging, log))
+            carry_out(todo, wanted, staging, state, forks, outcomes.settle, outcomes.refuse)
 
         rows = rows_of(input.recordings, outcomes.records)
         if not shard or shard.index == 1:

@@ -11,7 +11,7 @@ from runner.animals import numbers
 from runner.output.publish import withdraw
 from runner.own import ANIMALS, RECORDS
 from runner.recordings import Recording
-from runner.records import Record, read_record
+from runner.records import Record, read_record, table_of_cells
 from runner.state import RunState
 
 
@@ -54,7 +54,7 @@ def _by_results(records: Iterable[Record]) -> dict[str, list[Record]]:
     found: dict[str, list[Record]] = {}
     for record in records:
         its = found.setdefault(record.results, [])
-        if record not in its and numbers.table_of(record):
+        if record not in its and table_of_cells(record):
             its.append(record)
     return {folder: sorted(its, key=lambda record: record.status != "done") for folder, its in found.items() if its}
 

@@ -21,22 +21,15 @@ from protocol.job import NOBODY, digest
 from recording.names import join
 from runner.output_folder import Folder
 from runner.recordings import Recording
-from runner.records import Record, write_record
+from runner.records import CELLS, Record, table_of_cells, write_record
 
 COLUMN = "animal_cell"
-CELLS = "-cells.csv"  # what a product's table of cells ends in
 MOST = 256 << 20  # bytes of a table
 PIECE = 1 << 20  # bytes that are copied at a time
 
 
 class Unreadable(ValueError):
     """A table of the run's own is not as it was written."""
-
-
-def table_of(record: Record) -> str:
-    """The table of the cells that are followed, among the products; "" if there is none."""
-    tables = [name for name in record.products if name.endswith(CELLS) and "/" not in name]
-    return min(tables, key=lambda name: (len(name), name), default="")
 
 
 def of_sessions(output: Folder, folder: str) -> dict[str, dict[str, int]]:
@@ -70,7 +63,7 @@ def write(
     Raises Unreadable, OSError.
     """
     lead = records[0][0]
-    table, folder = table_of(lead), lead.results
+    table, folder = table_of_cells(lead), lead.results
     old = _read(output, join(folder, table))
     new, names = with_numbers(old, numbers)
 

@@ -13,12 +13,11 @@ from pathlib import Path
 
 from native import loading
 from recording.names import short
-from runner.animals.numbers import CELLS, table_of
 from runner.events import counted
 from runner.input import precheck
 from runner.input.metadata import MetadataFiles
 from runner.recordings import Recording
-from runner.records import Record, digest
+from runner.records import CELLS, Record, digest, table_of_cells
 from runner.state import RunState
 
 ASK = (sys.executable, "-m", "pipeline.animals")
@@ -45,7 +44,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
     found: dict[str, WithCells] = {}
     for record in records:
         first = by_path.get(record.inputs[0])
-        table = table_of(record)
+        table = table_of_cells(record)
         if record.status != "done" or not first or not table:
             continue
         stem = record.results.rpartition("/")[2]

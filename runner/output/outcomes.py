@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.sentences import merged
 from native import loading
@@ -25,8 +26,10 @@ from runner.staging import forget_kept_steps
 from runner.state import Conditions, RunState
 from runner.work.unit import Unit, named
 from runner.work.units import inspected_instead, tried_again, without
-from runner.workers.jobs import Workplace
-from runner.workers.supervise import Verdict
+
+if TYPE_CHECKING:  # a run with nothing to do needs no workers, nor the time to import them
+    from runner.workers.jobs import Workplace
+    from runner.workers.supervise import Verdict
 
 SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results in
 
@@ -113,7 +116,7 @@ class Outcomes:
                 self._say_not_inspected(path, reason)
                 continue
             self.n_out_of_memory += verdict.out_of_memory
-            own = Verdict(False, seconds=verdict.seconds) if path == lead else None  # whose log this is
+            own = replace(verdict, warnings=[]) if path == lead else None  # whose log this is
             self._fail([related.recordings[path]], reason, related.infos[path].kind, own)
         rest = without(unit, unusable, self.input, self.conditions, self.earlier)
         if lead not in unusable:

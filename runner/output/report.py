@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.csv_cells import cell
 from protocol.job import INSPECT, OVERVIEW, Job, Options
@@ -19,9 +20,9 @@ from runner import machine
 from runner.output import overview
 from runner.output_folder import Folder
 from runner.state import RunState
-from runner.workers.jobs import address_space
-from runner.workers.processes import ForkServer
-from runner.workers.supervise import Supervisor, Task, Verdict, last_line
+
+if TYPE_CHECKING:
+    from runner.workers.processes import ForkServer
 
 THUMBNAIL_BUDGET = 24 << 20  # bytes of base64; beyond it the page stays quick to open and shows no more pictures
 HEAD_BYTES = 1 << 16  # of a recording's page, in which the room for links to its neighbours lies
@@ -121,6 +122,9 @@ def _by_a_worker(
     shown: Overview, state: RunState, staging: Folder, fork_server: ForkServer | None
 ) -> tuple[bytes, Sequence[Room]]:
     """The overview, and what goes into rooms of other pages. Raises Unmade, OSError, Stopped."""
+    from runner.workers.jobs import address_space  # not needed where the overview stays
+    from runner.workers.supervise import Supervisor, Task, Verdict, last_line
+
     folder = staging.anywhere / OVERVIEW
     for name in ("results", "scratch"):
         (folder / name).mkdir(parents=True)
