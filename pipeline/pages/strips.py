@@ -15,7 +15,7 @@ OUTLIER = 3.5  # modified z-score (Iglewicz and Hoaglin 1993, How to Detect and 
 WIDTH, MARGIN, HEIGHT = 240, 6, 14  # px of a strip
 
 
-def _median(values: Sequence[float]) -> float:
+def median(values: Sequence[float]) -> float:
     """The module `statistics` takes longer to import than a page of one session does to write."""
     ordered = sorted(values)
     return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
@@ -29,13 +29,13 @@ class Population:
 
     @cached_property
     def middle(self) -> float:
-        return _median(self.values)
+        return median(self.values)
 
     @cached_property
     def spread(self) -> float:
         """As a standard deviation: from the median deviation, or the mean one where most sessions have one value."""
         away = [abs(each - self.middle) for each in self.values]
-        return _median(away) / 0.6745 or 1.2533 * fsum(away) / len(away)
+        return median(away) / 0.6745 or 1.2533 * fsum(away) / len(away)
 
     def place(self, value: float) -> int:
         """Where it lies on the strip, in px."""

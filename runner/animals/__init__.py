@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from protocol.overview import Followed
-from runner.inside import Folder
+from runner.output_folder import Folder
 from runner.own import ANIMALS
 from runner.recordings import Recording
 from runner.records import Record, table_of_cells

@@ -39,7 +39,7 @@ def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Uni
 
 
 def tried_again(unit: Unit, log: int) -> Unit:
-    """The unit once more, after its worker died: what killed it, such as too many workers for the memory, may be over."""
+    """The unit once more, after its worker died: what killed it may be over, such as a lack of memory."""
     return replace(unit, is_retried=True, log=log)
 
 

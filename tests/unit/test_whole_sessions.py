@@ -178,7 +178,7 @@ DEADLY = """
         left.write_text(str(int(left.read_text()) - 1))
         os.kill(os.getpid(), int(os.environ["DEADLY_SIGNAL"]))
 """
-BEGINS = "    context, warnings = context.remembering()\n    before = _names(out)\n    outcome = _module(kind).adapt("
+BEGINS = "    before = _names(out)\n    outcome = _module(kind).write_results("
 ALWAYS = 1000
 
 
@@ -194,10 +194,10 @@ def code(tmp_path_factory) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(ROOT / name, folder / name)
-    adapter = folder / "pipeline/inspect/adapter.py"
-    text = adapter.read_text()
+    module = folder / "pipeline/inspect/results.py"
+    text = module.read_text()
     assert text.count(BEGINS) == 1
-    adapter.write_text(text.replace(BEGINS, DEADLY + BEGINS))
+    module.write_text(text.replace(BEGINS, DEADLY + BEGINS))
     return folder
 
 
