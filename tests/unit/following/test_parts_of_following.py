@@ -97,3 +97,24 @@ def test_centres_and_diameter_of_discs():
     assert session.centres == pytest.approx(np.array([[30, 20], [60, 40]]))
     assert session.diameter == pytest.approx(10, abs=0.3)
     assert session.cut.nnz == 2 * images[0].astype(bool).sum()
+
+
+def blob(x: float, y: float, sigma: float = 2.5) -> np.ndarray:
+    rows, columns = np.mgrid[:60, :80]
+    return np.exp(-0.5 * ((columns - x) ** 2 + (rows - y) ** 2) / sigma**2).astype(np.float32)
+
+
+@pytest.mark.parametrize("light", [0.2, 0.6, 0.9])
+@pytest.mark.parametrize("away", [9, 12, 20])
+def test_a_neighbours_light_in_a_footprint_hardly_moves_its_centre(light, away):
+    """By a tenth of its diameter of 6 px; the centroid of the squared footprint moves by up to 9 px."""
+    mixed = blob(30, 25) + light * blob(30 + away, 25)
+    others = [blob(15, 40), blob(60, 15), blob(60, 45)]
+    centres = Session.of_images("a", np.array([mixed, *others])).centres
+    assert centres == pytest.approx(np.array([[30, 25], [15, 40], [60, 15], [60, 45]]), abs=0.6)
+
+
+def test_noise_and_faint_pixels_do_not_draw_a_centre_away():
+    image = blob(30, 25)
+    image[5, 70] = 1.2  # one hot pixel, brighter than the cell
+    assert Session.of_images("a", np.array([image, blob(60, 45)])).centres[0] == pytest.approx([30, 25], abs=0.2)
