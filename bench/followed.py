@@ -11,7 +11,7 @@ from movies import in_image
 
 FIRST, SEEDS = 7000, 2
 QUICK = ("easy",)
-ROICAT = ("easy", "sparse", "dense", "hard", "wrong animal")  # as it takes minutes a study
+ROICAT = ("easy", "dense", "hard", "wrong animal")  # as it takes minutes a study
 
 
 def section_followed(quick: bool) -> dict[str, Any]:

@@ -194,8 +194,8 @@ def _drawn(
     """The image of a cell, and how much of its light is in the field."""
     centre = tissue.centres[cell] + jitter
     a, b, angle = tissue.shapes[cell]
-    near = np.nonzero((np.abs(at[0] - centre[0]) < 2 * DIAMETER) & (np.abs(at[1] - centre[1]) < 2 * DIAMETER))
     image = np.zeros(at.shape[1:], np.float32)
+    near = _near(at, centre)
     if not len(near[0]):
         return image, 0.0
     y, x = at[0][near] - centre[0], at[1][near] - centre[1]
@@ -203,8 +203,21 @@ def _drawn(
     image[near] = np.exp(-(((u / a) ** 2 + (v / b) ** 2) ** 1.4))
     whole = np.pi * a * b * 0.886  # the integral, by Gamma(1 + 1 / 1.4)
     box = tuple(slice(max(0, each.min() - 3), each.max() + 4) for each in near)
-    image[box] = ndimage.gaussian_filter(image[box], blur)
-    return _cut(image), float(image.sum()) / whole
+    seen = ndimage.gaussian_filter(image[box], blur)
+    image[box] = _cut(seen)
+    return image, float(seen.sum()) / whole
+
+
+def _near(at: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels that show what is around a place of the tissue; sought first in every 8th."""
+    far = np.abs(at[:, ::8, ::8] - centre[:, None, None]).max(axis=0)
+    rows, columns = (each * 8 for each in np.nonzero(far < 2 * DIAMETER + 16))
+    if not len(rows):
+        return rows, columns
+    low = np.maximum([rows.min() - 8, columns.min() - 8], 0)
+    window = at[:, low[0] : rows.max() + 9, low[1] : columns.max() + 9]
+    there = np.nonzero(np.abs(window - centre[:, None, None]).max(axis=0) < 2 * DIAMETER)
+    return there[0] + low[0], there[1] + low[1]
 
 
 def _cut(image: np.ndarray) -> np.ndarray:

@@ -100,6 +100,9 @@ class _Matching:
         self._learn()
         self._merge()
         self._tidy()
+        for s in self.on:  # what merging put into a group stays only if it is likely there
+            self._reassign(s)
+        self._tidy()
         return self._result()
 
     # ---- groups as sums over their members
