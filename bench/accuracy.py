@@ -42,11 +42,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import conditions  # noqa: E402
 from open_engine import metrics  # noqa: E402
+from open_engine.cell_shape import is_cell  # noqa: E402
 from open_engine.cnmfe import estimate  # noqa: E402
 from open_engine.context import StepContext  # noqa: E402
 from open_engine.files import cellsets, frames  # noqa: E402
 from open_engine.steps import motion_correct, run_cnmfe  # noqa: E402
-from open_engine.steps.accept_cells import is_cell  # noqa: E402
 from open_engine.transients import find_events, find_transients  # noqa: E402
 from samples import simulate as synthetic  # noqa: E402
 

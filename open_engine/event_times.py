@@ -1,16 +1,18 @@
-"""When events happened: the edges of TTL pulses, or the times in a table that a lab writes."""
+"""When events happened: the edges of TTL pulses, or times in a table that a lab writes; when samples were taken."""
 
 from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from common import csv_tables
-from open_engine.files.cellsets import listed
+from open_engine.files.cellsets import CellSet, listed
+from open_engine.peri_event import Timeline
 from recording.errors import Unusable
 
 WANTED = "it needs a column time_s, in seconds from the session's start, and a row an event"
@@ -76,3 +78,20 @@ def _read(path: Path) -> csv_tables.Table:
         return csv_tables.read(text)
     except csv.Error:
         raise Unusable(f"{path.name} is no table that can be read: save it as CSV, in UTF-8") from None
+
+
+def timeline_of(cells: CellSet, begins_s: Mapping[str, float]) -> Timeline:
+    """When the samples of a cell set were taken: as `begins_s` says, by path, else by the starts that files state."""
+    paths = [str(part.path) for part in cells.parts]
+    if all(path in begins_s for path in paths):
+        starts = [begins_s[path] for path in paths]
+    else:
+        stated = [_start(part.footer) for part in cells.parts]
+        starts = [start - stated[0] for start in stated]
+    lengths = tuple(part.stop - part.start for part in cells.parts)
+    return Timeline(tuple(starts), lengths, cells.period_s, cells.valid)
+
+
+def _start(footer: Mapping[str, Any]) -> float:
+    start = footer["timingInfo"]["start"]["secsSinceEpoch"]
+    return start["num"] / start["den"]

@@ -1,23 +1,17 @@
 """Accepts or rejects cells by their shape and their transients: a step of this project's own, which IDPS does not have.
 
-Light that is 1 to 3 diameters wide, such as waves of neuropil, a bright edge or a patch out of focus, is found as
-pieces that are larger than a cell, or bent. Compactness tells them (metrics.py). IDPS's "# Comps" does not: one stray
-pixel above half of the peak is a second component, and noise leaves many.
+The shape of a cell is that of `open_engine.cell_shape`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from open_engine.cnmfe.gate import diameter_of_disc, elongation
+from open_engine.cell_shape import doubt
+from open_engine.cnmfe.gate import diameter_of_disc
 from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers, with_reasons
-from open_engine.metrics import compactness, read_events
-
-LEAST_COMPACT = 0.8
-LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
-ROUND = 1.25  # length over width
-ON_BORDER = 0.1  # diameters from it: the centre of what is seen of a cell whose own is a third of a diameter outside
+from open_engine.metrics import read_events
 
 
 def accept_cells(
@@ -37,27 +31,6 @@ def accept_cells(
     statuses = status_numbers(["rejected" if reason else "accepted" for reason in reasons])
     for part in cells.parts:
         edit_footer(part.path, CellStatuses=statuses, **with_reasons(reasons))
-
-
-def is_cell(footprint: np.ndarray, diameter: float) -> bool:
-    """Whether a footprint (rows, columns) is compact, and not on the border of the field with most of it outside."""
-    return not doubt(footprint, diameter)
-
-
-def doubt(footprint: np.ndarray, diameter: float) -> str:
-    """Why a footprint (rows, columns) is no cell's, in words; "" if it may be one's."""
-    if not footprint.max(initial=0) > 0:
-        return "its footprint is empty"
-    power = np.maximum(footprint, 0).astype(np.float64) ** 2
-    for axis, length in enumerate(footprint.shape):
-        middle = np.average(np.arange(length), weights=power.sum(axis=1 - axis))
-        if min(middle, length - 1 - middle) < ON_BORDER * diameter:
-            return "on the border of the field, most of it outside"
-    compact = compactness(footprint, diameter)
-    least = LEAST_COMPACT_OF_ROUND if elongation(footprint) < ROUND else LEAST_COMPACT
-    if compact > least:
-        return ""
-    return f"not compact: {100 * compact:.0f}% of its light is near its centre, less than {100 * least:.0f}%"
 
 
 def _diameter(cells: CellSet) -> float:

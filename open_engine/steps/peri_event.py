@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 from common.csv_cells import cell
 from open_engine import metrics
 from open_engine.context import StepContext
-from open_engine.event_times import read_edges, read_times
+from open_engine.event_times import read_edges, read_times, timeline_of
 from open_engine.files import cellsets
 from open_engine.files.cellsets import CellSet
 from open_engine.peri_event import NONE, SHUFFLES, Responses, Timeline, Trials, Window, responses, single_trials
@@ -100,26 +100,6 @@ def _rates(files: str | list[str], cells: CellSet) -> np.ndarray:
     return found
 
 
-# ---- times
-
-
-def timeline_of(cells: CellSet, begins_s: Mapping[str, float]) -> Timeline:
-    """When the samples of a cell set were taken: as `begins_s` says, by path, else by the starts that files state."""
-    paths = [str(part.path) for part in cells.parts]
-    if all(path in begins_s for path in paths):
-        starts = [begins_s[path] for path in paths]
-    else:
-        stated = [_start(part.footer) for part in cells.parts]
-        starts = [start - stated[0] for start in stated]
-    lengths = tuple(part.stop - part.start for part in cells.parts)
-    return Timeline(tuple(starts), lengths, cells.period_s, cells.valid)
-
-
-def _start(footer: Mapping[str, Any]) -> float:
-    start = footer["timingInfo"]["start"]["secsSinceEpoch"]
-    return start["num"] / start["den"]
-
-
 def _stems(table: str, labels: Iterable[str]) -> dict[str, str]:
     """What the tables of each label are called: no two alike, and none a path."""
     found: dict[str, str] = {}
@@ -191,7 +171,7 @@ def _write_trials(
     trials = tested.trials
     begins = _times(trials, timeline)
     rows: list[tuple[str, ...]] = []
-    for i in examples(tested):
+    for i in _examples(tested):
         scale = tested.noise[i] if tested.noise[i] > 0 else 1
         single = single_trials(traces[i].astype(float), trials.samples, window) / scale
         rows += [
@@ -202,7 +182,7 @@ def _write_trials(
     _write(path, ("cell", "event_s", "time_s", "value", "unit"), rows)
 
 
-def examples(tested: Responses) -> list[int]:
+def _examples(tested: Responses) -> list[int]:
     """Cells that respond first, then by p and by size of the effect; none if none was tested."""
     known = [i for i, p in enumerate(tested.p) if np.isfinite(p)]
     known.sort(key=lambda i: (tested.classes[i] == NONE, tested.p[i], -abs(tested.effect[i])))

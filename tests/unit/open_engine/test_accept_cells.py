@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from open_engine.cell_shape import is_cell
 from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, read_cell_set
 from open_engine.metrics import compactness, image_metrics
-from open_engine.steps.accept_cells import accept_cells, is_cell
+from open_engine.steps.accept_cells import accept_cells
 from samples import recordings
 from tests.unit.open_engine.test_cell_metrics import disc, written
 

@@ -52,9 +52,19 @@ def moving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recordings.movie_from(path, np.delete(made.movie, [3, 20, 21, 22, 50], axis=0), **GAPS)
 
 
+MODULES = {path.stem: import_module(f"open_engine.steps.{path.stem}") for path in sorted(FOLDER.glob("[!_]*.py"))}
+
+
+@pytest.mark.parametrize("step", MODULES)
+def test_a_step_is_the_one_public_function_of_its_module(step: str) -> None:
+    defined = [
+        name for name, it in vars(MODULES[step]).items() if getattr(it, "__module__", "") == MODULES[step].__name__
+    ]
+    assert [name for name in defined if not name.startswith("_")] == [step]
+
+
 def test_the_table_is_complete() -> None:
-    modules = {path.stem: import_module(f"open_engine.steps.{path.stem}") for path in FOLDER.glob("[!_]*.py")}
-    made = {step for step, module in modules.items() if getattr(module, "FRAME_BY_FRAME", False)}
+    made = {step for step, module in MODULES.items() if getattr(module, "FRAME_BY_FRAME", False)}
     assert {step for step, _ in STEPS.values()} == made
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from open_engine.context import StepContext
-from open_engine.event_times import WANTED, read_times
+from open_engine.event_times import WANTED, read_times, timeline_of
 from open_engine.files.cellsets import read_cell_set, write_cell_set
-from open_engine.steps.peri_event import _stems, peri_event, timeline_of
+from open_engine.steps.peri_event import _stems, peri_event
 from recording import formats
 from recording.errors import Unusable
 from samples import recordings
