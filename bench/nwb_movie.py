@@ -76,11 +76,11 @@ def _in_process(name: str, movie: Path, threads: int) -> tuple[float, float, flo
 
 
 def nwb(movie: Path, out: Path, threads: int) -> None:
-    from open_engine.context import StepContext
+    from pipeline.inspect.context import Context
     from pipeline.nwb.session import Source
     from pipeline.nwb.write import Contents, write
 
-    write(out, Contents([Source(movie, "movie")], "bench", embed=True), StepContext(movie.parent, threads))
+    write(out, Contents([Source(movie, "movie")], "bench", embed=True), Context(movie.parent, threads))
 
 
 def h5py(movie: Path, out: Path, threads: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 MAD_TO_SD = 1.4826  # of normal noise
+SD_TO_MAD = 0.6745  # the other way, as Donoho and Johnstone (1994) and Iglewicz and Hoaglin (1993) round it
 
 
 def noise_sd(
@@ -16,3 +17,18 @@ def noise_sd(
     """
     middle = np.median(values, axis=axis, keepdims=True) if around is None else around
     return MAD_TO_SD * np.median(np.abs(values - middle), axis=axis, keepdims=keepdims)
+
+
+def spread(values: np.ndarray) -> float:
+    """The same of all values, as Donoho and Johnstone (1994) have it. Shape of the values: any, but not empty."""
+    return float(np.median(np.abs(values - np.median(values)))) / SD_TO_MAD
+
+
+def modified_z(values: np.ndarray) -> np.ndarray:
+    """How far values lie from their median, of the shape of the values; 0 where most values are equal.
+
+    The modified z-score of Iglewicz and Hoaglin (1993, How to Detect and Handle Outliers).
+    """
+    away = values - np.median(values)
+    deviation = np.median(np.abs(away))
+    return SD_TO_MAD * away / deviation if deviation > 0 else np.zeros_like(away)

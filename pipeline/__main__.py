@@ -102,6 +102,7 @@ def _run(job: Job, events: EventStream) -> Result:
 
         return overview.run(job)
     from pipeline.inspect.context import Context
+    from pipeline.inspect.opened import OpenRecordings
 
     context = Context(
         scratch=job.scratch,
@@ -112,6 +113,7 @@ def _run(job: Job, events: EventStream) -> Result:
         warn=lambda message: events.send(Caution(message)),
         advise=lambda message: events.send(Advice(message)),
         at=lambda path: events.send(At(path)),
+        recordings=OpenRecordings(keeps=job.session.nwb or job.recipe != INSPECT),
     )
     if job.session.decisions or job.edited:
         from pipeline.inspect import decisions

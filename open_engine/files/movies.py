@@ -209,10 +209,10 @@ class StoredFrames:
 
 
 @contextmanager
-def open_frames(path: str | os.PathLike[str]) -> Iterator[StoredFrames]:
-    """Open the frames of a movie or an image (a movie of one frame). Raises BadRecording."""
+def open_frames(path: str | os.PathLike[str], layout: MovieLayout | None = None) -> Iterator[StoredFrames]:
+    """Open the frames of a movie or an image (a movie of one frame), whose layout may be known. Raises BadRecording."""
     path = Path(path)
-    layout = formats.movie_layout(path)
+    layout = layout or formats.movie_layout(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield StoredFrames(path, layout, fd, _valid(layout))

@@ -14,12 +14,11 @@ import numpy as np
 import pandas as pd
 
 from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import PixelSize
-from recording import formats
 
 TRACKING_COLUMNS = {  # names in the library's export: names here
     "Local Frame Number": "index",
@@ -37,12 +36,15 @@ TRACKING_COLUMNS = {  # names in the library's export: names here
 }
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    movie = isx.Movie.read(str(recording))
-    header, frame_metadata, session = formats.read_isxb(recording)
-    consistency.video(recording, header, frame_metadata, session, context.warn)
+READ = isx.Movie.read
+
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
+    movie = recording.handle
+    header, frame_metadata, session = recording.camera
+    consistency.video(recording.path, header, frame_metadata, session, context.warn)
     samples, px_per_cm = frame_metadata.get("samples", []), optics.px_per_cm(session)
-    timing = movie.timing
+    timing = recording.timing
     valid = metadata.valid_samples(timing)
     time_s = times_s(timing, context.offset_us)
     tables.write(
@@ -54,7 +56,7 @@ def write_results(recording: Path, stem: str, out: Path, context: Context) -> Ou
             "status": np.where(valid, "valid", "dropped"),
         },
     )
-    tracking = tracking_table(recording, samples, context.scratch, context.warn)
+    tracking = tracking_table(recording.path, samples, context.scratch, context.warn)
     is_tracked = tracking is not None and bool(tracking["center_x_px"].notna().any())
     if tracking is not None and is_tracked:
         tracking.insert(1, "time_s", time_s[tracking["index"]])
@@ -91,7 +93,7 @@ def write_results(recording: Path, stem: str, out: Path, context: Context) -> Ou
             "height_px": rows,
             "is_tracked": is_tracked,
             "px_per_cm": px_per_cm,
-            "acquisition": acquisition(movie, recording, context.warn),
+            "acquisition": recording.acquisition(context.warn),
             "file_metadata": {"header": asdict(header), "session": session},
         },
     )

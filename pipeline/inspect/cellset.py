@@ -13,13 +13,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from open_engine import robust
 from open_engine.files.cellsets import reasons_of
 from pipeline.inspect import consistency, decisions, figures, metadata, optics, quality, tables, tiff
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision, Present
 from pipeline.inspect.footprints import Core
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import Piece, continuing, first_samples, stretches, with_gaps
 from pipeline.pages.cells import Cells, box
 from pipeline.pages.content import Figure, Measure
@@ -99,7 +100,10 @@ def _activity(traces: np.ndarray, period_s: float) -> Activity:
     )
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+READ = isx.CellSet.read
+
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
     return write_of_series([Piece(recording, context.offset_us)], stem, out, context)
 
 
@@ -108,10 +112,9 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
 
     Raises Unusable if the parts name other cells.
     """
-    sets = [isx.CellSet.read(str(piece.path)) for piece in context.in_turn(pieces)]
-    cell_set, recording = sets[0], pieces[0].path
-    footer = formats.read_footer(recording)
-    timing, pixel_um = cell_set.timing, optics.pixel_um(cell_set.spacing, recording)
+    sets, recording = [piece.recording.handle for piece in context.in_turn(pieces)], pieces[0].recording
+    cell_set, footer = recording.handle, recording.footer
+    timing, pixel_um = recording.timing, optics.pixel_um(recording)
     n, unit, period_s = cell_set.num_cells, trace_unit(footer), timing.period.secs_float
     if n == 0:
         context.warn("the cell set has no cells")
@@ -214,7 +217,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
                 }
                 for pair in alike
             ],
-            "acquisition": acquisition(cell_set, recording, context.warn),
+            "acquisition": recording.acquisition(context.warn),
             **count.report("values of traces and footprints", context.warn),
             "file_metadata": footer,
         },
@@ -484,15 +487,15 @@ def _background(together: np.ndarray) -> bytes:
 def noise_of(trace: np.ndarray) -> float:
     """Standard deviation of the noise of a trace, shape (samples,), NaN where samples are missing.
 
-    The median absolute deviation of the finest Haar wavelet coefficients, (x[i+1] - x[i]) / sqrt(2), divided by 0.6745
-    (Donoho and Johnstone, 1994, Biometrika 81:425): slow changes hardly enter it, and transients, being
-    rare, not either.
+    The median absolute deviation of the finest Haar wavelet coefficients, (x[i+1] - x[i]) / sqrt(2), as a standard
+    deviation (Donoho and Johnstone, 1994, Biometrika 81:425): slow changes hardly enter it, and transients, being rare,
+    not either.
     """
     details = np.diff(trace.astype(np.float64)) / np.sqrt(2)
     details = details[np.isfinite(details)]
     if not details.size:
         return float("nan")
-    return float(np.median(np.abs(details - np.median(details))) / 0.6745)
+    return robust.spread(details)
 
 
 def snr_of(trace: np.ndarray, noise: float) -> float:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.inspect.opened import OpenRecording
 from recording import formats
 from recording.errors import BadRecording, shown
 
@@ -60,9 +61,10 @@ def values(what: str, found: np.ndarray | list[np.ndarray], warn: Warn) -> dict[
     return count.report(what, warn)
 
 
-def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
+def frames(recording: OpenRecording, warn: Warn) -> None:
     """Whether the file holds just the frames that it claims; that it holds fewer ends in the pre-check."""
-    extra = formats.data_size(recording) - layout.n_stored * layout.stride
+    layout = recording.layout
+    extra = recording.data_size - layout.n_stored * layout.stride
     if extra:
         more = f", as much as {extra // layout.stride} of them" if extra >= layout.stride else ""
         warn(
@@ -71,11 +73,9 @@ def frames(recording: Path, layout: formats.MovieLayout, warn: Warn) -> None:
         )
 
 
-def packets(recording: Path, footer: Mapping[str, Any], stored: np.ndarray | None, warn: Warn) -> None:
-    """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when.
-
-    `stored` are its packets, None if it is of the oldest kind.
-    """
+def packets(recording: OpenRecording, warn: Warn) -> None:
+    """Whether the channels of an `.isxd` file hold what it says of them: how many values, and when."""
+    footer, stored = recording.footer, recording.packets
     if stored is None:
         _parts(recording, footer, warn)
         return
@@ -96,16 +96,16 @@ def packets(recording: Path, footer: Mapping[str, Any], stored: np.ndarray | Non
         warn("its cells have different sampling rates, although they are of one movie: it may be damaged")
 
 
-def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
+def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> None:
     """Whether the parts of the channels follow each other, in files of the first kind (isxEventBasedFileV1.cpp), and
     hold values of the time that the file states."""
     places = sorted((place, name) for name, place in footer["channel offsets"].items())
-    size = formats.data_size(recording)
+    path, size = recording.stored, recording.data_size
     after = stray = 0
     times: dict[str, np.ndarray] = {}
     for place, name in places:
         try:
-            head, stated_name, n_values = _head(recording, place)
+            head, stated_name, n_values = _head(path, place)
         except (KeyError, TypeError, ValueError):
             warn("the description of one of its channels cannot be read: it may be damaged")
             return
@@ -115,7 +115,7 @@ def _parts(recording: Path, footer: Mapping[str, Any], warn: Warn) -> None:
         first = place + len(head) + 1
         room = max(0, size - first) // VALUE_V1.itemsize
         n_values = n_values or room  # a part that was never closed
-        times[name] = np.fromfile(recording, VALUE_V1, min(n_values, room), offset=first)["time_us"]
+        times[name] = np.fromfile(path, VALUE_V1, min(n_values, room), offset=first)["time_us"]
         after = first + n_values * VALUE_V1.itemsize
     stray += abs(size - after) if places else 0
     if stray:

@@ -10,6 +10,7 @@ from typing import Any
 from open_engine.context import StepContext
 from pipeline.inspect.candidates import Candidates
 from pipeline.inspect.decisions import Decisions
+from pipeline.inspect.opened import OpenRecording, OpenRecordings
 from pipeline.inspect.pieces import Piece
 from pipeline.pages.cells import Cells
 from pipeline.pages.content import Figure, Measure
@@ -30,6 +31,12 @@ class Context(StepContext):
     offset_us: int = 0  # the recording's start, from the session's
     rooms: list[Room] = field(default_factory=list)  # in products, for the numbers of an animal's cells
 
+    recordings: OpenRecordings = field(default_factory=OpenRecordings)
+
+    def open(self, path: Path, kind: str) -> OpenRecording:
+        """The recording, opened once for all that is made of it."""
+        return self.recordings.open(path, kind, self.scratch)
+
     def remembering(self) -> tuple[Context, list[str]]:
         """The same, and the warnings that it is given from now on."""
         warnings: list[str] = []
@@ -43,7 +50,7 @@ class Context(StepContext):
     def in_turn(self, pieces: Sequence[Piece]) -> Iterator[Piece]:
         """Each of them, while it is read."""
         for piece in pieces:
-            self.at(piece.path)
+            self.at(piece.recording.path)
             yield piece
 
 

@@ -10,12 +10,11 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, packets, quality, tables
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import Piece, continuing, stretches
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import nice_length
-from recording import formats
 from recording.errors import Unusable
 
 LINES_A_ROW = 120  # events of one cell beyond which they merge in a picture of this width
@@ -23,24 +22,23 @@ MOST_ROWS = 200  # cells beyond which a row is too low for a line
 COLUMNS = 200  # of the density
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+READ = isx.EventSet.read
+
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
     return write_of_series([Piece(recording, context.offset_us)], stem, out, context)
 
 
 def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Context) -> Outcome:
     """Results of the same cells in each part of a session, as one. Raises Unusable if the parts name other cells."""
-    sets = [isx.EventSet.read(str(piece.path)) for piece in context.in_turn(pieces)]
-    event_set, recording = sets[0], pieces[0].path
-    timing = event_set.timing
     parts = []
-    for piece, each in zip(context.in_turn(pieces), sets):
-        stored = packets.stored(piece.path)
-        parts.append(packets.channels_of(stored, piece.path, each))
-        consistency.packets(piece.path, formats.read_footer(piece.path), stored, context.warn)
+    for piece in context.in_turn(pieces):
+        parts.append(piece.recording.channels)
+        consistency.packets(piece.recording, context.warn)
+    first, timings = pieces[0].recording, [piece.recording.timing for piece in pieces]
     cells = _joined(parts, [piece.offset_us for piece in pieces])
-    footer = formats.read_footer(recording)
-    duration_s = sum(metadata.duration_s(each.timing) for each in sets)
-    end_s = max(piece.offset_us / 1e6 + metadata.duration_s(each.timing) for piece, each in zip(pieces, sets))
+    durations_s = [metadata.duration_s(timing) for timing in timings]
+    duration_s = sum(durations_s)
     counts = np.array([len(cell.value) for cell in cells], dtype=np.int64)
 
     tables.write(
@@ -53,8 +51,8 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
     )
     rates = counts / duration_s if duration_s else np.full(len(cells), np.nan)
     begins = [piece.offset_us / 1e6 for piece in pieces]
-    ends = [begin + metadata.duration_s(each.timing) for begin, each in zip(begins, sets)]
-    continues = continuing(begins, ends, timing.period.secs_float)
+    ends = [begin + duration for begin, duration in zip(begins, durations_s)]
+    continues = continuing(begins, ends, first.timing.period.secs_float)
     by_cell = [[part[i].time_s + begin for part, begin in zip(parts, begins)] for i in range(len(cells))]
     intervals = np.array([_median_interval(stretches(times, continues)) for times in by_cell])
     tables.write(
@@ -68,7 +66,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
         },
     )
     figures.start_matplotlib(context.scratch)
-    thumbnail = _draw_raster(out / f"{stem}-raster.png", cells, end_s)
+    thumbnail = _draw_raster(out / f"{stem}-raster.png", cells, max(ends))
     return Outcome(
         summary=f"{counts.sum()} events of {len(cells)} cells in {duration_s:.4g} s",
         thumbnail=thumbnail,
@@ -95,14 +93,14 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
                 "median of each cell, median over cells",
             ),
         ),
-        figures=(Figure(f"{stem}-raster.png", _caption(cells, end_s)),),
+        figures=(Figure(f"{stem}-raster.png", _caption(cells, max(ends))),),
         metadata={
-            **metadata.timing(timing),
+            **metadata.timing(first.timing),
             "n_cells": len(cells),
             "n_events": int(counts.sum()),
-            "acquisition": acquisition(event_set, recording, context.warn),
+            "acquisition": first.acquisition(context.warn),
             **consistency.values("amplitudes", [cell.value for cell in cells], context.warn),
-            "file_metadata": footer,
+            "file_metadata": first.footer,
         },
     )
 

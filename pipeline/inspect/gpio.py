@@ -9,8 +9,8 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, packets, raw_files, tables, ttl
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 from pipeline.pages.content import Figure
 from recording import formats
 from recording.errors import Unusable
@@ -33,25 +33,19 @@ IMU_CAPTION = "Acceleration, orientation and magnetic field over time."
 GPIO_CAPTION = "Every channel that changed, each scaled to its own range, which is at its right."
 
 
-def pulses(recording: Path, context: Context) -> dict[str, np.ndarray]:
-    """The table of its TTL pulses, on the clock of the context."""
-    return ttl.table(_read(recording, context)[3])
+READ = isx.GpioSet.read
 
 
-def _read(recording: Path, context: Context) -> tuple[Path, isx.GpioSet, np.ndarray | None, list[packets.Channel]]:
-    """The file as `.isxd`, the library's view of it, its packets, and its channels on the clock of the context."""
-    stored = recording if recording.suffix.lower() == ".isxd" else converted(recording, context.scratch)
-    raw_files.check(recording, context.warn)
-    source = isx.GpioSet.read(str(stored))
-    read = packets.stored(stored)
-    channels = packets.channels_of(read, stored, source)
-    return stored, source, read, [channel.later(context.offset_us) for channel in channels]
+def pulses(recording: OpenRecording, offset_us: int) -> dict[str, np.ndarray]:
+    """The table of its TTL pulses, in s from a start that is so much earlier than the recording's."""
+    return ttl.table([channel.later(offset_us) for channel in recording.channels])
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    stored, source, read, channels = _read(recording, context)
-    footer = formats.read_footer(stored)
-    consistency.packets(stored, footer, read, context.warn)
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
+    footer = recording.footer  # of what isx made of it
+    raw_files.check(recording.path, context.warn)
+    channels = [channel.later(context.offset_us) for channel in recording.channels]
+    consistency.packets(recording, context.warn)
     is_imu = KIND_OF_TYPE.get(footer.get("type")) == "imu"
     figures.start_matplotlib(context.scratch)
     if is_imu:
@@ -66,16 +60,15 @@ def write_results(recording: Path, stem: str, out: Path, context: Context) -> Ou
         tables.write(out / f"{stem}-ttl.csv", ttl.table(channels))
         thumbnail = _draw_gpio(out / f"{stem}.png", channels)
     n_samples = sum(len(channel.value) for channel in channels)
-    timing = source.timing
     return Outcome(
         summary=f"{n_samples} samples of {len(channels)} {'IMU' if is_imu else 'GPIO'} channels",
         thumbnail=thumbnail,
         figures=(Figure(f"{stem}.png", IMU_CAPTION if is_imu else GPIO_CAPTION),),
         metadata={
-            **metadata.timing(timing),
+            **metadata.timing(recording.timing),
             "channels": {channel.name: len(channel.value) for channel in channels},
             **({} if is_imu else {"pulses": ttl.described(channels)}),
-            "acquisition": acquisition(source, stored, context.warn),
+            "acquisition": recording.acquisition(context.warn),
             **consistency.values("values", [channel.value for channel in channels], context.warn),
             "file_metadata": footer,
         },

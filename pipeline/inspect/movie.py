@@ -10,19 +10,21 @@ import numpy as np
 from open_engine.files.movies import StoredFrames, open_frames
 from open_engine.statistics import MovieStatistics, movie_statistics
 from pipeline.inspect import consistency, export, figures, metadata, movie_quality, optics, tables, tiff
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure
 from pipeline.pages.layout import PixelSize
 from recording import formats
 from recording.findings import Origin
 
+READ = isx.Movie.read
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    movie = isx.Movie.read(str(recording))  # before our own reader: its reasons are those that a lab knows
-    with open_frames(recording) as frames:
-        return _adapt(movie, frames, stem, out, context)
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
+    assert recording.handle  # before our own reader: its reasons are those that a lab knows
+    with open_frames(recording.path, recording.layout) as frames:
+        return _adapt(recording, frames, stem, out, context)
 
 
 def _alternating(origin: Origin) -> str:
@@ -32,16 +34,15 @@ def _alternating(origin: Origin) -> str:
     return f"{len(origin.planes)} focal planes ({', '.join(map(str, origin.planes))})" if origin.planes else ""
 
 
-def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
-    recording, layout = frames.path, frames.layout
-    timing, pixel_um = movie.timing, optics.pixel_um(movie.spacing, recording)
-    consistency.frames(recording, layout, context.warn)
+def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
+    layout, timing, pixel_um = recording.layout, recording.timing, optics.pixel_um(recording)
+    consistency.frames(recording, context.warn)
     status = sample_status(layout)
     valid = status == "valid"
     n_valid = int(valid.sum())
     if n_valid == 0:
         context.warn("no frame is valid: all were dropped, cropped or blank; there are no projections")
-    origin = formats.check(recording).origin
+    origin = recording.info.origin
     alternating = _alternating(origin)
     if alternating:
         context.warn(
@@ -55,7 +56,7 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
         columns["hardware_time_us"] = _spread_integers(frames.clock_us(range(layout.n_stored)), valid)
-    elif layout.offset and not formats.states_version(formats.read_footer(recording)):
+    elif layout.offset and not formats.states_version(recording.footer):
         context.warn("it lacks producer.version, by which its frames' headers are read: hardware times are not known")
     columns["status"] = status
     columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
@@ -84,7 +85,7 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
         figures=_figures(stem, found, n_valid, unit, pixel_um) if found else (),
         metadata={
             **metadata.timing(timing),
-            **metadata.spacing(movie.spacing),
+            **metadata.spacing(recording.handle.spacing),
             **optics.tissue(pixel_um),
             "data_type": np.dtype(layout.dtype).name,
             "unit": unit,
@@ -92,8 +93,8 @@ def _adapt(movie: isx.Movie, frames: StoredFrames, stem: str, out: Path, context
             "planes": list(origin.planes),
             **consistency.values("extremes of frames", extremes, context.warn),
             "saturation_level_counts": found.saturation_level if found else None,
-            "acquisition": acquisition(movie, recording, context.warn),
-            "file_metadata": formats.read_footer(recording),
+            "acquisition": recording.acquisition(context.warn),
+            "file_metadata": recording.footer,
         },
     )
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 from pipeline.inspect import metadata
+from pipeline.inspect.opened import OpenRecording
 from pipeline.pages.layout import TISSUE, PixelSize
-from recording import formats
 
 MOST = 64  # of down-sampling
 FOCUS_RANGE = 1000  # of the electronic focus, in its own units
@@ -45,11 +44,11 @@ BY_PART = {part: scale for (_, part), scale in SCALES.items() if part}
 TWO_PHOTON = re.compile(r"(?<!\d)2[ -]?p(hoton)?(?![a-z])|(two|multi)[ -]?photon", re.IGNORECASE)
 
 
-def pixel_um(spacing: Any, stored: Path) -> PixelSize:
-    """Size of a pixel, in µm, from the isx.Spacing of the recording at `stored`."""
-    sensor = metadata.spacing(spacing)
+def pixel_um(recording: OpenRecording) -> PixelSize:
+    """Size of a pixel of an `.isxd` file, in µm."""
+    sensor = metadata.spacing(recording.handle.spacing)
     width, height = sensor["pixel_width_um"], sensor["pixel_height_um"]
-    tissue = um_per_px(noted(stored))
+    tissue = um_per_px(noted(recording))
     if tissue is None or not width > 0:
         return PixelSize(width, height)
     return PixelSize(tissue, tissue * height / width, TISSUE)
@@ -60,9 +59,9 @@ def tissue(pixel: PixelSize) -> dict[str, float | None]:
     return {"tissue_um_per_px": pixel[0] if pixel.where == TISSUE else None}
 
 
-def noted(stored: Path) -> Mapping[str, Any]:
+def noted(recording: OpenRecording) -> Mapping[str, Any]:
     """The acquisition software's metadata of an `.isxd` file; empty if there are none."""
-    return _mapping(formats.read_footer(stored).get("extraProperties"))
+    return _mapping(recording.footer.get("extraProperties"))
 
 
 def um_per_px(properties: Mapping[str, Any]) -> float | None:

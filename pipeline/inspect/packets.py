@@ -6,10 +6,11 @@ array of records (format: recording/formats/isxd.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import isx
 import numpy as np
 
 from recording import formats
@@ -37,26 +38,21 @@ class Channel:
         return self.offset_us / 1e6
 
 
-def stored(path: Path) -> np.ndarray | None:
-    """All packets of an `.isxd` file as they lie there; None of the oldest files, which have none."""
-    if not formats.has_packets(formats.read_footer(path)):
+def stored(path: Path, footer: Mapping[str, Any], n_bytes: int) -> np.ndarray | None:
+    """All packets of an `.isxd` file, its first `n_bytes`; None of the oldest files, which have none."""
+    if not formats.has_packets(footer):
         return None
-    return np.fromfile(path, PACKET, count=formats.data_size(path) // PACKET.itemsize)
+    return np.fromfile(path, PACKET, count=n_bytes // PACKET.itemsize)
 
 
-def channels(path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
-    """Every channel of an `.isxd` file; `source` is the same file, opened by isx.
+def channels(packets: np.ndarray | None, footer: Mapping[str, Any], path: Path, source: Any) -> list[Channel]:
+    """Every channel of an `.isxd` file of these packets; `source` is the same file, opened by isx.
 
     Raises BadRecording if a packet names a channel that does not exist.
     """
-    return channels_of(stored(path), path, source)
-
-
-def channels_of(packets: np.ndarray | None, path: Path, source: isx.EventSet | isx.GpioSet) -> list[Channel]:
-    """The same of packets that were read."""
     if packets is None:
         return _through_library(source)
-    names = formats.read_footer(path)["channel list"]
+    names = footer["channel list"]
     if len(packets) and packets["channel"].max() >= len(names):
         raise BadRecording(path, "an event names a channel that is not there: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]
@@ -71,8 +67,9 @@ def _channel(name: str, packets: np.ndarray) -> Channel:
     return Channel(name, time[last], packets["value"][last])
 
 
-def _through_library(source: isx.EventSet | isx.GpioSet) -> list[Channel]:
-    if isinstance(source, isx.GpioSet):
+def _through_library(source: Any) -> list[Channel]:
+    """Of an isx.GpioSet or isx.EventSet."""
+    if hasattr(source, "get_channel_data"):
         found = ((source.get_channel_name(i), *source.get_channel_data(i)) for i in range(source.num_channels))
     else:
         found = ((source.get_cell_name(i), *source.get_cell_data(i)) for i in range(source.num_cells))

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from pipeline.inspect.opened import OpenRecording
 
 
 @dataclass(frozen=True)
 class Piece:
     """A recording that is a part of a whole."""
 
-    path: Path
+    recording: OpenRecording
     offset_us: int = 0  # its start, from the session's
     before: int = 0  # samples of its part that were trimmed off its beginning
     after: int = 0  # and off its end

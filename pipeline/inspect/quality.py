@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from common.csv_cells import cell
+from open_engine import robust
 from pipeline.pages.content import Measure
 
 CHECKED_FRAMES = 60  # of a movie, evenly spread, whose sharpness and shift are measured
@@ -121,18 +122,13 @@ def check_frames(frames: Iterable[tuple[np.ndarray, np.ndarray | None]], mean: n
         correlations.append(float(np.vdot(centred, mean)) / scale if scale > 0 else np.nan)
         shifts.append(_shift(np.fft.rfft2(centred * window) * reference, mean.shape) if scale > 0 else np.nan)
         if following is not None and number % NOISE_EVERY == 0:
-            noise.append(_spread(_finite(following) - frame) / np.sqrt(2))
+            noise.append(robust.spread(_finite(following) - frame) / np.sqrt(2))
     return FrameChecks(np.array(sharp), np.array(shifts), np.array(correlations), median(np.array(noise)))
 
 
 def _finite(frame: np.ndarray) -> np.ndarray:
     """As float32, zero where it is not finite."""
     return np.nan_to_num(frame) if frame.dtype.kind == "f" else frame.astype(np.float32)
-
-
-def _spread(values: np.ndarray) -> float:
-    """Standard deviation of most of the values, by their median absolute deviation."""
-    return float(np.median(np.abs(values - np.median(values)))) / 0.6745
 
 
 def _shift(spectrum: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -147,11 +143,7 @@ def outliers(values: np.ndarray, below: bool) -> int:
     finite = values[np.isfinite(values)]
     if len(finite) < 10:
         return 0
-    centre = np.median(finite)
-    spread = np.median(np.abs(finite - centre))
-    if spread <= 0:
-        return 0
-    score = 0.6745 * (finite - centre) / spread
+    score = robust.modified_z(finite)
     return int((score < -OUTLIER).sum() if below else (score > OUTLIER).sum())
 
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.inspect import consistency, metadata, quality
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import module_of
 from pipeline.inspect.pieces import Piece
 from pipeline.pages.content import Film, Part
-from recording.kinds import KINDS
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def write_results(
     """
     context, warnings = context.remembering()
     before = _names(out)
-    outcome = _module(kind).write_results(recording, stem, out, context)
+    outcome = module_of(kind).write_results(context.open(recording, kind), stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
     if with_page and context.decisions:
         context.decisions.report(out, context.warn)
@@ -77,16 +75,12 @@ def write_of_series(pieces: Sequence[Piece], kind: str, name: str, stem: str, ou
     """
     context, warnings = context.remembering()
     before = _names(out)
-    outcome = _module(kind).write_of_series(pieces, stem, out, context)
+    outcome = module_of(kind).write_of_series(pieces, stem, out, context)
     consistency.stated(outcome.metadata, context.warn)
-    part = _part(outcome, pieces[0].path, name, kind, out / stem, context, warnings)
+    part = _part(outcome, pieces[0].recording.path, name, kind, out / stem, context, warnings)
     results = tuple(sorted(_names(out) - before))
-    recordings = tuple(piece.path for piece in pieces)
+    recordings = tuple(piece.recording.path for piece in pieces)
     return Summary(outcome.summary, outcome.thumbnail, results, part, out / stem, recordings)
-
-
-def _module(kind: str) -> Any:
-    return importlib.import_module(f"pipeline.inspect.{KINDS[kind].module}")
 
 
 def _names(folder: Path) -> set[str]:

@@ -10,12 +10,11 @@ import isx
 import numpy as np
 
 from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
-from pipeline.inspect.acquisition import acquisition
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import PixelSize
-from recording import formats
 
 MEASURE = {  # the quantity, and its unit if the file states none (isxcore then takes pixels)
     isx.VesselSet.VesselSetType.VESSEL_DIAMETER: ("diameter", "px"),
@@ -25,13 +24,15 @@ Reader = Callable[[int], np.ndarray]  # takes the index of a vessel, returns its
 UNITS = {"pixels": "px", "microns": "um", "pixels per second": "px_per_s", "microns per second": "um_per_s"}
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    vessel_set = isx.VesselSet.read(str(recording))
-    timing, pixel_um = vessel_set.timing, optics.pixel_um(vessel_set.spacing, recording)
+READ = isx.VesselSet.read
+
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
+    vessel_set, footer = recording.handle, recording.footer
+    timing, pixel_um = recording.timing, optics.pixel_um(recording)
     n = vessel_set.num_vessels
     if n == 0:
         context.warn("the vessel set has no vessels")
-    footer = formats.read_footer(recording)
     readers = measured(vessel_set, footer)
     measure, unit = next(iter(readers))
 
@@ -74,7 +75,7 @@ def write_results(recording: Path, stem: str, out: Path, context: Context) -> Ou
             "unit": unit,
             **consistency.values("measurements", [values[~np.isnan(values)] for values in taken], context.warn),
             "n_undefined_values": n_undefined,
-            "acquisition": acquisition(vessel_set, recording, context.warn),
+            "acquisition": recording.acquisition(context.warn),
             "file_metadata": footer,
         },
     )

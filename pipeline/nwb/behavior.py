@@ -13,12 +13,11 @@ from pynwb.behavior import Position, SpatialSeries
 from pynwb.device import Device
 from pynwb.image import ImageSeries
 
-from pipeline.inspect import optics
+from pipeline.inspect import metadata, optics
 from pipeline.inspect.behavior import tracking_table
 from pipeline.nwb import behavior_mp4
 from pipeline.nwb.movies import note_invalid
 from pipeline.nwb.session import Opened, SessionFile
-from recording import formats
 
 # pynwb 4 wants the number of frames that are elsewhere; pynwb 3, the last for Python 3.9, does not know it.
 ASKS_FOR_SAMPLES = "num_samples" in {argument["name"] for argument in get_docval(ImageSeries.__init__)}
@@ -35,8 +34,8 @@ def add(session: SessionFile, recording: Opened) -> None:
 def _add_film(session: SessionFile, recording: Opened) -> None:
     """Its frames are those that were stored, in order; times tell where some were dropped."""
     rows, columns = recording.handle.spacing.num_pixels
-    shown = np.flatnonzero(recording.timing.get_valid_samples_mask())
-    frames = behavior_mp4.frames_of(recording.stored, shown, recording.period, (rows, columns))
+    shown = np.flatnonzero(metadata.valid_samples(recording.timing))
+    frames = behavior_mp4.frames_of(recording.source.path, shown, recording.period, (rows, columns))
     if frames is None:
         session.warn(f"{recording.name} has no film beside the NWB file: its frames cannot be told apart")
         session.describe(recording, n_frames=recording.timing.num_samples, width=columns, height=rows)
@@ -59,7 +58,7 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
         **_times(session, recording, shown),
     )
     session.file.add_acquisition(series)
-    valid = recording.timing.get_valid_samples_mask()
+    valid = metadata.valid_samples(recording.timing)
     note_invalid(session, recording, np.where(valid, "valid", "dropped"), name)
 
 
@@ -73,7 +72,7 @@ def _times(session: SessionFile, recording: Opened, shown: np.ndarray) -> dict[s
 
 def _add_tracking(session: SessionFile, recording: Opened) -> None:
     """One row a frame that the library exports, NaN where nothing was found."""
-    _, frames, noted = formats.read_isxb(recording.source.path)
+    _, frames, noted = recording.opened.camera
     samples, px_per_cm = frames.get("samples", []), optics.px_per_cm(noted)
     length = {"unit": "centimeters", "conversion": 1 / px_per_cm} if px_per_cm else {"unit": "pixels"}
     table = tracking_table(recording.source.path, samples, session.scratch, session.warn)

@@ -61,10 +61,10 @@ def frames_of(recording: Path, indices: np.ndarray, period: Fraction, shape: tup
     return Frames(recording, columns, rows, offsets[0], np.diff([*offsets, header.meta_offset]), rate, durations)
 
 
-def write(frames: Frames, out: Path, means: StepContext) -> None:
+def write(frames: Frames, out: Path, context: StepContext) -> None:
     """`out`, with its index in front, so that a player need not read to the end. The same frames, the same bytes."""
     with frames.recording.open("rb") as source, out.open("wb") as film:
-        groups = _encoded(source.fileno(), frames, means)
+        groups = _encoded(source.fileno(), frames, context)
         first = next(groups)
         start = len(mp4.head()) + len(_index(frames, first.entry, np.zeros(len(frames.sizes)), 0)) + 16
         film.seek(start)  # back to the index when sizes are known
@@ -111,18 +111,18 @@ def _write_group(film: io.BufferedWriter, group: _Group) -> np.ndarray:
     return np.array([len(picture) for picture in group.pictures])
 
 
-def _encoded(source: int, frames: Frames, means: StepContext) -> Iterator[_Group]:
+def _encoded(source: int, frames: Frames, context: StepContext) -> Iterator[_Group]:
     """Groups in order, as many at a time as there are threads. A frame that is no JPEG of the movie's size is black."""
     starts = range(0, len(frames.sizes), GROUP)
-    threads, n_unreadable = max(1, means.threads), 0
+    threads, n_unreadable = max(1, context.threads), 0
     with ThreadPoolExecutor(threads) as pool:
         for i in range(0, len(starts), threads):
             for group in pool.map(lambda start: _encode(source, frames, start), starts[i : i + threads]):
                 n_unreadable += group.n_unreadable
                 yield group
-            means.progress(min(1.0, (i + threads) / len(starts)))
+            context.progress(min(1.0, (i + threads) / len(starts)))
     if n_unreadable:
-        means.warn(
+        context.warn(
             f"{n_unreadable} of {len(frames.sizes)} frames of {frames.recording.name} are no JPEG of "
             f"{frames.columns} x {frames.rows} px: they are black where a browser plays the film"
         )

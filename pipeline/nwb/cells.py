@@ -14,7 +14,7 @@ from pynwb.ophys import DfOverF, Fluorescence, PlaneSegmentation, RoiResponseSer
 from common.csv_cells import cell
 from pipeline.inspect import cellset, metadata
 from pipeline.nwb.fill import Fill, empty
-from pipeline.nwb.session import Opened, SessionFile, footer
+from pipeline.nwb.session import Opened, SessionFile
 from protocol.job import NOBODY, Room, digest
 
 ANIMAL_CELL = "animal_cell"
@@ -31,7 +31,7 @@ def add(session: SessionFile, recording: Opened) -> None:
     names = [cells.get_cell_name(i) for i in range(n)]
     traces = np.ascontiguousarray(metadata.traces(recording.timing, n, cells.get_cell_trace_data).T)
     table = _same_cells(session, recording, names) or _table(session, recording, names, traces)
-    unit = cellset.trace_unit(footer(recording))
+    unit = cellset.trace_unit(recording.footer)
     series = RoiResponseSeries(
         name=session.name("RoiResponseSeries", recording.source.label),
         description=f"Traces of {recording.title}; samples that were dropped, cropped or blank are NaN",

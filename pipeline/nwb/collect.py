@@ -8,7 +8,6 @@ from pathlib import Path
 
 import tifffile
 
-from open_engine.context import StepContext
 from pipeline.inspect.context import Context
 from pipeline.inspect.decisions import verdicts
 from pipeline.inspect.results import Summary
@@ -166,6 +165,6 @@ def _write(
         advise=context.advise,
         start=session.start,
     )
-    made = write(out, contents, StepContext(context.scratch, context.threads, context.warn, context.progress))
+    made = write(out, contents, context)
     context.rooms.extend(rooms(out))
     return made

@@ -18,7 +18,7 @@ AMPLITUDE = "In the unit of the traces that the events were found in"
 
 def add(session: SessionFile, recording: Opened) -> None:
     """Where the file has a cell set that names the same cells, `cell` refers to their rows in its PlaneSegmentation."""
-    cells = packets.channels(recording.stored, recording.handle)
+    cells = recording.opened.channels
     if not cells:
         session.leave_out(recording, "cells")
     elif HAS_EVENTS:

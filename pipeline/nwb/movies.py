@@ -27,7 +27,7 @@ def add(session: SessionFile, recording: Opened) -> None:
     NWB orders the axes time, x, y. Frames keep their numbers: those that were dropped, cropped or blank read as zeros,
     as in isx, and are listed in `invalid_times` with the reason.
     """
-    layout = formats.movie_layout(recording.stored)
+    layout = recording.opened.layout
     name = _add_frames(session, recording, layout) if session.embed else _describe(session, recording, layout)
     note_invalid(session, recording, sample_status(layout), name)
 
@@ -59,7 +59,7 @@ def _add_frames(session: SessionFile, recording: Opened, layout: formats.MovieLa
         session.file.add_acquisition(series)
         session.originals.setdefault(recording.source.part, series)
         place, name = f"acquisition/{series.name}", series.name
-    session.fills.append(Fill(f"/{place}/data", lambda: slabs(recording.stored, chunks[0])))
+    session.fills.append(Fill(f"/{place}/data", lambda: slabs(recording.source.path, chunks[0])))
     return name
 
 

@@ -17,15 +17,14 @@ from pynwb.device import Device, DeviceModel
 from pynwb.ophys import ImageSegmentation, ImagingPlane, OpticalChannel, PlaneSegmentation
 
 from open_engine.context import StepContext
-from pipeline.inspect import gpio, optics
-from pipeline.inspect.acquisition import acquisition
+from pipeline.inspect import optics
 from pipeline.inspect.decisions import Verdict
+from pipeline.inspect.opened import OpenRecording
 from pipeline.nwb.fill import Fill
 from pipeline.nwb.metadata import Metadata
 from pipeline.pages.content import is_stated
 from pipeline.pages.layout import TISSUE, PixelSize
 from pipeline.toml_files import unfit
-from recording import formats
 
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
 NOT_STATED = float("nan")  # where it requires a number
@@ -71,16 +70,26 @@ class Source:
 
 @dataclass
 class Opened:
-    """A recording as isx opened it."""
+    """A recording of the session, on its clock."""
 
     source: Source
-    stored: Path  # the file itself, or for .gpio and .imu what isx made of it
-    handle: Any
-    timing: Any
+    opened: OpenRecording
     start: Fraction  # seconds since 1970
     utc_offset: int  # s
     acquisition: dict[str, Any]
     in_plane: bool = False  # whether it has an image of the tissue
+
+    @property
+    def handle(self) -> Any:
+        return self.opened.handle
+
+    @property
+    def timing(self) -> Any:
+        return self.opened.timing
+
+    @property
+    def footer(self) -> Mapping[str, Any]:
+        return self.opened.footer
 
     @property
     def kind(self) -> str:
@@ -106,17 +115,12 @@ class Opened:
         return float(1 / self.period)
 
 
-def opened(source: Source, scratch: Path, read: Callable[[str], Any], in_plane: bool) -> Opened:
-    stored = source.path
-    if source.kind in ("gpio", "imu") and stored.suffix.lower() != ".isxd":
-        stored = gpio.converted(stored, scratch)
-    handle = read(str(stored))
-    inner = handle._impl if source.kind == "image" else handle  # isx.Image keeps its timing in a movie
-    time = inner.timing.start._impl
+def opened(source: Source, recording: OpenRecording, in_plane: bool) -> Opened:
+    time = recording.timing.start._impl
     start = Fraction(time.secs_since_epoch.num, time.secs_since_epoch.den or 1)
     offset = time.utc_offset if abs(time.utc_offset) < 86400 else 0
-    acquired = {name: value for name, value in acquisition(inner, stored).items() if _can_be_written(value)}
-    return Opened(source, stored, handle, inner.timing, start, offset, acquired, in_plane)
+    acquired = {name: value for name, value in recording.acquisition().items() if _can_be_written(value)}
+    return Opened(source, recording, start, offset, acquired, in_plane)
 
 
 def _can_be_written(value: Any) -> bool:
@@ -288,7 +292,7 @@ def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[PixelSize, str]]:
     found: dict[PixelSize, str] = {}
     for each in session.recordings:
         if each.in_plane and plane_key(each) == key:
-            found.setdefault(optics.pixel_um(each.handle.spacing, each.stored), each.name)
+            found.setdefault(optics.pixel_um(each.opened), each.name)
     return [*found.items()]
 
 
@@ -299,7 +303,7 @@ def plane_key(recording: Opened) -> str:
 
 
 def is_two_photon(recording: Opened) -> bool:
-    return recording.in_plane and optics.is_two_photon(optics.noted(recording.stored))
+    return recording.in_plane and optics.is_two_photon(optics.noted(recording.opened))
 
 
 def _device(session: SessionFile, recording: Opened) -> Device:
@@ -328,7 +332,3 @@ def _is_setting(label: str, value: Any) -> bool:
         return is_stated(label, value)
     is_of_device = label.startswith(("Microscope", "Exposure", "Trigger")) and label not in (*FOCUS, *IDENTITY)
     return is_of_device and is_stated(label, value)
-
-
-def footer(recording: Opened) -> dict[str, Any]:
-    return formats.read_footer(recording.stored)

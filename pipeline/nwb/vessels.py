@@ -10,7 +10,7 @@ from pynwb import TimeSeries
 from pipeline.inspect import metadata
 from pipeline.inspect.vessels import measured
 from pipeline.nwb.images import add_images
-from pipeline.nwb.session import Opened, SessionFile, footer
+from pipeline.nwb.session import Opened, SessionFile
 
 SPELT = {"px": "pixels", "um": "micrometers", "deg": "degrees", "px_per_s": "pixels/s", "um_per_s": "micrometers/s"}
 
@@ -36,7 +36,7 @@ def add(session: SessionFile, recording: Opened) -> None:
         columns=[VectorData(name=name, data=data, description=what) for name, data, what in columns],
     )
     session.ophys.add(table)
-    for (what, unit), read in measured(vessels, footer(recording)).items():
+    for (what, unit), read in measured(vessels, recording.footer).items():
         values = np.ascontiguousarray(metadata.traces(recording.timing, n, read).T)
         series = TimeSeries(
             name=session.name(f"Vessel{what.capitalize()}", label),

@@ -18,8 +18,8 @@ from hdmf.container import AbstractContainer
 from pynwb import NWBHDF5IO, NWBFile
 from pynwb.file import Subject
 
-from open_engine.context import StepContext
 from pipeline.inspect import metadata as inspect_metadata
+from pipeline.inspect.context import Context
 from pipeline.nwb import images, metadata, motion, responses
 from pipeline.nwb.fill import fill
 from pipeline.nwb.kinds import IN_NWB
@@ -47,25 +47,25 @@ class Contents:
     start: datetime | None = None  # of the session's clock, from which the sources' offsets count
 
 
-def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
+def write(path: Path, contents: Contents, context: Context) -> list[Path]:
     """Write the file, and films beside it, whole or not at all. The same contents give the same bytes.
 
     Returns all of them. Raises Unusable, BadRecording.
     """
-    found = [_opened(each, means) for each in contents.sources]
+    found = [opened(each, context.open(each.path, each.kind), IN_NWB[each.kind].in_plane) for each in contents.sources]
     recordings = sorted(on_one_clock(found, contents.start), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
-    session = _session(path, recordings, contents, means)
+    session = _session(path, recordings, contents, context)
     films = [path.with_name(name) for name in session.films]
     try:
         for film, write_film in zip(films, session.films.values()):
-            write_film(film, means)
+            write_film(film, context)
         _name_objects(session.file, contents.identifier)
         with NWBHDF5IO(str(temporary), "w") as io:
             io.write(session.file)
         with h5py.File(temporary, "r+") as file:
             for each in session.fills:
-                fill(file[each.dataset], each.slabs(), means.threads, means.progress)
+                fill(file[each.dataset], each.slabs(), context.threads, context.progress)
         temporary.replace(path)
         return [path, *films]
     except BaseException:
@@ -75,19 +75,14 @@ def write(path: Path, contents: Contents, means: StepContext) -> list[Path]:
         raise
 
 
-def _opened(source: Source, means: StepContext) -> Opened:
-    kind = IN_NWB[source.kind]
-    return opened(source, means.scratch, kind.read, kind.in_plane)
-
-
 def _order(recording: Opened) -> tuple[int, bool, Fraction, str]:
     return list(IN_NWB).index(recording.kind), recording.source.is_product, recording.start, recording.name
 
 
-def _session(path: Path, recordings: list[Opened], contents: Contents, means: StepContext) -> SessionFile:
+def _session(path: Path, recordings: list[Opened], contents: Contents, context: Context) -> SessionFile:
     said = stated(recordings)
     known = contents.metadata.over(accepted(said))
-    _warn_of_refused(said, known, means.warn)
+    _warn_of_refused(said, known, context.warn)
     _advise(known, contents.advise)
     start = start_of(recordings, known)
     zero = min(each.start for each in recordings)
@@ -108,7 +103,7 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, means: St
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,
     )
-    session = SessionFile(file, zero, known, contents.embed, path, means.scratch, means.warn, recordings)
+    session = SessionFile(file, zero, known, contents.embed, path, context.scratch, context.warn, recordings)
     session.translations = [*contents.translations]
     for recording in _labelled(recordings):
         IN_NWB[recording.kind].add(session, recording)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +87,5 @@ def _table(one: Member, number: int, context: Context) -> Path:
     path = context.scratch / f"pulses-{number}" / f"{one.stem or one.path.stem}-ttl.csv"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        on_clock = replace(context, offset_us=one.offset_us, warn=lambda text: None)  # they are given where it is shown
-        tables.write(path, gpio.pulses(one.path, on_clock))
+        tables.write(path, gpio.pulses(context.open(one.path, one.kind), one.offset_us))
     return path

@@ -37,4 +37,4 @@ def _piece(this: Run, stream: Stream, name: str, titles: Mapping[str, tuple[str,
             before = round(lacks)
             after = n_whole - product.n_samples - before
     path = with_accepted if with_accepted and with_accepted.exists() else path
-    return Piece(path, offset_us(this, stream, name), before, after)
+    return Piece(this.context.open(path, stream.kind), offset_us(this, stream, name), before, after)

@@ -30,7 +30,7 @@ from pipeline.recipe.store import Entry, Store, stamp
 from protocol.copies import Copies
 from protocol.job import Job, Result
 from recording.errors import TooLittleMemory, Unusable
-from recording.formats import check, movie_layout
+from recording.formats import check
 from recording.kinds import Shape
 
 RULES = 3  # counted up when the runner comes to call a function, or to note what it did, in another way
@@ -181,7 +181,8 @@ def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
 def _check_frames(this: Run, kind: str) -> None:
     """What inspection would say of movies whose bytes are not those of their frames."""
     for path in this.inputs if kind == "movie" else ():
-        consistency.frames(path, movie_layout(path), lambda text, path=path: this.context.warn(f"{path.name}: {text}"))
+        recording = this.context.open(path, kind)
+        consistency.frames(recording, lambda text, path=path: this.context.warn(f"{path.name}: {text}"))
 
 
 def _check_room(this: Run, todo: set[int]) -> None:

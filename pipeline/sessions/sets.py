@@ -40,7 +40,7 @@ def last_sets(job: Job) -> list[list[Member]]:
 
 def adapt_together(group: Sequence[Member], stem: str, out: Path, context: Context) -> Summary:
     """The results of sets with the same cells in each part of a session. Raises Unusable if they have others."""
-    pieces = [Piece(each.path, each.offset_us) for each in group]
+    pieces = [Piece(context.open(each.path, each.kind), each.offset_us) for each in group]
     name = group[0].path.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     return write_of_series(pieces, group[0].kind, name, stem, out, context)
 

@@ -13,7 +13,6 @@ import numpy as np
 import pynwb
 import pytest
 
-from open_engine.context import StepContext
 from pipeline.inspect import acquisition
 from pipeline.inspect.context import Context
 from pipeline.inspect.results import write_results
@@ -223,7 +222,7 @@ def test_blocks_of_another_kind(tmp_path, extra, said):
 
 def nwb(folder: Path, extra: Any) -> pynwb.NWBFile:
     movie = recordings.with_extra(recordings.movie(folder / "mouse.isxd", n=4), extra)
-    write(folder / "mouse.nwb", Contents([Source(movie, "movie")], "id", Metadata(), embed=True), StepContext(folder))
+    write(folder / "mouse.nwb", Contents([Source(movie, "movie")], "id", Metadata(), embed=True), Context(folder))
     with pynwb.NWBHDF5IO(str(folder / "mouse.nwb"), "r") as io:
         file = io.read()
         assert file.devices["Microscope"]
@@ -243,7 +242,7 @@ def test_what_nwb_does_not_take_of_the_animal_is_said(tmp_path):
     block = noted(lambda block: block["animal"].update(species="mouse", sex="male"))
     movie, said = recordings.with_extra(recordings.movie(tmp_path / "m.isxd", n=4), block), []
     given = Metadata({"Subject": {"sex": "M"}})
-    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "id", given), StepContext(tmp_path, 1, said.append))
+    write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "id", given), Context(tmp_path, 1, said.append))
     about = [text for text in said if text.startswith("the recording states")]
     assert about == [  # the metadata give the sex
         "the recording states Subject.species as 'mouse', but NWB takes a Latin binomial such as 'Mus musculus', or a "

@@ -25,9 +25,10 @@ from pathlib import Path
 
 from pipeline.inspect import metadata
 from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
 
 
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
     (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
     return Outcome("one bear", b"", {"n_toys": 1})
 '''
@@ -36,22 +37,11 @@ FIRST_CLASS_KIND = '''"""A toy kind with a number of quality."""
 
 from pathlib import Path
 
-from pipeline.inspect.context import Context, Outcome
-from pipeline.pages.content import Measure
-
-
-def write_results(recording: Path, stem: str, out: Path, context: Context) -> Outcome:
-    (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
-    measures = (Measure("n_toys", "toys", 1, "", "how many toys there are"),)
-    return Outcome("one bear", b"", {"n_toys": 1}, measures)
-'''
-
-TOY_IN_NWB = '''"""Toys."""
-
 import isx
-from pynwb import TimeSeries
 
-from pipeline.nwb.session import Opened, SessionFile
+from pipeline.inspect.context import Context, Outcome
+from pipeline.inspect.opened import OpenRecording
+from pipeline.pages.content import Measure
 
 
 class Box:
@@ -59,6 +49,22 @@ class Box:
 
     def __init__(self, path: str) -> None:
         self.timing = isx.Timing(3, isx.Duration.from_msecs(100))
+
+
+READ = Box
+
+
+def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
+    (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
+    measures = (Measure("n_toys", "toys", 1, "", "how many toys there are"),)
+    return Outcome("one bear", b"", {"n_toys": 1}, measures)
+'''
+
+TOY_IN_NWB = '''"""Toys."""
+
+from pynwb import TimeSeries
+
+from pipeline.nwb.session import Opened, SessionFile
 
 
 def add(session: SessionFile, recording: Opened) -> None:
@@ -177,7 +183,7 @@ def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
         added(app, "pipeline/inspect/toy.py", FIRST_CLASS_KIND),
         added(app, "pipeline/nwb/toy.py", TOY_IN_NWB),
         edited(app, "pipeline/nwb/kinds.py", "images, movies, signals", "images, movies, signals, toy"),
-        edited(app, "pipeline/nwb/kinds.py", "IN_NWB = {", 'IN_NWB = {"toy": Kind(toy.Box, toy.add),'),
+        edited(app, "pipeline/nwb/kinds.py", "IN_NWB = {", 'IN_NWB = {"toy": Kind(toy.add),'),
     }
     documented = files_to_touch("a kind of recording") | files_to_touch("a kind to NWB files")
     assert touched == {name.replace("<kind>", "toy") for name in documented}

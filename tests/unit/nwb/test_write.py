@@ -17,9 +17,9 @@ import pynwb
 import pytest
 from pynwb import NWBFile
 
-from open_engine.context import StepContext
-from pipeline.inspect import mp4, packets
+from pipeline.inspect import mp4
 from pipeline.inspect.context import Context
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.results import write_results
 from pipeline.nwb import behavior_mp4, signals
 from pipeline.nwb.behavior import ASKS_FOR_SAMPLES
@@ -40,7 +40,7 @@ MASK_AXES = (0, 2, 1)  # isx gives rows and columns, NWB wants x and y
 def written(path: Path, *sources: Source, **contents: object) -> Iterator[NWBFile]:
     """The session's file, validated and opened."""
     warnings: list[str] = []
-    write(path, Contents(sources, "an identifier", **contents), StepContext(path.parent, 2, warnings.append))
+    write(path, Contents(sources, "an identifier", **contents), Context(path.parent, 2, warnings.append))
     assert pynwb.validate(path=str(path)) == []
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         yield io.read()
@@ -210,7 +210,7 @@ def test_parts_of_a_series_share_one_table_of_cells(tmp_path):
 def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
     cells, path = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
     events = isx.EventSet.read(str(path))
-    stored = packets.channels(path, events)
+    stored = OpenRecording(path, "event_set", tmp_path).channels
     with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
         table = file.events["Events"]
         found = table.to_dataframe()
@@ -230,7 +230,7 @@ def test_events_for_a_pynwb_that_has_no_table_of_them(tmp_path, monkeypatch):
     monkeypatch.setattr("pipeline.nwb.events.HAS_EVENTS", False)
     cells, path = recordings.cell_set(tmp_path / "c.isxd"), recordings.event_set(tmp_path / "e.isxd")
     events = isx.EventSet.read(str(path))
-    stored = packets.channels(path, events)
+    stored = OpenRecording(path, "event_set", tmp_path).channels
     with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
         table = file.processing["ophys"]["Events"]
         assert table["cell_name"][:].tolist() == ["C0", "C1", "C2", "C3"]
@@ -397,7 +397,7 @@ def test_a_film_is_the_same_whatever_the_threads_and_can_be_entered_at_keyframes
     monkeypatch.setattr(behavior_mp4, "GROUP", 4)
     path = recordings.behavior_movie(tmp_path / "b.isxb", n=9)
     for threads in (1, 3):
-        means = StepContext(tmp_path, threads, pytest.fail)
+        means = Context(tmp_path, threads, pytest.fail)
         write(tmp_path / f"{threads}.nwb", Contents([Source(path, "behavior_movie")], "x"), means)
     one, other = (tmp_path / f"{threads}-behavior.mp4" for threads in (1, 3))
     assert one.read_bytes() == other.read_bytes()
@@ -411,9 +411,7 @@ def test_frames_that_are_no_pictures_are_black_for_browsers_alone(tmp_path):
     data[second + 20 : second + 200] = bytes(180)  # its tables
     path.write_bytes(data)
     warnings: list[str] = []
-    write(
-        tmp_path / "s.nwb", Contents([Source(path, "behavior_movie")], "x"), StepContext(tmp_path, 1, warnings.append)
-    )
+    write(tmp_path / "s.nwb", Contents([Source(path, "behavior_movie")], "x"), Context(tmp_path, 1, warnings.append))
     said = "1 of 9 frames of b.isxb are no JPEG of 64 x 48 px: they are black where a browser plays the film"
     assert warnings == [said]
     stored, played = tracks_of(tmp_path / "s-behavior.mp4")
@@ -447,7 +445,7 @@ def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
     made = write(
         tmp_path / "b.nwb",
         Contents([Source(path, "behavior_movie")], "x"),
-        StepContext(tmp_path, 1, warnings.append),
+        Context(tmp_path, 1, warnings.append),
     )
     assert made == [tmp_path / "b.nwb"]
     assert warnings == ["b.isxb has no film beside the NWB file: its frames cannot be told apart"]
@@ -513,7 +511,7 @@ def test_nothing_is_invented_and_what_is_missing_is_named(tmp_path):
     warnings: list[str] = []
     advice: list[str] = []
     contents = Contents([Source(movie, "movie")], "x", advise=advice.append)
-    write(tmp_path / "m.nwb", contents, StepContext(tmp_path, 1, warnings.append))
+    write(tmp_path / "m.nwb", contents, Context(tmp_path, 1, warnings.append))
     assert warnings == []
     assert advice == [
         "DANDI will refuse the NWB file without Subject.subject_id, Subject.species, Subject.sex, Subject.age; "
@@ -553,9 +551,7 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     """The movie is cut short while its frames are read."""
     path = recordings.movie(tmp_path / "m.isxd", 100)
     camera = recordings.behavior_movie(tmp_path / "m.isxb")
-    means = StepContext(
-        tmp_path, 1, progress=lambda fraction: fraction < 1 and os.truncate(path, 2000)
-    )  # the film is done
+    means = Context(tmp_path, 1, progress=lambda fraction: fraction < 1 and os.truncate(path, 2000))  # the film is done
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
         sources = [Source(path, "movie"), Source(camera, "behavior_movie")]
         write(tmp_path / "m.nwb", Contents(sources, "x", embed=True), means)
@@ -565,6 +561,6 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
 def test_empty_sets_are_left_out_with_a_word(tmp_path):
     path = recordings.cell_set(tmp_path / "c.isxd", n_cells=0)
     warnings: list[str] = []
-    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), StepContext(tmp_path, 1, warnings.append))
+    write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), Context(tmp_path, 1, warnings.append))
     assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
     assert warnings == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]

@@ -178,9 +178,7 @@ def test_inspection(cells, tmp_path):
 
 
 def test_nwb(cells, tmp_path):
-    write(
-        tmp_path / "c.nwb", Contents([Source(Path(cells), "cell_set")], "id"), StepContext(tmp_path, 1, lambda _: None)
-    )
+    write(tmp_path / "c.nwb", Contents([Source(Path(cells), "cell_set")], "id"), Context(tmp_path, 1, lambda _: None))
     with NWBHDF5IO(str(tmp_path / "c.nwb"), "r") as io:
         table = io.read().processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
         assert np.isnan([table[name][1] for name in ("noise", "snr", "n_transients", "transient_rate")]).all()
