@@ -105,23 +105,12 @@ EOF
 
 COPY --chmod=755 stages/with_secrets.py /usr/local/bin/with-secrets
 
-# pip gives up on a download that stalls half-way, whatever its own retries.
-COPY --chmod=755 <<'EOF' /usr/local/bin/retry
-#!/bin/sh
-for attempt in 1 2 3 4; do
-  "$@" && exit 0
-  echo >&2 "attempt $attempt of 4 failed: $*"
-  sleep $((attempt * 2))
-done
-exit 1
-EOF
-
 # uv installs several times as fast as pip, which brings it.
 RUN --mount=type=bind,source=requirements/builder.txt,target=/build/builder.txt \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
-retry with-secrets python3 -m pip install --target /usr/local/lib/uv --no-deps --require-hashes --only-binary :all: -r /build/builder.txt
+with-secrets --again python3 -m pip install --target /usr/local/lib/uv --no-deps --require-hashes --only-binary :all: -r /build/builder.txt
 ln -s ../lib/uv/bin/uv /usr/local/bin/uv
 uv --version
 EOF
@@ -136,7 +125,7 @@ RUN --mount=type=bind,from=lock,source=/requirements.txt,target=/build/requireme
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
 python3 -m venv --without-pip /opt/venv
-retry with-secrets uv pip install --python /opt/venv/bin/python --no-deps --require-hashes --only-binary :all: -r /build/requirements.txt
+with-secrets --again uv pip install --python /opt/venv/bin/python --no-deps --require-hashes --only-binary :all: -r /build/requirements.txt
 site=$(/opt/venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 echo /opt/inscopix/api > "$site/isx-api.pth"
 # The font cache of matplotlib takes seconds to make; a worker starts from this copy.

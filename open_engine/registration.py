@@ -10,7 +10,7 @@ frame that holds just the band of spatial frequencies that tells most (`Filter`)
    deviations, which is Huber's M-estimator (1964, Ann. Math. Stat. 35): a transient that the template does not have
    counts little.
 
-The template is the mean of up to 300 frames spread over the recording, aligned to each other by the same two steps in
+The template is the mean of up to 200 frames spread over the recording, aligned to each other by the same two steps in
 turn. A single frame, however chosen, has too much noise to be one.
 
 Clips and the left and right half of the field are there for the question that comes first: has anything moved at all?

@@ -188,8 +188,6 @@ class RecipeFacts(Message):
     group: str  # "series" or "file"
     kinds: tuple[str, ...]  # that it takes
     sha256: str  # of the recipe and of the Python files of its steps
-    steps: tuple[str, ...] = ()
-    licensed: tuple[str, ...] = ()
     nwb: bool = False  # whether it writes an NWB file
     follow: bool = True  # whether cells are followed over the sessions of an animal
     beside: tuple[str, ...] = ()  # names of files that its steps read in the folder of the recordings

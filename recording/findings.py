@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from recording.kinds import KINDS
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -58,8 +60,8 @@ class RecordingInfo:
     @property
     def series_key(self) -> tuple[object, ...]:
         """Equal for recordings that may be parts of one series, if their times do not overlap."""
-        cells = self.names if self.kind in ("cell_set", "event_set", "vessel_set") else ()
-        return (self.kind, self.width, self.height, self.pixel_um, round(self.period_s, 6), cells)
+        names = self.names if KINDS[self.kind].names_parts else ()
+        return (self.kind, self.width, self.height, self.pixel_um, round(self.period_s, 6), names)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -41,6 +41,10 @@ class Kind:
     isxd_type: int | None = None  # of `.isxd` files
     is_made: bool = False  # whether a step of a recipe can make it
     called: str = ""  # what the last one that a recipe makes is called, after the name of the session
+    is_plain: bool = False  # whether results of such a one have that name alone: no plain kind has these endings too
+    page: int = 1  # on a recipe's page: 1 always, a higher number only if it made nothing of a lower one
+    is_joined: bool = False  # whether those of the same cells in each part of a session are one (`adapt_pieces`)
+    names_parts: bool = False  # whether recordings with other names in them cannot be parts of one series
     made_of: tuple[str, ...] = ()  # kinds that it can be made of, the likeliest first
     is_beside: bool = False  # whether it is acquired beside a movie, and never made from another recording
     n_bytes: Callable[[Shape], int] = _image_bytes  # that one takes on disk
@@ -63,6 +67,8 @@ _ROWS = (
         isxd_type=0,
         is_made=True,
         called="movie",
+        is_plain=True,
+        page=3,
         made_of=("movie",),
         n_bytes=_movie_bytes,
     ),
@@ -74,6 +80,7 @@ _ROWS = (
         isxd_type=4,
         is_made=True,
         called="image",
+        page=2,
         made_of=("movie", "cell_set", "vessel_set"),
     ),
     Kind(
@@ -84,6 +91,9 @@ _ROWS = (
         isxd_type=1,
         is_made=True,
         called="cells",
+        is_plain=True,
+        is_joined=True,
+        names_parts=True,
         made_of=("movie", "cell_set"),
         n_bytes=_cells_bytes,
     ),
@@ -95,6 +105,9 @@ _ROWS = (
         isxd_type=5,
         is_made=True,
         called="events",
+        is_plain=True,
+        is_joined=True,
+        names_parts=True,
         made_of=("movie", "cell_set", "event_set"),
     ),
     Kind("gpio", "GPIO recording", "gpio", ("-gpio.csv", "-ttl.csv", ".png"), isxd_type=3, is_beside=True),
@@ -109,6 +122,7 @@ _ROWS = (
         isxd_type=8,
         is_made=True,
         called="vessels",
+        names_parts=True,
         made_of=("movie", "vessel_set"),
         n_bytes=_cells_bytes,
     ),
@@ -136,4 +150,5 @@ def why_left_out(name: str) -> str:
 KINDS = {kind.code: kind for kind in _ROWS}
 KIND_OF_TYPE = {kind.isxd_type: kind.code for kind in _ROWS if kind.isxd_type is not None}
 MADE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_made)
+JOINED_KINDS = tuple(kind.code for kind in _ROWS if kind.is_joined)
 BESIDE_KINDS = tuple(kind.code for kind in _ROWS if kind.is_beside)

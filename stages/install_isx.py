@@ -37,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from installer import BLOCK, HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
 from libraries import brought
 from native import elf  # the project is not installed where this runs
+from with_secrets import run_again
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path("/installer")
@@ -69,7 +70,8 @@ def install_public(target: Path) -> tuple[Product, Path]:
         wheel = download_wheel(version, os.environ["ISX_SHA256"].split(), Path(folder))
         # By name, not by path: pip would leave the path, which differs each time, in the installed metadata.
         options = ["--no-index", "--find-links", wheel.parent, "--no-deps", "--no-compile", "--target", api]
-        done = with_retries([sys.executable, "-m", "pip", "install", *options, f"isx=={version}"])
+        pip = [sys.executable, "-m", "pip", "install", *options, f"isx=={version}"]  # of a file that is here
+        done = subprocess.run(pip, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
         if done.returncode:
             raise BuildError(f"{wheel.name} could not be installed.\n{done.stderr.strip()}")
         sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
@@ -82,7 +84,7 @@ def download_wheel(version: str, hashes: list[str], folder: Path) -> Path:
     pin = folder / "isx.txt"
     pin.write_text(f"isx=={version} " + " ".join(f"--hash=sha256:{sha256}" for sha256 in hashes) + "\n")
     options = ["--no-deps", "--require-hashes", "--only-binary", ":all:", "--dest", folder, "-r", pin]
-    done = with_retries([sys.executable, "-m", "pip", "download", *options])
+    done = run_again([sys.executable, "-m", "pip", "download", *options])
     if done.returncode:
         raise BuildError(
             f"isx {version} could not be downloaded.\n{done.stderr.strip()}\n"
@@ -91,16 +93,6 @@ def download_wheel(version: str, hashes: list[str], folder: Path) -> Path:
             "found: the index does not offer it, or only for a newer glibc; take a newer BASE_IMAGE, such as Debian 12."
         )
     return next(folder.glob("*.whl"))
-
-
-def with_retries(pip: list[str | Path]) -> subprocess.CompletedProcess[str]:
-    """pip gives up on a download that stalls half-way; only what a new attempt cannot change is final."""
-    for _ in range(4):
-        done = subprocess.run(pip, check=False, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-        if done.returncode == 0 or "DO NOT MATCH THE HASHES" in done.stderr or "No matching" in done.stderr:
-            break
-        print(done.stderr, file=sys.stderr)
-    return done
 
 
 def drop_unreached_libraries(api: Path) -> None:

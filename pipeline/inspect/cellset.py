@@ -100,6 +100,11 @@ def _activity(traces: np.ndarray, period_s: float) -> Activity:
     )
 
 
+METHODS = (  # for a paper; in braces, keys of references.bib
+    "The noise of a trace was estimated from its successive differences [{donoho1994}]. Transients were stretches "
+    "above 2.5 noise standard deviations over the median that reached 5. Overlapping cells whose traces correlated "
+    "with r > 0.8 were marked as possibly one, the value at which CaImAn merges components [{giovannucci2019}]."
+)
 READ = isx.CellSet.read
 
 
@@ -195,6 +200,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
         summary=f"{n} cells ({_counted(counts)}), {n_samples} samples at {1 / period_s:.4g} Hz",
         thumbnail=thumbnail,
         measures=_measures(cells, found, nearest, [(names[pair.first], names[pair.second]) for pair in alike]),
+        methods=METHODS,
         figures=_figures(stem, n),
         cells=shown if n else None,
         metadata={

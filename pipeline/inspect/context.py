@@ -64,3 +64,4 @@ class Outcome:
     measures: tuple[Measure, ...] = ()
     figures: tuple[Figure, ...] = ()  # for the page
     cells: Cells | None = None  # for the page
+    methods: str = ""  # what was computed, and from where its definitions come: for the methods text

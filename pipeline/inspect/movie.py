@@ -18,6 +18,10 @@ from pipeline.pages.layout import PixelSize
 from recording import formats
 from recording.findings import Origin
 
+METHODS = (  # for a paper; in braces, keys of references.bib
+    "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
+    "crispness of the mean image followed [{pnevmatikakis2017}], relative to its contrast."
+)
 READ = isx.Movie.read
 
 
@@ -82,6 +86,7 @@ def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path,
         + _missing(status),
         thumbnail=thumbnail,
         measures=measures,
+        methods=METHODS,
         figures=_figures(stem, found, n_valid, unit, pixel_um) if found else (),
         metadata={
             **metadata.timing(timing),

@@ -112,6 +112,7 @@ def _part(
         record=record,
         figures=outcome.figures,
         measures=outcome.measures,
+        methods=outcome.methods,
         cells=outcome.cells,
         film=_film(Path(f"{beside}-movie.mp4")),
         warnings=tuple(warnings),

@@ -66,6 +66,7 @@ class Part:
     film: Film | None = None
     warnings: Sequence[str] = ()
     responding: Responding | None = None
+    methods: str = ""  # how its numbers were computed, for a paper; keys of references.bib as [{key}]
 
 
 @dataclass(frozen=True)

@@ -14,25 +14,6 @@ from pipeline.pages.content import Part, StepShown
 
 LIBRARIES = (("numpy", "NumPy", "harris2020"), ("matplotlib", "Matplotlib", "hunter2007"))
 STEPS_LIBRARIES = (("scipy", "SciPy", "virtanen2020"),)
-QUALITY = {  # what was computed of each kind, and from where its definitions come
-    "peri_event": (
-        "Activity around events was averaged, traces in units of their noise, event sets in events per second. A "
-        "cell's effect was its mean after an event less its mean before. p was the share of random circular shifts of "
-        "the train of events within each part "
-        "of the session [{harris2020shift}], the data among them [{north2002}], that were at least as extreme in the "
-        "window, its half and its quarter; q was by Benjamini and Hochberg [{benjamini1995}]. Cells with q below 0.05 "
-        "were taken to respond."
-    ),
-    "movie": (
-        "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
-        "crispness of the mean image followed [{pnevmatikakis2017}], relative to its contrast."
-    ),
-    "cell_set": (
-        "The noise of a trace was estimated from its successive differences [{donoho1994}]. Transients were stretches "
-        "above 2.5 noise standard deviations over the median that reached 5. Overlapping cells whose traces correlated "
-        "with r > 0.8 were marked as possibly one, the value at which CaImAn merges components [{giovannucci2019}]."
-    ),
-}
 
 
 @dataclass(frozen=True)
@@ -54,9 +35,8 @@ def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[st
 
     found = [f"Recordings were read with isx {software.get('isx') or '(unknown version)'} {cite('isx')}."]
     found += [_sentence(step, software, cite) for step in steps]
-    for kind in dict.fromkeys(part.kind for part in parts):
-        if kind in QUALITY:
-            found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), QUALITY[kind]))
+    for said in dict.fromkeys(part.methods for part in parts if part.methods):
+        found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), said))
     in_steps = {name for step in steps for name in step.software}
     libraries = [*LIBRARIES, *(each for each in STEPS_LIBRARIES if each[0] in in_steps)]
     versions = {**{name: text for step in steps for name, text in step.software.items()}, **software}

@@ -21,14 +21,11 @@ OK, BAD_RECIPE, NO_ISX, NO_OUTPUT = 0, 64, 69, 73
 
 def describe(recipe: Recipe) -> RecipeFacts:
     """A recipe, as far as PID 1 needs to know it."""
-    steps = tuple(step.name for step in recipe.steps)
     beside = tuple(sorted({name for step in recipe.steps for name in step.files_beside}))
     return RecipeFacts(
         recipe.group,
         tuple(recipe.kinds),
         recipe.sha256,
-        steps,
-        tuple(recipe.licensed),
         recipe.nwb,
         recipe.follow,
         beside,

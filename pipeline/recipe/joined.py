@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pipeline.inspect.pieces import Piece
 from pipeline.recipe.chain import Stream, latest
 from pipeline.recipe.state import Run, offset_us
-from pipeline.sessions import sets
 from recording.formats import check
+from recording.kinds import JOINED_KINDS
 
 
 def joined(
@@ -18,7 +18,7 @@ def joined(
     found = {}
     for stream in latest(this.planned):
         files = [name for name in this.names(stream) if name in names]
-        if stream in keepers and stream.kind in sets.SETS and len(files) == len(this.inputs) > 1:
+        if stream in keepers and stream.kind in JOINED_KINDS and len(files) == len(this.inputs) > 1:
             paths = [this.store.staging / name for name in files]
             if len({check(path).names for path in paths}) == 1:
                 found[stream] = [_piece(this, stream, name, titles) for name in files]

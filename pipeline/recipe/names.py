@@ -14,8 +14,6 @@ from pipeline.recipe.steps import FILE
 from recording.kinds import KINDS
 from recording.names import short
 
-PLAIN = ("cell_set", "event_set", "movie")  # kinds whose results have the name of the session alone
-
 
 def titles(this: Run) -> dict[str, tuple[str, str]]:
     """For the last product of each kind, by file name: its name at the top, and the prefix of its results' names.
@@ -30,7 +28,7 @@ def titles(this: Run) -> dict[str, tuple[str, str]]:
         label = f"-{plane or stream.label or stream.chain.lstrip('-')}" if several else ""
         stems = [this.stem] if stream.once or len(this.inputs) == 1 else [short(path.stem) for path in this.inputs]
         for name, stem in zip(this.names(stream), stems):
-            title = f"{stem}{label}" + ("" if stream.kind in PLAIN else f"-{KINDS[stream.kind].called}")
+            title = f"{stem}{label}" + ("" if KINDS[stream.kind].is_plain else f"-{KINDS[stream.kind].called}")
             found[name] = f"{stem}{label}-{KINDS[stream.kind].called}{stream.extension}", title
     return found
 

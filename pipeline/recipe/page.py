@@ -20,8 +20,8 @@ from pipeline.recipe.store import Entry
 from pipeline.sessions.events import with_events
 from recording import formats
 from recording.errors import BadRecording
+from recording.kinds import KINDS, MADE_KINDS
 
-SHOWN = ("cell_set", "event_set", "vessel_set", "image", "movie")  # in this order
 TRANSLATIONS = "translationX", "translationY"  # px, in the table that motion correction writes
 
 
@@ -38,11 +38,11 @@ class Made:
 def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     """The last product of each kind, cells with the events that were found in them. `made` goes by file name."""
     shown: list[Summary] = []
-    for kind in SHOWN:
+    for kind in sorted(MADE_KINDS, key=lambda kind: KINDS[kind].page):
+        if KINDS[kind].page > 1 and shown:
+            break  # cells are what a lab looks for
         of_kind = [each for each in made.values() if each.kind == kind]
         last = {each.plane: each.step for each in sorted(of_kind, key=lambda each: each.step)}
-        if kind in ("image", "movie") and shown:
-            break  # cells are what a lab looks for
         if any(last):
             last.pop("", None)  # what was there before planes were taken apart
         shown += [each.summary for each in of_kind if last.get(each.plane) == each.step]

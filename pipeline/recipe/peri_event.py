@@ -13,6 +13,14 @@ from open_engine.peri_event import DOWN, NONE, UP
 from pipeline.inspect import figures
 from pipeline.pages.content import Figure, Part, Responding
 
+METHODS = (  # for a paper; in braces, keys of references.bib
+    "Activity around events was averaged, traces in units of their noise, event sets in events per second. A "
+    "cell's effect was its mean after an event less its mean before. p was the share of random circular shifts of "
+    "the train of events within each part "
+    "of the session [{harris2020shift}], the data among them [{north2002}], that were at least as extreme in the "
+    "window, its half and its quarter; q was by Benjamini and Hochberg [{benjamini1995}]. Cells with q below 0.05 "
+    "were taken to respond."
+)
 COLOURS = {UP: figures.VERMILION, DOWN: figures.BLUE, NONE: "#777777"}
 MEAN, TRIALS = "-mean.csv", "-trials.csv"
 MOST_LISTED = 200  # cells on the page; the table has all
@@ -51,7 +59,7 @@ def _part(table: str, title: str, out: Path) -> Part:
         for row in responding.rename(columns={"class": "klass"}).head(MOST_LISTED).itertuples()
     ]
     shown = Responding(title, n_events, counts, rows, f"{table}.csv")
-    return Part(f"Activity around {title}", "peri_event", summary, {}, figure, responding=shown)
+    return Part(f"Activity around {title}", "peri_event", summary, {}, figure, responding=shown, methods=METHODS)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -31,7 +31,7 @@ from pipeline.recipe.steps import FILE
 from pipeline.sessions import members, sets
 from protocol.job import Member, Result
 from recording.errors import TooLittleMemory, Unusable
-from recording.kinds import BESIDE_KINDS, KINDS
+from recording.kinds import BESIDE_KINDS, JOINED_KINDS, KINDS
 from recording.names import STEPS, short
 
 COMPUTING = ("idps", "open")  # engines that the report names: the others read, write and are the lab's own
@@ -217,10 +217,10 @@ class _Results:
 def _inputs_that_stay(this: Run, out: Path) -> list[Summary]:
     """What the recipe ran on is what the session has, if no step made another: sets, GPIO, IMU, cameras."""
     kind = this.job.kind
-    if kind not in (*sets.SETS, *BESIDE_KINDS) or any(each.kind == kind for each in latest(this.planned)):
+    if kind not in (*JOINED_KINDS, *BESIDE_KINDS) or any(each.kind == kind for each in latest(this.planned)):
         return []
     mine = [one for one in members.of(this.job) if one.path in this.job.inputs]
-    if kind in sets.SETS:
+    if kind in JOINED_KINDS:
         try:
             return [sets.adapt_together(mine, this.stem, out, this.context)]
         except Unusable as error:

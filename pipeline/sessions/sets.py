@@ -11,8 +11,8 @@ from pipeline.inspect.pieces import Piece
 from pipeline.inspect.results import Summary, write_of_series
 from pipeline.sessions import members
 from protocol.job import Job, Member
+from recording.kinds import JOINED_KINDS
 
-SETS = ("cell_set", "event_set")
 TTL = "-ttl.csv"
 TTL_COLUMNS = ["channel", "onset_s", "offset_s"]
 
@@ -23,7 +23,7 @@ def last_sets(job: Job) -> list[list[Member]]:
     Those of most parts count, and of them those of the most steps, as far as their names tell.
     """
     found = []
-    for kind in SETS:
+    for kind in JOINED_KINDS:
         groups: dict[str, list[Member]] = {}
         for one in members.of(job):
             if one.kind == kind:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from protocol.job import Member
 from protocol.job import Session as JobSession
-from recording.kinds import KINDS
+from recording.kinds import JOINED_KINDS, KINDS
 from recording.names import short
 from runner.input import metadata
 from runner.input.earlier import Earlier
@@ -28,7 +28,7 @@ from study import names
 from study.clock import clock_of
 from study.relations import Session
 
-OF_SESSION = tuple(ending for kind in ("cell_set", "event_set") for ending in KINDS[kind].results)
+OF_SESSION = tuple(ending for kind in JOINED_KINDS for ending in KINDS[kind].results)
 
 
 def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Unit]:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 import healthcheck
@@ -17,6 +18,7 @@ from open_engine.files import frames
 from samples import recordings
 from tests.launch import ROOT
 
+CITED = "a publication that is cited"
 CODE = (*healthcheck.CODE, "requirements.txt")
 
 TOY_KIND = '''"""A toy kind."""
@@ -52,13 +54,32 @@ class Box:
 
 
 READ = Box
+METHODS = "Toys were counted [{milne1926}]."
 
 
 def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
     (out / f"{stem}-toys.csv").write_text("name\\nbear\\n")
     measures = (Measure("n_toys", "toys", 1, "", "how many toys there are"),)
-    return Outcome("one bear", b"", {"n_toys": 1}, measures)
+    return Outcome("one bear", b"", {"n_toys": 1}, measures, methods=METHODS)
 '''
+
+TOY_CHECK = """def _check_toy(one: _Isxd) -> RecordingInfo:
+    if listed(one.footer, "toys") != ["bear"]:
+        raise Damaged("its toys are not all there")
+    return one.file.info("toy")
+
+
+_CHECKS = {
+    "toy": _check_toy,
+"""
+
+TOY_PAPER = """@book{milne1926,
+  author = {A. A. Milne},
+  title = {Winnie-the-Pooh},
+  year = {1926}
+}
+
+"""
 
 TOY_IN_NWB = '''"""Toys."""
 
@@ -78,7 +99,7 @@ from open_engine.context import StepContext
 from open_engine.files import frames
 
 FRAME_BY_FRAME = True
-REFERENCES = ("lindeberg1998",)
+REFERENCES = ("milne1926",)
 
 
 def brighten(input_movie_files, output_movie_files, by: float = 1, *, context: StepContext) -> None:
@@ -149,12 +170,23 @@ def added(app: Path, name: str, text: str) -> str:
     return name
 
 
-def run(app: Path, tmp_path: Path, *arguments: str) -> Path:
+def cited(app: Path) -> str:
+    """With a paper that nothing cited before."""
+    name = "pipeline/pages/references.bib"
+    return added(app, name, TOY_PAPER + (app / name).read_text("utf-8"))
+
+
+def documented(toy: str, *rows: str) -> set[str]:
+    """All that these rows of the table name, for a toy of this name."""
+    return {re.sub("<[a-z]+>", toy, name) for row in rows for name in files_to_touch(row)}
+
+
+def run(app: Path, tmp_path: Path, *arguments: str, code: int = 0) -> Path:
     command = [sys.executable, str(app / "bootstrap.py"), *arguments]
     places = {"INPUT_DIR": str(tmp_path / "in"), "OUTPUT_DIR": str(tmp_path / "out")}
     environment = {**os.environ, **places}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
     return tmp_path / "out"
 
 
@@ -176,7 +208,7 @@ def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
 
 
 def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
-    """With a number of quality, and a place in NWB files."""
+    """With a check, a number of quality, a methods text that cites, and a place in NWB files."""
     row = '    Kind("toy", "toy", "toy", ("-toys.csv",), isxd_type=6),\n'
     touched = {
         edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
@@ -184,12 +216,18 @@ def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
         added(app, "pipeline/nwb/toy.py", TOY_IN_NWB),
         edited(app, "pipeline/nwb/kinds.py", "images, movies, signals", "images, movies, signals, toy"),
         edited(app, "pipeline/nwb/kinds.py", "IN_NWB = {", 'IN_NWB = {"toy": Kind(toy.add),'),
+        edited(app, "recording/formats/isxd.py", "_CHECKS = {\n", TOY_CHECK),
+        cited(app),
     }
-    documented = files_to_touch("a kind of recording") | files_to_touch("a kind to NWB files")
-    assert touched == {name.replace("<kind>", "toy") for name in documented}
+    rows = ("a kind of recording", "a kind to NWB files", "a check of a kind before isx opens it", CITED)
+    assert touched == documented("toy", *rows)
     (tmp_path / "in").mkdir()
-    (tmp_path / "in" / "box.isxd").write_bytes(recordings.footer_bytes({"type": 6}))
-    out = run(app, tmp_path, "--nwb")
+    (tmp_path / "in" / "box.isxd").write_bytes(recordings.footer_bytes({"type": 6, "toys": ["bear"]}))
+    (tmp_path / "in" / "empty.isxd").write_bytes(recordings.footer_bytes({"type": 6, "toys": []}))
+    out = run(app, tmp_path, "--nwb", code=1)
+    assert "empty.isxd,,failed,its toys are not all there" in (out / "summary.csv").read_text()
+    assert "Toys were counted [@milne1926]." in (out / "box" / "box-methods.md").read_text("utf-8")
+    assert "Winnie-the-Pooh" in (out / "box" / "box-citations.bib").read_text("utf-8")
     assert "n_toys,1,,,how many toys there are" in (out / "box" / "box-quality.csv").read_text()
     assert "how many toys there are" in (out / "box" / "box.html").read_text("utf-8")
     with h5py.File(out / "box" / "box.nwb") as file:
@@ -208,9 +246,9 @@ def test_a_toy_step(app: Path, tmp_path: Path) -> None:
             "STEPS: dict[str, Contract] = {\n" + row,
         ),
         added(app, "open_engine/steps/brighten.py", TOY_STEP),
+        cited(app),
     }
-    documented = files_to_touch("a step of a recipe") | files_to_touch("a step to the open engine")
-    assert touched == {name.replace("<step>", "brighten") for name in documented}
+    assert touched == documented("brighten", "a step of a recipe", "a step to the open engine", CITED)
     (tmp_path / "in").mkdir()
     movie = recordings.movie(tmp_path / "in" / "m.isxd", n=4)
     recipe = tmp_path / "toy.toml"
@@ -220,7 +258,7 @@ def test_a_toy_step(app: Path, tmp_path: Path) -> None:
         assert (after.read(0, 4) == before.read(0, 4) + 3).all()
     assert "brighten" in (out / "m" / "m.html").read_text("utf-8")
     assert "brighten" in (out / "m" / "m-methods.md").read_text("utf-8")
-    assert "lindeberg1998" in (out / "m" / "m-citations.bib").read_text("utf-8")
+    assert "Winnie-the-Pooh" in (out / "m" / "m-citations.bib").read_text("utf-8")
 
 
 def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
@@ -245,3 +283,38 @@ def test_a_toy_engine(app: Path, tmp_path: Path) -> None:
     assert '"engine": "toy"' in (out / "m" / "m.json").read_text("utf-8")
     assert "mukamel2009" in (out / "m" / "m-citations.bib").read_text("utf-8")
     assert "toy engine" in (out / "logs" / "m.isxd.log").read_text()
+
+
+def test_a_toy_format(app: Path, tmp_path: Path) -> None:
+    """Of movies, on request."""
+    shutil.copy(ROOT / "compose.yaml", app)
+    option = '    Option("MOVIE_NPY", "", "0", _switch, "also write each movie for NumPy", changes_results=True),\n'
+    writing = (
+        "    if context.options.movie_npy:\n"
+        "        with target.with_name(f'{target.name}.npy').open('wb') as file:\n"
+        "            np.save(file, np.stack([*export.frames(source)]))\n"
+    )
+    touched = {
+        edited(app, "recording/kinds.py", '"-movie.tif", ', '"-movie.tif", "-movie.npy", '),
+        edited(
+            app,
+            "pipeline/inspect/movie.py",
+            "    if context.options.movie_tiff:\n",
+            writing + "    if context.options.movie_tiff:\n",
+        ),
+        edited(
+            app,
+            "protocol/job.py",
+            "    movie_tiff: bool = False\n",
+            "    movie_tiff: bool = False\n    movie_npy: bool = False\n",
+        ),
+        edited(app, "runner/settings.py", '    Option("MOVIE_TIFF"', option + '    Option("MOVIE_TIFF"'),
+        edited(app, "compose.yaml", "      MOVIE_TIFF:\n", "      MOVIE_TIFF:\n      MOVIE_NPY:\n"),
+    }
+    assert touched == documented("movie", "a format of results, on request")
+    (tmp_path / "in").mkdir()
+    movie = recordings.movie(tmp_path / "in" / "m.isxd", n=4)
+    out = run(app, tmp_path, "--movie-npy")
+    with frames.open_movie(movie) as stored:
+        assert (np.load(out / "m" / "m-movie.npy") == stored.read(0, 4)).all()
+    assert "m-movie.npy" in (out / "m" / "m.html").read_text("utf-8")

@@ -57,7 +57,7 @@ def test_an_event_arrives_as_it_was_sent(event):
 
 
 def test_a_recipe_s_facts_arrive_as_they_were_sent():
-    facts = RecipeFacts("series", ("movie",), "ab", ("crop",))
+    facts = RecipeFacts("series", ("movie",), "ab", nwb=True, beside=("events.csv",))
     assert RecipeFacts.from_json(facts.to_json()) == facts
 
 

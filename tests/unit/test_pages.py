@@ -14,10 +14,13 @@ import pytest
 import healthcheck
 from common import NAME
 from pipeline.engines import isx_api
+from pipeline.inspect.opened import module_of
 from pipeline.inspect.results import Context, write_results
 from pipeline.pages import cells, methods, page
 from pipeline.pages.content import Part, StepShown
+from pipeline.recipe import peri_event
 from recording import formats
+from recording.kinds import KINDS
 from samples import recordings
 from tests.launch import ROOT
 
@@ -171,7 +174,8 @@ def test_references_are_those_that_can_be_cited():
     keys = {key for keys in isx_api.PUBLISHED.values() for key in keys}
     for path in (ROOT / "open_engine/steps").glob("[!_]*.py"):
         keys |= set(getattr(importlib.import_module(f"open_engine.steps.{path.stem}"), "REFERENCES", ()))
-    keys |= set(re.findall(r"\[\{(\w+)\}\]", "".join(methods.QUALITY.values())))
+    for module in (*(module_of(kind) for kind in KINDS), peri_event):
+        keys |= set(re.findall(r"\[\{(\w+)\}\]", getattr(module, "METHODS", "")))
     keys |= {key for _, _, key in (*methods.LIBRARIES, *methods.STEPS_LIBRARIES)} | {"isx"}
     references = (Path(methods.__file__).parent / "references.bib").read_text()
     assert sorted(re.findall(r"^@\w+\{(\w+),", references, re.M)) == sorted(keys)

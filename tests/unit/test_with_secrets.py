@@ -75,3 +75,43 @@ def test_the_command_runs_in_that_environment():
         [*command, code], check=False, capture_output=True, text=True, env={**os.environ, "KEPT": "yes"}
     )
     assert (done.returncode, done.stdout) == (3, "copy yes\n")
+
+
+def failing(tmp_path: Path, times: int, said: str) -> list[str]:
+    """A command that fails so often, and says so; each call leaves a line."""
+    code = (
+        "import pathlib, sys; calls = pathlib.Path(sys.argv[1]); calls.open('a').write('called\\n'); "
+        "n = len(calls.read_text().split()); print(sys.argv[3], n, file=sys.stderr); sys.exit(n <= int(sys.argv[2]))"
+    )
+    return [sys.executable, "-c", code, str(tmp_path / "calls"), str(times), said]
+
+
+@pytest.mark.parametrize(
+    ("times", "said", "n_calls", "code"),
+    [
+        (0, "fetched", 1, 0),
+        (2, "ReadTimeoutError: Read timed out.", 3, 0),
+        (99, "error: Failed to fetch", with_secrets.ATTEMPTS, 1),
+        (99, "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", 1, 1),
+        (99, "ERROR: No matching distribution found for isx==9", 1, 1),
+        (99, "error: Hash mismatch for `isx==2.1.0`", 1, 1),
+        (99, "  x No solution found when resolving dependencies:", 1, 1),
+    ],
+)
+def test_what_failed_is_tried_again_unless_that_is_final(tmp_path, capfd, times, said, n_calls, code):
+    done = with_secrets.run_again(failing(tmp_path, times, said), wait_s=0.001)
+    assert (done.returncode, done.stderr) == (code, f"{said} {n_calls}\n")
+    assert (tmp_path / "calls").read_text().count("called") == n_calls
+    assert capfd.readouterr().err.count(f"of {with_secrets.ATTEMPTS} failed") == n_calls - 1
+
+
+def test_pip_and_uv_do_not_try_again_by_themselves(tmp_path):
+    found = with_secrets.variables(tmp_path)
+    assert (found["PIP_RETRIES"], found["UV_HTTP_RETRIES"]) == ("0", "0")
+
+
+def test_the_command_line_ends_with_the_code_of_the_command(tmp_path):
+    script = PROJECT / "stages/with_secrets.py"
+    command = failing(tmp_path, 99, "no matching distribution")
+    done = subprocess.run([sys.executable, script, "--again", *command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "no matching distribution 1\n")
