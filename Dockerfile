@@ -2,7 +2,7 @@
 
 # Build with docker-bake.hcl ('docker buildx bake', 'make image'); it describes every variable.
 ARG BASE_IMAGE=debian:bookworm-slim@sha256:88200866dfff7ea7f5cbcb6ec7c8a701889efe6fe859fe64d6990e4b07ea4171
-# The public isx, and the sha256 of its wheels for Python 3.9, 3.11 and 3.13.
+# The public isx, and the sha256 of its wheels, one for each Python that has a lock.
 ARG ISX_VERSION=2.1.0
 ARG ISX_SHA256="a80c794f23ac3674a6b50bd8125edd2a4d07dc16e115cd9eb0076506f8904e60 ecf403a7bfc9844b56eb66c55c907709b36057920786d14cb696daec7a207ddd 45f7232688f99daa8857415fd49ff0635174bc3a1581bf82f95377065bd5d851"
 # Who accepts the vendor's licence asks for IDPS. The stage `choice` refuses if no installer is there for it, or if one
@@ -50,11 +50,7 @@ if ! command -v python3; then
   apt-get update
   apt-get install -y --no-install-recommends python3
 fi
-python3 - <<'CHECK'
-import ctypes, json, sqlite3, ssl, sys
-if sys.version_info[:2] not in ((3, 9), (3, 11), (3, 13)):
-    sys.exit(f"ERROR: BASE_IMAGE has Python {sys.version.split()[0]}: take one with 3.9, 3.11 or 3.13, such as Debian 12.")
-CHECK
+python3 -c 'import ctypes, json, sqlite3, ssl'
 EOF
 
 # Which isx it is to be; on disagreement it ends the build with one message.
@@ -68,30 +64,15 @@ RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
     --mount=type=secret,id=installer \
     python3 /build/installer.py /installer /choice
 
-# The lock for the Python of the base, with NumPy 1 if NUMPY=1, and the packages that were asked for by name and hash.
+# The lock for the Python of the base, with NumPy 1 if NUMPY=1, and the packages that were asked for by name and hash. A
+# base with another Python ends the build here.
 FROM base AS lock
 COPY requirements /locks
 COPY requirements.txt /locks/python3.11.txt
 ARG NUMPY=""
-RUN <<EOF
-set -eu
-case "$NUMPY" in
-  "" | 1) ;;
-  *)
-    echo >&2 "ERROR: NUMPY=$NUMPY: there is only 1, for a product that needs NumPy before 2. For a current NumPy, leave it out."
-    exit 1
-    ;;
-esac
-python=$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-if ! cp "/locks/python$python${NUMPY:+-numpy1}.txt" /requirements.txt; then
-  echo >&2 "ERROR: NumPy 1 does not exist for Python $python: leave NUMPY out, or take a BASE_IMAGE with Python 3.9 or 3.11."
-  exit 1
-fi
-EOF
-
 ARG PYTHON_PACKAGES=""
-RUN --mount=type=bind,source=stages/python_packages.py,target=/build/python_packages.py \
-    python3 /build/python_packages.py /requirements.txt
+RUN --mount=type=bind,source=stages/lock.py,target=/build/lock.py \
+    python3 /build/lock.py /locks /requirements.txt
 
 # Tools of the build.
 FROM base AS builder

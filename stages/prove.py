@@ -46,7 +46,7 @@ WAYS_OUT = {
     r"numpy|\bnp\.": "If it needs a NumPy of before 2: build with NUMPY=1.",
     r"python ?\d|python version|syntax ?error|bad magic number|undefined symbol: _?Py|cannot import name": (
         f"This image has Python {platform.python_version()}; Inscopix documents 3.7 to 3.9 for IDPS. If it needs "
-        "another Python: build with BASE_IMAGE=python:3.9-slim-bookworm; there are locks for 3.9, 3.11 and 3.13."
+        "another Python: build with BASE_IMAGE=python:3.9-slim-bookworm, or as docs/build.md says."
     ),
 }
 ALL_THE_SAME = "To build all the same, with what works: PROOF=load."

@@ -1,7 +1,8 @@
-"""stages/packages.py and python_packages.py: what is added to the runtime. The image tests run them in builds."""
+"""stages/packages.py and lock.py: what is added to the runtime. The image tests run them in builds."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
+import lock
 import packages
-import python_packages
 
 INDEX = b"""\
 usr/lib/x86_64-linux-gnu/libGL.so.1\t\t\t\t    libs/libgl1
@@ -51,13 +52,48 @@ LOCK = "numpy==2.4.6 \\\n    --hash=sha256:" + "0" * 64 + "\n"
 ONE, OTHER = ("--hash=sha256:" + digit * 64 for digit in "12")
 
 
-def test_packages_join_the_lock_with_their_hashes(tmp_path):
-    lock = tmp_path / "requirements.txt"
-    lock.write_text(LOCK)
-    python_packages.add(lock, "")
-    assert lock.read_text() == LOCK
-    python_packages.add(lock, f"six==1.17.0 {ONE}\n {OTHER} \\\n a_b==1 {ONE}")
-    assert lock.read_text() == (LOCK + f"six==1.17.0 \\\n    {ONE} \\\n    {OTHER}\na_b==1 \\\n    {ONE}\n")
+def test_packages_join_the_lock_with_their_hashes():
+    assert lock.with_packages(LOCK, "") == LOCK
+    more = f"six==1.17.0 \\\n    {ONE} \\\n    {OTHER}\na_b==1 \\\n    {ONE}\n"
+    assert lock.with_packages(LOCK, f"six==1.17.0 {ONE}\n {OTHER} \\\n a_b==1 {ONE}") == LOCK + more
+
+
+@pytest.fixture
+def locks(tmp_path):
+    for name in ("python3.13.txt", "python3.9.txt", "python3.11.txt", "python3.11-numpy1.txt", "python3.9-numpy1.txt"):
+        (tmp_path / name).write_text(LOCK)
+    (tmp_path / "builder.txt").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("python", "numpy", "chosen"),
+    [("3.11.2", "", "python3.11.txt"), ("3.9.25", "1", "python3.9-numpy1.txt"), ("3.13.5", "", "python3.13.txt")],
+)
+def test_the_lock_for_the_python_of_the_base(locks, python, numpy, chosen):
+    assert lock.choose(locks, python, numpy) == locks / chosen
+
+
+@pytest.mark.parametrize(
+    ("python", "numpy", "message"),
+    [
+        ("3.12.0", "", "BASE_IMAGE has Python 3.12.0: take one with 3.9, 3.11 or 3.13, such as Debian 12"),
+        ("3.1.4", "1", "BASE_IMAGE has Python 3.1.4: take one with 3.9, 3.11 or 3.13, such as Debian 12"),
+        (
+            "3.13.5",
+            "1",
+            "NumPy 1 does not exist for Python 3.13: leave NUMPY out, or take a BASE_IMAGE with Python 3.9 or 3.11",
+        ),
+        (
+            "3.11.2",
+            "2",
+            "NUMPY=2: there is only 1, for a product that needs NumPy before 2. For a current NumPy, leave",
+        ),
+    ],
+)
+def test_what_no_lock_is_for(locks, python, numpy, message):
+    with pytest.raises(lock.Mistake, match=re.escape(message)):
+        lock.choose(locks, python, numpy)
 
 
 MISTAKES = {
@@ -71,12 +107,12 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("text, message", MISTAKES.items())
-def test_a_mistake_leaves_the_lock_as_it_was(tmp_path, text, message, monkeypatch, capsys):
-    lock = tmp_path / "requirements.txt"
-    lock.write_text(LOCK)
+def test_a_mistake_leaves_no_lock(tmp_path, text, message, monkeypatch, capsys):
     monkeypatch.setenv("PYTHON_PACKAGES", text)
-    assert python_packages.main(lock) == 1
+    monkeypatch.setenv("NUMPY", "")
+    (tmp_path / "python{}.{}.txt".format(*sys.version_info)).write_text(LOCK)
+    assert lock.main(tmp_path, tmp_path / "requirements.txt") == 1
     said = capsys.readouterr().err
     assert said.startswith("\nERROR: PYTHON_PACKAGES: ")
     assert message in said
-    assert lock.read_text() == LOCK
+    assert not (tmp_path / "requirements.txt").exists()
