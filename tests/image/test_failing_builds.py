@@ -93,7 +93,7 @@ def test_a_base_with_a_python_that_the_lock_does_not_serve(public, tmp_path):
     steps += ["COPY --chmod=755 python3 /usr/local/bin/"]
     (tmp_path / "Dockerfile").write_text("\n".join(steps))
     docker("build", "--tag", base, tmp_path)
-    done = bake("base", BASE_IMAGE=base, BASE_DIGEST="", check=False)
+    done = bake("image", "--set=image.target=lock", BASE_IMAGE=base, BASE_DIGEST="", check=False)
     assert done.returncode != 0
     assert "ERROR: BASE_IMAGE has Python 3.12.0: take one with 3.9, 3.11 or 3.13, such as Debian 12." in done.stderr
 
