@@ -128,9 +128,9 @@ def fit(
         return _rigid_fit(frame, points, targets, weights)
     affine = np.column_stack([points, np.ones(len(points))])
     if model == "affine":
-        return _linear_fit(frame, affine, np.zeros((len(points), 0)), targets, weights, 1.0, points)
+        return _linear_fit(frame, affine, np.zeros((len(points), 0)), targets, weights, 1.0)
     bends = _basis(points, frame)
-    fits = [_linear_fit(frame, affine, bends, targets, weights, stiffness, points) for stiffness in stiffnesses]
+    fits = [_linear_fit(frame, affine, bends, targets, weights, stiffness) for stiffness in stiffnesses]
     return min(fits, key=lambda each: _typical(each.predicted, weights))
 
 
@@ -153,7 +153,6 @@ def _linear_fit(
     targets: np.ndarray,
     weights: np.ndarray,
     stiffness: float,
-    points: np.ndarray,
 ) -> Fit:
     design = np.hstack([affine, bends])
     penalty = np.diag(np.r_[np.full(3, 1e-9), np.full(bends.shape[1], stiffness)])

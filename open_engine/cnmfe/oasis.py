@@ -110,20 +110,6 @@ def _samples(y: np.ndarray, g: float) -> _Pools:
     return _Pools(float(np.log(g)), np.arange(len(y) + 1), y.astype(np.float64))
 
 
-def deconvolve(y: np.ndarray, g: np.ndarray, penalty: np.ndarray | float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Calcium c and spikes s of the traces y.
-
-    Parameters: y (cells, samples), the baseline removed; g (cells,), the decay from one sample to the next, in (0, 1);
-    penalty (cells,) or a number, in the units of y. Returns c and s, float64, each (cells, samples).
-    """
-    c, s = np.empty(y.shape), np.empty(y.shape)
-    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(each, len(y)) for each in (g, penalty)))):
-        pools = _samples(trace, decay).merged(its)
-        value = np.maximum(pools.values(its), 0)
-        c[i], s[i] = pools.calcium(value), pools.spikes(value)
-    return c, s
-
-
 def denoise(y: np.ndarray, g: np.ndarray, noise: np.ndarray, rounds: int = 5) -> tuple[np.ndarray, np.ndarray]:
     """Calcium and spikes with the largest penalty that explains y to within its noise: |y - c|^2 <= noise^2 n.
 

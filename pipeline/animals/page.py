@@ -69,7 +69,7 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
             n_again=int((n_days[animal.numbers] > 1).sum()),
             figures=[png((out / name).read_bytes()) for name in figure_names],
             overlays=_overlays(animal),
-            pairs=[_pair(animal, places, each) for each in found.doubtful[:MOST_PAIRS]],
+            pairs=[_pair(places, each) for each in found.doubtful[:MOST_PAIRS]],
             n_pairs=len(found.doubtful),
             followed_days=[animal.days[s].cells.name for s in followed],
             cells=[(group, places.by_day(group, followed)) for group in shown],
@@ -84,7 +84,7 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
     )
 
 
-def _pair(animal: Animal, places: _Places, pair: Pair) -> tuple[str, bool, Seen, Seen]:
+def _pair(places: _Places, pair: Pair) -> tuple[str, bool, Seen, Seen]:
     one, other = places.seen(pair.session, pair.cell), places.seen(pair.other_session, pair.other_cell)
     return f"{pair.probability:.2f}", pair.kept, one, other
 

@@ -128,7 +128,7 @@ def _median_interval(times: Sequence[np.ndarray]) -> float:
     return float(np.median(found)) if found.size else float("nan")
 
 
-def _is_dense(cells: list[packets.Channel], duration_s: float) -> bool:
+def _is_dense(cells: list[packets.Channel]) -> bool:
     """Whether lines, one an event, would merge into bars: a row in ten has more events than it has room for lines."""
     most = np.percentile([len(cell.value) for cell in cells], 90) if cells else 0
     return bool(most > LINES_A_ROW) or len(cells) > MOST_ROWS
@@ -136,7 +136,7 @@ def _is_dense(cells: list[packets.Channel], duration_s: float) -> bool:
 
 def _caption(cells: list[packets.Channel], duration_s: float) -> str:
     rate = "Below, the rate of all cells."
-    if _is_dense(cells, duration_s):
+    if _is_dense(cells):
         bins = nice_length(max(duration_s / COLUMNS, 1e-3))
         return f"Events of each cell in bins of {bins:g} s: lines, one an event, would merge. {rate}"
     return f"Each line is an event. {rate}"
@@ -147,7 +147,7 @@ def _draw_raster(path: Path, cells: list[packets.Channel], duration_s: float) ->
     drawn, (raster, rate) = figures.figure(
         9, max(3.5, min(9.0, 2 + 0.14 * n)), rows=2, sharex=True, height_ratios=(max(3, min(8, n / 12)), 1)
     )
-    if _is_dense(cells, duration_s):
+    if _is_dense(cells):
         _draw_density(drawn, raster, cells, duration_s)
     else:
         raster.eventplot(

@@ -46,7 +46,7 @@ def results(this: Run, progress: Callable[[float], None]) -> Result:
     found.inspect_products(progress)
     found.inspect_joined()
     found.inspect_inputs_that_stay()
-    failed = found.inspect_beside(progress)
+    failed = found.inspect_beside()
     decided = honour_decisions(found.of_session, found.titles, found.whole, this, found.out)
     measures = found.write_pages()
     if this.job.session.nwb:
@@ -175,7 +175,7 @@ class _Results:
             self.of_session[summary.part.name] = Made(-1, self.this.job.kind, summary)
             self.products += summary.products
 
-    def inspect_beside(self, progress: Callable[[float], None]) -> dict[str, str]:
+    def inspect_beside(self) -> dict[str, str]:
         """What was recorded beside; returns what could not be used, by path, and why."""
         failed: dict[str, str] = {}
         n_before, n_all = len(self.recordings), len(self.recordings) + len(self.beside)

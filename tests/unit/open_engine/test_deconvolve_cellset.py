@@ -21,12 +21,20 @@ def calcium(seed: int = 0, n_cells: int = 20, n: int = 1500, g: float = 0.9) -> 
     return c, c + rng.normal(0, 1, c.shape)
 
 
+def solved(y: np.ndarray, g: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+    """Calcium and spikes of each trace, with one penalty."""
+    pools = [oasis._samples(trace, g).merged(penalty) for trace in y]
+    values = [np.maximum(each.values(penalty), 0) for each in pools]
+    c, s = ([getattr(each, name)(value) for each, value in zip(pools, values)] for name in ("calcium", "spikes"))
+    return np.array(c), np.array(s)
+
+
 @pytest.mark.parametrize("penalty", [0.0, 0.7, 3.0])
 @pytest.mark.parametrize("g", [0.3, 0.9, 0.99])
 def test_oasis_meets_its_optimality_conditions(g: float, penalty: float) -> None:
     """The gradient with respect to each spike is not negative, and zero where there is one (Karush-Kuhn-Tucker)."""
     _, y = calcium(1, g=min(g, 0.95))
-    c, s = oasis.deconvolve(y, np.full(len(y), g), penalty)
+    c, s = solved(y, g, penalty)
     gradient = np.zeros_like(c)
     later = np.zeros(len(c))
     for t in range(c.shape[1] - 1, -1, -1):
@@ -40,8 +48,9 @@ def test_oasis_meets_its_optimality_conditions(g: float, penalty: float) -> None
 
 def test_each_cell_is_solved_as_if_alone() -> None:
     _, y = calcium(2)
-    together, _ = oasis.deconvolve(y, np.linspace(0.8, 0.95, len(y)), 1.0)
-    alone, _ = oasis.deconvolve(y[7:8], np.linspace(0.8, 0.95, len(y))[7:8], 1.0)
+    g, noise = np.linspace(0.8, 0.95, len(y)), oasis.noise_level(y)
+    together, _ = oasis.denoise(y, g, noise)
+    alone, _ = oasis.denoise(y[7:8], g[7:8], noise[7:8])
     np.testing.assert_array_equal(together[7], alone[0])
 
 
