@@ -43,14 +43,18 @@ def run(state: RunState) -> Ending:
         for sentence in tables.shared(each for unit in units for each in unit.tables):
             log("shared-table", sentence, "warning")
 
-        outcomes = Outcomes(input, wanted, staging, state, earlier)
+        outcomes = Outcomes(state)
+        for recording in input.broken:
+            outcomes.fail([recording], input.related.problems[recording.relative])
         todo = outcomes.take_over(units)
         forks = None
         if todo:
-            from runner.workers.carry_out import carry_out, fork_server_for  # takes a while, and mostly all is done
+            from runner.output.settle import Settlement  # takes a while, and mostly all is done
+            from runner.workers.carry_out import carry_out, fork_server_for
 
+            settlement = Settlement(input, wanted, staging, earlier, outcomes)
             forks = until_the_end.enter_context(fork_server_for(todo, wanted.nwb, staging, log))
-            carry_out(todo, wanted, staging, state, forks, outcomes.settle, outcomes.refuse)
+            carry_out(todo, wanted, staging, state, forks, settlement.settle, settlement.refuse)
 
         rows = rows_of(input.recordings, outcomes.records)
         if not shard or shard.index == 1:
@@ -63,7 +67,7 @@ def run(state: RunState) -> Ending:
             with writing(state.output.path):
                 made = Made(wanted.software, followed, time.monotonic() - began, is_unchanged)
                 write_report(state, staging, rows, made, forks)
-    return judge(rows, state, _facts(outcomes), followed)
+    return judge(rows, state, _facts(outcomes, wanted), followed)
 
 
 def _find(state: RunState, until_the_end: ExitStack) -> tuple[Discovery, Folder]:
@@ -86,9 +90,9 @@ def _report_products(input: Input, wanted: Conditions, state: RunState) -> None:
         state.log("products", sentence, products=made_from)
 
 
-def _facts(outcomes: Outcomes) -> dict[str, Any]:
+def _facts(outcomes: Outcomes, wanted: Conditions) -> dict[str, Any]:
     """For the sentinel, beside the counts."""
-    wanted, shard = outcomes.conditions, outcomes.state.settings.shard
+    shard = outcomes.state.settings.shard
     facts: dict[str, Any] = {"unchanged": outcomes.n_unchanged, "shard": str(shard or "1/1")}
     facts["conditions"] = wanted.digest
     if not wanted.recipe.follow:

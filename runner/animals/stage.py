@@ -15,8 +15,8 @@ from runner.animals import in_sessions
 from runner.animals.sessions import WithCells, by_animal, with_cells
 from runner.endings import writing
 from runner.events import counted, duration
-from runner.output.outcomes import note_in_log
 from runner.output.publish import BadProducts, checked_products, publish
+from runner.output.settle import note_in_log
 from runner.output_folder import Folder
 from runner.own import ANIMALS
 from runner.recordings import Recording
