@@ -43,7 +43,7 @@ class Kind:
     called: str = ""  # what the last one that a recipe makes is called, after the name of the session
     is_plain: bool = False  # whether results of such a one have that name alone: no plain kind has these endings too
     page: int = 1  # on a recipe's page: 1 always, a higher number only if it made nothing of a lower one
-    is_joined: bool = False  # whether those of the same cells in each part of a session are one (`adapt_pieces`)
+    is_joined: bool = False  # whether those of the same cells in each part of a session are one (`write_of_series`)
     names_parts: bool = False  # whether recordings with other names in them cannot be parts of one series
     made_of: tuple[str, ...] = ()  # kinds that it can be made of, the likeliest first
     is_beside: bool = False  # whether it is acquired beside a movie, and never made from another recording
