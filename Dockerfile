@@ -53,7 +53,8 @@ fi
 python3 -c 'import ctypes, json, sqlite3, ssl'
 EOF
 
-# Which isx it is to be; on disagreement it ends the build with one message.
+# Which isx it is to be: stages/installer.py decides. CHOSEN, and the tag in docker-bake.hcl, only follow, since neither a
+# FROM nor a tag can wait for a stage; on disagreement this one ends the build with one message.
 FROM base AS choice
 ARG ISX_SOURCE
 ARG ACCEPT_EULA
@@ -126,6 +127,7 @@ RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
     --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=ca --mount=type=secret,id=pip <<EOF
 set -eux
+test "$(cat /choice)" = public
 with-secrets python3 /build/stages/install_isx.py public /opt/inscopix
 python3 /build/stages/slim.py isx /opt/inscopix
 EOF
@@ -144,6 +146,7 @@ RUN --mount=type=bind,from=choice,source=/choice,target=/choice \
     --mount=type=secret,id=installer --mount=type=secret,id=installer_url \
     --mount=type=secret,id=ca <<EOF
 set -eu
+test "$(cat /choice)" = idps
 with-secrets python3 /build/stages/install_isx.py idps /opt/inscopix
 python3 /build/stages/slim.py isx /opt/inscopix
 EOF

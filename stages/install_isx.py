@@ -11,30 +11,23 @@ message: what was found, and what to do. Standard library and `native.elf` only.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
-import http.client
 import json
 import os
 import re
-import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from installer import BLOCK, HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
+from download import download
+from installer import HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
 from libraries import brought
 from native import elf  # the project is not installed where this runs
 from with_secrets import run_again
@@ -42,11 +35,6 @@ from with_secrets import run_again
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path("/installer")
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
-ADDRESS = "It must be an address such as https://..., as a browser takes it."
-LOOPBACK = (
-    "127.0.0.1 and localhost are the builder here, not your machine: use an address that the builder reaches, or pass "
-    "the file itself with INSTALLER=path."
-)
 LAST_OUTPUT = 1 << 16  # bytes
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
@@ -126,7 +114,9 @@ def find_installer() -> Path:
     """The one installer: from the address in a secret, the secret itself, or the slot."""
     wanted = asked(os.environ)
     if "INSTALLER_URL" in wanted.ways:
-        return download(secret("installer_url").read_text().strip())
+        if not os.environ.get("INSTALLER_SHA256"):
+            raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")
+        return download(secret("installer_url").read_text().strip(), DOWNLOAD)
     if "INSTALLER_SECRET" in wanted.ways:
         return secret("installer")
     found = find(SLOT, wanted.named)
@@ -140,124 +130,6 @@ def secret(name: str) -> Path:
     if not path.exists():
         raise BuildError(f"The secret {name} was not passed to the build. {HOW}")
     return path
-
-
-def download(address: str) -> Path:
-    """Fetch the installer from a signed address, of which no part appears in any message."""
-    if not os.environ.get("INSTALLER_SHA256"):
-        raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")
-    try:
-        request = request_for(address)
-    except ValueError as error:
-        raise BuildError(f"INSTALLER_URL is no address that can be fetched: {error}. {ADDRESS}") from None
-    for attempt in (1, 2, 3):
-        try:
-            with opener().open(request, timeout=60) as response, DOWNLOAD.open("wb") as out:
-                shutil.copyfileobj(response, out, BLOCK)
-                check_whole(out.tell(), response.headers.get("Content-Length"))
-            refuse_page(DOWNLOAD)
-            return DOWNLOAD
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            reason, way_out, again = explain(error, urllib.parse.urlsplit(request.full_url).hostname or "")
-            print(f"download of the installer, attempt {attempt} of 3: {reason}", file=sys.stderr)
-            if not again:
-                break
-    raise BuildError(f"The installer could not be fetched from INSTALLER_URL: {reason}. {way_out}")
-
-
-class CutShort(OSError):
-    """The connection ended early; the message says after how much."""
-
-
-def check_whole(received: int, announced: str | None) -> None:
-    """`http.client` takes an early end for the end. Raises CutShort."""
-    if announced and announced.isdigit() and received < int(announced):
-        raise CutShort(f"the connection ended after {received} of {announced} bytes")
-
-
-def refuse_page(path: Path) -> None:
-    """A server that wants a login answers with a page, and 200. Raises BuildError."""
-    with path.open("rb") as file:
-        start = file.read(1024).lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith((b"<!doctype html", b"<html", b"<head", b"<!--", b"<?xml")):
-        raise BuildError(
-            "INSTALLER_URL leads to a web page, not to the installer: the server may want a login, or the address has "
-            "expired. It must give the file itself to whoever has the address."
-        )
-
-
-def request_for(address: str) -> urllib.request.Request:
-    """Raises ValueError, whose message repeats nothing of the address."""
-    if not address:
-        raise ValueError("it is empty")
-    if not re.fullmatch(r"[!-~]+", address):
-        raise ValueError("it has a space or another character that must be written as %20 or the like")
-    try:
-        parts = urllib.parse.urlsplit(address)
-        host, port = parts.hostname, parts.port
-    except ValueError:  # its own message quotes the address
-        raise ValueError("its host or port is malformed") from None
-    if parts.scheme not in ("http", "https"):
-        raise ValueError("it is neither http nor https")
-    if not host:
-        raise ValueError("it names no host")
-    place = f"[{host}]" if ":" in host else host
-    request = urllib.request.Request(parts._replace(netloc=f"{place}:{port}" if port else place, fragment="").geturl())
-    if parts.username is not None:
-        user = ":".join(map(urllib.parse.unquote, (parts.username, parts.password or "")))
-        # A redirect must not take the password elsewhere.
-        request.add_unredirected_header("Authorization", "Basic " + base64.b64encode(user.encode()).decode())
-    return request
-
-
-def opener() -> urllib.request.OpenerDirector:
-    """Knows http and https and nothing else, wherever a redirect leads to."""
-    director = urllib.request.OpenerDirector()
-    director.addheaders = [("User-Agent", "isx-build")]
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPRedirectHandler,
-        urllib.request.HTTPErrorProcessor,
-    ):
-        director.add_handler(handler())
-    return director
-
-
-def explain(error: Exception, host: str) -> tuple[str, str, bool]:
-    """What went wrong, in words that are never the server's or the library's (both may quote the address), the way out,
-    and whether another attempt may help."""
-    if isinstance(error, urllib.error.HTTPError):
-        if error.code in (401, 403, 404, 410):
-            return f"the server answered {error.code}", "The address has expired or is wrong: ask for a new one.", False
-        if error.code // 100 == 3:
-            return "the server redirects in a circle, or to what cannot be fetched", ADDRESS, False
-        return f"the server answered {error.code}", "Try again later, or ask who runs the server.", error.code >= 500
-    cause = error.reason if isinstance(error, urllib.error.URLError) else error
-    if isinstance(cause, ssl.SSLError):
-        return (
-            f"the connection is not secure ({cause.reason or type(cause).__name__})",
-            "Behind a TLS-intercepting proxy, set SSL_CERT_FILE to its CA bundle.",
-            False,
-        )
-    if isinstance(cause, str):  # urllib's own: an unknown scheme, no host
-        return "the server redirects to what cannot be fetched", ADDRESS, False
-    if isinstance(cause, CutShort):
-        reason = str(cause)
-    elif isinstance(cause, TimeoutError):
-        reason = "no answer in time"
-    elif isinstance(cause, socket.gaierror):
-        reason = "the name of the server is not known"
-    elif isinstance(cause, OSError) and cause.errno:
-        reason = os.strerror(cause.errno)
-    else:
-        reason = type(cause).__name__
-    if host in ("localhost", "::1") or host.startswith("127."):
-        return reason, LOOPBACK, True
-    return reason, "Does the builder reach that server?", True
 
 
 def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

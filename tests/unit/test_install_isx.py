@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "stages"))
 
 from test_installer import GOOD, written
 
+import download
 import install_isx
 from install_isx import LAYOUT, Product
 from installer import WAYS, BuildError
@@ -270,7 +271,7 @@ def test_a_download_that_was_cut_short_is_tried_again(web, tmp_path, by_address,
 
 
 def test_a_password_does_not_follow_a_redirect():
-    request = install_isx.request_for("https://us3r:p4ss@example.org/")
+    request = download.request_for("https://us3r:p4ss@example.org/")
     redirected = urllib.request.HTTPRedirectHandler().redirect_request(
         request, None, 302, "", {}, "https://elsewhere.example.org/"
     )
