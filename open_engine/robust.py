@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MAD_TO_SD = 1.4826  # of normal noise
-SD_TO_MAD = 0.6745  # the other way, as Donoho and Johnstone (1994) and Iglewicz and Hoaglin (1993) round it
+from common.normal import MAD_TO_SD, SD_TO_MAD
 
 
 def noise_sd(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import signal
 
+from common.normal import MAD_TO_SD
 from open_engine.cnmfe import extraction, oasis, updates
 from open_engine.files.eventsets import Events
-from open_engine.robust import MAD_TO_SD
 
 THRESHOLD = 3.5  # noise levels that a transient is higher than
 SHARE = 0.15  # of the cell's highest one, likewise

@@ -133,7 +133,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
         piece.filled(metadata.traces(each.timing, n, each.get_cell_trace_data))
         for each, piece in zip(sets, context.in_turn(pieces))
     ]
-    context.at(recording)
+    context.at(recording.path)
     tables.write_wide(out / f"{stem}-traces.csv", np.concatenate(times), names, np.concatenate(parts, axis=1))
     count = consistency.Count()
     for each, part, piece in zip(sets, parts, pieces):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import fsum
 
+from common.normal import SD_TO_MAD
 from pipeline.pages import templating
 
 FEWEST = 5  # sessions with a measure, to say that one is out of line
@@ -35,7 +36,7 @@ class Population:
     def spread(self) -> float:
         """As a standard deviation: from the median deviation, or the mean one where most sessions have one value."""
         away = [abs(each - self.middle) for each in self.values]
-        return median(away) / 0.6745 or 1.2533 * fsum(away) / len(away)
+        return median(away) / SD_TO_MAD or 1.2533 * fsum(away) / len(away)
 
     def place(self, value: float) -> int:
         """Where it lies on the strip, in px."""
