@@ -87,7 +87,7 @@ def run_state(pids: list[int] | None) -> tuple[str, dict[str, Any], list[str]]:
         )
     workers = [{"recording": pulse.name, "idle_s": round(pulse.idle)} for pulse in beat.workers]
     problems = [
-        f"the worker of {pulse.name} hangs: for {pulse.idle:.0f} s it has neither computed nor read nor written"
+        f"the worker of {pulse.name} hangs: it has not computed, read or written anything for {pulse.idle:.0f} s"
         for pulse in beat.hung
     ]
     return f"alive, last sign of life {max(0.0, beat.age):.1f} s ago", {"workers": workers}, problems
@@ -130,7 +130,7 @@ def recording_problems() -> list[str]:
             del movie
     except Exception as error:
         return [f"a recording cannot be written and read with isx: {error!r}"]
-    return [] if same else ["isx reads other pixels than it was given to write"]
+    return [] if same else ["isx reads back other pixels than it wrote"]
 
 
 def _top_level(distribution: str) -> list[str]:

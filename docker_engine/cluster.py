@@ -52,7 +52,7 @@ def apptainer() -> str | None:
 def refuse_other_machines() -> None:
     """Raise Unavailable, with every reason, where `install` cannot work."""
     refuse_elsewhere(
-        "There is no Apptainer, and a private one cannot be had",
+        "There is no Apptainer, and no private one is available",
         "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html).",
     )
 
@@ -80,7 +80,7 @@ def install_what_is_missing() -> None:
         try:
             install_apptainer()
         except Unavailable as error:
-            say(f"Apptainer cannot be had; Charliecloud takes its place. {error}")
+            say(f"Apptainer is not available; Charliecloud is used instead. {error}")
     shutil.rmtree(HOME / "apt", ignore_errors=True)
 
 

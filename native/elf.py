@@ -117,7 +117,7 @@ def _trace(library: Path) -> subprocess.CompletedProcess[str]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise NotElf(f"{library}: the loader did not end within {TRACE_SECONDS} s") from None
+        raise NotElf(f"{library}: the loader did not finish within {TRACE_SECONDS} s") from None
 
 
 def _loader() -> str:

@@ -87,11 +87,11 @@ def finish_probe(probe: subprocess.Popen[bytes] | None) -> Probe:
     try:
         output, _ = finish(probe, PROBE_TIMEOUT)
     except subprocess.TimeoutExpired:
-        return Probe(f"loading did not end within {PROBE_TIMEOUT} s")
+        return Probe(f"loading did not finish within {PROBE_TIMEOUT} s")
     *noise, answer = output.decode("utf-8", "replace").strip().splitlines() or [""]
     refused = [line.removeprefix("ERROR: ") for line in noise if line.startswith("ERROR: ld.so:")]
     if refused:  # the loader goes on without what it was told to load, and so would all workers
-        return Probe(f"a variable of the loader names what cannot be loaded here: {refused[0]} Unset it")
+        return Probe(f"a variable such as LD_PRELOAD names a library that cannot be loaded: {refused[0]} Unset it")
     try:
         return Probe(**json.loads(answer))
     except (ValueError, TypeError):
@@ -125,7 +125,7 @@ def import_error(tick: Callable[[], None] = lambda: None) -> str:
     try:
         importer = ask((sys.executable, "-c", "import isx"), IMPORT_TIMEOUT, tick)
     except subprocess.TimeoutExpired:
-        return f"`import isx` did not end within {IMPORT_TIMEOUT} s"
+        return f"`import isx` did not finish within {IMPORT_TIMEOUT} s"
     if importer.returncode in (0, -signal.SIGKILL):  # killed from outside, as for want of memory: isx is not to blame
         return ""
     lines = importer.stderr.strip().splitlines()

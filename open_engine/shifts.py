@@ -99,7 +99,10 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
     weights = np.concatenate(list(blocks))
     weights[series.valid] -= np.median(weights[series.valid], axis=0)
     bent = Bent(weights, bending.cosines(series.shape))
-    context.warn(f"the tissue bends, by {bent.rms(series.valid):.1f} px (root mean square): frames were bent back, too")
+    context.warn(
+        f"the tissue bends, by {bent.rms(series.valid):.1f} px (root mean square): the frames "
+        "were corrected for it, too"
+    )
     return bent
 
 

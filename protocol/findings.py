@@ -9,7 +9,7 @@ from recording.errors import BadRecording
 from recording.findings import RecordingInfo
 from recording.kinds import KINDS
 
-TOO_MUCH_MEMORY = "its metadata need more memory to check than there is: they are damaged, or the run needs more memory"
+TOO_MUCH_MEMORY = "checking its metadata needs more memory than there is: it is damaged, or the run needs more memory"
 
 
 def info_of(path: Path, facts: object) -> RecordingInfo:

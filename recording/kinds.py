@@ -142,7 +142,7 @@ def why_left_out(name: str) -> str:
         return f"a compressed recording ({COMPRESSED}): decompress it with Inscopix's software, then run again"
     for ending in (*PACKED, *UNFINISHED):
         if lower.removesuffix(ending).endswith((*SUFFIXES, COMPRESSED)) and lower.endswith(ending):
-            done = "a packed recording: unpack it" if ending in PACKED else "a recording that was not copied to its end"
+            done = "a packed recording: unpack it" if ending in PACKED else "a recording that was not copied completely"
             return f"{done}, then run again"
     return ""
 

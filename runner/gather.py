@@ -64,7 +64,7 @@ def _warn_of_mixed_shards(finished: Mapping[int, Mapping[str, Any]], log: Log) -
         by_conditions.setdefault(str(said.get("conditions")), []).append(index)
     if len(by_conditions) > 1:
         groups = "; ".join(listed(indices) for indices in by_conditions.values())
-        log("mixed", f"shards differ in recipe, options or software: {groups}; their results do, too", "warning")
+        log("mixed", f"shards differ in recipe, options or software: {groups}; so do their results", "warning")
 
 
 def _as_gathered(record: Record | None, recording: Recording, output: Folder) -> Record:
@@ -90,5 +90,7 @@ def _shard_count(state: RunState, request: Request) -> int:
     counts = {shard.count for shard in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}
     if len(counts) != 1:
         found = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
-        raise UsageError(f"how many shards? There is {found} beside {state.settings.sentinel}: set SHARD_COUNT")
+        raise UsageError(
+            f"the number of shards is unknown: there is {found} beside {state.settings.sentinel}: set SHARD_COUNT"
+        )
     return counts.pop()

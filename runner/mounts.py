@@ -19,8 +19,8 @@ def refuse_container_layer(output: Path) -> None:
     """
     if APP == IMAGE_APP and mount_point_of(output) == Path("/"):
         raise Unwritable(
-            f"nothing is mounted at {output}, and what is written into the container itself is lost with it: add "
-            f'`-v "$PWD/output:{output}"`, or mount a volume there; OUTPUT_IN_CONTAINER=1 if you copy it out'
+            f"nothing is mounted at {output}, and results inside the container are lost with it: add "
+            f'`-v "$PWD/output:{output}"`, or mount a volume there; OUTPUT_IN_CONTAINER=1 if you copy them out'
         )
 
 

@@ -17,15 +17,15 @@ def way_out(owner: os.stat_result, root: Path = Path("/"), environment: Mapping[
     if unknown:
         whose = f"it belongs to a user whom the container does not know, shown as uid {owner.st_uid}"
     if "APPTAINER_CONTAINER" in environment or "SINGULARITY_CONTAINER" in environment:
-        return f"{whose}; Apptainer runs as you: let its owner give you the right to write, or bind a folder of yours"
+        return f"{whose}; Apptainer runs as you: ask its owner for write permission, or bind a folder of your own"
     if not unknown:
-        return f"{whose}; run with `--user {owner.st_uid}:{owner.st_gid}`, or give uid {uid} the right to write"
+        return f"{whose}; run with `--user {owner.st_uid}:{owner.st_gid}`, or give uid {uid} write permission"
     if (root / "run/.containerenv").exists():
         return (
-            f"{whose}; on the host, see whose it is with `ls -ld`: if you may write there, run with "
-            "`--userns=keep-id --group-add keep-groups`, else let its owner give you the right"
+            f"{whose}; on the host, `ls -ld` shows its owner: if you may write there, run with "
+            "`--userns=keep-id --group-add keep-groups`, else ask the owner for write permission"
         )
-    return f"{whose}; on the host, see whose it is with `ls -ld`: give all users the right to write, or mount another"
+    return f"{whose}; on the host, `ls -ld` shows its owner: give all users write permission, or mount another"
 
 
 def _overflow_uid(root: Path) -> int:

@@ -37,15 +37,15 @@ def _elsewhere(output: Path) -> str:
 def _problem_of_sentinel(input: Path, output: Path, sentinel: Path) -> str:
     name, in_output = sentinel.name, below(sentinel.parent, output)
     if name in ("", ".."):
-        return f"{_MARKER}, and {str(sentinel)!r} is no name of a file"
+        return f"{_MARKER}, and {str(sentinel)!r} is not a file name"
     if len(os.fsencode(name)) > MAX_NAME:
         return f"{_MARKER}; its name has more than {MAX_NAME} bytes"
     if name.lower().endswith(SUFFIXES):
         return f"{_MARKER}, and {sentinel} has the ending of a recording"
     if below(sentinel.parent, input) is not None and (in_output is None or below(output, input) is None):
-        return f"{_MARKER}, and {sentinel} lies in the input, where nothing is written"
+        return f"{_MARKER}, and {sentinel} is in the input, where the run writes nothing"
     if in_output is not None and own.is_own((in_output or name).partition("/")[0]):
-        return f"{_MARKER}, and {sentinel} is where the run puts a file of its own"
+        return f"{_MARKER}, and {sentinel} is the place of one of the run's own files"
     return ""
 
 

@@ -72,7 +72,7 @@ def locate(name: str) -> Path:
     path = shipped().get(name) or Path(name).absolute()
     if not path.is_file():
         names = ", ".join([INSPECT, *shipped()])
-        raise BadRecipe(f"no recipe {name!r}: neither a file nor one of those shipped ({names})")
+        raise BadRecipe(f"no recipe {name!r}: it is neither a file nor a shipped recipe ({names})")
     if not os.access(path, os.R_OK):
         raise BadRecipe(f"the recipe {path} cannot be read by uid {os.getuid()}")
     return path
@@ -90,7 +90,7 @@ def check(
     try:
         checker = loading.ask((*command, str(path), engine), CHECK_SECONDS, tick)
     except subprocess.TimeoutExpired:
-        raise BadRecipe(f"the check of the recipe {path} did not end within {CHECK_SECONDS} s") from None
+        raise BadRecipe(f"the check of the recipe {path} did not finish within {CHECK_SECONDS} s") from None
     text = checker.stderr.strip()
     if checker.returncode == NO_OUTPUT:
         raise Unwritable(text)
@@ -101,4 +101,4 @@ def check(
     try:
         return RecipeFacts.from_json(checker.stdout.strip().rpartition("\n")[2])
     except Malformed as error:
-        raise BadRecipe(f"the check of the recipe {path} gave an answer that cannot be read ({error})") from None
+        raise BadRecipe(f"the check of the recipe {path} gave an unreadable answer ({error})") from None

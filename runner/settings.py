@@ -21,7 +21,7 @@ Usage: docker run --rm -v "$PWD/input:/data:ro" -v "$PWD/output:/output" isx [OP
        docker run --rm isx COMMAND [ARGUMENT...]
 
 Reads every Inscopix recording in the input folder and writes results for each to the output folder, then a file
-that says that all is done. The first form handles recordings; a first argument that does not start with '-' is a
+that marks the run as complete. The first form processes recordings; a first argument that does not start with '-' is a
 command to run in the image instead.
 """
 
@@ -33,7 +33,7 @@ Exit codes:
   66   no recording found, or no input folder
   69   isx cannot be loaded; the message says why
   70   an internal error: please report it with the log
-  71   some recordings failed for want of memory: give the run more, or lower WORKERS; the rest is as with 1
+  71   some recordings failed because memory ran out: give the run more, or lower WORKERS; otherwise like 1
   73   the output cannot be written, or nothing is mounted there; the message says what to pass
   75   another run is working on this output
   130  stopped by SIGINT
@@ -124,9 +124,7 @@ class Option:
 OPTIONS = (
     Option("INPUT_DIR", "DIR", "/data", Path, "where the recordings are"),
     Option("OUTPUT_DIR", "DIR", "/output", Path, "where the results go"),
-    Option(
-        "OUTPUT_IN_CONTAINER", "", "0", _switch, "the output may lie in the container itself, as somebody copies it out"
-    ),
+    Option("OUTPUT_IN_CONTAINER", "", "0", _switch, "allow the output inside the container, to be copied out"),
     Option(
         "EXPECTED_OUTPUT_FILE",
         "FILE",
@@ -140,14 +138,12 @@ OPTIONS = (
         "NAME",
         "auto",
         str,
-        "who computes the steps of a recipe that does not say: auto (IDPS if it is there, else open), idps, open",
+        "what computes the steps if the recipe does not say: auto (IDPS if the image has it, else open), idps, open",
         changes_results=True,
     ),
-    Option(
-        "WORKERS", "N", "", _count, "recordings at a time (default: the cores and memory that the container may use)"
-    ),
-    Option("SHARD", "I/N", "", str, "handle part I of N, from 1/N to N/N (default: all)"),
-    Option("FORCE", "", "0", _switch, "do again what is already done"),
+    Option("WORKERS", "N", "", _count, "sessions processed at a time (default: from the container's cores and memory)"),
+    Option("SHARD", "I/N", "", str, "process only part I of N, from 1/N to N/N (default: all)"),
+    Option("FORCE", "", "0", _switch, "redo what is already done"),
     Option("MOVIE_TIFF", "", "0", _switch, "also write each movie as TIFF", changes_results=True),
     Option("MOVIE_MP4", "", "0", _switch, "also write each movie as MP4", changes_results=True),
     Option(
@@ -159,7 +155,7 @@ OPTIONS = (
         changes_results=True,
     ),
     Option("NWB", "", "0", _switch, "also write an NWB 2 file for each session", changes_results=True),
-    Option("NWB_MOVIE", "", "0", _switch, "also write it, with movies' frames in it", changes_results=True),
+    Option("NWB_MOVIE", "", "0", _switch, "the same, with the movies' frames in it", changes_results=True),
     Option(
         "WORKER_MEMORY",
         "SIZE",
@@ -179,15 +175,17 @@ OPTIONS = (
         "SECONDS",
         "",
         _seconds,
-        "time after which a worker that neither computes, reads nor writes is stopped; 0 for no limit (default: 1800)",
+        "a worker that does not compute, read or write for this time is stopped; 0 for no limit (default: 1800)",
     ),
     Option("LOG_FORMAT", "FORMAT", "", _format, "text or json (default: text on a terminal, else json)"),
-    Option("RUN_ID", "ID", "", _run_id, "names the run in every line of the log and in the sentinel (default: drawn)"),
-    Option("METRICS", "", "0", _switch, "also keep how far the run is in logs/isx.prom, for Prometheus"),
+    Option(
+        "RUN_ID", "ID", "", _run_id, "identifies the run in every line of the log and in the sentinel (default: random)"
+    ),
+    Option("METRICS", "", "0", _switch, "also write the progress of the run to logs/isx.prom, for Prometheus"),
 )
 
 ACTIONS = {  # instead of a run: the name of the value that each takes, and its help
-    "--check": ("", "only the preflight: can isx be loaded, what is in the image"),
+    "--check": ("", "only check whether isx can be loaded, and say what is in the image"),
     "--check-recipe": ("FILE", "only check a recipe"),
     "--gather": ("", "after all shards: check that each is done, write the report and the sentinel"),
     "--version": ("", "versions of the image and of the isx in it"),
@@ -197,8 +195,8 @@ ACTIONS = {  # instead of a run: the name of the value that each takes, and its 
 FLAGS = frozenset({*(option.flag for option in OPTIONS), *ACTIONS})
 
 SHARDS = f"""\
-A part of the recordings is taken only if it is asked for: by --shard or SHARD (from 1), else by SHARD_INDEX (from 0)
-with SHARD_COUNT. Variables of a scheduler's own, such as SLURM_ARRAY_TASK_ID, change nothing. N is at most {MOST}.
+A run processes a part of the recordings only on request: by --shard or SHARD (from 1), else by SHARD_INDEX (from 0)
+with SHARD_COUNT. A scheduler's own variables, such as SLURM_ARRAY_TASK_ID, have no effect. N is at most {MOST}.
 """
 
 
@@ -284,7 +282,7 @@ def _choose_action(request: Request, flag: str, argument: str) -> None:
     if request.action == "--help":
         return
     if request.action not in ("", flag) and flag != "--help":
-        request.problems.append(f"{request.action} and {flag} do not go together")
+        request.problems.append(f"{request.action} and {flag} cannot be combined")
     request.action, request.argument = flag, argument
 
 

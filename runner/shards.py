@@ -46,7 +46,7 @@ def shard_from(text: str, environment: Mapping[str, str]) -> Shard | None:
     if index and count:
         return _shard(_number("SHARD_INDEX", index) + 1, _number("SHARD_COUNT", count), "SHARD_INDEX")
     if count:
-        also = "".join(f"; {name} alone is not taken for it" for name in _scheduled(environment))
+        also = "".join(f"; {name} alone does not count as one" for name in _scheduled(environment))
         raise ValueError(f"SHARD_COUNT needs an index: set SHARD_INDEX, from 0 to SHARD_COUNT - 1{also}")
     if index:
         raise ValueError("SHARD_INDEX needs SHARD_COUNT, the number of shards")
@@ -64,7 +64,9 @@ def count_from(text: str, environment: Mapping[str, str]) -> int | None:
 def unasked(environment: Mapping[str, str]) -> str:
     """A sentence about a scheduler's variables that this run does not follow; "" if there are none."""
     found = " and ".join(f"{name} is {environment[name]}" for name in _scheduled(environment))
-    return f"{found}, but no shard is asked for: this run handles all recordings (SHARD takes a part)" if found else ""
+    if not found:
+        return ""
+    return f"{found}, but no shard was requested: this run processes all recordings (SHARD selects a part)"
 
 
 def assign(items: Sequence[Item], sizes: Sequence[int], count: int) -> list[list[Item]]:

@@ -152,7 +152,7 @@ def main(cell_set: Path, truth_file: Path, picture: Path) -> None:
     truth = aligned(read_truth(truth_file), found, corner)
     pairs = match(truth, found, rate_hz)
     result = score(truth, found, pairs)
-    draw(picture, truth, found, pairs, "grey: cells that are there; outlines: cells found (green) and false ones (red)")
+    draw(picture, truth, found, pairs, "grey: true cells; outlines: cells found (green) and false cells (red)")
     print(result)
 
 

@@ -33,14 +33,14 @@ HOW = (
     "ACCEPT_EULA=Y', or INSTALLER_DIR=folder with bake and compose."
 )
 PUBLIC = "For the public isx, leave ACCEPT_EULA out."
-PUBLIC_ALL_THE_SAME = "For the public isx all the same, build with ISX_SOURCE=public."
+PUBLIC_ALL_THE_SAME = "To build the public isx anyway, set ISX_SOURCE=public."
 ACCEPT = f"read the vendor's licence, then build with ACCEPT_EULA=Y. {PUBLIC_ALL_THE_SAME}"
 
 
 NO_CONTEXT = (
-    "This build was not told where an installer may lie: plain 'docker build' passes no context for it. Build with "
-    "'make image', 'docker buildx bake' or 'docker compose build'. Or pass '--build-context installer=.', and for IDPS "
-    "'--build-arg ACCEPT_EULA=Y'; for the public isx, '--build-arg ISX_SOURCE=public' is enough."
+    "This build does not know where to look for an installer: plain 'docker build' passes no context for it. Build "
+    "with 'make image', 'docker buildx bake' or 'docker compose build'. Or pass '--build-context installer=.', and for "
+    "IDPS '--build-arg ACCEPT_EULA=Y'; for the public isx, '--build-arg ISX_SOURCE=public' is enough."
 )
 
 
@@ -99,9 +99,9 @@ def choose(asked: Asked, slot: Path) -> str:
     if asked.source == "public":
         return "public"
     if len(asked.ways) > 1:
-        raise BuildError(f"Two installers or more: {' and '.join(asked.ways)} are set. Leave one.")
+        raise BuildError(f"There are several installers: {' and '.join(asked.ways)} are set. Leave one.")
     if asked.eula and not asked.accepted:
-        raise BuildError(f"ACCEPT_EULA={asked.eula} is no answer: Y accepts the vendor's licence. {PUBLIC}")
+        raise BuildError(f"ACCEPT_EULA={asked.eula} is not valid: Y accepts the vendor's licence. {PUBLIC}")
     if asked.elsewhere:
         if not asked.accepted:
             raise BuildError(f"{asked.ways[0]} names an IDPS installer. Its licence is not accepted: {ACCEPT}")
@@ -135,7 +135,7 @@ def find(slot: Path, named: str = "") -> Path | None:
     installers = [path for path in files if is_installer(path)]
     if len(installers) > 1:
         names = ", ".join(path.name for path in installers)
-        raise BuildError(f"Two installers or more: {names}. Leave one, or name one with INSTALLER=path.")
+        raise BuildError(f"There are several installers: {names}. Leave one, or name one with INSTALLER=path.")
     if installers:
         return installers[0]
     for path in files:
@@ -183,7 +183,7 @@ def what_else(path: Path) -> str:
             return f"it is {kind}"
     if head.startswith(b"#!") and b"--skip-license" in head:
         return "its archive is missing: download it again"
-    return "no self-extracting CPack archive"
+    return "not a self-extracting CPack archive"
 
 
 def verify(installer: Path, expected: str) -> str:

@@ -49,7 +49,7 @@ WAYS_OUT = {
         "another Python: build with BASE_IMAGE=python:3.9-slim-bookworm, or as docs/build.md says."
     ),
 }
-ALL_THE_SAME = "To build all the same, with what works: PROOF=load."
+ALL_THE_SAME = "To build the image anyway: PROOF=load."
 
 
 def prove_libraries() -> int:
@@ -124,7 +124,7 @@ def run(*command: str, user: int | None = None) -> subprocess.CompletedProcess[s
         try:
             code, late = subprocess.call(python, timeout=SECONDS, env=environment, cwd="/tmp", **pipes, **as_user), ""
         except subprocess.TimeoutExpired:
-            code, late = 1, f"\nIt did not end within {SECONDS} s.\n"
+            code, late = 1, f"\nIt did not finish within {SECONDS} s.\n"
         return subprocess.CompletedProcess(python, code, last_lines(output) + late)
 
 
@@ -158,7 +158,7 @@ def errors(log: str) -> list[str]:
 
 def refuse(what: str, said: str, *ways_out: str) -> int:
     fitting = [way for pattern, way in WAYS_OUT.items() if re.search(pattern, said, re.IGNORECASE)]
-    message = " ".join([f"{what}: its answer stands above.", *fitting, *ways_out])
+    message = " ".join([f"{what}: see its answer above.", *fitting, *ways_out])
     print(f"\nERROR: {message}\n", file=sys.stderr)
     return 1
 
@@ -170,7 +170,7 @@ def write_movie(path: Path) -> int:
     import numpy as np
 
     if not isx._internal.is_with_algos:
-        print("no licensed algorithms in this product: none to prove")
+        print("no licensed algorithms in this product: nothing to test")
         return NO_ALGORITHMS
     random = np.random.default_rng(1)
     y, x = np.mgrid[:96, :96]

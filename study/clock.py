@@ -12,7 +12,7 @@ from study.relations import Session
 
 MICROSECOND = timedelta(microseconds=1)
 HARDWARE, STATED, IN_ORDER = "the hardware clock", "the stated start", "the end of the one before"
-NO_TIME = "the session's start, as no start is known"
+NO_TIME = "the session's start, because no start is known"
 
 
 @dataclass(frozen=True)

@@ -245,8 +245,8 @@ class _Relating:
                 lead = next((each for each in near if not each.stated.contradiction(group.stated)), None)
                 if lead:
                     shared = lead.stated.agreement(group.stated)
-                    what = f"with the same {shared}" if shared else "with names that differ by colour or focus alone"
-                    lead.reasons += [*group.reasons, f"{group.first.file} is of the time of {lead.first.file}, {what}"]
+                    what = f"with the same {shared}" if shared else "with names that differ only by colour or focus"
+                    lead.reasons += [*group.reasons, f"{group.first.file} was recorded with {lead.first.file}, {what}"]
                     lead.others.append(group)
                     lead.stated = lead.stated.and_(group.stated)
                     break
@@ -301,7 +301,9 @@ class _Relating:
         ranked.sort(key=lambda each: each[0], reverse=True)
         if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
             firsts = [group.first for _, group, _ in ranked[:2]]
-            self.misses[one.folder, one.path] = _Miss([*firsts, one], "", f"{one.path} fits two sessions alike, ")
+            self.misses[one.folder, one.path] = _Miss(
+                [*firsts, one], "", f"{one.path} fits two sessions equally well, "
+            )
             return None
         if misses and not ranked:
             self._missed((one.folder, one.path), [misses[0][0].first, one], misses[0][1])
@@ -415,9 +417,9 @@ def _why_number(chain: _Group, group: _Group) -> tuple[str, str]:
     if after.is_acquisitions:
         return "numbered as parts by the acquisition software", "" if pause <= LONG else f"are {said(pause)} apart"
     if pause > SHORT:
-        return "", f"differ by a number alone and are {said(pause)} apart"
+        return "", f"differ only by a number and are {said(pause)} apart"
     if after.numbers[-1] - before.numbers[-1] > 1:
-        return "", "differ by a number alone, and not by one"
+        return "", "differ only by a number, and not by one"
     return "the next number, and a short gap", ""
 
 

@@ -109,7 +109,7 @@ def recall(options: argparse.Namespace) -> None:
         earlier = json.loads(remembered(options.output).read_text())
     except OSError:
         if not options.bind and not options.for_image:
-            note = "this user has not submitted to it before: if --bind or options after -- were used, say them again"
+            note = "this user has not submitted to it before: if --bind or options after -- were used, give them again"
             print(f"{options.output}: {note}", file=sys.stderr)
         return
     again = []
@@ -194,7 +194,7 @@ def sentinel(file: Path) -> dict[str, object] | None:
 def refuse_foreign(file: Path) -> None:
     """Raise SubmitError if something stands there that is no sentinel: it is not ours to remove."""
     if os.path.lexists(file) and not sentinel(file):
-        raise SubmitError(f"{file} is no sentinel of an earlier run and stays as it is: move it away")
+        raise SubmitError(f"{file} is not a sentinel of an earlier run and is not touched: move it away")
 
 
 def shards_of_earlier_run(options: argparse.Namespace) -> int:
@@ -202,7 +202,7 @@ def shards_of_earlier_run(options: argparse.Namespace) -> int:
     if not (options.redo or options.gather):
         return 1
     if len(counts) != 1:
-        raise SubmitError(f"{options.output} does not tell how many shards there were: say it with --shards")
+        raise SubmitError(f"{options.output} does not state how many shards there were: give --shards")
     return counts.pop()
 
 
@@ -212,7 +212,7 @@ def to_run(options: argparse.Namespace) -> list[int]:
         return []
     done = set(sentinels(options.output).values()) if options.redo else set()
     if done and changed_since(options):
-        print("the input has changed since: all shards again; what is done is skipped", file=sys.stderr)
+        print("the input has changed since: all shards run again and skip what is done", file=sys.stderr)
         done = set()
     return [index for index in range(1, options.shards + 1) if (index, options.shards) not in done]
 

@@ -81,11 +81,11 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
             (length[i] <= LONGEST, f"too long: {length[i]:.1f} times its width"),
             (
                 seen.likeness[i] >= MIN_LIKENESS,
-                f"what is around it lights up with it (likeness {seen.likeness[i]:.2f})",
+                f"its surroundings light up with it (likeness {seen.likeness[i]:.2f})",
             ),
             (
                 seen.travel[i] <= MOST_TRAVEL * diameter,
-                f"its light passes through: {seen.travel[i]:.1f} px in a transient",
+                f"its light moves: {seen.travel[i]:.1f} px in a transient",
             ),
         )
         found[i] = "; ".join(reason for passes, reason in reasons if not passes)

@@ -249,7 +249,7 @@ def warn_of_unmatched(cells: CellSet, warn: Callable[[str], None]) -> None:
     """Cells that are compared by footprints that they do not have."""
     empty = [cells.names[i] for i in cells.without_footprint()]
     if empty:
-        warn(f"cells of {cells.parts[0].path.name} match none, as their footprints are empty: {listed(empty)}")
+        warn(f"cells of {cells.parts[0].path.name} match none, because their footprints are empty: {listed(empty)}")
 
 
 def listed(names: Iterable[str]) -> str:
@@ -325,8 +325,8 @@ def _refuse_misfits(first: Part, other: Part) -> None:
     for what, key in (("cells", "CellNames"), ("spacing", "spacingInfo")):
         if first.footer[key] != other.footer[key]:
             raise Unusable(
-                f"{other.path.name} has other {what} than {first.path.name}, so they are not parts of one series: "
-                "process them apart"
+                f"{other.path.name} does not have the {what} of {first.path.name}, so they are not parts of one "
+                "series: process them separately"
             )
 
 

@@ -409,7 +409,7 @@ def open_series(paths: Sequence[Source]) -> Iterator[Series]:
                 (h, w), (rows, columns) = part.shape, parts[0].shape
                 raise Unusable(
                     f"{part.path.name} has {w} x {h} px but {parts[0].path.name} has {columns} x {rows} px: "
-                    "process them as recordings of their own, not as one series"
+                    "process them as separate recordings, not as one series"
                 )
         ends = np.cumsum([part.n_frames for part in parts]).tolist()
         valid = np.concatenate([part.valid for part in parts])

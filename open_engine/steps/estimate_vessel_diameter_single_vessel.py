@@ -32,7 +32,7 @@ def estimate_vessel_diameter_single_vessel(
     """
     with frames.open_movie(input_movie_file) as movie:
         if not 0 <= start_frame <= end_frame < movie.n_frames:
-            raise Unusable(f"frames {start_frame} to {end_frame} are not there: the movie has {movie.n_frames}")
+            raise Unusable(f"frames {start_frame} to {end_frame} do not exist: the movie has {movie.n_frames}")
         line = np.asarray(line, int)
         drawn = drawn_profile(movie, line)
         seen = [movie.read(i, i + 1)[0] for i in range(start_frame, end_frame + 1) if movie.valid[i]]

@@ -32,5 +32,5 @@ def export_cell_contours(
     }
     empty = [name for name, lines in contours.items() if not lines]
     if empty:
-        context.warn(f"cells without a contour, as their footprints are empty: {listed(empty)}")
+        context.warn(f"cells without a contour, because their footprints are empty: {listed(empty)}")
     write_text(output_json_file, json.dumps(contours))

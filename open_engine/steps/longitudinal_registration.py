@@ -57,7 +57,7 @@ def longitudinal_registration(
     no field in common, there is only one, or a movie is of another size than its cell set.
     """
     if len(as_list(input_cell_set_files)) < 2:
-        raise Unusable("there is one cell set alone: give those of two sessions or more")
+        raise Unusable("there is only one cell set: give those of two sessions or more")
     sessions = [read_cell_set(path) for path in as_list(input_cell_set_files)]
     movies = as_list(input_movie_files)
     _check_movies(movies, sessions)

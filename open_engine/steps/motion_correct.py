@@ -127,21 +127,24 @@ def _reference(
                 )
             return image.read(0, 1)[0], None
     if segment >= len(series.parts):
-        raise Unusable(f"reference_segment_index {segment} is not there: the series has {len(series.parts)} parts")
+        raise Unusable(f"reference_segment_index {segment} does not exist: the series has {len(series.parts)} parts")
     first, end = series.bounds[segment]
     if index >= end - first:
-        raise Unusable(f"reference_frame_index {index} is not there: the movie has {end - first} frames")
+        raise Unusable(f"reference_frame_index {index} does not exist: the movie has {end - first} frames")
     recorded = np.flatnonzero(series.valid)
     at = int(recorded[np.abs(recorded - (first + index)).argmin()])
     if at != first + index:
-        context.warn(f"reference frame {index} was not recorded; the nearest that was is the reference")
+        context.warn(f"reference frame {index} was not recorded; the nearest recorded frame is used")
     return series.read(at, at + 1)[0], at
 
 
 def _warn_of_limit(series: Series, shifts: np.ndarray, greatest: float, context: StepContext) -> None:
     far = int((np.abs(shifts[series.valid]) >= greatest).any(axis=1).sum())
     if far:
-        context.warn(f"{far} frames have moved by max_translation ({greatest:g} px) or more: raise it if they have")
+        context.warn(
+            f"{far} frames have moved by max_translation ({greatest:g} px) or more: raise it if they "
+            f"really move that far"
+        )
 
 
 def _padding(series: Series) -> float:

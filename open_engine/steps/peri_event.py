@@ -127,11 +127,11 @@ def _warn_of(name: str, tested: Responses, n_events: int, shuffles: int, context
         listed = ", ".join(f"{n} {reason}" for n, reason in reasons if n)
         context.warn(f"{name}: {trials.left_out} of {n_events} events are left out: {listed}")
     if used == 0:
-        context.warn(f"{name}: no event can be used, so that no cell is tested")
+        context.warn(f"{name}: no event can be used, so no cell is tested")
     elif used < FEW:
         context.warn(f"{name}: with {used} events, cells that respond are easily missed")
     elif used > MANY:
-        context.warn(f"{name}: {used} events are rather a clock's than an experiment's: is the channel the right one?")
+        context.warn(f"{name}: {used} events look like a clock, not like an experiment: is this the right channel?")
     n_tested = int(np.isfinite(tested.p).sum())
     least = math.ceil(n_tested / (0.05 * (shuffles + 1)))
     if least > 1:

@@ -93,7 +93,9 @@ def run_cnmfe(
         if n_frames < FEWEST_FRAMES:
             raise Unusable(f"{name} has {n_frames} recorded frames: run_cnmfe needs {FEWEST_FRAMES} or more")
         if n_frames < FEW_FRAMES:
-            context.warn(f"{name} has only {n_frames} recorded frames: noise passes for cells more often: check each")
+            context.warn(
+                f"{name} has only {n_frames} recorded frames: noise is mistaken for cells more often: check each cell"
+            )
         diameter = float(cell_diameter)
         if min(series.shape) < 2 * diameter:
             size = f"{series.shape[1]} x {series.shape[0]} px"

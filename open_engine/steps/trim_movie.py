@@ -41,7 +41,7 @@ def trim_movie(
         for first, last in crop_segments:
             if not 0 <= first <= last < movie.n_frames:
                 raise Unusable(
-                    f"{movie.path.name} has frames 0 to {movie.n_frames - 1}, so that crop_segments "
+                    f"{movie.path.name} has frames 0 to {movie.n_frames - 1}, so crop_segments "
                     f"[{first}, {last}] cannot be removed"
                 )
             gone[first : last + 1] = True

@@ -61,7 +61,7 @@ def summary(animal: Animal) -> str:
     used = len(animal.days) - len(found.flags)
     n_days = found.presence.sum(axis=1)[animal.numbers]
     text = f"{len(animal.numbers)} cells over {used} sessions, {int((n_days > 1).sum())} of them on more than one"
-    fit = f"; days fit to {found.misfit:.2f} of a cell's diameter" if np.isfinite(found.misfit) else ""
+    fit = f"; days match to within {found.misfit:.2f} of a cell's diameter" if np.isfinite(found.misfit) else ""
     n_apart = len(found.flags)
     apart = f"; {n_apart} session{' does' if n_apart == 1 else 's do'} not fit" if n_apart else ""
     return text + fit + apart

@@ -118,7 +118,7 @@ def tracking_table(
     if not samples:
         return None
     if not consistency.has_boxes(samples):  # asked for these, the library ends the process
-        warn("its tracking is left out: a box has no four numbers, without which the library fails")
+        warn("its tracking is left out: a box does not have four numbers, and the library would fail")
         return None
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         path = Path(folder) / "tracking.csv"
@@ -130,7 +130,7 @@ def tracking_table(
         try:
             table = _rows(path.read_bytes().decode("utf-8", "replace"))
         except ValueError:
-            warn("its tracking is left out: the texts in it are mixed up with the table that isx makes of it")
+            warn("its tracking is left out: its texts break the table that isx makes of it")
             return None
     return table[list(TRACKING_COLUMNS)].rename(columns=TRACKING_COLUMNS)
 

@@ -126,7 +126,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
     names = [cell_set.get_cell_name(i) for i in range(n)]
     for other in sets[1:]:
         if names != [other.get_cell_name(i) for i in range(other.num_cells)]:
-            raise Unusable("its parts have other cells each: their traces cannot be one table")
+            raise Unusable("its parts have different cells: their traces cannot form one table")
 
     times = [piece.times_s(each.timing) for each, piece in zip(sets, pieces)]
     parts = [
@@ -154,7 +154,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
     found = _activity(traces, period_s)
     unknown = [name for name, known in zip(names, found.is_known) if not known]
     if unknown and any(metadata.valid_samples(each.timing).any() for each in sets):
-        context.warn(f"{len(unknown)} of {n} cells have traces that tell nothing: {_listed(unknown)}")
+        context.warn(f"{len(unknown)} of {n} cells have traces without information: {_listed(unknown)}")
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
     alike = [pair for pair in pairs if pair.is_alike]

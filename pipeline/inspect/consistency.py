@@ -47,14 +47,14 @@ class Count:
     def report(self, what: str, warn: Warn) -> dict[str, int]:
         """Warns of them; for the JSON."""
         if self.non_finite:
-            warn(f"{self.non_finite} of {self.total} {what} are no finite numbers: the file may be damaged")
+            warn(f"{self.non_finite} of {self.total} {what} are not finite numbers: the file may be damaged")
         if self.implausible:
             warn(f"{self.implausible} of {self.total} {what} are beyond {IMPLAUSIBLE:g}: the file may be damaged")
         return {"n_non_finite_values": self.non_finite, "n_implausible_values": self.implausible}
 
 
 def values(what: str, found: np.ndarray | list[np.ndarray], warn: Warn) -> dict[str, int]:
-    """Count, for the JSON, the stored values that are no finite numbers, and those that no sensor gives."""
+    """Count, for the JSON, the stored values that are not finite numbers, and those that no sensor gives."""
     count = Count()
     for each in found if isinstance(found, list) else [found]:
         count.add(each)
@@ -212,7 +212,7 @@ def stated(properties: Mapping[str, Any], warn: Warn) -> None:
     """What any recording says of its time, its pixels and its names, against what can be."""
     start = properties.get("start")
     if start is None or not "1970" <= start[:4] < "2100":
-        warn(f"it starts at {start or 'a time that is no date'}, which cannot be: its time may be damaged")
+        warn(f"it starts at {start or 'a time that is no date'}, which is impossible: its time may be damaged")
     footer = properties.get("file_metadata") or {}
     timing = footer.get("timingInfo") or {}
     stated = [timing["start"]] if timing else footer.get("global times", [])[:1]
@@ -222,14 +222,14 @@ def stated(properties: Mapping[str, Any], warn: Warn) -> None:
             warn(f"its offset from UTC is {offset / 3600:.3g} h, which no place has: its time may be damaged")
     period = properties.get("period_s") or 0
     if not 1e-6 <= period <= 86400:
-        warn(f"its samples are {period:g} s apart, which cannot be: its timing may be damaged")
+        warn(f"its samples are {period:g} s apart, which is impossible: its timing may be damaged")
     sizes = [properties[name] for name in ("pixel_width_um", "pixel_height_um") if name in properties]
     if not all(0.01 <= size <= 1000 for size in sizes):
-        warn(f"its pixels measure {' × '.join(f'{size:g}' for size in sizes)} µm, which cannot be")
+        warn(f"its pixels measure {' × '.join(f'{size:g}' for size in sizes)} µm, which is impossible")
     names = next((footer[key] for key in ("CellNames", "VesselNames", "channel list") if key in footer), [])
     twice = len(names) - len(set(names))
     if twice or not all(names):
-        warn(f"{twice} of its {len(names)} names are there more than once, and {names.count('')} are empty")
+        warn(f"{twice} of its {len(names)} names occur more than once, and {names.count('')} are empty")
     missing = [*(timing.get("dropped") or []), *(timing.get("blank") or [])]
     if len(missing) != len(set(missing)):
         warn(f"it lists {len(missing) - len(set(missing))} of its missing samples more than once: it may be damaged")
@@ -312,7 +312,7 @@ def _tracked(samples: list[Any], session: Mapping[str, Any], warn: Warn) -> None
     }
     odd = sum(not _can_be(tracker, zones) for tracker in trackers)
     if odd:
-        warn(f"{odd} of {len(trackers)} positions cannot be: box, confidence or zone; it may be damaged")
+        warn(f"{odd} of {len(trackers)} positions have an impossible box, confidence or zone: it may be damaged")
 
 
 def _can_be(tracker: Any, zones: set[Any]) -> bool:

@@ -122,7 +122,7 @@ class Decisions:
         """
         places = self.by_footprint() if places is None else places
         said = [*self.problems]
-        said += [f"{n} statuses hold as they were {by}" for by, n in self.held.items()]
+        said += [f"{n} statuses count as they were {by}" for by, n in self.held.items()]
         for cell_set_id, present in self.present.items():
             known = {name for cell in present for name in (safe_cell(cell.name), cell.name)}
             missing = [row.cell for row in self.rows if row.cells == cell_set_id and row.cell not in known]
@@ -131,7 +131,7 @@ class Decisions:
         for file, stale in self._stale().items():
             said.append(
                 f"{file}: the decisions on {_named(one.cell for one in stale)} were NOT applied: they are about other "
-                f"cells, since the present ones were computed anew. {self._where_they_are(stale, places)}"
+                f"cells, because the present ones were computed again. {self._where_they_are(stale, places)}"
             )
         return said
 
@@ -243,7 +243,7 @@ def parse(text: str, file: str) -> Decisions:
     try:
         table = csv_tables.read(text)
     except csv.Error as error:
-        raise Unusable(f"{file} is no table that can be read ({error}): save it again from the page") from None
+        raise Unusable(f"{file} is not a readable table ({error}): save it again from the page") from None
     missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         raise Unusable(
@@ -257,13 +257,13 @@ def parse(text: str, file: str) -> Decisions:
         values = {name: text[: LONGEST_OUTLINE if name == "outline" else LONGEST] for name, text in values.items()}
         status = values["status"].strip().casefold()
         if status not in STATUSES:
-            problems.append(f"{file}:{number}: {values['status'][:40]!r} is no status: one of {', '.join(STATUSES)}")
+            problems.append(
+                f"{file}:{number}: {values['status'][:40]!r} is not a status: use one of {', '.join(STATUSES)}"
+            )
             continue
         row = Decision(**{**values, "status": status, "cells": values["cells"].strip()})
         if row.joined_with and status != "rejected":
-            problems.append(
-                f"{file}:{number}: {row.cell[:80]} is joined with another cell, so that it must be rejected"
-            )
+            problems.append(f"{file}:{number}: {row.cell[:80]} is joined with another cell, so it must be rejected")
             continue
         earlier = rows.pop((row.cells, row.cell), None)
         if earlier and earlier.status != status:

@@ -109,7 +109,7 @@ def _joined(parts: Sequence[list[packets.Channel]], offsets_us: Sequence[int]) -
     """Raises Unusable."""
     names = [cell.name for cell in parts[0]]
     if any([cell.name for cell in part] != names for part in parts):
-        raise Unusable("its parts have other cells each: their events cannot be one table")
+        raise Unusable("its parts have different cells: their events cannot form one table")
     if len(parts) == 1 and not offsets_us[0]:
         return parts[0]
     return [

@@ -59,7 +59,8 @@ def refuse_mostly_black(layout: MovieLayout) -> None:
     if black > BLACK_FREE and black > BLACK_RATIO * layout.n_stored * frame:
         raise Unusable(
             f"{layout.n_samples - layout.n_stored} of its {layout.n_samples} frames are not stored, and would take "
-            f"{black / 1e9:.3g} GB in another format: it is damaged, or do without MOVIE_TIFF, MOVIE_MP4, NWB_MOVIE"
+            f"{black / 1e9:.3g} GB in another format: it is damaged; if not, run without MOVIE_TIFF, MOVIE_MP4, "
+            f"NWB_MOVIE"
         )
 
 

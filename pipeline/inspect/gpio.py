@@ -51,7 +51,7 @@ def write_results(recording: OpenRecording, stem: str, out: Path, context: Conte
     if is_imu:
         names = [channel.name for channel in channels]
         if names != IMU_CHANNELS:
-            context.warn(f"its channels are not those that an IMU has: {', '.join(names)}")
+            context.warn(f"its channels are not those of an IMU: {', '.join(names)}")
         columns = _imu_columns(channels)
         tables.write(out / f"{stem}-imu.csv", columns)
         thumbnail = _draw_imu(out / f"{stem}.png", columns)

@@ -50,7 +50,7 @@ def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path,
     alternating = _alternating(origin)
     if alternating:
         context.warn(
-            f"its frames alternate between {alternating}: no projection or trace of it means anything by itself"
+            f"its frames alternate between {alternating}: projections and traces of the whole movie mean nothing"
         )
     unit = "counts" if layout.dtype != "<f4" else "au"
 

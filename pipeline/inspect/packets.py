@@ -54,7 +54,7 @@ def channels(packets: np.ndarray | None, footer: Mapping[str, Any], path: Path, 
         return _through_library(source)
     names = footer["channel list"]
     if len(packets) and packets["channel"].max() >= len(names):
-        raise BadRecording(path, "an event names a channel that is not there: it is damaged")
+        raise BadRecording(path, "an event names a channel that does not exist: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]
     bounds = np.searchsorted(packets["channel"], np.arange(len(names) + 1))
     return [_channel(name, packets[first:last]) for name, first, last in zip(names, bounds, bounds[1:])]

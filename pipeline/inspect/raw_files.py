@@ -50,7 +50,7 @@ def _gpio(recording: Path, warn: Warn) -> None:
     if claimed is not None and claimed != len(packets):
         warn(f"it holds {len(packets)} of the {claimed} packets that its header counts: it may be damaged")
     if skipped:
-        warn(f"{4 * skipped} bytes are of no packet, or missing from the last: it may be damaged")
+        warn(f"{4 * skipped} bytes belong to no packet, or are missing from the last one: it may be damaged")
     sequence = words[np.array(packets, np.int64) + 2]
     lost = int((np.diff(sequence) != 1).sum())  # of uint32, which begins anew as the box's counter does
     if lost:

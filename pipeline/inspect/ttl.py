@@ -75,7 +75,7 @@ def _described(channel: Channel, length_s: float) -> dict[str, Any]:
 def _note(channel: Channel, n_pulses: int) -> str:
     values = channel.value[np.isfinite(channel.value)]
     if n_pulses >= MANY:
-        return "thousands of pulses: rather a clock, such as a camera's frames, than events of an experiment"
+        return "thousands of pulses: probably a clock, such as a camera's frames, not events of an experiment"
     if n_pulses:
         return ""
     if values.size == 0 or values.max() <= values.min():

@@ -37,7 +37,7 @@ def _add_film(session: SessionFile, recording: Opened) -> None:
     shown = np.flatnonzero(metadata.valid_samples(recording.timing))
     frames = behavior_mp4.frames_of(recording.source.path, shown, recording.period, (rows, columns))
     if frames is None:
-        session.warn(f"{recording.name} has no film beside the NWB file: its frames cannot be told apart")
+        session.warn(f"{recording.name} has no MP4 beside the NWB file: its frames cannot be separated")
         session.describe(recording, n_frames=recording.timing.num_samples, width=columns, height=rows)
         return
     if "BehaviorCamera" not in session.file.devices:

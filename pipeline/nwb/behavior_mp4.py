@@ -124,7 +124,7 @@ def _encoded(source: int, frames: Frames, context: StepContext) -> Iterator[_Gro
     if n_unreadable:
         context.warn(
             f"{n_unreadable} of {len(frames.sizes)} frames of {frames.recording.name} are no JPEG of "
-            f"{frames.columns} x {frames.rows} px: they are black where a browser plays the film"
+            f"{frames.columns} x {frames.rows} px: they are black in the track for browsers"
         )
 
 

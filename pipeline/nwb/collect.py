@@ -51,7 +51,7 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
     `summaries` are those of the recordings that were inspected. Raises Unusable, BadRecording.
     """
     if job.kind not in IN_NWB:
-        context.warn(f"{job.inputs[0].name} has no NWB file: NWB files take no {KINDS[job.kind].name} yet")
+        context.warn(f"{job.inputs[0].name} has no NWB file: NWB files do not support {KINDS[job.kind].a} yet")
         return []
     projections = {}
     movies = [summary for summary in summaries if summary.part.kind == "movie"]
@@ -117,7 +117,7 @@ def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
     found = []
     for one in members:
         if one.kind not in IN_NWB:
-            warn(f"{one.path.name} is left out of the NWB file, which takes no {KINDS[one.kind].name} yet")
+            warn(f"{one.path.name} is left out of the NWB file, which does not support {KINDS[one.kind].a} yet")
             continue
         part = stems.index(one.path.stem) if one.path.stem in stems else one.part
         if one.path in job.inputs:

@@ -188,7 +188,7 @@ class SessionFile:
         return name
 
     def leave_out(self, recording: Opened, lacks: str) -> None:
-        self.warn(f"{recording.name} has no {lacks}: it is not in the NWB file, which takes no empty table")
+        self.warn(f"{recording.name} has no {lacks}: it is left out of the NWB file, which cannot hold an empty table")
 
     def describe(self, movie: Opened, **facts: Any) -> None:
         """A movie whose frames are not in the file."""

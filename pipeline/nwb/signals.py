@@ -25,7 +25,7 @@ IMU = {  # how channels' names begin: name, unit in NWB and what values as isx r
 def add(session: SessionFile, recording: Opened) -> None:
     channels = [channel for channel in recording.opened.channels if len(channel.value)]
     if not channels:
-        session.warn(f"{recording.name} has no samples: it is not in the NWB file")
+        session.warn(f"{recording.name} has no samples: it is left out of the NWB file")
     (_add_imu if recording.kind == "imu" else _add_gpio)(session, recording, channels)
     if recording.kind == "gpio":
         _add_pulses(session, recording, channels)

@@ -207,7 +207,7 @@ def _advise(known: Metadata, advise: Callable[[str], None]) -> None:
     if required:
         parts.append(f"DANDI will refuse the NWB file without {', '.join(required)}")
     if asked:
-        parts.append(f"{', '.join(asked)} are not known and left out")
+        parts.append(f"{', '.join(asked)} are unknown and left out")
     if parts:
         advise("; ".join(parts) + ": write them into nwb.toml in the input folder")
 

@@ -29,18 +29,18 @@ def trust(parts: Sequence[Part], warnings: Sequence[str], failure: str) -> Trust
     against = [*marks, *_of_motion(parts)]
     checks = [*against[:MOST_NAMED], *_of_warnings(warnings), *_of_cells(parts)]
     if failure:
-        return Trust("No: its recipe failed. What is here is the recording as it is.", checks, True)
+        return Trust("No: its recipe failed. This page shows the recording as it was recorded.", checks, True)
     if not any(_has_results(part) for part in parts):
-        return Trust("There is nothing here that could be measured.", checks, True)
+        return Trust("Nothing could be measured here.", checks, True)
     empty = [part.name for part in parts if part.kind == "cell_set" and not part.record.get("n_accepted", 1)]
     if empty:
         return Trust(f"Not yet: no cell of {', '.join(empty)} is accepted.", checks, True)
     if against:
         things = "one thing speaks" if len(against) == 1 else f"{len(against)} things speak"
-        return Trust(f"Not without a look: {things} against it.", checks, True)
+        return Trust(f"Look first: {things} against it.", checks, True)
     if warnings:
-        return Trust("Nothing that was measured speaks against it; read what was warned of.", checks, False)
-    return Trust("Nothing that was measured speaks against it.", checks, False)
+        return Trust("No measurement speaks against it; read the warnings.", checks, False)
+    return Trust("No measurement speaks against it.", checks, False)
 
 
 def _has_results(part: Part) -> bool:
@@ -73,4 +73,4 @@ def _of_cells(parts: Sequence[Part]) -> Iterator[str]:
         if n:
             yield f"{n} candidate{'s were' if n > 1 else ' was'} not taken, blue on the map: is one of them a cell?"
         if part.cells.n_cells > 1:
-            yield "“Doubtful first” sorts the cells by what is worth a look."
+            yield "“Doubtful first” shows the cells that are worth a look first."

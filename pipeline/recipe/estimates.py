@@ -58,7 +58,9 @@ def _cell_diameter(movie: Movie) -> int:
     found = movie.diameter()
     px = max(1, round(found.px / movie.factor))
     if found.doubt:
-        movie.warn(f"the size of cells is in doubt, as {found.doubt}: {px} px is taken; give cell_diameter if you know")
+        movie.warn(
+            f"the size of cells is in doubt, because {found.doubt}: {px} px is used; set cell_diameter if you know it"
+        )
     return px
 
 

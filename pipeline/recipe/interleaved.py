@@ -27,15 +27,15 @@ def untangled(recipe: Recipe, kind: str, inputs: Sequence[Path]) -> Recipe:
     functions = [step.function for step in recipe.steps]
     if any(origin.n_colours > 1 for origin in origins) and COLOURS not in functions and _computes(recipe):
         raise Unusable(
-            f"the frames of {inputs[0].name} alternate between two colours (green and red): the recipe would find "
-            "cells over both. Take the colours apart first: with IDPS, by a recipe that begins with "
-            f"{COLOURS} or in its own program; then put the movie of each colour into the input, without this one"
+            f"the frames of {inputs[0].name} alternate between two colours (green and red): the recipe would mix "
+            "them. Separate the colours first: with IDPS, in its own program or by a recipe that begins with "
+            f"{COLOURS}. Then put the movie of each colour into the input, and remove this one"
         )
     planes = {origin.planes for origin in origins}
     if planes == {()} or PLANES in functions or not _computes(recipe):
         return recipe
     if len(planes) > 1:
-        raise Unusable("its parts have other focal planes each: work on them one by one")
+        raise Unusable("its parts have different focal planes: process them one by one")
     return replace(recipe, steps=_steps_by_plane(recipe, planes.pop()))
 
 

@@ -68,7 +68,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
     expected = {name for stream in each.made for name in this.names(stream)}
     for path in sorted(path for path in folder.iterdir() if not path.is_file()):
-        context.warn(f"{path.name}, which it made beside its products, is no file and was not kept")
+        context.warn(f"{path.name}, which it made beside its products, is not a file and was not kept")
     entry = Entry(
         step.name,
         this.fingerprints[index],

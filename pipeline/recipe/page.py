@@ -124,7 +124,7 @@ def motion(
     found = [(table.name, _translations(table)) for table in tables if table]
     unread = [name for name, read in found if read is None]
     if unread:
-        warn(f"the page says nothing of motion by {', '.join(unread)}, which holds no translations")
+        warn(f"the page shows no motion for {', '.join(unread)}, which holds no translations")
     shifts = [read for _, read in found if read is not None]
     if not shifts:
         return None

@@ -87,7 +87,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
     if version is None:
         problem("version", f"version is missing: write version = {FORMAT_VERSION}")
     elif type(version) is not int or version != FORMAT_VERSION:
-        problem("version", f"version must be {FORMAT_VERSION}, the only one that there is, not {version!r}")
+        problem("version", f"version must be {FORMAT_VERSION}, the only version, not {version!r}")
     for key, choices in (("group", GROUPS), ("keep", KEEPS)):
         wrong = Rule(str, choices=choices).problem(document.get(key, choices[0]))
         if wrong:
@@ -302,7 +302,7 @@ class _Reader:
         if isinstance(values, list) and values and all(isinstance(one, str) and good(one) for one in values):
             return values
         hint = did_you_mean(value, choices) if isinstance(value, str) else ""
-        self.problem(key, f"{key} must be {' or '.join(choices)}, or a list of such, not {value!r}{hint}")
+        self.problem(key, f"{key} must be {' or '.join(choices)}, or a list of these, not {value!r}{hint}")
         return []
 
 
@@ -369,13 +369,13 @@ def _check_names(recipe: Recipe) -> None:
             if name not in named:
                 later = any(other.name == name for other in recipe.steps if other.number >= step.number)
                 hint = ": it comes later" if later else did_you_mean(name, [INPUT, *named])
-                problem = f"from names {name!r}, which is no earlier step{hint}"
+                problem = f"from names {name!r}, which is not an earlier step{hint}"
                 recipe.problems.append(Problem(step.line_of("from"), problem))
             elif len(named[name]) > 1:
-                problem = f"from names {name!r}, but several earlier steps are called so: give them a name = ..."
+                problem = f"from names {name!r}, but several earlier steps have that name: give them a name = ..."
                 recipe.problems.append(Problem(step.line_of("from"), problem))
         if step.name == INPUT or ("name" in step.lines and step.name in named):
-            problem = f"name {step.name!r} is taken: each needs its own"
+            problem = f"name {step.name!r} is already used: each step needs its own"
             recipe.problems.append(Problem(step.line_of("name"), problem))
         named.setdefault(step.name, []).append(step)
 

@@ -457,7 +457,9 @@ STEPS: dict[str, Contract] = {
         },
         (ordered("time_increment", "time_window"),),
     ),
-    "decompress": Contract(unusable="it takes compressed .isxc files, which are no recordings yet: decompress before"),
+    "decompress": Contract(
+        unusable="it takes compressed .isxc files, which cannot be read as recordings: decompress them first"
+    ),
     # This project's own.
     "detect_transients": Contract((_cells(),), (Makes("output_event_set_files", "event_set", "ED"),), own=True),
     "accept_cells": Contract(
@@ -554,5 +556,5 @@ STEPS: dict[str, Contract] = {
         {"time_ref": TIME_REF},
     ),
     "export_movie_to_nwb": Contract(unusable="it writes NWB 1.0, which today's readers do not open"),
-    "align_start_times": Contract(unusable="it changes recordings in place, each by another one"),
+    "align_start_times": Contract(unusable="it changes recordings in place"),
 }

@@ -77,7 +77,7 @@ def forget_others(records: Sequence[Record], followed: Sequence[Followed], state
                 state.output.remove(place.noted_in(RECORDS, ".json"))
                 state.output.remove_if_empty(ANIMALS)
                 state.log(
-                    "animal-forgotten", f"{place.relative}: its cells are followed no longer", path=place.relative
+                    "animal-forgotten", f"{place.relative}: its cells are no longer followed", path=place.relative
                 )
 
 

@@ -87,8 +87,8 @@ def by_animal(those: Sequence[WithCells], state: RunState) -> dict[str, list[Wit
     if nameless:
         state.log(
             "no-animal",
-            f"{counted(len(nameless), 'session')} with cells of an animal that nothing names: to follow cells over "
-            'sessions, put an nwb.toml with [Subject] and subject_id = "..." into the folder of each animal',
+            f"{counted(len(nameless), 'session')} with cells state no animal: to follow cells across sessions, "
+            'put an nwb.toml with [Subject] and subject_id = "..." into the folder of each animal',
             sessions=nameless[:20],
         )
     return found
@@ -104,7 +104,7 @@ def _subjects(files: Sequence[Path], state: RunState) -> dict[str, str]:
     except (subprocess.TimeoutExpired, ValueError):
         found = None
     if not isinstance(found, dict):
-        state.log("no-animal", "metadata cannot be read: animals are as the recordings name them", "warning")
+        state.log("no-animal", "metadata cannot be read: animals are named as the recordings state", "warning")
         return {}
     return {path: name for path, name in found.items() if isinstance(name, str)}
 

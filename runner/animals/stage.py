@@ -152,7 +152,7 @@ class _Stage:
         """Raises Stopped."""
         state, cores = self.state, machine.cores()
         slots = min(len(tasks), state.settings.workers or machine.workers(cores, machine.memory_limit()))
-        state.log("following", f"following the cells of {counted(len(tasks), 'animal')} over their sessions")
+        state.log("following", f"following the cells of {counted(len(tasks), 'animal')} across their sessions")
         supervisor = Supervisor(max(1, slots), cores, state.signals)
         supervisor.work_through(iter(tasks), len(tasks), self._settle, lambda *_: state.heart.tick())
 
@@ -202,4 +202,4 @@ class _Stage:
             try:
                 write_record(state.output, [place], replace(old, fingerprint=""))
             except OSError as error:
-                state.log("record-failed", f"{place.relative}: cannot be put on record: {error}", "warning")
+                state.log("record-failed", f"{place.relative}: its record cannot be written: {error}", "warning")

@@ -172,12 +172,12 @@ def _look_at(entry: os.DirEntry[str], relative: str, pending: list[str], links: 
             found.recordings.append(Recording(relative, size, status.st_mtime_ns))
     except OSError as error:
         if is_recording:
-            reason = f"cannot be looked at: {error.strerror}"
+            reason = f"cannot be examined: {error.strerror}"
             if entry.is_symlink():
-                reason = f"a symbolic link that leads nowhere ({error.strerror}): what it points to must be mounted too"
+                reason = f"a broken symbolic link ({error.strerror}): mount its target, too"
             found.recordings.append(Recording(relative, problem=reason))
         elif error.errno not in NOT_THERE:  # it may be a folder
-            found.unreadable.append((relative, f"it cannot be looked at: {error.strerror}"))
+            found.unreadable.append((relative, f"it cannot be examined: {error.strerror}"))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -52,5 +52,5 @@ def _keep_what_was_edited(recording: Recording, record: Record, state: RunState)
         return
     for old, new in found.items():
         message = f"{old} is not what the run wrote: somebody edited it. It is kept as {new}"
-        what = "; statuses in it hold as decisions by eye" if old.endswith("-cells.isxd") else ""
+        what = "; its statuses count as decisions by eye" if old.endswith("-cells.isxd") else ""
         state.log("edited", message + what, "warning", path=recording.relative, kept=new)

@@ -73,12 +73,12 @@ def check(files: Sequence[Path], copies: Path, tick: Callable[[], None]) -> None
         return
     odd = [str(path) for path in files if not path.is_file() or path.stat().st_size > MAX_METADATA]
     if odd:  # nobody must wait for a FIFO
-        raise BadMetadata("\n".join(f"{path}:1: is no file of at most {MAX_METADATA >> 20} MB" for path in odd))
+        raise BadMetadata("\n".join(f"{path}:1: is not a file of at most {MAX_METADATA >> 20} MB" for path in odd))
     try:
         command = (*CHECK, "--copies", str(copies), *map(str, files))
         checker = loading.ask(command, CHECK_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
-        raise BadMetadata(_unchecked(files, f"the check did not end within {CHECK_SECONDS} s")) from None
+        raise BadMetadata(_unchecked(files, f"the check did not finish within {CHECK_SECONDS} s")) from None
     if checker.returncode == USAGE:
         raise BadMetadata(checker.stderr.strip())
     if checker.returncode == NO_OUTPUT:

@@ -56,7 +56,7 @@ class Checker:
             return from_json(path, line)
         except ValueError as error:
             self.stop()
-            raise BadRecording(path, f"its pre-check gave an answer that cannot be read ({error})") from None
+            raise BadRecording(path, f"its pre-check gave an unreadable answer ({error})") from None
 
     def _line(self, path: Path) -> bytes:
         if not self._process:
@@ -101,7 +101,8 @@ class Checker:
         while not answer.endswith(b"\n"):
             if time.monotonic() > deadline:
                 raise BadRecording(
-                    path, f"its check did not end within {self._seconds:.0f} s: the disk is too slow, or it is damaged"
+                    path,
+                    f"its check did not finish within {self._seconds:.0f} s: the disk is too slow, or it is damaged",
                 )
             if not select.select([checker.stdout], [], [], 1)[0]:
                 self._tick()
@@ -123,4 +124,4 @@ class Checker:
         self.stop()
         if returncode == -9:
             return TOO_MUCH_MEMORY
-        return f"checking it ended the process that did: {loading.ending(returncode)}"
+        return f"the process that checked it ended early: {loading.ending(returncode)}"

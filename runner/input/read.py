@@ -56,7 +56,7 @@ def find_recordings(settings: Settings, tick: Callable[[], None]) -> Discovery:
     try:
         is_folder, exists = folder.is_dir(), folder.exists()
     except OSError as error:
-        raise NoInput(f"the input {folder} cannot be looked at: {error.strerror}{_as_whom()}") from error
+        raise NoInput(f"the input {folder} cannot be examined: {error.strerror}{_as_whom()}") from error
     if not is_folder:
         what = "is not a folder" if exists else "does not exist"
         raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")

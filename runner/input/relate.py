@@ -96,9 +96,9 @@ def unchanged_input(recording: Recording, path: Path) -> str:
     try:
         now = path.stat()
     except OSError as error:
-        return f"it vanished while it was worked on ({error.strerror}); put it back and run again"
+        return f"it disappeared during the run ({error.strerror}); put it back and run again"
     if (now.st_size, now.st_mtime_ns) != (recording.size, recording.mtime_ns):
-        return "it changed while it was worked on; run again when nothing writes to it any more"
+        return "it changed during the run; run again when nothing writes to it"
     return ""
 
 
@@ -127,7 +127,7 @@ def read_sessions(files: Sequence[Path], tick: Callable[[], None]) -> list[dict[
     try:
         answer = loading.ask((*READER, *map(str, files)), READER_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
-        raise BadSessions(f"{files[0]}:1: is not read: reading it did not end within {READER_SECONDS} s") from None
+        raise BadSessions(f"{files[0]}:1: is not read: reading it did not finish within {READER_SECONDS} s") from None
     if answer.returncode == USAGE:
         raise BadSessions(answer.stderr.strip())
     if answer.returncode:
@@ -146,7 +146,7 @@ def _refuse_what_is_not_there(found: Sequence[Said], recordings: Sequence[Record
             if path not in there:
                 mistakes.append(f"{place}: there is no recording {path}")
             elif path in owner:
-                mistakes.append(f"{place}: {path} is in another session too, that of {owner[path]}")
+                mistakes.append(f"{place}: {path} is also in another session, that of {owner[path]}")
             owner.setdefault(path, said.where)
     if mistakes:
         raise BadSessions("\n".join(mistakes))

@@ -46,8 +46,8 @@ def _sentence(readers: Sequence[Reader]) -> str:
     first = readers[0]
     names = ", ".join(each.session for each in readers[:3]) + (", ..." if len(readers) > 3 else "")
     return (
-        f"{first.table} is read for each of {len(readers)} sessions ({names}), from each one's start: if it belongs to "
-        f"one, call it {first.own.name}, or give it a column session"
+        f"{first.table} applies to {len(readers)} sessions ({names}), with times from each one's start: if it belongs "
+        f"to one of them, name it {first.own.name}, or add a column session"
     )
 
 

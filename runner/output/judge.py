@@ -27,7 +27,7 @@ def judge(rows: Sequence[Row], state: RunState, facts: dict[str, Any], followed:
     if failed:
         message = f"{failed} of {count} failed, {count - failed} done{earlier}{besides}; no sentinel"
         if starved := facts.get("out_of_memory"):
-            message += f"; {starved} failed for want of memory: give the run more, or lower WORKERS"
+            message += f"; {starved} failed because memory ran out: give the run more, or lower WORKERS"
         return Ending(OUT_OF_MEMORY if starved else SOME_FAILED, message, facts)
     if unfollowed:
         message = (

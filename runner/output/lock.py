@@ -45,7 +45,7 @@ def locked(output: Folder, shard: Shard | None, warn: Callable[[str], None]) -> 
             except OSError as error:
                 if error.errno not in NO_LOCKS:
                     raise
-                warn(f"{output.path} cannot be locked ({error.strerror}): take care that no other run works on it")
+                warn(f"{output.path} cannot be locked ({error.strerror}): make sure that no other run uses it")
         if not shard:
             stack.callback(_remove_unused, output)
         yield

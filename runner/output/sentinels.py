@@ -118,12 +118,12 @@ def _foreign(folder: Folder, name: str) -> str:
         if not stat.S_ISREG(mode):
             kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
             return kinds.get(stat.S_IFMT(mode), "no regular file")
-        return "" if own.sentinel_content(folder.read(name)) else "no sentinel of an earlier run"
+        return "" if own.sentinel_content(folder.read(name)) else "not a sentinel of an earlier run"
     except FileNotFoundError:
         return ""
     except OSError as error:
         if error.errno in (errno.EFBIG, errno.EINVAL, errno.ELOOP):
-            return "no sentinel of an earlier run"
+            return "not a sentinel of an earlier run"
         raise Unwritable(explain_unwritable(folder.path, error)) from error
 
 

@@ -64,5 +64,5 @@ def only_inspected(sessions: Iterable[Session], used: RecipeChoice, related: Rel
     named = [f"{path} (from {made[path].parent.file}, by {made[path].reason})" for path in found[:MANY]]
     more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
     were = "it was" if len(found) == 1 else "they were"
-    sentence = f"inspected only, as the recipe runs on what {were} made from: {', '.join(named)}{more}"
+    sentence = f"only inspected, because the recipe runs on what {were} made from: {', '.join(named)}{more}"
     return sentence, {path: made[path].parent.path for path in found}

@@ -274,7 +274,7 @@ def _past_its_limits(worker: _Worker, now: float) -> str:
         return f"not finished after {limit:.0f} s and stopped: raise WORKER_TIMEOUT if it only needs longer"
     if idle and worker.activity.idle > idle:
         return (
-            f"its worker hung and was stopped: for {idle:.0f} s it neither computed nor read nor wrote anything; "
+            f"its worker hung and was stopped: it did not compute, read or write anything for {idle:.0f} s; "
             "raise WORKER_IDLE if it waits for something"
         )
     return ""
@@ -313,7 +313,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
     code = worker.returncode
     if code == -signal.SIGKILL and machine.oom_kills() > worker.oom_kills:
         limit = machine.memory_limit() >> 20
-        return f"out of memory: the container's {limit} MB do not suffice; give it more, or lower WORKERS", True
+        return f"out of memory: the container's {limit} MB are not enough; give it more, or lower WORKERS", True
     with contextlib.suppress(OSError):
         disk = os.fstatvfs(worker.task.log)
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
@@ -324,7 +324,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
     advice = " (most likely the file is damaged)" if code < 0 else ""
     if starved:
         advice = " (most likely out of memory: give the run more, or lower WORKERS)"
-    return f"{death}{advice}" + (f"; it said last: {last_words}" if last_words else ""), starved
+    return f"{death}{advice}" + (f"; its last output: {last_words}" if last_words else ""), starved
 
 
 def last_line(log: int, since: int = 0) -> str:

@@ -78,7 +78,7 @@ def test_followed_cells_have_a_column_for_each_day(browser, animal):
 
 def test_doubtful_pairs_come_first_and_one_number_says_how_well_days_fit(browser, animal):
     browser.open(animal / "m1.html")
-    assert "The days fit to 0." in browser.text("header")
+    assert "The days match to within 0." in browser.text("header")
     assert browser.run("return [...document.querySelectorAll('main section')].map(each => each.id)")[:2] == [
         "doubtful",
         "days",

@@ -18,7 +18,7 @@ FAILURES = {
     "not an installer": (
         ["not-an-installer"],
         {},
-        r"not-an-installer\.sh is not an IDPS installer \(no self-extracting CPack archive\)\. Put the installer",
+        r"not-an-installer\.sh is not an IDPS installer \(not a self-extracting CPack archive\)\. Put the installer",
     ),
     "8 bytes short": (["truncated-8"], {}, r"truncated-8\.sh is truncated \(\d+ bytes\): download it again\."),
     "600 bytes short": (["truncated-600"], {}, r"truncated-600\.sh is truncated \(\d+ bytes\): download it again\."),
@@ -36,7 +36,7 @@ FAILURES = {
     "hangs": (
         ["hangs"],
         {"INSTALLER_TIMEOUT": 3},
-        r"hangs\.sh --skip-license .* did not end within 3 s: it may be waiting for an answer\. Give it longer with "
+        r"hangs\.sh --skip-license .* did not finish within 3 s: it may be waiting for an answer\. Give it longer with "
         r"INSTALLER_TIMEOUT",
     ),
     "wrong layout": (

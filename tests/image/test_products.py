@@ -133,13 +133,13 @@ def test_only_the_api_keeps_what_is_elsewhere():
 REFUSING = {
     "older-numpy": (
         r"`np\.float_` was removed in the NumPy 2\.0 release",
-        r"ERROR: isx does not work in this image: its answer stands above\. If it needs a NumPy of before "
+        r"ERROR: isx does not work in this image: see its answer above\. If it needs a NumPy of before "
         r"2: build with NUMPY=1\.",
     ),
     "activation": (
         r"movie\.isxd: step 1 \(preprocess\) failed: No valid activation was found\. Activate Inscopix Data",
-        r"ERROR: the algorithms of this product do not run in this image: its answer stands above\. If it wants a "
-        r"licence file, pass it with LICENCE=path: .* To build all the same, with what works: PROOF=load\.",
+        r"ERROR: the algorithms of this product do not run in this image: see its answer above\. If it wants a "
+        r"licence file, pass it with LICENCE=path: .* To build the image anyway: PROOF=load\.",
     ),
 }
 

@@ -180,7 +180,7 @@ def test_no_output_folder(options, movie):
     done = container(options=["-v", f"{movie}:/data:ro", *options])
     assert done.returncode == 73
     message = last_event(done)["message"]
-    assert message.startswith("nothing is mounted at /output, and what is written into the container itself is lost")
+    assert message.startswith("nothing is mounted at /output, and results inside the container are lost")
     assert 'add `-v "$PWD/output:/output"`' in message
 
 

@@ -36,9 +36,10 @@ DROPPED = {  # name at the root: the stand-in's name, or content
 }
 NOT_ACCEPTED = (
     r"\S+ is Inscopix Data Processing 1\.9\.6\. Its licence is not accepted: read the vendor's licence, then build "
-    r"with ACCEPT_EULA=Y\. For the public isx all the same, build with ISX_SOURCE=public\."
+    r"with ACCEPT_EULA=Y\. To build the public isx anyway, set ISX_SOURCE=public\."
 )
-TWO = r"Two installers or more: Inscopix_Data_Processing_1\.9\.6\.sh, old\.sh\. Leave one, or name one with INSTALLER="
+TWO = r"There are several installers: Inscopix_Data_Processing_1\.9\.6\.sh, old\.sh\. Leave one, or name one "
+r"with INSTALLER="
 WEB_PAGE = r"1\.9\.6\.sh is not an IDPS installer \(it is a web page, perhaps that of a login: download it again"
 EMPTY = r"1\.9\.6\.sh is not an IDPS installer \(the file is empty: download it again\)"
 NONE = r"ACCEPT_EULA=Y accepts the licence of IDPS, but there is no installer of it\. .* For the public isx, leave"
@@ -118,7 +119,7 @@ def test_what_was_dropped_in(way, dropped, accepted, result, project):
 def test_an_answer_that_is_none_is_named(way, project):
     done = build(project, way, ACCEPT_EULA="true")
     assert done.returncode != 0
-    assert "ERROR: ACCEPT_EULA=true is no answer: Y accepts the vendor's licence." in done.stdout + done.stderr
+    assert "ERROR: ACCEPT_EULA=true is not valid: Y accepts the vendor's licence." in done.stdout + done.stderr
 
 
 UNKNOWN = {
@@ -180,7 +181,8 @@ def test_the_last_step_says_what_was_baked(way, project):
 PLAIN = ("docker", "build", "--progress=plain", "--tag", LATEST)
 ROOT, ACCEPTED = ("--build-context", "installer=."), ("--build-arg", "ACCEPT_EULA=Y")
 NOT_TOLD = (
-    r"This build was not told where an installer may lie: plain 'docker build' passes no context for it\. Build with "
+    r"This build does not know where to look for an installer: plain 'docker build' passes no context for it\. "
+    r"Build with "
     r"'make image', .* pass '--build-context installer=\.', and for IDPS '--build-arg ACCEPT_EULA=Y'; for the public"
 )
 

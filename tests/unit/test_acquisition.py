@@ -259,7 +259,9 @@ def test_hardware_times_that_cannot_be_read_without_the_softwares_version(tmp_pa
         recordings.with_extra(path, {"producer": producer} if producer is not None else None)
         said: list[str] = []
         write_results(path, "movie", "s", folder, Context(folder, warn=said.append))
-        about = [text for text in said if text.startswith("it lacks producer.version, by which its frames' headers")]
+        about = [
+            text for text in said if text.startswith("it lacks producer.version, which is needed to read its frames'")
+        ]
         assert len(about) == warned, (producer, said)
         has = "hardware_time_us" in (folder / "s-frames.csv").read_text().partition("\n")[0]
         assert has is (producer == {"version": "1.8.2"})

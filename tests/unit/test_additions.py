@@ -204,7 +204,7 @@ def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
     assert (out / "box" / "box-toys.csv").read_text() == "name\nbear\n"
     assert "one bear" in (out / "index.html").read_text("utf-8")
     run(app, tmp_path, "--nwb")  # no NWB file, and no failure either
-    assert "box.isxd has no NWB file: NWB files take no toy yet" in (out / "summary.csv").read_text()
+    assert "box.isxd has no NWB file: NWB files do not support a toy yet" in (out / "summary.csv").read_text()
 
 
 def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_none_stay_when_it_is_followed_no_longer(copied, how):
     assert ran.code == 0, ran.stderr
     assert not (copied / "out/animals/m1").exists() and not (copied / "out/.records/animals/m1.json").exists()
     (forgotten,) = ran.named("animal-forgotten")
-    assert forgotten["message"] == "animals/m1: its cells are followed no longer"
+    assert forgotten["message"] == "animals/m1: its cells are no longer followed"
     if how == "another animal":
         assert_numbers_agree(copied, animal="m2")
     else:

@@ -47,7 +47,7 @@ def test_its_tables_and_page_are_there(done):
     assert list(presence[0]) == ["animal_cell", "n_sessions", *(f"m1/day{n}/s{n}" for n in range(4))]
     assert [sum(int(row[f"m1/day{n}/s{n}"]) for row in presence) for n in range(4)] == [len(day.truth) for day in days]
     page = (out / "m1.html").read_text()
-    assert "The days fit to" in page and 'href="../../index.html">All recordings</a>' in page
+    assert "The days match to within" in page and 'href="../../index.html">All recordings</a>' in page
     assert page.count('alt="Cells of m1/day') == 4
     before = [page.index(f'id="{name}"') for name in ("doubtful", "days", "overlays", "cells")]
     assert before == sorted(before)
@@ -75,7 +75,7 @@ def test_no_animal_is_named(tmp_path):
     ran = run(tmp_path)
     assert ran.code == 0 and not (tmp_path / "out/animals").exists()
     (said,) = ran.named("no-animal")
-    assert said["message"].startswith("2 sessions with cells of an animal that nothing names: to follow cells over")
+    assert said["message"].startswith("2 sessions with cells state no animal: to follow cells across")
 
 
 def test_a_folder_called_animals_keeps_its_results_apart(tmp_path):

@@ -163,7 +163,7 @@ def test_a_failure_is_named_and_the_rest_goes_on(samples, input, output):
     assert "empty" in reasons["empty.isxd"]
     assert "cut short" in reasons["cut.isxd"]
     assert "regular file" in reasons["fifo.isxd"]
-    assert "must be mounted too" in reasons["nowhere.isxd"]
+    assert "mount its target, too" in reasons["nowhere.isxd"]
     page = (output / "index.html").read_text()
     assert page.index("empty.isxd") < page.index("good.isxd"), "failures come first"
 
@@ -178,8 +178,18 @@ makes = ".csv"
 """
 STEP = "import os\n\ndef write(inputs, outputs, context):\n    "
 FAILURES = {  # what a step does, options, the exit code, the end
-    "killed for its memory": ("os.kill(os.getpid(), 9)", [], 71, "; 1 failed for want of memory: give the run more"),
-    "at its limit": ("bytearray(1 << 40)", ["--worker-memory=4G"], 71, "; 1 failed for want of memory: give the run"),
+    "killed for its memory": (
+        "os.kill(os.getpid(), 9)",
+        [],
+        71,
+        "; 1 failed because memory ran out: give the run more",
+    ),
+    "at its limit": (
+        "bytearray(1 << 40)",
+        ["--worker-memory=4G"],
+        71,
+        "; 1 failed because memory ran out: give the run",
+    ),
     "of itself": ("raise ValueError('x')", [], 1, "; no sentinel"),
 }
 
@@ -269,7 +279,7 @@ def test_sessions_are_shown_together(samples, input, output):
         (["--workers", "0"], {}, "WORKERS must be a whole number from 1, not '0'"),
         (["--workers", "9" * 5000], {}, "WORKERS must be a whole number of at most 5 digits, not '999"),
         (["--force=perhaps"], {}, "FORCE must be 1 or 0"),
-        (["--check", "--gather"], {}, "--check and --gather do not go together"),
+        (["--check", "--gather"], {}, "--check and --gather cannot be combined"),
         (["--gather=now"], {}, "--gather takes no value"),
         (["-v", "x"], {}, "unknown argument after options 'x'"),
         ([""], {}, "unknown argument after options ''"),
@@ -283,7 +293,7 @@ def test_sessions_are_shown_together(samples, input, output):
         (["--metrics=2"], {}, "METRICS must be 1 or 0, not '2'"),
         ([], {"WORKER_MEMORY": "much"}, "WORKER_MEMORY must be a size"),
         ([], {"WORKER_TIMEOUT": "-1"}, "WORKER_TIMEOUT must be a number of seconds"),
-        ([], {"RECIPE": "no-such"}, "no recipe 'no-such': neither a file nor one of those shipped (inspect"),
+        ([], {"RECIPE": "no-such"}, "no recipe 'no-such': it is neither a file nor a shipped recipe (inspect"),
     ],
 )
 def test_wrong_usage(samples, input, output, arguments, env, message):
@@ -398,7 +408,7 @@ def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
     (open_tmp / "out").chmod(0o777)
     done = as_nobody("--input-dir", open_tmp / "private/in", "--output-dir", open_tmp / "out")
     assert done.returncode == 66, done.stderr
-    assert f"the input {open_tmp}/private/in cannot be looked at: Permission denied (this run is uid" in done.stderr
+    assert f"the input {open_tmp}/private/in cannot be examined: Permission denied (this run is uid" in done.stderr
 
 
 def test_the_root_of_a_disk(samples, open_tmp):

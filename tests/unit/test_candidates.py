@@ -251,7 +251,7 @@ def test_who_is_joined_with_whom(into, joined, tmp_path):
 def test_a_cell_that_is_joined_must_be_rejected():
     found = parse(HEAD.replace("note", "note,joined_with") + "b,accepted,f,,,,a\r\n", "m.csv")
     assert not found.rows
-    assert found.complaints() == ["m.csv:2: b is joined with another cell, so that it must be rejected"]
+    assert found.complaints() == ["m.csv:2: b is joined with another cell, so it must be rejected"]
 
 
 def test_cells_of_one_neuron_are_joined_in_the_next_run(tmp_path):

@@ -15,7 +15,7 @@ import debian
 import sif
 
 REFUSED = (
-    "There is no Apptainer, and a private one cannot be had: this is not root.\n"
+    "There is no Apptainer, and no private one is available: this is not root.\n"
     "Install Apptainer (https://apptainer.org/docs/admin/main/installation.html).\n"
 )
 

@@ -92,7 +92,7 @@ def test_events_of_absurd_values_and_times(tmp_path):
     assert [warning.partition(":")[0] for warning in warnings] == [
         "1 of 54 values lie after the end that the file states",
         "1 of 4 channels have values that are earlier than the one before",
-        "1 of 54 amplitudes are no finite numbers",
+        "1 of 54 amplitudes are not finite numbers",
     ]
 
 
@@ -126,7 +126,7 @@ def test_an_image_of_absurd_values(tmp_path):
     warnings, record = adapted(changed(path, floats(path, 40, float("nan"), 1e20)))
     assert (record["n_non_finite_values"], record["n_implausible_values"]) == (1, 1)
     assert [warning.partition(":")[0] for warning in warnings] == [
-        "1 of 768 pixels are no finite numbers",
+        "1 of 768 pixels are not finite numbers",
         "1 of 768 pixels are beyond 1e+12",
     ]
 
@@ -358,7 +358,7 @@ CONTRADICTIONS = {
     "a name twice": (
         "cell_set",
         footer(CellNames=["a", "b", "a", ""]),
-        "1 of its 4 names are there more than once, and 1",
+        "1 of its 4 names occur more than once, and 1",
     ),
     "a missing sample twice": ("cell_set", timing(dropped=[10, 10]), "lists 1 of its missing samples more than once"),
     "no date": ("movie_float", timing(start=START), "it starts at 2242-"),
@@ -370,18 +370,18 @@ CONTRADICTIONS = {
     "an absurd pixel": (
         "image",
         in_json("footer", lambda content: content["spacingInfo"]["pixelSize"]["x"].update(num=1 << 20)),
-        "its pixels measure 1.04858e+06 × 3 µm, which cannot be",
+        "its pixels measure 1.04858e+06 × 3 µm, which is impossible",
     ),
     "bytes after an image": ("image", appended, "it holds 7 bytes more than the 1 frames that it claims"),
     "names of channels that no IMU has": (
         "imu_isxd",
         in_json("footer", lambda content: content["channel list"].reverse()),
-        "its channels are not those that an IMU has: Mag z, Mag y, Mag x, Ori roll",
+        "its channels are not those of an IMU: Mag z, Mag y, Mag x, Ori roll",
     ),
     "a channel without name": (
         "imu_isxd",
         in_json("footer", lambda content: content["channel list"].__setitem__(3, "")),
-        "its channels are not those that an IMU has",
+        "its channels are not those of an IMU",
     ),
     "an offset from UTC that no place has": (
         "movie_float",
@@ -390,7 +390,7 @@ CONTRADICTIONS = {
     ),
     "a packet less": ("gpio", one_gpio_packet_less, "it holds 99 of the 100 packets that its header counts"),
     "packets changed about": ("gpio", swapped_gpio_packets, "packets are missing in 2 places, by their own count"),
-    "bytes after packets": ("gpio", appended, "16 bytes are of no packet, or missing from the last"),
+    "bytes after packets": ("gpio", appended, "16 bytes belong to no packet, or are missing from the last one"),
     "fewer samples claimed": (
         "imu",
         session_of_imu(numTimes=99),
@@ -421,12 +421,12 @@ CONTRADICTIONS = {
     "a box that cannot be": (
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(box=[30, 5, 20, 25])),
-        "1 of 9 positions cannot be: box, confidence or zone",
+        "1 of 9 positions have an impossible box, confidence or zone",
     ),
     "a zone that is not there": (
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"]["zones"].update(name="edge")),
-        "1 of 9 positions cannot be",
+        "1 of 9 positions have an impossible",
     ),
 }
 
@@ -548,7 +548,7 @@ def test_footprints_of_absurd_values(tmp_path):
     path = recordings.cell_set(tmp_path / "c.isxd")
     warnings, record = adapted(changed(path, floats(path, 400, float("nan"), 1e30)))
     assert (record["n_non_finite_values"], record["n_implausible_values"]) == (1, 1)
-    assert "1 of 13084 values of traces and footprints are no finite numbers: the file may be damaged" in warnings
+    assert "1 of 13084 values of traces and footprints are not finite numbers: the file may be damaged" in warnings
 
 
 def test_a_cell_without_footprint(tmp_path):

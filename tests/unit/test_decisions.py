@@ -64,7 +64,7 @@ def test_whatever_a_spreadsheet_makes_of_it(text, statuses):
         ),
         (
             HEAD + 'C00,"rejected',
-            "m.csv is no table that can be read (unexpected end of data): save it again from the page",
+            "m.csv is not a readable table (unexpected end of data): save it again from the page",
         ),
         ("\0" * 5000, "m.csv "),
     ],
@@ -83,10 +83,10 @@ def test_rows_that_say_nothing_are_named():
     assert {name: row.status for name, row in decisions.on(cells_of("f", NAMES)).items()} == {"C00": "accepted"}
     assert decisions.complaints() == [
         "m.csv:3: C00 is decided twice: accepted, the later one, holds",
-        "m.csv:4: 'good' is no status: one of accepted, rejected, undecided",
+        "m.csv:4: 'good' is not a status: use one of accepted, rejected, undecided",
         "m.csv decides on C09, which its cell set does not have: not applied",
         "m.csv: the decisions on C01 were NOT applied: they are about other cells, since the present ones were "
-        "computed anew. Decide on the page again and save",
+        "computed again. Decide on the page again and save",
     ]
 
 
@@ -317,8 +317,8 @@ def test_a_cell_set_that_was_edited_in_the_output_is_kept_and_its_statuses_hold(
     assert (output / "m" / file).read_bytes() == content
     (event,) = again.named("edited")
     assert event["message"] == (
-        f"m/m_part1-cells.isxd is not what the run wrote: somebody edited it. It is kept as m/{file}; statuses in it "
-        "hold as decisions by eye"
+        f"m/m_part1-cells.isxd is not what the run wrote: somebody edited it. It is kept as m/{file}; its statuses "
+        "count as decisions by eye"
     )
     assert "begins" not in (output / "logs/m_part1.isxd.log").read_text()
     assert statuses(output) == {**before, name: "rejected"}
@@ -329,7 +329,7 @@ def test_a_cell_set_that_was_edited_in_the_output_is_kept_and_its_statuses_hold(
         (table,) = io.read().processing["ophys"]["ImageSegmentation"].plane_segmentations.values()
         assert list(table["status"][:]) == ["rejected", before[other]]
         assert list(table["decided_by"][:]) == [f"edited in {file}", ""]
-    assert f"1 statuses hold as they were edited in {file}" in (output / "m/m.html").read_text()
+    assert f"1 statuses count as they were edited in {file}" in (output / "m/m.html").read_text()
     unchanged = launch.run(source, output, "--recipe", str(recipe), "--nwb")
     assert unchanged.code == 0 and not unchanged.named("recording-done") and not unchanged.named("edited")
     # What was decided later, on the page, holds; what was edited once more is kept beside it.

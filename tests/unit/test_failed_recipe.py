@@ -166,7 +166,7 @@ def test_a_run_that_is_killed_then(recipe, input, output, event):
 def test_an_input_that_changed_is_not_inspected(recipe, input, output):
     recipe.with_name("fault").write_text(f"os.truncate({str(input / 'part1.isxd')!r}, 100)\nraise ValueError")
     done = run(input, output, "--recipe", str(recipe))
-    assert "it changed while it was worked on" in done.named("recording-failed")[0]["reason"]
+    assert "it changed during the run" in done.named("recording-failed")[0]["reason"]
     assert not (output / "part1").exists()
 
 

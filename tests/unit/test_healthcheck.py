@@ -146,7 +146,7 @@ def test_a_worker_that_hangs_is_named(image, heart):
     code, answer = check(image, "--pid", str(os.getpid()))
     assert (code, answer["healthy"]) == (1, False)
     assert answer["problems"] == [
-        "the worker of sub/mouse.isxd hangs: for 2000 s it has neither computed nor read nor written"
+        "the worker of sub/mouse.isxd hangs: it has not computed, read or written anything for 2000 s"
     ]
 
 

@@ -46,13 +46,13 @@ def test_standard_input_is_closed(tmp_path):
 
 def test_a_stub_that_does_not_end(tmp_path, monkeypatch):
     monkeypatch.setenv("INSTALLER_TIMEOUT", "0.2")
-    with pytest.raises(BuildError, match=r"did not end within 0 s: .* Give it longer with INSTALLER_TIMEOUT"):
+    with pytest.raises(BuildError, match=r"did not finish within 0 s: .* Give it longer with INSTALLER_TIMEOUT"):
         install_isx.run_stub(written(tmp_path, b"exec sleep 60\n"))
 
 
 def test_the_last_words_of_a_stub_that_does_not_end_are_quoted(tmp_path, monkeypatch):
     monkeypatch.setenv("INSTALLER_TIMEOUT", "1")
-    with pytest.raises(BuildError, match=r"did not end within 1 s: .*\nWhich folder\?$"):
+    with pytest.raises(BuildError, match=r"did not finish within 1 s: .*\nWhich folder\?$"):
         install_isx.run_stub(written(tmp_path, b"echo Which folder?; exec sleep 60\n"))
 
 
@@ -196,7 +196,7 @@ FETCHED = {
 }
 HERE = r"127\.0\.0\.1 and localhost are the builder here, not your machine: use an address that the builder reaches"
 EXPIRED = r"the server answered 4\d\d\. The address has expired or is wrong: ask for a new one\."
-NO_ADDRESS = r"INSTALLER_URL is no address that can be fetched: "
+NO_ADDRESS = r"INSTALLER_URL is not an address that can be fetched: "
 REDIRECT = r"the server redirects (in a circle, or )?to what cannot be fetched\. It must be an address such as https://"
 NOT_FETCHED = {
     "gone": ("http://{web}/p4th/404?s1gn4ture=1", EXPIRED),

@@ -57,7 +57,7 @@ OTHER = GOOD.replace(b"1.9.6", b"1.9.5")
 PUT = r"Put the installer of IDPS for Linux at the root of the project, or name it: 'make image INSTALLER=path "
 REFUSED = (
     r"read the vendor's licence, then build with ACCEPT_EULA=Y\. "
-    r"For the public isx all the same, build with ISX_SOURCE=public\."
+    r"To build the public isx anyway, set ISX_SOURCE=public\."
 )
 ONE = {"Inscopix_Data_Processing_1.9.6.sh": GOOD}
 Y = Asked(eula="Y")
@@ -78,8 +78,16 @@ CHOICES = {
     "one that a browser renamed": ({"setup.sh.download": GOOD}, Y, "idps"),
     "one beside a script of the lab's": ({**ONE, "run.sh": b"#!/bin/sh\n"}, Y, "idps"),
     "a script of the lab's": ({"run.sh": b"#!/bin/sh\n"}, Asked(), "public"),
-    "two": ({"a.sh": GOOD, "b.sh": OTHER}, Y, r"Two installers or more: a\.sh, b\.sh\. Leave one, or name one with"),
-    "two, not accepted": ({"a.sh": GOOD, "b.sh": OTHER}, Asked(), r"Two installers or more: a\.sh, b\.sh\. Leave one"),
+    "two": (
+        {"a.sh": GOOD, "b.sh": OTHER},
+        Y,
+        r"There are several installers: a\.sh, b\.sh\. Leave one, or name one with",
+    ),
+    "two, not accepted": (
+        {"a.sh": GOOD, "b.sh": OTHER},
+        Asked(),
+        r"There are several installers: a\.sh, b\.sh\. Leave one",
+    ),
     "a web page": (
         {"Inscopix_1.sh": b"<!DOCTYPE html>"},
         Y,
@@ -102,14 +110,14 @@ CHOICES = {
     "no answer": (
         ONE,
         Asked(eula="true"),
-        r"ACCEPT_EULA=true is no answer: Y accepts the vendor's licence\. For the",
+        r"ACCEPT_EULA=true is not valid: Y accepts the vendor's licence\. For the",
     ),
-    "no answer, and none there": ({}, Asked(eula="1"), r"ACCEPT_EULA=1 is no answer: Y accepts the vendor's licence\."),
+    "no answer, and none there": ({}, Asked(eula="1"), r"ACCEPT_EULA=1 is not valid: Y accepts the vendor's licence\."),
     "an unknown source": ({}, Asked(source="IDPS"), r"ISX_SOURCE=IDPS: there are only public and idps\."),
     "two ways": (
         ONE,
         Asked(eula="Y", ways=("INSTALLER", "INSTALLER_URL")),
-        r"Two installers or more: INSTALLER and INSTALLER_URL are set\. Leave one\.",
+        r"There are several installers: INSTALLER and INSTALLER_URL are set\. Leave one\.",
     ),
     "by address, accepted": (ONE, Asked(eula="Y", ways=("INSTALLER_URL",)), "idps"),
     "by address, not accepted": (
@@ -200,7 +208,9 @@ def test_a_build_without_a_context_for_the_installer(variables, passed, code, tm
         (tmp_path / "slot/.dockerignore").write_text("*\n")
     assert installer.main(tmp_path / "slot", tmp_path / "choice") == code
     said = capsys.readouterr().err
-    assert ("ERROR: This build was not told where an installer may lie: plain 'docker build' passes no" in said) == code
+    assert (
+        "ERROR: This build does not know where to look for an installer: plain 'docker build' passes no" in said
+    ) == code
     assert (tmp_path / "choice").exists() is (code == 0)
 
 
@@ -238,7 +248,7 @@ UNSOUND = {
         b"<!DOCTYPE html><title>Log in</title>",
         r"is not an IDPS installer \(it is a web page, perhaps that of a login: download it again in a browser that is",
     ),
-    "script": (b"#!/bin/sh\nexit 0\n", r"is not an IDPS installer \(no self-extracting CPack archive\)"),
+    "script": (b"#!/bin/sh\nexit 0\n", r"is not an IDPS installer \(not a self-extracting CPack archive\)"),
     "archive alone": (ARCHIVE, r"is not an IDPS installer \(it is a gzip archive: unpack it\)"),
     "ZIP": (b"PK\x03\x04...", r"is not an IDPS installer \(it is a ZIP archive: unpack it\)"),
     "for Windows": (b"MZ...", r"is not an IDPS installer \(it is for Windows\)"),

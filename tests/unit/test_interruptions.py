@@ -163,8 +163,8 @@ def test_input_that_changes_or_vanishes_while_it_is_worked_on(samples, input, ou
     events = [json.loads(line) for line in process.stderr]
     assert process.wait() == 1
     reasons = {event["path"]: event["reason"] for event in events if event["event"] == "recording-failed"}
-    assert "changed while it was worked on; run again" in reasons["changes.isxd"]
-    assert "vanished while it was worked on" in reasons["vanishes.isxd"]
+    assert "changed during the run; run again" in reasons["changes.isxd"]
+    assert "disappeared during the run" in reasons["vanishes.isxd"]
     assert not (output / "changes").exists()
 
 
@@ -208,7 +208,9 @@ def test_an_array_job_of_somebody_elses_is_no_shard(recordings, output, schedule
     assert (done.code, done.end) == (0, "3 recordings, all done"), done.stderr
     assert [path.name for path in output.glob("done.marker*")] == ["done.marker"]
     (said,) = done.named("not-sharded")
-    assert said["message"].startswith(f"{next(iter(scheduler))} is 1, but no shard is asked for: this run handles all")
+    assert said["message"].startswith(
+        f"{next(iter(scheduler))} is 1, but no shard was requested: this run processes all"
+    )
     asked = run(recordings, output, "--shard=1/2", env=scheduler)
     assert (asked.code, asked.named("not-sharded")) == (0, [])
     assert (output / "done.marker.1-of-2").exists()
@@ -237,7 +239,7 @@ def test_gather_says_which_shards_differ(recordings, output):
     gathered = run(recordings, output, "--gather")
     assert gathered.code == 0
     (said,) = gathered.named("mixed")
-    assert said["message"] == "shards differ in recipe, options or software: 1, 2; 3; their results do, too"
+    assert said["message"] == "shards differ in recipe, options or software: 1, 2; 3; so do their results"
     assert run(recordings, output, "--shard", "3/3").code == 0
     assert not run(recordings, output, "--gather").named("mixed")
 
@@ -284,7 +286,7 @@ def test_gather_trusts_nothing(recordings, output, change, message):
 
 def test_gather_without_any_shard_asks_how_many(recordings, output):
     gathered = run(recordings, output, "--gather")
-    assert (gathered.code, "how many shards?" in gathered.end) == (64, True)
+    assert (gathered.code, "the number of shards is unknown" in gathered.end) == (64, True)
 
 
 def test_a_failed_shard_has_no_sentinel(recordings, output):

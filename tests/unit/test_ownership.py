@@ -21,18 +21,18 @@ CASES = {  # uid map, overflow uid, environment, owner, what is said
     "Podman as root": (FIRST, "65534", PODMAN, 1234, "run with `--user 1234:1235`"),
     "Podman, yours": (ROOTLESS, "65534", PODMAN, 0, "run with `--user 0:1235`"),
     "Podman, another's": (
-        ROOTLESS, "65534", PODMAN, 65534, UNKNOWN + "65534; on the host, see whose it is with `ls -ld`: if you may "
-        "write there, run with `--userns=keep-id --group-add keep-groups`, else let its owner give you the right",
+        ROOTLESS, "65534", PODMAN, 65534, UNKNOWN + "65534; on the host, `ls -ld` shows its owner: if you may "
+        "write there, run with `--userns=keep-id --group-add keep-groups`, else ask the owner for write permission",
     ),
     "Docker without root": (
-        ROOTLESS, "65534", {}, 65534, UNKNOWN + "65534; on the host, see whose it is with `ls -ld`: give all users the "
-        "right to write, or mount another",
+        ROOTLESS, "65534", {}, 65534, UNKNOWN + "65534; on the host, `ls -ld` shows its owner: give all users write "
+        "permission, or mount another",
     ),
     "another overflow uid": (ROOTLESS, "4000", {}, 4000, UNKNOWN + "4000; on the host"),
-    "Apptainer": ("1000 1000 1\n", "65534", APPTAINER, 65534, UNKNOWN + "65534; Apptainer runs as you: let its owner"),
+    "Apptainer": ("1000 1000 1\n", "65534", APPTAINER, 65534, UNKNOWN + "65534; Apptainer runs as you: ask its owner"),
     "Apptainer with setuid": (
-        FIRST, "65534", APPTAINER, 1234, "it belongs to uid 1234, gid 1235; Apptainer runs as you: let its owner give "
-        "you the right to write, or bind a folder of yours",
+        FIRST, "65534", APPTAINER, 1234, "it belongs to uid 1234, gid 1235; Apptainer runs as you: ask its owner for "
+        "write permission, or bind a folder of your own",
     ),
     "no /proc": ("", "", {}, 65534, "run with `--user 65534:1235`"),
 }  # fmt: skip

@@ -270,8 +270,8 @@ def test_a_table_for_each_of_two_sessions_in_a_folder(session, second, input, ou
     used = recipe(tmp_path, 'events = "trials.csv"')
     done = run(input, output, "--recipe", used)
     assert done.code == 0, done.stderr
-    said = "trials.csv is read for each of 2 sessions (m1, m2), from each one's start: if it belongs to one, call it "
-    said += "m1.trials.csv, or give it a column session"
+    said = "trials.csv applies to 2 sessions (m1, m2), with times from each one's start: "
+    said += "if it belongs to one of them, name it m1.trials.csv, or add a column session"
     assert [event["message"] for event in done.named("shared-table")] == [said]
     assert classes(output, "m1") == classes(output, "m2") == {"up", "none"}
     (input / "m2.trials.csv").write_text("time_s\n" + times_of("GPIO-2", session))
@@ -304,7 +304,7 @@ def test_a_table_that_names_sessions(session, second, input, output, tmp_path):
     [
         ('channel = "GPIO-7"', "channel GPIO-7 has no rising edges: choose one of those that have, GPIO-1, GPIO-2"),
         ('events = "none.csv"', "none.csv is not there: it belongs beside m1.isxd"),
-        ('events = "m1.gpio"', "m1.gpio is no table that can be read: save it as CSV, in UTF-8"),
+        ('events = "m1.gpio"', "m1.gpio is not a readable table: save it as CSV, in UTF-8"),
     ],
 )
 def test_events_that_cannot_be_had(session, input, output, tmp_path, step, said):

@@ -51,11 +51,11 @@ REFUSED = {  # where the sentinel is to be, below the lab, and what is said
     "a recording, by a link": ("link/c.isxd", "has the ending of a recording"),
     "a new recording": ("output/new.ISXD", "has the ending of a recording"),
     "another kind of recording": ("elsewhere/x.gpio", "has the ending of a recording"),
-    "a file of the input": ("input/notes.txt", "lies in the input, where nothing is written"),
-    "new in the input": ("input/done.marker", "lies in the input, where nothing is written"),
-    "new in a folder of the input": ("input/day1/x/done", "lies in the input, where nothing is written"),
-    "in the input, by a link": ("link/day1/done", "lies in the input, where nothing is written"),
-    "in the input, by the way up": ("output/../input/done", "lies in the input, where nothing is written"),
+    "a file of the input": ("input/notes.txt", "is in the input, where the run writes nothing"),
+    "new in the input": ("input/done.marker", "is in the input, where the run writes nothing"),
+    "new in a folder of the input": ("input/day1/x/done", "is in the input, where the run writes nothing"),
+    "in the input, by a link": ("link/day1/done", "is in the input, where the run writes nothing"),
+    "in the input, by the way up": ("output/../input/done", "is in the input, where the run writes nothing"),
     "the overview": ("output/index.html", "is where the run puts a file of its own"),
     "the summary in capitals": ("output/SUMMARY.csv", "is where the run puts a file of its own"),
     "the folder of logs": ("output/logs", "is where the run puts a file of its own"),
@@ -71,10 +71,13 @@ REFUSED = {  # where the sentinel is to be, below the lab, and what is said
     "deeper among results": ("output/day1/d/x/done", "is where the results of day1/d.isxd go"),
     "in capitals among results": ("output/DAY1/D/done", "is where the results of day1/d.isxd go"),
     "a folder of results": ("output/day1/d", "is where the results of day1/d.isxd go"),
-    "no name": ("output/..", "is no name of a file"),
+    "no name": ("output/..", "is not a file name"),
     "a long name": ("output/" + "x" * 201, "its name has more than 200 bytes"),
-    "a foreign file": ("output/flags/list.csv", "is no sentinel of an earlier run and stays as it is: move it away"),
-    "a foreign file that is JSON": ("elsewhere/protocol.json", "is no sentinel of an earlier run and stays as it is"),
+    "a foreign file": ("output/flags/list.csv", "is not a sentinel of an earlier run and stays as it is: move it away"),
+    "a foreign file that is JSON": (
+        "elsewhere/protocol.json",
+        "is not a sentinel of an earlier run and stays as it is",
+    ),
     "a folder": ("output/flags", "is a folder and stays as it is: move it away, or set EXPECTED_OUTPUT_FILE"),
     "the folder of the output": ("output", "is a folder and stays as it is"),
 }
@@ -233,7 +236,7 @@ def test_a_result_that_no_run_has_written(lab, name):
         done = run(lab / "input", lab / "output", *options)
         assert (done.code, done.end.partition(",")[0]) == (1, "1 of 2 failed"), done.stderr
         (failed,) = done.named("recording-failed")
-        message = f"its results cannot be written: c/{name} is there already, and from no run; move it away"
+        message = f"its results cannot be written: c/{name} exists already and no run made it; move it away"
         assert (failed["path"], failed["reason"]) == ("c.isxd", message)
         assert everything(lab / "output/c") == before
     (lab / "output/c" / name).unlink()

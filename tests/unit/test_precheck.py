@@ -89,7 +89,7 @@ def test_a_check_that_hangs_is_given_up_and_the_next_file_is_checked(tmp_path):
     ticks = []
     stuck = precheck.Checker(lambda: ticks.append(1), ("sleep", "60"), seconds=2)
     for _ in range(2):
-        with pytest.raises(BadRecording, match="its check did not end within 2 s"):
+        with pytest.raises(BadRecording, match="its check did not finish within 2 s"):
             stuck.check(sound)
     assert ticks
     assert stuck._process is None
@@ -109,8 +109,8 @@ def test_a_process_that_is_lost_is_a_refusal(tmp_path):
     path = recordings.image(tmp_path / "sound.isxd")
     for command, reason in (
         (("sh", "-c", "read x; kill -9 $$"), findings.TOO_MUCH_MEMORY),
-        (("sh", "-c", "read x; exit 3"), "checking it ended the process that did: exit code 3"),
-        (("sh", "-c", "read x; echo '{}'; exec sleep 60"), "its pre-check gave an answer that cannot be read"),
+        (("sh", "-c", "read x; exit 3"), "the process that checked it ended early: exit code 3"),
+        (("sh", "-c", "read x; echo '{}'; exec sleep 60"), "its pre-check gave an unreadable answer"),
     ):
         with pytest.raises(BadRecording, match=re.escape(reason)):
             precheck.Checker(lambda: None, command).check(path)

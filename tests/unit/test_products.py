@@ -87,7 +87,7 @@ def test_products_beside_their_recording_are_inspected(input, output, recipe):
     assert done.code == 0, done.stderr
     assert run_on(output) == ["mouse.isxd"]
     (event,) = done.named("products")
-    assert event["message"].startswith("inspected only, as the recipe runs on what they were made from: mouse-PP")
+    assert event["message"].startswith("only inspected, because the recipe runs on what they were made from: mouse-PP")
     assert "mouse-PP.isxd (from mouse.isxd, by its name, start and length)" in event["message"]
     assert run(input, output, *recipe).end == "3 recordings, all done, 3 of them earlier"
 

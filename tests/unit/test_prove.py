@@ -44,7 +44,7 @@ ANSWERS = {
     "Please renew your license": "LICENCE=path",
     "`np.float_` was removed in the NumPy 2.0 release": "build with NUMPY=1.",
     "This needs Python 3.9": "BASE_IMAGE=python:3.9-slim-bookworm",
-    "Segmentation fault": "answer stands above. To build all the same, with what works: PROOF=load.",
+    "Segmentation fault": "answer stands above. To build the image anyway: PROOF=load.",
 }
 
 
@@ -52,7 +52,7 @@ ANSWERS = {
 def test_a_refusal_comes_with_the_way_out(said, way_out, capsys):
     assert prove.refuse("the algorithms do not run", said, prove.ALL_THE_SAME) == 1
     message = capsys.readouterr().err
-    assert message.startswith("\nERROR: the algorithms do not run: its answer stands above. ")
+    assert message.startswith("\nERROR: the algorithms do not run: see its answer above. ")
     assert way_out in message
 
 

@@ -51,7 +51,7 @@ EVENTS = CELLS + '[[step]]\nuse = "event_detection"\n'  # to line 7
 
 WRONG_TOPS = [
     ("", 1, "version is missing: write version = 1"),
-    ("version = 2", 1, "version must be 1, the only one that there is, not 2"),
+    ("version = 2", 1, "version must be 1, the only version, not 2"),
     ('version = "1"', 1, "version must be 1"),
     ("version = true", 1, "version must be 1"),
     ("version = 1\n\ngruop = 'file'", 3, "unknown key 'gruop'; did you mean 'group'?"),
@@ -123,8 +123,8 @@ WRONG_STEPS = [
     (CELLS + "[[step]]\nuse = 'auto_accept_reject'", 6, "auto_accept_reject needs an event set, and no earlier step makes one"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'pca_ica'", 8, "from names a cell set that dff does not take"),
     (EVENTS + "[[step]]\nuse = 'deconvolve_cellset'\n[[step]]\nuse = 'dff'\nfrom = 'deconvolve_cellset'", 12, "from names a cell set that dff does not take"),
-    (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'pca'", 8, "from names 'pca', which is no earlier step; did you mean 'pca_ica'?"),
-    (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'dff'", 8, "from names 'dff', which is no earlier step: it comes later"),
+    (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'pca'", 8, "from names 'pca', which is not an earlier step; did you mean 'pca_ica'?"),
+    (CELLS + "[[step]]\nuse = 'dff'\nfrom = 'dff'", 8, "from names 'dff', which is not an earlier step: it comes later"),
     (CELLS + "[[step]]\nuse = 'dff'\nfrom = 3", 8, "from must be the name of an earlier step, or a list of names"),
     (CELLS + "[[step]]\nuse = 'register_cellsets'", 6, "register_cellsets takes two cell sets: name both with from = [..., ...]"),
     (
@@ -143,8 +143,8 @@ WRONG_STEPS = [
         "has no product 'blue': it has green, red",
     ),
     ("[[step]]\nuse = 'export_movie_to_tiff'\n[[step]]\nuse = 'dff'\nfrom = 'export_movie_to_tiff'", 7, "makes nothing that a step"),
-    ("[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\nfrom = 'dff'", 9, "several earlier steps are called so"),
-    ("[[step]]\nuse = 'dff'\nname = 'a'\n[[step]]\nuse = 'dff'\nname = 'a'", 8, "name 'a' is taken: each needs its own"),
+    ("[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\nfrom = 'dff'", 9, "several earlier steps have that name"),
+    ("[[step]]\nuse = 'dff'\nname = 'a'\n[[step]]\nuse = 'dff'\nname = 'a'", 8, "name 'a' is already used: each step needs its own"),
     ("[[step]]\nuse = 'dff'\nname = 'input'", 5, "name 'input' is taken"),
     ("[[step]]\nuse = 'dff'\nname = 'a b'", 5, "name must be made of letters, digits, _ and -"),
     # steps in Python

@@ -18,12 +18,12 @@ def checker(program: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("program", "message"),
     [
-        ("echo nonsense", "gave an answer that cannot be read (not JSON"),
-        ("true", "gave an answer that cannot be read (not JSON"),
-        ("echo '{}'", "gave an answer that cannot be read (recipefacts: no group)"),
+        ("echo nonsense", "gave an unreadable answer (not JSON"),
+        ("true", "gave an unreadable answer (not JSON"),
+        ("echo '{}'", "gave an unreadable answer (recipefacts: no group)"),
         ("echo mistake >&2; exit 64", "mistake"),
         ("kill -SEGV $$", "the recipe /r.toml cannot be checked: signal SIGSEGV"),
-        ("exec sleep 100", "the check of the recipe /r.toml did not end within 1 s"),
+        ("exec sleep 100", "the check of the recipe /r.toml did not finish within 1 s"),
     ],
 )
 def test_a_recipe_whose_check_does_not_answer_cannot_be_used(program, message, monkeypatch):

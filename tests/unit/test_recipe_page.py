@@ -82,7 +82,7 @@ def test_no_motion_without_a_table_of_it(corrected, tmp_path, content):
     table.unlink() if content is None else table.write_text(content)
     said: list[str] = []
     assert page.motion(corrected, finder(tmp_path), "s", tmp_path, said.append) is None
-    wanted = [f"the page says nothing of motion by {table.name}, which holds no translations"]
+    wanted = [f"the page shows no motion for {table.name}, which holds no translations"]
     assert said == (wanted if table.exists() else [])
     assert not (tmp_path / "s-motion.png").exists()
 

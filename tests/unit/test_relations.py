@@ -348,7 +348,7 @@ def test_what_it_says_of_a_session():
         (
             [one(f"d/mouse{i}.isxd", 3610 * i) for i in range(5)],
             "d/mouse0.isxd and mouse1.isxd (and 3 more of such names) are kept apart: "
-            "they differ by a number alone and are 60 min apart",
+            "they differ only by a number and are 60 min apart",
         ),
         (
             [one("m_part1.isxd"), one("m_part2.isxd", -86400)],
@@ -365,7 +365,8 @@ def test_what_it_says_of_a_session():
         ),
         (
             [one("cage_m1.isxd"), one("cage_m2.isxd"), one("cage.isxb")],
-            "cage.isxb fits two sessions alike, that of cage_m1.isxd and that of cage_m2.isxd: it is left by itself",
+            "cage.isxb fits two sessions equally well, that of cage_m1.isxd and that of cage_m2.isxd: it is left by "
+            "itself",
         ),
     ],
 )  # fmt: skip

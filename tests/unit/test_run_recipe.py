@@ -608,7 +608,7 @@ def test_what_a_step_writes_beside_its_products(bench: Bench, steps: Path, movie
     made = ["steps/more.txt", "steps/mouse-more.csv"]
     assert done.products == [*page, "mouse-quality.csv", "mouse.html", *made, "mouse.json"]
     assert all((bench.staging / name).is_file() for name in done.products)
-    assert done.warnings == ["step 1 (more): folder, which it made beside its products, is no file and was not kept"]
+    assert done.warnings == ["step 1 (more): folder, which it made beside its products, is not a file and was not kept"]
 
 
 def test_a_link_as_product_becomes_what_it_leads_to(bench: Bench, steps: Path, movie: Path) -> None:

@@ -120,7 +120,7 @@ def test_colours_in_turn_are_refused_and_inspect_says_what_they_are(input, outpu
     assert done.code == 1
     (failed,) = done.named("recording-failed")
     assert "alternate between two colours (green and red)" in failed["reason"]
-    assert "Take the colours apart first" in failed["reason"]
+    assert "Separate the colours first" in failed["reason"]
     assert run(input, output).code == 0
     (row,) = rows(output / "summary.csv")
     assert "two colours in turn" in row["summary"]
@@ -162,7 +162,7 @@ WRONG = {
     "not there": ('[[session]]\nrecordings = ["m9.isxd"]', ":1: there is no recording m9.isxd"),
     "twice": (
         '[[session]]\nrecordings = ["m1.isxd"]\n[[session]]\nrecordings = ["m1.isxd"]',
-        ":3: m1.isxd is in another session too, that of sessions.toml:1",
+        ":3: m1.isxd is also in another session, that of sessions.toml:1",
     ),
 }
 

@@ -54,7 +54,7 @@ def test_shard_from(text, environment, expected):
         ("", {"SHARD_INDEX": "x", "SHARD_COUNT": "3"}, "SHARD_INDEX must be a whole number"),
         ("", {"SHARD_INDEX": "1"}, "SHARD_INDEX needs SHARD_COUNT"),
         ("", {"SHARD_COUNT": "3"}, "SHARD_COUNT needs an index"),
-        ("", {"SHARD_COUNT": "3", "JOB_COMPLETION_INDEX": "1"}, "JOB_COMPLETION_INDEX alone is not taken for it"),
+        ("", {"SHARD_COUNT": "3", "JOB_COMPLETION_INDEX": "1"}, "JOB_COMPLETION_INDEX alone does not count as one"),
         (
             "",
             {"SHARD_COUNT": "3", **SLURM},
@@ -71,7 +71,9 @@ def test_shards_that_make_no_sense(text, environment, message):
 
 def test_what_is_said_of_a_scheduler_that_is_not_followed():
     assert unasked({}) == unasked({"SLURM_ARRAY_TASK_ID": ""}) == ""
-    said = "SLURM_ARRAY_TASK_ID is 7, but no shard is asked for: this run handles all recordings (SHARD takes a part)"
+    said = (
+        "SLURM_ARRAY_TASK_ID is 7, but no shard was requested: this run processes all recordings (SHARD selects a part)"
+    )
     assert unasked(SLURM) == said
     both = unasked({**SLURM, "JOB_COMPLETION_INDEX": "0"})
     assert both.startswith("SLURM_ARRAY_TASK_ID is 7 and JOB_COMPLETION_INDEX is 0, but")

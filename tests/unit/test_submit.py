@@ -147,7 +147,7 @@ def test_redo_after_a_change_of_the_input_looks_at_all_shards(places, capsys):
     assert submit.main([*places, "--redo", "--dry-run"]) == 0
     said = capsys.readouterr()
     assert "--array=1-3" in said.out
-    assert "the input has changed since: all shards again; what is done is skipped" in said.err
+    assert "the input has changed since: all shards run again and skip what is done" in said.err
 
 
 def test_sentinels_of_an_earlier_run_do_not_speak_for_this_one(places):
@@ -187,7 +187,7 @@ REFUSED = {
     "no input": (lambda image, i, o: [image, i + "x", o], "{input}x is not a folder"),
     "no number": (
         lambda image, i, o: [image, i, o, "--redo"],
-        "{output} does not tell how many shards there were: say it with --shards",
+        "{output} does not state how many shards there were: give --shards",
     ),
     "logs in the output": (
         lambda image, i, o: [image, i, o, "--logs", f"{o}/logs/slurm"],
@@ -313,7 +313,7 @@ def test_what_only_has_the_name_of_a_sentinel_is_neither_removed_nor_counted(pla
         make(output / name)
         capsys.readouterr()
         assert submit.main([*places, "--shards", "2"]) == 1
-        said = f"submit.py: {output}/{name} is no sentinel of an earlier run and stays as it is: move it away\n"
+        said = f"submit.py: {output}/{name} is not a sentinel of an earlier run and is not touched: move it away\n"
         assert capsys.readouterr().err == said
         (output / name).rename(output / f"kept {name}")
     assert as_it_is(output / "done.marker.7-of-9") == before

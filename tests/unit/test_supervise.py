@@ -63,12 +63,12 @@ CASES = {
         False,
         "too dark: take off the cap",
     ),
-    "silence": ("print('last words'); sys.exit(0)", False, "ended without a result; it said last: last words"),
+    "silence": ("print('last words'); sys.exit(0)", False, "ended without a result; its last output: last words"),
     "exit code": ("sys.exit(3)", False, "ended with exit code 3"),
     "segmentation fault": (
         "import ctypes; print('hello', flush=True); ctypes.string_at(0)",
         False,
-        "ended with signal SIGSEGV (most likely the file is damaged); it said last: hello",
+        "ended with signal SIGSEGV (most likely the file is damaged); its last output: hello",
     ),
     "abort after the result": (RESULT + "os.abort()", False, "ended with signal SIGABRT"),
     "killed": ("os.kill(os.getpid(), 9)", False, "ended with signal SIGKILL (most likely out of memory: "),
@@ -118,7 +118,7 @@ def test_a_worker_that_waits_for_ever_is_stopped_and_said_to_hang(tmp_path, supe
     code = "import threading; lock = threading.Lock(); lock.acquire(); lock.acquire()"
     (verdict,) = supervised(tmp_path, {"code": code, "idle_limit": 2})["verdicts"]
     assert verdict["reason"] == (
-        "its worker hung and was stopped: for 2 s it neither computed nor read nor wrote anything; "
+        "its worker hung and was stopped: it did not compute, read or write anything for 2 s; "
         "raise WORKER_IDLE if it waits for something"
     )
     assert verdict["seconds"] < 20

@@ -33,20 +33,20 @@ SHARP, BLURRED = (
 @pytest.mark.parametrize(
     ("parts", "warnings", "failure", "sentence", "check"),
     [
-        ([part(GOOD)], [], "", "Nothing that was measured speaks against it.", ""),
-        ([part(GOOD)], ["w"], "", "Nothing that was measured speaks against it; read what", "Read the warning below."),
+        ([part(GOOD)], [], "", "No measurement speaks against it.", ""),
+        ([part(GOOD)], ["w"], "", "No measurement speaks against it; read the", "Read the warning below."),
         ([part(GOOD)], ["v", "w"], "", "Nothing that was measured", "Read the 2 warnings below."),
-        ([part(GOOD, BAD)], [], "", "Not without a look: one thing speaks", "Dropped frames (m.isxd): more than one"),
+        ([part(GOOD, BAD)], [], "", "Look first: one thing speaks", "Dropped frames (m.isxd): more than one"),
         (
             [part(SHARP, BLURRED, BAD)],
             [],
             "",
-            "Not without a look: 2 things speak",
+            "Look first: 2 things speak",
             "less crisp after it (1) than before (2)",
         ),
         ([part(GOOD)], [], "it broke", "No: its recipe failed.", ""),
         ([part(GOOD, kind="cell_set", n_accepted=0)], [], "", "Not yet: no cell of m.isxd is accepted.", ""),
-        ([part()], [], "", "There is nothing here that could be measured.", ""),
+        ([part()], [], "", "Nothing could be measured here.", ""),
     ],
 )
 def test_a_session_is_judged_in_words(parts, warnings, failure, sentence, check):

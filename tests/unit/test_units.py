@@ -111,7 +111,7 @@ def test_products_are_inspected_and_the_log_says_why():
     assert shown(input, SERIES) == ["m: m.isxd + m-PP.isxd, mine.toml"]
     sentence, made_from = only_inspected(input.sessions, SERIES, input.related)
     assert sentence.startswith(
-        "inspected only, as the recipe runs on what it was made from: m-PP.isxd (from m.isxd, by "
+        "only inspected, because the recipe runs on what it was made from: m-PP.isxd (from m.isxd, by "
     )
     assert made_from == {"m-PP.isxd": "m.isxd"}
     assert only_inspected(input.sessions, RecipeChoice(), input.related) == ("", {})

@@ -55,5 +55,5 @@ def test_yaml_is_found_where_toml_would_be_so_that_it_is_answered(tmp_path, name
 def test_metadata_that_are_no_small_file_are_refused_without_waiting(tmp_path, plant):
     path = tmp_path / "nwb.toml"
     plant(path)
-    with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml:1: is no file of at most 1 MB"):
+    with pytest.raises(sessions.BadMetadata, match=r"nwb\.toml:1: is not a file of at most 1 MB"):
         sessions.check([path], tmp_path / "copies", lambda: None)

@@ -448,7 +448,7 @@ def test_frames_that_cannot_be_told_apart_are_described(tmp_path):
         Context(tmp_path, 1, warnings.append),
     )
     assert made == [tmp_path / "b.nwb"]
-    assert warnings == ["b.isxb has no film beside the NWB file: its frames cannot be told apart"]
+    assert warnings == ["b.isxb has no MP4 beside the NWB file: its frames cannot be separated"]
     assert pynwb.validate(path=str(tmp_path / "b.nwb")) == []
     with pynwb.NWBHDF5IO(str(tmp_path / "b.nwb"), "r") as io:
         (row,) = io.read().acquisition["Movies"].to_dataframe().to_dict("records")
@@ -563,4 +563,4 @@ def test_empty_sets_are_left_out_with_a_word(tmp_path):
     warnings: list[str] = []
     write(tmp_path / "c.nwb", Contents([Source(path, "cell_set")], "x"), Context(tmp_path, 1, warnings.append))
     assert pynwb.validate(path=str(tmp_path / "c.nwb")) == []
-    assert warnings == ["c.isxd has no cells: it is not in the NWB file, which takes no empty table"]
+    assert warnings == ["c.isxd has no cells: it is left out of the NWB file, which cannot hold an empty table"]

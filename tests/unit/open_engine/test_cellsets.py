@@ -80,7 +80,7 @@ def test_a_series_is_one_set_of_cells(tmp_path):
 
 def test_parts_that_do_not_belong_together_are_refused(tmp_path):
     files = [recordings.cell_set(tmp_path / f"c{n}.isxd", n_cells=n) for n in (2, 3)]
-    with pytest.raises(Unusable, match=r"c3\.isxd has other cells than c2\.isxd"):
+    with pytest.raises(Unusable, match=r"c3\.isxd does not have the cells of c2\.isxd"):
         cellsets.read_cell_set(files)
 
 

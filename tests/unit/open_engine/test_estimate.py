@@ -79,8 +79,8 @@ AUTO = {"spatial_downsample_factor": "auto", "cell_diameter": "auto"}
             1,
             20,
             [
-                "the size of cells is in doubt, as only 2 places stand out from the noise: 20 px is taken; "
-                "give cell_diameter if you know"
+                "the size of cells is in doubt, because only 2 places stand out from the noise: 20 px is used; "
+                "set cell_diameter if you know it"
             ],
         ),
     ],

@@ -212,7 +212,7 @@ def test_a_movie_of_another_size_is_refused(tmp_path, context):
 
 def test_one_session_alone_is_refused(tmp_path, context):
     files = [write_session(tmp_path, "a", drawn(centres(3, 1)))]
-    with pytest.raises(Unusable, match="there is one cell set alone: give those of two sessions or more"):
+    with pytest.raises(Unusable, match="there is only one cell set: give those of two sessions or more"):
         longitudinal_registration(files, outputs(tmp_path, 1), context=context)
     assert not Path(outputs(tmp_path, 1)[0]).exists()
 

@@ -78,7 +78,7 @@ def test_no_event_can_be_used(cells, tmp_path):
     said: list[str] = []
     ttl = pulses(tmp_path / "a-ttl.csv", ("GPIO-1", "0.5", "1"))
     peri_event(cells, [ttl], str(tmp_path), "GPIO-1", context=StepContext(tmp_path, warn=said.append))
-    assert said[-1] == "GPIO-1: no event can be used, so that no cell is tested"
+    assert said[-1] == "GPIO-1: no event can be used, so no cell is tested"
     for row in table(tmp_path / "GPIO-1.csv"):
         assert (row["n_events"], row["effect"], row["p"], row["q"], row["class"]) == ("0", "", "", "", "none")
 
@@ -122,7 +122,7 @@ def test_too_many_events(cells, tmp_path):
     ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{3 + i * 0.01:.2f}", "") for i in range(3000)])
     peri_event(cells, [ttl], str(tmp_path), "GPIO-1", shuffles=99, context=StepContext(tmp_path, warn=said.append))
     assert said == [
-        "GPIO-1: 3000 events are rather a clock's than an experiment's: is the channel the right one?",
+        "GPIO-1: 3000 events look like a clock, not like an experiment: is this the right channel?",
     ]
 
 
@@ -192,7 +192,7 @@ def test_tables_of_events(tmp_path, content, found):
         (b"sep=,\nlabel,time_s\ngo\n", "a.csv:3: time_s is '', not a number of seconds"),
         (b'time_s\n"1,234"\n', "a.csv:2: time_s is '1,234', not a number of seconds"),
         (b"time_s,session\n1,day2\n2,\n", "a.csv has no row of session day1: its column session names day2"),
-        (b"PK\x03\x04\xff\xfe", "a.csv is no table that can be read: save it as CSV, in UTF-8"),
+        (b"PK\x03\x04\xff\xfe", "a.csv is not a readable table: save it as CSV, in UTF-8"),
     ],
 )
 def test_tables_that_cannot_be_read(tmp_path, content, said):

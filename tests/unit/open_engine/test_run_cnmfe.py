@@ -235,4 +235,4 @@ def test_few_frames_are_warned_of(
 ) -> None:
     run(recordings.movie_from(tmp_path / "short.isxd", made.movie[:150]), tmp_path / "out.isxd", context)
     assert len(warnings) == 1
-    assert warnings[0].startswith("short.isxd has only 150 recorded frames: noise passes for cells more often")
+    assert warnings[0].startswith("short.isxd has only 150 recorded frames: noise is mistaken for cells more often")

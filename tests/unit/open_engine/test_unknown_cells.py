@@ -146,11 +146,11 @@ def test_steps_that_need_what_a_cell_lacks_name_it(cells, tmp_path, context, war
     create_neural_activity_movie([cells], [str(tmp_path / "m.isxd")], context=context)
     compute_spatial_overlap_cell_set(cells, cells, str(tmp_path / "o.csv"), context=context)
     multiplane_registration([cells, cells], str(tmp_path / "p.isxd"), context=context)
-    unmatched = "cells of cells.isxd match none, as their footprints are empty: C4"
-    silent = "cells of cells.isxd match none, as their traces hold no number: C1"
+    unmatched = "cells of cells.isxd match none, because their footprints are empty: C4"
+    silent = "cells of cells.isxd match none, because their traces hold no number: C1"
     said = [text for text in warnings if not text.startswith("planes")]
     assert said == [
-        "cells without a contour, as their footprints are empty: C4",
+        "cells without a contour, because their footprints are empty: C4",
         "cells whose traces hold no number are dark in the movie: C1",
         *[unmatched] * 2,
         *[unmatched, silent] * 2,
@@ -164,7 +164,7 @@ def test_inspection(cells, tmp_path):
     out, said = tmp_path / "out", []
     out.mkdir()
     write_results(Path(cells), "cell_set", "s", out, Context(tmp_path, warn=said.append), with_page=True)
-    assert said[:2] == ["1 of 6 cells have no footprint: C4", "1 of 6 cells have traces that tell nothing: C1"]
+    assert said[:2] == ["1 of 6 cells have no footprint: C4", "1 of 6 cells have traces without information: C1"]
     with (out / "s-cells.csv").open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     unknown = ("noise", "snr", "n_transients", "transient_rate_hz", "half_decay_s")
@@ -174,7 +174,7 @@ def test_inspection(cells, tmp_path):
     assert rows["C1"]["overlap"] != ""
     seconds = (N - 1 - (GAP.stop - GAP.start)) * 0.05
     assert float(rows["C2"]["transient_rate_hz"]) == pytest.approx(int(rows["C2"]["n_transients"]) / seconds)
-    assert "1 of 6 cells have traces that tell nothing: C1" in (out / "s.html").read_text()
+    assert "1 of 6 cells have traces without information: C1" in (out / "s.html").read_text()
 
 
 def test_nwb(cells, tmp_path):
