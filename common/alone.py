@@ -15,7 +15,7 @@ FOREIGN = ("PYTHON", "MPL", "MATPLOTLIBRC")  # Matplotlib's would change figures
 
 
 def restart_alone() -> None:
-    """For a script that was not started as the image starts it: again, if the caller's variables may be at work."""
+    """Start this script again without the caller's Python variables, unless it was started as the image starts it."""
     callers = [name for name in os.environ if name.startswith("PYTHON") and name not in OF_THE_IMAGE]
     if callers and not sys.flags.ignore_environment:
         os.execv(sys.executable, [sys.executable, FLAGS, *sys.argv])

@@ -23,7 +23,7 @@ class Table:
     separator: str = ","
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """By column; a row that ends early has empty cells. Of columns of one name, the first counts."""
+        """Rows, by column. A row that ends early has empty cells; of columns with one name, the first counts."""
         places = {name: self.columns.index(name) for name in self.columns}
         for number, line in self.lines:
             yield number, {name: line[at] if at < len(line) else "" for name, at in places.items()}

@@ -138,12 +138,12 @@ class _Search:
         return kept
 
     def from_start(self, start: Transform) -> list[Aligned]:
-        """To the end, by the models up to an affine transform and by a warp."""
+        """Complete alignments from a start: one by the models up to an affine transform, one by a warp."""
         ways = (("affine", 0.4, 0.3), ("affine", 0.35, LAST), ("warp", FIRST, LAST))
         return [self.judged(self.soft(start, richest, first, last), richest) for richest, first, last in ways]
 
     def held(self, start: Transform, reaches: Sequence[float] = (0.9, 0.4)) -> list[Aligned]:
-        """By a warp of the image alone, and by one that follows image and cells; reaches are in diameters."""
+        """Alignments by a warp of the image alone, and by one of image and cells. Reaches are in diameters."""
         warp, anchors = start, None
         for reach in reaches:
             found = image_anchors(self.session.picture, self.atlas.picture, warp, self.diameter, reach)
@@ -158,7 +158,7 @@ class _Search:
         return [replace(self.scored(warp, distances, theirs), anchors=anchors), both]
 
     def near(self, known: Aligned, hold: bool) -> list[Aligned]:
-        """From where it is, without looking far."""
+        """Alignments that start at a known one and stay near it."""
         richest = "warp" if known.transform.model == "warp" else "affine"
         found = [self.judged(known.transform, "affine" if richest == "affine" else "warp", known.anchors)]
         for richest, first in (("affine", 0.3), ("warp", 0.4)):

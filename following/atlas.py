@@ -101,7 +101,7 @@ class _Chart:
         return Atlas(self.reference, transforms, self._to_reference(), on, tuple(self.chances), self.diameter, labels)
 
     def _to_reference(self) -> tuple[Transform, ...]:
-        """From each day to the map, where most days agree, and on to the reference, which is one day."""
+        """Transforms from each day to the map, on which most days agree, and on to the reference, which is one day."""
         last = self.aligned[self.reference].transform
         found = []
         for s, (each, scale, mine) in enumerate(zip(self.aligned, self.scales, self.frames)):

@@ -28,7 +28,7 @@ class Session:
 
     @classmethod
     def of_images(cls, name: str, images: np.ndarray, names: Sequence[str] = (), **more: object) -> Session:
-        """From images (cells, rows, columns)."""
+        """A session from footprint images of shape (cells, rows, columns)."""
         cells, rows, columns = images.shape
         flat = sparse.csr_array(np.nan_to_num(images, nan=0, posinf=0, neginf=0).reshape(cells, rows * columns))
         return cls(name, flat, (rows, columns), names or [f"C{i:03d}" for i in range(cells)], **more)

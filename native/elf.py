@@ -130,7 +130,7 @@ def _loader() -> str:
 
 
 def version_key(version: str) -> tuple[int, ...]:
-    """For comparing versions such as 2.9 and 2.34."""
+    """A key that sorts versions such as 2.9 and 2.34."""
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 

@@ -162,7 +162,7 @@ class _Narrow:
         return made[: height * width].reshape(height, width)[:, spare : width - spare - 2 * self.reach]
 
     def _along(self, flat: np.ndarray, step: int) -> np.ndarray:
-        """With so many values from one to the next that is added; of the same length, whose end means nothing."""
+        """Filter along an axis whose neighbours lie `step` values apart. The values at the end are invalid."""
         n, middle = len(flat) - 2 * self.reach * step, self.reach * step
         made, pair = np.empty_like(flat), np.empty(n, np.float32)
         made[n:] = 0

@@ -37,7 +37,7 @@ NEAR = 0.75  # diameters from the centre of a footprint
 
 @dataclass(frozen=True)
 class TraceMetrics:
-    """In the order of an event set's footer."""
+    """Metrics of a trace, in the order of an event set's footer."""
 
     snr: float = 0.0
     mad: float = 0.0  # unit of the trace
@@ -66,7 +66,7 @@ class ImageMetrics:
     largest_width: float = 0.0
 
     def as_json(self) -> list[object]:
-        """In the order of a cell set's footer, which has no word for a place that is not known: 0, as in IDPS."""
+        """Metrics in the order of a cell set's footer. An unknown place is 0, as in IDPS."""
         centers = (self.center, self.largest_center) if self.n_components else ((0, 0), (0, 0))
         places = [{"x": x, "y": y} for x, y in centers]
         return [self.n_components, *places, self.area, self.largest_area, self.width, self.largest_width]
@@ -147,7 +147,7 @@ def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s
 
 
 def rise_and_decay_times(trace: np.ndarray, events: np.ndarray) -> tuple[list[float], list[float]]:
-    """In samples, of the events of a trace; NaN in the trace ends a rise or a decay."""
+    """Rise and decay times of a trace's events, in samples. NaN in the trace ends a rise or a decay."""
     rises, decays = [], []
     ends = [*events[1:], len(trace)]
     for event, end in zip(events, ends):
@@ -209,7 +209,7 @@ def all_metrics(cells: CellSet, event_files: object) -> list[tuple[TraceMetrics,
 
 
 def stored_metrics(cells: CellSet, event_files: object) -> list[tuple[TraceMetrics, ImageMetrics]]:
-    """As the files hold them; over a series those of traces are averaged by the parts' durations, as IDPS does."""
+    """Metrics stored in the files. Over a series, those of traces are averaged by the parts' durations, as in IDPS."""
     durations = np.array([part.stop - part.start for part in cells.parts], float)
     per_part = [_stored_trace_metrics(file, cells) for file in as_list(event_files)]
     images = cells.footer.get("cellMetrics") or []

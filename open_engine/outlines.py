@@ -59,7 +59,7 @@ def outlines(footprint: np.ndarray, threshold: float, rectify_first: bool = True
 
 
 def greatest_distance(points: np.ndarray) -> float:
-    """Between any two of these points, shape (points, 2), px."""
+    """Greatest distance, px, between any two of these points, shape (points, 2)."""
     rows = np.unique(points[:, 1])
     ends = [points[points[:, 1] == row, 0] for row in rows]  # the two farthest are at the ends of rows
     left, right = np.array([each.min() for each in ends]), np.array([each.max() for each in ends])

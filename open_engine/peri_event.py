@@ -76,7 +76,7 @@ class Window:
 
     @classmethod
     def of(cls, window_s: tuple[float, float], period_s: float) -> Window:
-        """At least one sample on either side."""
+        """A window of at least one sample on either side."""
         return cls(min(-1, round(window_s[0] / period_s)), max(1, round(window_s[1] / period_s)))
 
     def nested(self, shortest: float) -> list[Window]:

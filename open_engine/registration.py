@@ -76,7 +76,7 @@ class Filter:
         return [(first * self.pitch, (first + n) * self.pitch) for first, n in zip(self.corner, self.even.shape)]
 
     def within(self, window: tuple[slice, slice]) -> Filter:
-        """For this part of the small copy alone."""
+        """The filter for this part of the small copy alone."""
         return replace(self, even=self.even[window], corner=tuple(each.start for each in window))
 
     def band_passed(self, binned: np.ndarray) -> np.ndarray:
@@ -95,7 +95,7 @@ def pitch_of(shape: tuple[int, int], high: float | None) -> int:
 
 
 def make_filter(mean: np.ndarray, pitch: int, low: float | None, high: float | None) -> Filter:
-    """For frames whose mean, averaged in bins, is (rows, columns); cut-offs are in cycles per pixel."""
+    """The filter for frames with this mean, shape (rows, columns) in bins. Cut-offs are in cycles per pixel."""
     smooth = low_passed(mean, 1.2 / min(mean.shape))
     even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
     low, high = (each * pitch if each else each for each in (low, high))
@@ -278,7 +278,7 @@ def make_template(
 
 
 def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Template:
-    """With the mean of small copies that have moved by `shifts`, and what follows from it."""
+    """The template with the mean of small copies that have moved by `shifts`, and all that follows from it."""
     mean = mean_moved_back(smalls, shifts)
     some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
     y, x = _frequencies(mean.shape)

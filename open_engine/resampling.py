@@ -39,7 +39,7 @@ def move_back(frame: np.ndarray, shift: np.ndarray, area: tuple[int, int, int, i
 
 
 def _padded(frame: np.ndarray) -> np.ndarray:
-    """As float32, with the pixels at the edges repeated twice on each side."""
+    """The frame as float32, with the pixels at its edges repeated twice on each side."""
     rows, columns = frame.shape
     padded = np.empty((rows + 4, columns + 4), np.float32)
     inner = padded[2:-2]

@@ -132,7 +132,7 @@ def _compared(
 
 
 def evenly(values: np.ndarray, n: int) -> np.ndarray:
-    """At most n of the values, spread evenly."""
+    """At most n of the values, evenly spread."""
     return values if len(values) <= n else values[np.linspace(0, len(values) - 1, n).astype(int)]
 
 

@@ -82,7 +82,7 @@ def do_job(job: Job) -> int:
 
 
 def _set_environment(job: Job) -> None:
-    """Before any library is imported: each reads its environment once."""
+    """Set the environment before any library is imported, because each reads it once."""
     os.environ["LC_ALL"] = "C.UTF-8"  # otherwise the library fails on names that are not ASCII
     os.environ["TMPDIR"] = tempfile.tempdir = str(job.scratch)  # Python may have looked already, before a fork
     _keep_caches_in(str(job.scratch))
@@ -149,7 +149,7 @@ class EventStream:
             line = line[os.write(self.fd, line) :]
 
     def progress(self, fraction: float) -> None:
-        """At most ten a second."""
+        """Send the fraction done, at most ten times a second."""
         now = time.monotonic()
         if now - self.last_progress >= 0.1 or fraction >= 1:
             self.last_progress = now

@@ -27,7 +27,7 @@ KEYS = ("name", "recordings")
 
 
 class Mistake(Exception):
-    """In one session of a file."""
+    """A mistake in one session of the file."""
 
 
 def read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:

@@ -39,7 +39,7 @@ class Message:
 
 
 def to_json(content: object) -> bytes:
-    """On one line; paths and times become text."""
+    """JSON on one line. Paths and times become text."""
     return json.dumps(content, default=_as_text).encode()
 
 

@@ -61,13 +61,13 @@ def is_marked_by(pid: int, ancestor: int) -> bool:
 
 
 def begin(address_space: int | None) -> None:
-    """In a worker, before anything else."""
+    """Prepare a worker process, before anything else."""
     mark_descendants()
     limit(address_space)
 
 
 def limit(address_space: int | None) -> None:
-    """In the worker, before it begins: dies with PID 1, is the first to go when memory runs out."""
+    """Limit a worker before it starts: it dies with PID 1, and first if memory runs out."""
     die_with_parent()
     with contextlib.suppress(OSError):
         fd = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

@@ -51,7 +51,7 @@ class Kind:
 
     @property
     def a(self) -> str:
-        """With its article: "an event set"."""
+        """The name with its article, such as "an event set"."""
         return f"{'an' if self.name[0] in 'aeioIu' else 'a'} {self.name}"
 
 

@@ -56,7 +56,7 @@ def as_options(words: Iterable[str], flags: Collection[str]) -> list[str]:
 
 
 def guess(word: str, flags: Collection[str]) -> str:
-    """For a word that is nothing: what it may be a misspelling of."""
+    """For an unknown word, the sentence that names what it may be a misspelling of."""
     meant = nearest(word, [INSPECT, *recipe.shipped(), *(flag[2:] for flag in flags)])
     return f"; if {meant} was meant:\n  {_docker(INPUT, as_options([meant], flags), [])}" if meant else ""
 

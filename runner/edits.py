@@ -76,7 +76,7 @@ def _free_name(folder: Folder, name: str) -> str:
 
 
 def kept(output: Folder, results: str) -> list[tuple[str, int, int]]:
-    """Such files in a folder of results: names in it, sizes and time stamps in ns."""
+    """Edited files kept in a folder of results: names, sizes and time stamps in ns."""
     found = []
     with contextlib.suppress(OSError), output.folder(results) as folder:
         for above in ("", STEPS):

@@ -62,7 +62,7 @@ class OutputInUse(RunError):
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """For a block whose OSErrors mean that the folder cannot be written. Raises Unwritable."""
+    """Turn OSErrors of a block into Unwritable: the folder cannot be written."""
     try:
         yield
     except OSError as error:

@@ -83,7 +83,7 @@ def find(pids: list[int], proc: Path = Path("/proc")) -> Beat | None:
 
 
 def _read(heart: Path) -> dict[str, Any]:
-    """Once more if a beat came in between. Raises OSError, ValueError."""
+    """Read the heartbeat, again if a beat came in between. Raises OSError, ValueError."""
     try:
         return json.loads(heart.read_bytes())
     except ValueError:

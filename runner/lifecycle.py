@@ -194,7 +194,7 @@ def _understood(request: Request) -> Settings:
 
 
 def _refuse_sentinel_among_results(chosen: Settings, tick: Callable[[], None]) -> None:
-    """Only a sentinel in a folder of the output can lie there, and only the recordings tell. Raises UsageError."""
+    """Refuse a sentinel among results: which folders hold results is known only now. Raises UsageError."""
     if places.below(chosen.sentinel.parent, chosen.output_dir):
         with contextlib.suppress(NoInput):  # said when the output is open
             found = find_recordings(chosen, tick)

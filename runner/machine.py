@@ -43,7 +43,7 @@ def process_limit(root: Path = Path("/")) -> int | None:
 
 
 def processes_needed(workers: int, cores: int) -> int:
-    """At most: PID 1 and its helpers, each worker with the library's own threads, and a thread a core for the work."""
+    """Most processes at a time: PID 1 and its helpers, workers with the library's threads, and one thread per core."""
     return 8 + 3 * workers + cores
 
 
@@ -57,7 +57,7 @@ def raise_file_limit() -> int:
 
 
 def files_needed(workers: int) -> int:
-    """At most: PID 1 holds logs, pipes and folders of each worker; a worker with its libraries needs the rest."""
+    """Most open files: PID 1 holds logs, pipes and folders of each worker; a worker's libraries need the rest."""
     return 64 + 6 * workers
 
 

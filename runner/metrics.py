@@ -64,7 +64,7 @@ class Metrics:
             self.values |= {"shards": facts["shards"], "shards_missing": len(facts.get("missing", ()))}
 
     def _write(self) -> None:
-        """As a whole, or not at all. A disk that is full is no reason to stop the work; the run will say so itself."""
+        """Replace the whole file, or nothing. A full disk is no reason to stop here; the run reports it itself."""
         self.written = time.monotonic()
         self.values["updated_time_seconds"] = time.time()
         with contextlib.suppress(OSError):

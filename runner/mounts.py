@@ -36,7 +36,7 @@ def mount_point_of(path: Path) -> Path | None:
 
 
 def _unescaped(name: str) -> str:
-    """As proc(5) writes a mount point: space, tab, newline and backslash in octal."""
+    """Decode a mount point from proc(5), which writes space, tab, newline and backslash in octal."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         name = name.replace(code, character)
     return name

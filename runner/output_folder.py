@@ -102,7 +102,7 @@ class Folder:
             os.close(fd)
 
     def empty(self) -> None:
-        """Without complaint: what cannot be removed is no reason to fail."""
+        """Remove the content. What cannot be removed stays, without an error."""
         with contextlib.suppress(OSError):
             for name in self.names():
                 self.remove_tree(name)

@@ -29,7 +29,7 @@ def way_out(owner: os.stat_result, root: Path = Path("/"), environment: Mapping[
 
 
 def _overflow_uid(root: Path) -> int:
-    """As which the kernel shows a user that a user namespace does not know."""
+    """The uid that the kernel shows for a user outside the user namespace."""
     text = _read(root / "proc/sys/kernel/overflowuid").strip()
     return int(text) if text.isdigit() else 65534
 

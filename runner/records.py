@@ -60,7 +60,7 @@ def digest(content: object) -> str:
 
 
 def fingerprint(recordings: Iterable[Recording], conditions: Mapping[str, object]) -> str:
-    """Equal for equal inputs (path, size, time stamp), recipe, options and software."""
+    """Digest that is equal for equal inputs (path, size, time stamp), recipe, options and software."""
     inputs = [[recording.relative, recording.size, recording.mtime_ns] for recording in recordings]
     return digest({"inputs": inputs, **conditions})
 

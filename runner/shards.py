@@ -26,7 +26,7 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """For file names."""
+        """The shard's name in file names."""
         return f"{self.index}-of-{self.count}"
 
 

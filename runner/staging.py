@@ -46,7 +46,7 @@ def _clean_staging(output: Folder, shard: Shard | None) -> None:
 
 
 def remove_empty_staging(output: Folder) -> None:
-    """Only for who has the output alone: a shard may just be making a folder in one that looks empty."""
+    """Remove empty staging folders. Only without shards: one may just be making a folder in an empty one."""
     for parent in (f"{STAGING}/{KEPT}", STAGING, ""):
         with contextlib.suppress(OSError):
             for name in output.names(parent) if parent else [STAGING]:

@@ -37,7 +37,7 @@ class RunState:
     api: loading.Api
 
     def tick(self) -> None:
-        """For every loop: shows a sign of life. Raises Stopped."""
+        """Show a sign of life; every loop calls this. Raises Stopped."""
         self.heart.tick()
         self.signals.check()
 
@@ -65,7 +65,7 @@ class Conditions:
 
     @property
     def digest(self) -> str:
-        """Equal for runs that would make the same results of the same recordings."""
+        """Digest that is equal for runs that would make the same results from the same recordings."""
         return records.digest(self._others(self.recipe))
 
     def _others(self, used: recipe.RecipeChoice) -> dict[str, object]:

@@ -34,7 +34,7 @@ def docker(*arguments: str, **variables: str) -> str:
 
 
 def assert_redistributable(image: str) -> None:
-    """By the label of the image that was built, which nobody has to remember."""
+    """Refuse an image whose label says that it must not be passed on."""
     labels = json.loads(docker("image", "inspect", "--format", "{{json .Config.Labels}}", image)) or {}
     if labels.get("isx.redistributable") != "true":
         held = " ".join([labels.get("isx.source", "something unknown"), labels.get("isx.version", "")]).strip()

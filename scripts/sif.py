@@ -39,7 +39,7 @@ def make_sif(target: Path, apptainer: str) -> None:
 
 
 def make_folder(target: Path) -> None:
-    """For Charliecloud: the image's files, its mount points and its environment."""
+    """Make the folder for Charliecloud: the image's files, its mount points and its environment."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -175,7 +175,7 @@ def quoted(said: str) -> str:
 
 
 def name_and_version(installer: Path) -> tuple[str, str]:
-    """As the stub reports them with --version (it exits with 2)."""
+    """Name and version that the stub reports with --version (it exits with 2)."""
     return parse_version(installer, run_stub(installer, "--version").stdout)
 
 

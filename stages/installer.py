@@ -221,13 +221,13 @@ def verify(installer: Path, expected: str) -> str:
 
 
 def name_and_version(installer: Path) -> tuple[str, str]:
-    """As the text of the stub has them: nothing of the vendor's runs for it."""
+    """Name and version from the text of the stub, without running any of the vendor's code."""
     with installer.open("rb") as file:
         return parse_version(installer, file.read(BLOCK).split(GZIP)[0].decode(errors="replace"))
 
 
 def parse_version(installer: Path, text: str) -> tuple[str, str]:
-    """From CPack's line "<name> Installer Version: <version>, Copyright (c) <vendor>"."""
+    """Name and version from CPack's line "<name> Installer Version: <version>, Copyright (c) <vendor>"."""
     for line in text.splitlines():
         name, found, rest = line.partition(" Installer Version: ")
         if found:

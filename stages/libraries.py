@@ -68,7 +68,7 @@ def unmet(library: Path, tree: Path) -> dict[str, str]:
 
 @contextlib.contextmanager
 def _linked(library: Path, tree: Path) -> Iterator[list[Path]]:
-    """As with the links that the image will have."""
+    """Libraries as with the links that the image will have."""
     before = os.environ.get("LD_LIBRARY_PATH")
     with tempfile.TemporaryDirectory() as folder:
         os.environ["LD_LIBRARY_PATH"] = folder

@@ -67,7 +67,7 @@ def _place(
     found: Mapping[str, Placement],
     parts: Sequence[str],
 ) -> Placement:
-    """From `origin`, which is the start of the first part where that is known."""
+    """Where a recording begins, from `origin`: the start of the first part, if it is known."""
     if reference and origin and reference.start and one.path != parts[0] and _share_clock(one, reference):
         ticks = int(one.origin.clock_us or 0) - int(reference.origin.clock_us or 0)
         return Placement((reference.start - origin) // MICROSECOND + ticks, HARDWARE)

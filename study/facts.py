@@ -121,7 +121,7 @@ class Stated:
 
 
 def gap(before: Member, after: Member) -> timedelta | None:
-    """From the end of one to the start of the next; None if a start is unknown, or if they overlap.
+    """Gap from the end of one to the start of the next. None if a start is unknown, or if they overlap.
 
     Half a sample's rounding is forgiven, and a clock that runs CLOCK_ERROR off: raw movies state the rate that was set,
     from which the true one, by which isx goes, differs.

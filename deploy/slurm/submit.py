@@ -125,7 +125,7 @@ def recall(options: argparse.Namespace) -> None:
 
 
 def remember(options: argparse.Namespace) -> None:
-    """For `--redo` and `--gather`. Who has no home folder says it again."""
+    """Store options for `--redo` and `--gather`. A user without a home folder must give them again."""
     memory = remembered(options.output)
     told = {"bind": list(map(str, options.bind)), "for_image": options.for_image, "logs": str(options.logs)}
     try:
@@ -232,7 +232,7 @@ def changed_since(options: argparse.Namespace) -> bool:
 
 
 def ranges(indices: Iterable[int]) -> str:
-    """In Slurm's format: 1-3,7."""
+    """The indices in Slurm's format, such as 1-3,7."""
     runs: list[list[int]] = []
     for index in indices:
         if runs and index == runs[-1][-1] + 1:

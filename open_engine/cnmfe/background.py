@@ -49,7 +49,7 @@ class Grid:
 
 
 def grid(shape: tuple[int, int], size: int, sigma: float) -> Grid:
-    """For a field of rows x columns px; sigma of the low-pass in px."""
+    """The grid for a field of rows x columns px; sigma of the low-pass filter in px."""
     return Grid(size, *(_axis(length, size, sigma) for length in shape))
 
 

@@ -93,7 +93,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
 
 
 def diameter_of_disc(footprint: np.ndarray) -> float:
-    """As large as the part of a footprint above half of its peak, px."""
+    """Diameter, px, of a disc as large as the part of a footprint above half of its peak."""
     return 2 * float(np.sqrt((footprint > footprint.max(initial=0) / 2).sum() / np.pi))
 
 

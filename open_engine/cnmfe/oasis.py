@@ -60,7 +60,7 @@ class _Pools:
         return (self.moment - penalty * self.pull) / self.weight
 
     def merged(self, penalty: float) -> _Pools:
-        """Until no spike between two of them is negative."""
+        """Pools merged until no spike between two of them is negative."""
         cuts, value = self._cuts, self.values(penalty)
         heads = [self._heads(value, *cut) for cut in zip(cuts, cuts[1:])]
         pools = self._joined(heads[0] if len(heads) == 1 else np.concatenate(heads))
@@ -86,7 +86,7 @@ class _Pools:
         return first + found.blocks[:-1]
 
     def _joined(self, heads: np.ndarray) -> _Pools:
-        """With those that are no heads merged into the head before."""
+        """Pools in which each one that is not a head is merged into the head before it."""
         bounds = np.append(self.bounds[heads], self.bounds[-1])
         begins = np.repeat(bounds[:-1], np.diff(np.append(heads, len(self.moment))))
         moment = np.add.reduceat(self.moment * np.exp(self.log_g * (self.bounds[:-1] - begins)), heads)

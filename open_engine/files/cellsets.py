@@ -206,7 +206,7 @@ def write_like(paths: Paths, source: CellSet, **changes: Any) -> None:
 
 
 def footer_like(movie: Movie, **idps: Any) -> dict[str, Any]:
-    """For `write_cell_set`: timing, spacing and extra properties of a movie that is open; `idps` adds to IDPS's own."""
+    """Footer for `write_cell_set`: an open movie's timing, spacing and extra properties. `idps` adds to IDPS's own."""
     return {
         "timingInfo": movie.timing.as_json(),
         "spacingInfo": movie.spacing.as_json(),
@@ -224,7 +224,7 @@ def edit_footer(path: Path, **fields: Any) -> None:
 
 
 def status_numbers(statuses: Sequence[str]) -> list[int]:
-    """As the footer's CellStatuses has them."""
+    """Statuses as the numbers in the footer's CellStatuses."""
     return [STATUSES.index(status) for status in statuses]
 
 

@@ -166,7 +166,7 @@ def write_image(
 
 
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """As `dtype`; for integers rounded, cut off at its limits, and 0 where not a number."""
+    """Frames as `dtype`. Integers are rounded, cut off at the limits of the type, and 0 where there is no number."""
     if dtype.kind == "f" or frames.dtype == dtype:
         return frames.astype(dtype, copy=False)
     made = np.empty(frames.shape, dtype)

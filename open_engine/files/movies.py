@@ -61,7 +61,7 @@ class Timing:
 
     @classmethod
     def of(cls, stated: dict[str, Any]) -> Timing:
-        """From a footer's `timingInfo` that the pre-check accepts."""
+        """Timing from a footer's `timingInfo` that the pre-check accepts."""
         start = stated["start"]
         ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
         return cls(
@@ -104,7 +104,7 @@ class Spacing:
 
     @classmethod
     def of(cls, stated: dict[str, Any]) -> Spacing:
-        """From a footer's `spacingInfo` that the pre-check accepts."""
+        """Spacing from a footer's `spacingInfo` that the pre-check accepts."""
         x, y = ((_fraction(stated["pixelSize"][axis]), _fraction(stated["topLeft"][axis])) for axis in "xy")
         pixels = stated["numPixels"]
         return cls(pixels["y"], pixels["x"], (x[0], y[0]), (x[1], y[1]))
@@ -177,7 +177,7 @@ class StoredFrames:
         return self.read_into(frames, self.number_of(start), rows[0] * columns)
 
     def number_of(self, sample: int) -> int:
-        """Among the recorded frames, of the first from this sample on."""
+        """Number, among the recorded frames, of the first one at or after this sample."""
         return int(np.count_nonzero(self.valid[:sample]))
 
     def offset_of(self, sample: int) -> int:
@@ -335,7 +335,7 @@ def _open_deferred(movie: Deferred) -> Iterator[Movie]:
 
 
 def _timed_by_hardware(timing: Timing, frames: StoredFrames) -> Timing:
-    """With the period between the hardware times of the first and the last frame, as isx takes it.
+    """Timing with the period from the hardware times of the first and the last frame, as in isx.
 
     Products have no frame headers, so that their footer has to state this period (isxcore, isxMosaicMovieFile.cpp).
     """

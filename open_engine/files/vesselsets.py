@@ -50,7 +50,7 @@ def windows(movie: Movie, time_window: float, time_increment: float) -> Windows:
 
 
 def mean_image(total: np.ndarray, movie: Movie) -> np.ndarray:
-    """From the sum of all frames, of which those that were not recorded are zero; float32."""
+    """Mean image, float32, from the sum of all frames. Frames that were not recorded add zero."""
     return (total / max(1, np.count_nonzero(movie.valid))).astype(np.float32)
 
 

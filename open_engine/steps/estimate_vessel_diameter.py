@@ -94,7 +94,7 @@ def _window_mean(seen: np.ndarray, valid: np.ndarray, start: int, length: int) -
 
 
 def _is_unsteady(trace: np.ndarray, fraction: float, count: int) -> bool:
-    """Also where nothing was measured."""
+    """Whether a trace jumps too much; true also where nothing was measured."""
     if not np.isfinite(trace).any():
         return True
     with np.errstate(invalid="ignore"):

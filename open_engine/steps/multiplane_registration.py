@@ -128,7 +128,7 @@ def _strength(trace: np.ndarray) -> float:
 
 
 def _fitted(samples: np.ndarray, n: int, missing: object) -> np.ndarray:
-    """Without what is beyond `n` samples, and with `missing` where there are fewer."""
+    """Samples cut to `n`, or filled up with `missing`."""
     return np.pad(samples[:, :n], ((0, 0), (0, max(0, n - samples.shape[1]))), constant_values=missing)
 
 

@@ -40,7 +40,7 @@ class Pair:
         return np.flatnonzero(self.before.valid & self.after.valid)
 
     def frames(self, sample: int) -> tuple[np.ndarray, np.ndarray]:
-        """Before and after, of the same field, float32."""
+        """Frames before and after, of the same field, float32."""
         (row, column), (rows, columns) = self.corner, self.after.shape
         before = self.before.stored(sample, sample + 1, (row, row + rows))[0, :, column : column + columns]
         return before.astype(np.float32), self.after.stored(sample, sample + 1)[0].astype(np.float32)

@@ -67,7 +67,7 @@ def present_in(cells: CellSet) -> list[Present]:
 
 
 def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | None) -> dict[str, list[str]]:
-    """By the name of a cell, those that somebody joined with it.
+    """For each cell by name, the cells that somebody joined with it.
 
     Whom a cell was joined with may have been joined with another one in its turn.
     """

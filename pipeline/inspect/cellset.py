@@ -231,7 +231,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
 
 
 def _decided(identity: str, cells: Sequence[Cell], digests: Sequence[str], context: Context) -> dict[str, Decision]:
-    """By the name of the cell, or candidate: what somebody decided by eye."""
+    """Decisions by eye, by the name of the cell or candidate."""
     if not context.decisions:
         return {}
     candidates = context.candidates.present() if context.candidates else []
@@ -533,7 +533,7 @@ def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
 
 
 def trace_unit(footer: dict) -> str:
-    """As Inscopix's own software states it, or au (arbitrary units)."""
+    """Unit of the traces as Inscopix's own software states it, or au (arbitrary units)."""
     noted = formats.extra_properties(footer).get("idps", {}).get("cellset")
     return str(noted["units"]) if isinstance(noted, dict) and "units" in noted else "au"
 

@@ -86,7 +86,7 @@ class Decisions:
     present: dict[str, list[Present]] = field(default_factory=dict)  # cells that were looked at, by cell set
 
     def on(self, cells: Sequence[Present]) -> dict[str, Decision]:
-        """By the name of the cell: those on these very cells, of one or several cell sets. The last one holds."""
+        """Decisions on these very cells, of one or several cell sets, by the name of the cell. The last one counts."""
         for cell in cells:
             self.present.setdefault(cell.cells, []).append(cell)
         by_name = {(cell.cells, safe_cell(cell.name)): cell for cell in cells}
@@ -112,7 +112,7 @@ class Decisions:
         return replace(self, present={}, held={})
 
     def _edited(self) -> list[Edited]:
-        """In order of their times."""
+        """Edited cell sets, in order of their times."""
         return sorted((one for cells in self.edited.values() for one in cells), key=lambda one: one.decision.at)
 
     def complaints(self, places: Sequence[tuple[Decision, Present, float]] | None = None) -> list[str]:
@@ -311,7 +311,7 @@ def _bytes_of(name: str, footprint: np.ndarray) -> Iterator[bytes]:
 
 
 def for_page(decided: Mapping[str, Decision]) -> list[dict[str, str]]:
-    """As the explorer reads them."""
+    """Decisions in the form that the page's script reads."""
     return [
         {
             "cell": name,
@@ -334,7 +334,7 @@ class Verdict:
 
 
 def verdicts(decided: Sequence[Mapping[str, str]]) -> dict[str, Verdict]:
-    """By the name of the cell, of what the explorer reads."""
+    """Verdicts by the name of the cell, from what the page's script reads."""
     return {each["cell"]: Verdict(each["status"], each["by"] or HAND) for each in decided}
 
 

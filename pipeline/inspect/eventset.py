@@ -123,7 +123,7 @@ def _joined(parts: Sequence[list[packets.Channel]], offsets_us: Sequence[int]) -
 
 
 def _median_interval(times: Sequence[np.ndarray]) -> float:
-    """Between events with no gap between them, in s."""
+    """Median interval, in s, between events without a gap between them."""
     found = np.concatenate([np.diff(each) for each in times])
     return float(np.median(found)) if found.size else float("nan")
 

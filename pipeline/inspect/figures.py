@@ -53,7 +53,7 @@ def preview(path: Path, image: np.ndarray, pixel_um: PixelSize, caption: str, tr
 
 
 def grey(image: np.ndarray) -> tuple[Image.Image, float, float]:
-    """As 8 bits, and the values that became black and white."""
+    """The image in 8 bits, and the values that became black and white."""
     finite = image[np.isfinite(image)]
     low, high = (float(v) for v in np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 0.0)
     if high <= low and finite.size:

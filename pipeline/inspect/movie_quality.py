@@ -171,7 +171,7 @@ def _some_frames(
 
 
 def _spread(n: int) -> list[int]:
-    """At most CHECKED_FRAMES of n, evenly spread."""
+    """Numbers of at most CHECKED_FRAMES of n frames, evenly spread."""
     return np.unique(np.linspace(0, n - 1, min(quality.CHECKED_FRAMES, n)).astype(int)).tolist()
 
 

@@ -55,7 +55,7 @@ def pixel_um(recording: OpenRecording) -> PixelSize:
 
 
 def tissue(pixel: PixelSize) -> dict[str, float | None]:
-    """For the record."""
+    """Size of a pixel in the tissue, for the record."""
     return {"tissue_um_per_px": pixel[0] if pixel.where == TISSUE else None}
 
 
@@ -65,7 +65,7 @@ def noted(recording: OpenRecording) -> Mapping[str, Any]:
 
 
 def um_per_px(properties: Mapping[str, Any]) -> float | None:
-    """In the tissue, with the down-sampling that the file states; None if it does not state the lens."""
+    """µm per pixel in the tissue, with the down-sampling that the file states. None if it does not state the lens."""
     idps, microscope = _mapping(properties.get("idps")), _mapping(properties.get("microscope"))
     scale = _scale(properties, idps, microscope)
     focus = _number(idps.get("efocus", microscope.get("focus", 0)))
@@ -121,7 +121,7 @@ def _per_cm(scale: Mapping[str, Any]) -> float | None:
 
 
 def is_two_photon(properties: Mapping[str, Any]) -> bool:
-    """By the names of microscope and lens, such as "nVista 2P": the format has no field for it."""
+    """Whether microscope or lens have a two-photon name, such as "nVista 2P". The format has no field for this."""
     microscope, probe = _mapping(properties.get("microscope")), _mapping(properties.get("probe"))
     return any(TWO_PHOTON.search(str(name)) for name in (microscope.get("type"), probe.get("name"), probe.get("type")))
 

@@ -28,7 +28,7 @@ class Channel:
     value: np.ndarray  # (n,) float32
 
     def later(self, offset_us: int) -> Channel:
-        """With times from a start that is so much earlier."""
+        """The channel with times counted from a start that is `offset_us` earlier."""
         if not offset_us:
             return self
         return Channel(self.name, self.offset_us.astype(np.int64) + offset_us, self.value)
@@ -61,7 +61,7 @@ def channels(packets: np.ndarray | None, footer: Mapping[str, Any], path: Path, 
 
 
 def _channel(name: str, packets: np.ndarray) -> Channel:
-    """If two values have the same time, the later one counts, as in the library."""
+    """The values of a channel. If two have the same time, the later one counts, as in the library."""
     time = packets["offset_us"]
     last = np.append(time[1:] != time[:-1], True)[: len(time)]
     return Channel(name, time[last], packets["value"][last])

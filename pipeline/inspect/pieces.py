@@ -45,7 +45,7 @@ def continuing(begins_s: Sequence[float], ends_s: Sequence[float], period_s: flo
 
 
 def stretches(arrays: Sequence[np.ndarray], continues: Sequence[bool]) -> list[np.ndarray]:
-    """Without the borders between pieces at which nothing is missing; the last axis goes by samples."""
+    """The pieces, joined where no sample is missing between them. The last axis is that of samples."""
     found = [[arrays[0]]]
     for array, follows in zip(arrays[1:], continues):
         if follows:

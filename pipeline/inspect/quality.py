@@ -37,7 +37,7 @@ def write(path: Path, measures: Mapping[str, Sequence[Measure]]) -> None:
 
 
 def to_json(measures: Sequence[Measure]) -> dict[str, Any]:
-    """By name; value, unit and mark."""
+    """Value, unit and mark of each measure, by name."""
     return {each.name: {key: asdict(each)[key] for key in ("value", "unit", "mark")} for each in measures}
 
 
@@ -127,7 +127,7 @@ def check_frames(frames: Iterable[tuple[np.ndarray, np.ndarray | None]], mean: n
 
 
 def _finite(frame: np.ndarray) -> np.ndarray:
-    """As float32, zero where it is not finite."""
+    """The frame as float32, zero where it is not finite."""
     return np.nan_to_num(frame) if frame.dtype.kind == "f" else frame.astype(np.float32)
 
 

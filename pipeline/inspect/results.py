@@ -69,7 +69,7 @@ def write_results(
 
 
 def write_of_series(pieces: Sequence[Piece], kind: str, name: str, stem: str, out: Path, context: Context) -> Summary:
-    """As a part of results: of recordings with the same cells in each part of a session, as one that is called `name`.
+    """Write the results of a session's parts, which have the same cells, as one part called `name`.
 
     Raises Unusable, before anything is written, if the parts have other cells each.
     """

@@ -28,7 +28,7 @@ def add(session: SessionFile, recording: Opened) -> None:
 
 
 def _add_events(session: SessionFile, recording: Opened, cells: list[packets.Channel]) -> None:
-    """By time; columns `timestamp`, `cell_name`, `amplitude`, `cell`."""
+    """Add the table of events by time: columns `timestamp`, `cell_name`, `amplitude`, `cell`."""
     from pynwb.event import EventsTable, TimestampVectorData
 
     counts = [len(cell.value) for cell in cells]

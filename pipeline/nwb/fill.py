@@ -62,7 +62,7 @@ class _Empty(AbstractDataChunkIterator):
 
 
 def empty(shape: tuple[int, ...], dtype: Any, chunks: tuple[int, ...]) -> H5DataIO:
-    """For pynwb: a dataset that `fill` fills."""
+    """A dataset for pynwb, which `fill` fills later."""
     data = _Empty(shape, dtype)
     return H5DataIO(data=data, chunks=chunks, compression="gzip", compression_opts=DEFLATE, shuffle=True)
 

@@ -18,7 +18,7 @@ def add(session: SessionFile, recording: Opened) -> None:
 
 
 def add_images(session: SessionFile, images: Mapping[str, tuple[np.ndarray, str]]) -> None:
-    """By name: pixels (rows, columns), and what they show. NWB orders the axes x, y."""
+    """Add images by name: pixels, shape (rows, columns), and a description. NWB orders the axes x, y."""
     if not images:
         return
     if CONTAINER not in session.ophys.data_interfaces:

@@ -101,7 +101,7 @@ class Opened:
 
     @property
     def title(self) -> str:
-        """For descriptions: its name, and how it was made."""
+        """Name and origin of the recording, for descriptions."""
         return f"{self.name}, {self.source.made_by}" if self.source.made_by else self.name
 
     @property
@@ -167,7 +167,7 @@ class SessionFile:
     described: dict[bool, list[dict[str, Any]]] = field(default_factory=dict)  # movies without frames: were they made?
 
     def seconds(self, start: Fraction) -> float:
-        """From the session's start."""
+        """Seconds from the session's start."""
         return float(start - self.zero)
 
     def times(self, offset_us: np.ndarray, start: Fraction) -> np.ndarray:

@@ -54,7 +54,7 @@ class Cells:
 
     @property
     def n_cells(self) -> int:
-        """Without candidates."""
+        """Number of cells, without candidates."""
         return len(self.names) - self.n_candidates
 
     def samples_at(self, time_s: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ class Population:
 
     @cached_property
     def spread(self) -> float:
-        """As a standard deviation: from the median deviation, or the mean one where most sessions have one value."""
+        """Robust standard deviation, from the median deviation; from the mean one if most sessions have one value."""
         away = [abs(each - self.middle) for each in self.values]
         return median(away) / SD_TO_MAD or 1.2533 * fsum(away) / len(away)
 
@@ -61,7 +61,7 @@ class Strip:
 
     @cached_property
     def is_out_of_line(self) -> bool:
-        """By the modified z-score."""
+        """Whether the modified z-score makes the session an outlier."""
         middle = self.everyone.middle
         is_far = abs(self.value - middle) > OUTLIER * self.everyone.spread
         return self.n_others + 1 >= FEWEST and is_far and _number(self.value) != _number(middle)
@@ -110,7 +110,7 @@ class Strip:
 
 
 def populations(sessions: Iterable[Mapping[str, tuple[str, str]]]) -> dict[str, Population]:
-    """By measure; `sessions` are all of one kind: values and units by measure, as text."""
+    """Populations by measure. `sessions` are all of one kind, with value and unit by measure, as text."""
     found: dict[str, list[float]] = {}
     for measures in sessions:
         for name, (text, _) in measures.items():

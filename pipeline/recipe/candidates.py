@@ -73,7 +73,7 @@ class Curated:
 def curated(
     found: Sequence[Path], decisions: Decisions | None, cells: Sequence[Path], warn: Callable[[str], None]
 ) -> Curated:
-    """By decisions on the cells of `cells` and the candidates of `found`, a file for each part. Raises Unusable."""
+    """Cells by decisions on those of `cells` and the candidates of `found`, a file for each part. Raises Unusable."""
     read = candidates.read(found) if found else None
     if read:
         chosen = read.accepted(decisions)

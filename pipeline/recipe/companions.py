@@ -47,7 +47,7 @@ def _check(each: PlannedStep, job: Job, context: Context) -> None:
 
 
 def of_kind(kind: str, session: Session, inputs: Sequence[Path]) -> list[Member]:
-    """In order of their starts."""
+    """Members of a kind, in order of their starts."""
     found = [one for one in session.members if one.kind == kind and one.path not in inputs]
     return sorted(found, key=lambda one: one.offset_us)
 
@@ -62,7 +62,7 @@ def _members(each: PlannedStep, job: Job) -> list[Member]:
 
 
 def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
-    """For the fingerprint of a step: what its products depend on beside products of others; nothing for most."""
+    """Facts for a step's fingerprint: what its products depend on beside other products. Empty for most steps."""
     if not has(each):
         return {}
     files = _tables(each, job)

@@ -125,7 +125,7 @@ def of_parts(stream: Stream) -> str:
 def with_accepted(
     this: Run, titles: Mapping[str, tuple[str, str]], names: Sequence[str], out: Path
 ) -> dict[Stream, Candidates]:
-    """By cell set, what the step that found its cells did not take.
+    """For each cell set, the candidates that the step which found its cells dropped.
 
     Where somebody accepted some of it, the session's cell and event sets with them are written.
     """

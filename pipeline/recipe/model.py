@@ -40,7 +40,7 @@ class Step:
 
     @property
     def label(self) -> str:
-        """For messages."""
+        """The step's name and number, for messages."""
         return f"step {self.number} ({self.name})"
 
     @property

@@ -94,7 +94,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
 
 
 def files_read(each: PlannedStep, files: Callable[[Stream], Sequence[Any]]) -> dict[str, list[Any]]:
-    """By parameter, what a step reads; `files` are those of a stream."""
+    """Files that a step reads, by parameter. `files` returns those of a stream."""
     return {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in each.inputs}
 
 
@@ -133,7 +133,7 @@ def _estimated(this: Run, each: PlannedStep, context: StepContext) -> dict[str, 
 
 
 def _down_sampled(this: Run, stream: Stream) -> float | None:
-    """By which factor, since it was recorded; None if the size of cells may have changed otherwise."""
+    """Factor of down-sampling since the recording. None if the size of cells may have changed otherwise."""
     factor = 1.0
     while stream.step >= 0:
         made_by = this.planned[stream.step]

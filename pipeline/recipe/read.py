@@ -335,7 +335,7 @@ def _misplaced(key: str, step: Step, settable: _Settable) -> str:
 
 
 def _rule_like(default: object) -> Rule | None:
-    """For a parameter of which only the default is known."""
+    """Rule for a parameter of which only the default is known."""
     for kind in (bool, int, float, str):
         if type(default) is kind:
             return Rule(float if kind is int else kind)

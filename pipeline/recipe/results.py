@@ -38,7 +38,7 @@ COMPUTING = ("idps", "open")  # engines that the report names: the others read, 
 
 
 def results(this: Run, progress: Callable[[float], None]) -> Result:
-    """Once all steps are done. Raises Unusable, BadRecording."""
+    """Write the results once all steps are done. Raises Unusable, BadRecording."""
     found = _Results.gathered(this)
     found.looked_at = with_accepted(this, found.titles, found.names, found.out)
     found.whole = joined(this, found.keepers, found.names, found.titles)
@@ -60,7 +60,7 @@ def results(this: Run, progress: Callable[[float], None]) -> Result:
 
 @dataclass
 class _Results:
-    """As far as they are made."""
+    """The results made so far."""
 
     this: Run
     keepers: list[Stream]
@@ -76,7 +76,7 @@ class _Results:
 
     @classmethod
     def gathered(cls, this: Run) -> _Results:
-        """With the files of the steps that stay."""
+        """Results that begin with the files of the steps that stay."""
         keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
         names = [name for stream in keepers for name in this.names(stream)]
         names = [name for name in names if any(this.store.find(entry, name) for entry in this.entries_done())]

@@ -29,7 +29,7 @@ class Rule:
     finite: bool = True
 
     def __str__(self) -> str:
-        """As in "must be ..."."""
+        """What a value must be, as the end of "must be ..."."""
         if self.shape:
             text = ", each ".join(f"a list of {length or 'one or more'}" for length in self.shape)
             text += f" {_PLURALS[self.type]}" if not self.choices else f" of {_alternatives(self.choices)}"

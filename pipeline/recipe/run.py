@@ -98,7 +98,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
 
 
 def _check_names(this: Run) -> None:
-    """Before hours of work, not after. Raises Unusable."""
+    """Refuse names that are too long before hours of work, not after. Raises Unusable."""
     names = [name for each in this.planned for stream in each.made for name in this.names(stream)]
     longest = max(names, key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(longest)) > LONGEST_NAME:
@@ -186,7 +186,7 @@ def _check_frames(this: Run, kind: str) -> None:
 
 
 def _check_room(this: Run, todo: set[int]) -> None:
-    """Before the first step, not after hours. Raises Unusable."""
+    """Refuse a disk that is too small before the first step, not after hours. Raises Unusable."""
     infos = [check(path) for path in this.inputs]
     cells = max(len(info.names) for info in infos)
     shape = Shape(sum(info.n_samples for info in infos), infos[0].width * infos[0].height, *([cells] if cells else []))

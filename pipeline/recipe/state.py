@@ -63,7 +63,7 @@ class Run:
         return index in self.later and any(stream in (self.decided or {}) for stream in self.planned[index].read)
 
     def entries_done(self) -> list[Entry]:
-        """In order of the steps; with `keep = "last"` some may not have been needed."""
+        """Entries of the steps done, in order. With `keep = "last"` some may not have been needed."""
         return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
 
 

@@ -123,7 +123,7 @@ def _binned(values: Mapping[str, Any], before: Shape) -> Shape:
 
 
 def _shared_out(values: Mapping[str, Any], before: Shape) -> Shape:
-    """Among movies that were recorded by turns."""
+    """Shape of one of several movies whose frames were recorded in turn."""
     return replace(before, samples=-(-before.samples // len(values.get("in_efocus_values", (1, 2)))))
 
 

@@ -30,7 +30,7 @@ def title(job: Job) -> str:
 
 
 def context_for(one: Member, context: Context, number: int, total: int) -> Context:
-    """On the session's clock; warnings name the recording."""
+    """Context of a member, on the session's clock. Warnings name the recording."""
     return replace(
         context,
         offset_us=one.offset_us,
@@ -46,7 +46,7 @@ def reason(error: Exception) -> str:
 
 
 def facts(session: Session) -> dict[str, Any]:
-    """For the JSON and the page."""
+    """Facts of the session, for the JSON and the page."""
     return {
         "name": session.name,
         "animal": session.animal,

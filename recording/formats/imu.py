@@ -52,7 +52,7 @@ def check(file: File) -> RecordingInfo:
 
 
 def _session(file: File, offset: int) -> dict[str, Any]:
-    """From there on; its size is not used by the library either."""
+    """The session that begins at `offset`. The library does not use its size either."""
     if offset >= file.size:
         raise Damaged("its session should follow its samples: it was cut short")
     return file.json(offset, min(file.size - offset, MAX_JSON), "session", alone=False)

@@ -72,7 +72,7 @@ def _first_tick(samples: list[Any], timing: Timing) -> int | None:
 
 
 def _timing_of(header: IsxbHeader, meta: dict[str, Any], samples: list[Any]) -> Timing:
-    """From the clock and the counter in what describes the frames, as the library has it."""
+    """Timing from clock and counter in the description of the frames, as in the library."""
     n_samples = header.n_frames + header.n_dropped
     first, last = samples[0], samples[-1]
     ticks = whole(last, "tsc") - whole(first, "tsc")

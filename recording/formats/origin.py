@@ -17,7 +17,7 @@ _NOTHING = {"", "none", "unknown", "null"}
 
 
 def of_acquisition(properties: Any, **more: Any) -> Origin:
-    """From `extraProperties` of `.isxd`, or the session in `.gpio` and `.imu`; `more` are further fields."""
+    """Origin from `extraProperties` of `.isxd`, or the session in `.gpio` and `.imu`. `more` are further fields."""
     held = _mapping(properties)
     microscope, idps = _mapping(held.get("microscope")), _mapping(held.get("idps"))
     colour, n_colours = _colours(_mapping(microscope.get("dualColor")), idps)
@@ -36,7 +36,7 @@ def of_acquisition(properties: Any, **more: Any) -> Origin:
 
 
 def of_camera(session: Any, clock_us: int | None) -> Origin:
-    """From the session of `.isxb`."""
+    """Origin from the session of an `.isxb`."""
     held = _mapping(session)
     system = _mapping(_mapping(held.get("processingInterface")).get("system"))
     return Origin(

@@ -33,7 +33,7 @@ class Unreadable(ValueError):
 
 
 def of_sessions(output: Folder, folder: str) -> dict[str, dict[str, int]]:
-    """By session and cell, as the table of the animal whose results lie in this folder. Raises Unreadable, OSError."""
+    """Numbers by session and cell, from the table of the animal in this folder. Raises Unreadable, OSError."""
     rows = _rows(_read(output, join(folder, f"{folder.rpartition('/')[2]}{CELLS}")))
     found: dict[str, dict[str, int]] = {}
     try:

@@ -38,7 +38,7 @@ class WithCells:
 
 
 def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state: RunState) -> list[WithCells]:
-    """From the records of recordings and series that are done; one for each folder of results."""
+    """Sessions with cells, one for each folder of results, from the records of what is done."""
     by_path = {recording.relative: recording for recording in recordings}
     known = MetadataFiles(state.settings.input_dir)
     found: dict[str, WithCells] = {}
@@ -95,7 +95,7 @@ def by_animal(those: Sequence[WithCells], state: RunState) -> dict[str, list[Wit
 
 
 def _subjects(files: Sequence[Path], state: RunState) -> dict[str, str]:
-    """By path; PID 1 does not know TOML."""
+    """Animals stated in metadata files, by path. A separate process reads them, since PID 1 does not read TOML."""
     if not files:
         return {}
     try:

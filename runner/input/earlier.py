@@ -14,7 +14,7 @@ from runner.state import RunState
 
 @dataclass(frozen=True)
 class Earlier:
-    """As a run finds it."""
+    """What earlier runs left, as a run finds it."""
 
     records: Mapping[str, Record] = field(default_factory=dict)  # of what is there in full, by the recording's path
     edited: Mapping[str, Sequence[tuple[str, int, int]]] = field(default_factory=dict)  # files, by folder of results

@@ -65,7 +65,7 @@ def facts(metadata: Sequence[Path], copies: Path | None) -> list[object]:
 
 
 def check(files: Sequence[Path], copies: Path, tick: Callable[[], None]) -> None:
-    """Before any data is touched, and copy them; PID 1 does not know TOML.
+    """Check the files before any data is touched, and copy them, in a process of its own: PID 1 does not read TOML.
 
     Raises BadMetadata with every mistake, Unwritable.
     """

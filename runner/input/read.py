@@ -35,7 +35,7 @@ class Input:
 
     @property
     def recordings(self) -> list[Recording]:
-        """In order of their paths."""
+        """Recordings in order of their paths."""
         paths = [path for session in self.sessions for path in session.members]
         return [self.related.recordings[path] for path in sorted([*paths, *(one.relative for one in self.broken)])]
 

@@ -46,7 +46,7 @@ class Related:
 
     @cached_property
     def owners(self) -> dict[str, str]:
-        """By folder of results: the recording, or first part, that they are of."""
+        """For each folder of results, the recording or first part to which they belong."""
         places = [*self.own.items(), *self.folders.items()]
         return {folder: path for path, folder in places}
 

@@ -90,7 +90,7 @@ def fill_rooms(output: Folder, rooms: Iterable[Room]) -> None:
 
 
 def _within_budget(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
-    """Without the thumbnails for which there is no room, and whether that is none."""
+    """Entries without the thumbnails for which there is no room, and whether all kept theirs."""
     left, found = THUMBNAIL_BUDGET, []
     for entry in entries:
         left -= len(entry.first.thumbnail or "")
@@ -146,7 +146,7 @@ def _by_a_worker(
 
 
 def _fill(page: int, room: Room) -> None:
-    """With the first of the texts that fits; closes the file."""
+    """Fill the room with the first of the texts that fits. Closes the file."""
     with open(page, "r+b") as file:
         if os.fstat(page).st_nlink > 1:  # it would change elsewhere, too
             return

@@ -32,7 +32,7 @@ OF_SESSION = tuple(ending for kind in JOINED_KINDS for ending in KINDS[kind].res
 
 
 def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Unit]:
-    """In the order of the sessions."""
+    """All units, in the order of the sessions."""
     maker = _Maker(input, conditions, earlier)
     found = [unit for session in input.sessions for unit in _units(session, maker)]
     return [replace(unit, done=_same(unit, earlier.records.get(unit.recordings[0].relative))) for unit in found]

@@ -18,7 +18,7 @@ _PARENT, _MAJOR_FAULTS, _CPU = 1, slice(9, 11), slice(11, 15)  # in /proc/<pid>/
 
 @dataclass(frozen=True)
 class Usage:
-    """Since a process and its children began."""
+    """What a process and its children have used since they began."""
 
     cpu: float = 0.0  # seconds
     disk: int = 0  # bytes read and written, and pages that were fetched

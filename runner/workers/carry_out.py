@@ -25,7 +25,7 @@ Refuse = Callable[[Unit, str], None]
 
 @contextlib.contextmanager
 def fork_server_for(units: Iterable[Unit], nwb: bool, staging: Folder, log: Log) -> Iterator[ForkServer | None]:
-    """For the units' workers, if any of them may be forked. Its imports begin before the first is wanted."""
+    """The fork server for the units' workers, if any may be forked. It imports before the first worker is needed."""
     server = None
     if any(may_fork(unit.recipe) for unit in units):
         with contextlib.suppress(OSError):  # then each worker imports for itself

@@ -123,7 +123,7 @@ def may_fork(used: RecipeChoice) -> bool:
 
 
 def address_space(settings: Settings, size: int = 0) -> int | None:
-    """In bytes. Inputs are mapped into memory, perhaps by two libraries, so their size comes on top."""
+    """Limit of address space, in bytes. Two libraries may map the inputs into memory, so their size comes on top."""
     asked = settings.worker_memory
     if asked == 0:
         return None
@@ -131,7 +131,7 @@ def address_space(settings: Settings, size: int = 0) -> int | None:
 
 
 def idle_limit(settings: Settings) -> float | None:
-    """In seconds."""
+    """Limit of idle time, in seconds."""
     return HANGS_AFTER if settings.worker_idle is None else settings.worker_idle or None
 
 

@@ -106,7 +106,7 @@ class Supervisor:
         on_verdict: Callable[[Task, Verdict], None],
         on_beat: Callable[[int, float], None],
     ) -> None:
-        """Until all have a verdict. Raises Stopped.
+        """Run all tasks until each has a verdict. Raises Stopped.
 
         `on_beat` is called at least once a second with the number of verdicts and the bytes done of tasks under way.
         """
