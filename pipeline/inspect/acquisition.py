@@ -85,7 +85,7 @@ VESSEL_ERRORS = {
 
 
 def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
-    """Acquisition metadata, by isx's names; empty if the file has none. `source` is the file `stored`, opened by isx."""
+    """Acquisition metadata, by isx's names; empty if there is none. `source` is the file `stored`, opened by isx."""
     try:
         return source.get_acquisition_info() or {}
     except Exception as error:  # isx raises nothing narrower
