@@ -42,7 +42,7 @@ def run(job: Job, context: Context) -> Result:
     days = [Day(each, start, found.flags.get(s, "")) for s, (each, start) in enumerate(zip(cells, starts))]
     for day in days:
         if day.note:
-            context.warn(f"{day.cells.name} is left by itself: {day.note}")
+            context.warn(f"{day.cells.name} is not matched: {day.note}")
     animal = Animal(job.stem, days, found, left)
     products = write_tables(animal, job.staging)
     products += page.write(animal, job.staging, context)

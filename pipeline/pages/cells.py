@@ -43,7 +43,7 @@ class Cells:
     shape: tuple[int, int]  # rows, columns of the field of view
     pixel_um: PixelSize
     doubt: Sequence[float] = ()  # how much a look by eye would be worth, in any unit
-    decided: Sequence[Mapping[str, str]] = ()  # by hand: `cell`, `status`, `by`, `at`, `note`
+    decided: Sequence[Mapping[str, str]] = ()  # by eye: `cell`, `status`, `by`, `at`, `note`
     cell_set_id: str = ""
     reasons: Sequence[str] = ()  # why each has the status that it has, "" where nobody said so
     n_candidates: int = 0

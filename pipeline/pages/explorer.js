@@ -109,7 +109,7 @@ function drawExtras(chart, data, events) {
 
 // ---- decisions by eye
 
-// A candidate was looked at and not taken: it has this status until somebody decides.
+// A candidate is a cell that the step dropped: it has this status until somebody decides.
 const STATUSES = ["accepted", "rejected", "undecided"], CANDIDATE = "candidate", SHOWN = [...STATUSES, CANDIDATE], KEYS = { a: "accepted", r: "rejected", u: "undecided" };
 
 function remembered(key) {
@@ -141,7 +141,7 @@ function download(name, text) {
 }
 
 class Decisions {
-  // What was decided by hand: in the run that made this page (from its file), and on the page since then.
+  // What was decided by eye: in the run that made this page (from its file), and on the page since then.
   constructor(data, outlineOf) {
     this.data = data;
     this.outlineOf = outlineOf;
@@ -387,14 +387,14 @@ function explore(root) {
     if (outline) {
       for (const each of SHOWN) outline.classList.toggle(each, each === status);
       outline.classList.toggle("by-hand", byHand);
-      const why = byHand ? ", decided by hand" : data.reasons[i] ? `: ${data.reasons[i]}` : "";
+      const why = byHand ? ", decided by eye" : data.reasons[i] ? `: ${data.reasons[i]}` : "";
       outline.querySelector("title").textContent = `${data.names[i]}, ${status}${why}`;
     }
     if (i === chosen) {
       one(".cell-status").className = `status cell-status ${status}`;
       const whole = byHand && decisions.made.get(i).joined_with;
-      one(".cell-status").textContent = status + (byHand ? ", by hand" : "") + (whole ? `: joined with ${whole}` : "");
-      one(".why").textContent = data.reasons[i] ? `${data.status[i] === CANDIDATE ? "Not taken" : "Why"}: ${data.reasons[i]}` : "";
+      one(".cell-status").textContent = status + (byHand ? ", by eye" : "") + (whole ? `: joined with ${whole}` : "");
+      one(".why").textContent = data.reasons[i] ? `${data.status[i] === CANDIDATE ? "Dropped" : "Why"}: ${data.reasons[i]}` : "";
     }
   }
 
@@ -405,9 +405,9 @@ function explore(root) {
       each.textContent = `${counts[each.dataset.count]} ${each.dataset.count}${each.dataset.count === CANDIDATE && counts[CANDIDATE] !== 1 ? "s" : ""}`;
       each.hidden = !counts[each.dataset.count];
     }
-    const n = decisions.made.size, state = !n ? "Nothing is decided by hand yet."
-      : `${n} decided by hand` + (decisions.unsaved ? "; not saved to a file yet." : ".");
-    one(".decided").textContent = decisions.keeps ? state : `${state} This browser keeps nothing: save before you leave.`;
+    const n = decisions.made.size, state = !n ? "Nothing is decided by eye yet."
+      : `${n} decided by eye` + (decisions.unsaved ? "; not saved to a file yet." : ".");
+    one(".decided").textContent = decisions.keeps ? state : `${state} This browser does not remember decisions: save before you leave.`;
     one("[data-do=undo]").disabled = !decisions.undone.length;
     one("[data-do=save]").disabled = !n;
   }

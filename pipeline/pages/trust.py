@@ -71,6 +71,6 @@ def _of_cells(parts: Sequence[Part]) -> Iterator[str]:
             yield f"Decide on {undecided} undecided cell{'s' if undecided > 1 else ''} (A accepts, R rejects)."
         n = part.cells.n_candidates
         if n:
-            yield f"{n} candidate{'s were' if n > 1 else ' was'} not taken, blue on the map: is one of them a cell?"
+            yield f"{n} candidate{'s were' if n > 1 else ' was'} dropped (blue on the map): is one of them a cell?"
         if part.cells.n_cells > 1:
             yield "“Doubtful first” shows the cells that are worth a look first."

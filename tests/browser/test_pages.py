@@ -362,7 +362,7 @@ def test_the_map_is_zoomed_and_moved_and_a_click_still_chooses(browser, output):
     assert view(browser)[0] > at[0]
     assert browser.run(trace) == shown_before, "keys on the map are the map's"
     browser.press(".map svg", "r")
-    assert browser.text(".cell-status") == "rejected, by hand"
+    assert browser.text(".cell-status") == "rejected, by eye"
     browser.press(".map svg", "z0")
     assert view(browser) == whole
     forget(browser)
@@ -620,7 +620,7 @@ def test_deciding_among_thousands_is_quick(browser, large):
         "return (performance.now() - began) / 40"
     )
     assert [status_of(browser, i) for i in range(4)] == ["accepted", "rejected"] * 2
-    assert browser.text(".decided").startswith("40 decided by hand")
+    assert browser.text(".decided").startswith("40 decided by eye")
     assert took < 100  # ms
     forget(browser)
 
@@ -703,10 +703,10 @@ def test_decisions_outlast_a_closed_tab_and_are_those_of_their_own_cells(browser
     browser.find(".list tbody tr[data-i='4'] th").click()
     browser.find("[data-do=reject]").click()
     browser.open(page_of(output, "sub/cells10"))
-    assert browser.text(".decided") == "Nothing is decided by hand yet."
+    assert browser.text(".decided") == "Nothing is decided by eye yet."
     browser.open(page)
     assert status_of(browser, 4) == "rejected"
-    assert browser.text(".decided") == "1 decided by hand; not saved to a file yet."
+    assert browser.text(".decided") == "1 decided by eye; not saved to a file yet."
     browser.find("input[value=by-hand]").click()
     assert shown(browser) == ["C4"]
     forget(browser)
@@ -726,12 +726,12 @@ def test_two_cells_of_one_neuron_are_joined(browser, output, tmp_path):
     browser.press(".list", "j")
     assert browser.text(".cell-name") == kept
     browser.find(f".list tbody tr[data-i='{part[1]}'] th").click()
-    assert browser.text(".cell-status") == f"rejected, by hand: joined with {kept}"
+    assert browser.text(".cell-status") == f"rejected, by eye: joined with {kept}"
     (row,) = decisions_file(browser, tmp_path)
     assert (row["cell"], row["status"], row["joined_with"]) == (part, "rejected", kept)
     browser.open(page)
     browser.find(f".list tbody tr[data-i='{part[1]}'] th").click()
-    assert browser.text(".cell-status") == f"rejected, by hand: joined with {kept}", "it outlasts a closed tab"
+    assert browser.text(".cell-status") == f"rejected, by eye: joined with {kept}", "it outlasts a closed tab"
     forget(browser)
 
 
@@ -790,7 +790,7 @@ def test_a_true_cell_that_was_dropped_is_seen_and_accepted(browser, lossy, tmp_p
     click_outline(browser, found[0])
     name = browser.text(".cell-name")
     assert name.startswith("X") and browser.text(".cell-status") == "candidate"
-    assert re.fullmatch(r"Not taken: its highest peak is \d+\.\d times the noise \(min_pnr 22\)", browser.text(".why"))
+    assert re.fullmatch(r"Dropped: its highest peak is \d+\.\d times the noise \(min_pnr 22\)", browser.text(".why"))
     values = browser.run("return [...document.querySelector('.chart').uplot.data[1]]")
     assert max(value for value in values if value is not None) > 5, "its trace"
     assert "candidate" in browser.text("[data-count=candidate]")
@@ -819,4 +819,4 @@ def test_a_true_cell_that_was_dropped_is_seen_and_accepted(browser, lossy, tmp_p
     browser.open(page_of(lossy / "out", "m"))
     names = browser.run("return [...document.querySelectorAll('tr[data-cell]')].map(row => row.dataset.cell)")
     assert {each: status_of(browser, names.index(each)) for each in wanted} == wanted
-    assert browser.text(".decided") == "3 decided by hand."
+    assert browser.text(".decided") == "3 decided by eye."

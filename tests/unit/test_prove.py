@@ -44,7 +44,7 @@ ANSWERS = {
     "Please renew your license": "LICENCE=path",
     "`np.float_` was removed in the NumPy 2.0 release": "build with NUMPY=1.",
     "This needs Python 3.9": "BASE_IMAGE=python:3.9-slim-bookworm",
-    "Segmentation fault": "answer stands above. To build the image anyway: PROOF=load.",
+    "Segmentation fault": "see its answer above. To build the image anyway: PROOF=load.",
 }
 
 

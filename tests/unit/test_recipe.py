@@ -145,7 +145,7 @@ WRONG_STEPS = [
     ("[[step]]\nuse = 'export_movie_to_tiff'\n[[step]]\nuse = 'dff'\nfrom = 'export_movie_to_tiff'", 7, "makes nothing that a step"),
     ("[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\n[[step]]\nuse = 'dff'\nfrom = 'dff'", 9, "several earlier steps have that name"),
     ("[[step]]\nuse = 'dff'\nname = 'a'\n[[step]]\nuse = 'dff'\nname = 'a'", 8, "name 'a' is already used: each step needs its own"),
-    ("[[step]]\nuse = 'dff'\nname = 'input'", 5, "name 'input' is taken"),
+    ("[[step]]\nuse = 'dff'\nname = 'input'", 5, "name 'input' is already used"),
     ("[[step]]\nuse = 'dff'\nname = 'a b'", 5, "name must be made of letters, digits, _ and -"),
     # steps in Python
     ("[[step]]\npython = 'steps.py'", 4, "python must be \"file.py:function\", not 'steps.py'"),

@@ -35,7 +35,7 @@ SHARP, BLURRED = (
     [
         ([part(GOOD)], [], "", "No measurement speaks against it.", ""),
         ([part(GOOD)], ["w"], "", "No measurement speaks against it; read the", "Read the warning below."),
-        ([part(GOOD)], ["v", "w"], "", "Nothing that was measured", "Read the 2 warnings below."),
+        ([part(GOOD)], ["v", "w"], "", "No measurement speaks against it", "Read the 2 warnings below."),
         ([part(GOOD, BAD)], [], "", "Look first: one thing speaks", "Dropped frames (m.isxd): more than one"),
         (
             [part(SHARP, BLURRED, BAD)],
@@ -130,7 +130,7 @@ def test_each_page_has_the_other_sessions_of_its_kind(tmp_path: Path):
     for i in range(FEWEST + 1):
         page = (output / f"m{i}/c{i}/c{i}.html").read_text()
         (others,) = re.findall("<!--others-->(.*?)<!--/others-->", page, re.DOTALL)
-        assert f"Beside the other {FEWEST} sessions of this output" in others and "snr median" in others
+        assert f"Compared with the other {FEWEST} sessions in this output" in others and "snr median" in others
         assert "Can this session be trusted?" in page
     alone = (output / "alone/alone.html").read_text()
     assert re.search("<!--others--> +<!--/others-->", alone)
