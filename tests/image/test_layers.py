@@ -44,7 +44,7 @@ CHANGES = {
     "nothing": (None, set(), 0),
     "the pipeline": ("pipeline/__init__.py", {"app", "proven-public", "runtime"}, 1),
     "PID 1": ("bootstrap.py", {"app", "proven-public", "runtime"}, 1),
-    "a module of PID 1": ("runner/report.py", {"app", "proven-public", "runtime"}, 1),
+    "a module of PID 1": ("runner/run.py", {"app", "proven-public", "runtime"}, 1),
     "what the build asks too": ("native/loading.py", {"isx-public", "loads", "app", "proven-public", "runtime"}, 1),
     "a file that is not in the image": ("scripts/build.py", set(), 0),
     "the lock": ("requirements.txt", {"lock", "deps", "loads", "app", "proven-public", "runtime"}, 1),

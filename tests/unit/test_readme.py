@@ -54,3 +54,10 @@ def test_make_targets_that_are_named_exist():
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_lines_of_pages_are_short():
+    """Tables have a line per row, and bench.py writes the page of benchmarks."""
+    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]:
+        for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+            assert len(line) <= 120 or line.startswith("|") or page.stem == "benchmarks", f"{page.name}:{number}"
