@@ -121,16 +121,16 @@ def planted_huge(path: Path) -> None:
 
 
 PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
-    "a table": (lambda path: path.write_text(FOREIGN), "is no sentinel"),
-    "nothing yet": (lambda path: path.touch(), "is no sentinel"),
-    "other JSON": (lambda path: path.write_text(json.dumps({"version": "1", "finished": "yes"})), "is no sentinel"),
-    "a list": (lambda path: path.write_text("[]"), "is no sentinel"),
-    "nested": (lambda path: path.write_text("[" * 100_000), "is no sentinel"),
+    "a table": (lambda path: path.write_text(FOREIGN), "is not a sentinel"),
+    "nothing yet": (lambda path: path.touch(), "is not a sentinel"),
+    "other JSON": (lambda path: path.write_text(json.dumps({"version": "1", "finished": "yes"})), "is not a sentinel"),
+    "a list": (lambda path: path.write_text("[]"), "is not a sentinel"),
+    "nested": (lambda path: path.write_text("[" * 100_000), "is not a sentinel"),
     "a link to a file": (lambda path: path.symlink_to("../elsewhere/protocol.json"), "is a symbolic link"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
     "a FIFO": (os.mkfifo, "is no regular file"),
-    "a terabyte": (planted_huge, "is no sentinel"),
+    "a terabyte": (planted_huge, "is not a sentinel"),
 }
 
 
