@@ -56,7 +56,7 @@ class Score:
 
     def __str__(self) -> str:
         return (
-            f"{self.matched} of {self.true} cells found, {self.found - self.matched} found that are none: "
+            f"{self.matched} of {self.true} cells found, {self.found - self.matched} false: "
             f"F1 {self.f1:.2f} (precision {self.precision:.2f}, recall {self.recall:.2f}); "
             f"correlation of traces {self.correlation:.2f}"
         )

@@ -85,7 +85,7 @@ def test_rows_that_say_nothing_are_named():
         "m.csv:3: C00 is decided twice: accepted, the later one, holds",
         "m.csv:4: 'good' is not a status: use one of accepted, rejected, undecided",
         "m.csv decides on C09, which its cell set does not have: not applied",
-        "m.csv: the decisions on C01 were NOT applied: they are about other cells, since the present ones were "
+        "m.csv: the decisions on C01 were NOT applied: they are about other cells, because the present ones were "
         "computed again. Decide on the page again and save",
     ]
 

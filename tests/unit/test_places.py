@@ -210,7 +210,7 @@ def test_a_file_that_somebody_puts_there_during_the_run(lab, samples):
     (lab / "mine.toml").write_text(MINE)
     done = run(lab / "input", lab / "output", "--recipe", str(lab / "mine.toml"))
     assert done.code == 64, done.stderr
-    assert done.end.startswith(f"the sentinel cannot be written: {lab}/output/done.marker is no sentinel")
+    assert done.end.startswith(f"the sentinel cannot be written: {lab}/output/done.marker is not a sentinel")
     assert (lab / "output/done.marker").read_text() == "theirs"
 
 
