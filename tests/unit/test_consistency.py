@@ -416,7 +416,7 @@ CONTRADICTIONS = {
     "a box without numbers": (  # the library takes them all the same, and crashes
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"].update(box=[])),
-        "its tracking is left out: a box has no four numbers",
+        "its tracking is left out: a box does not have four numbers",
     ),
     "a box that cannot be": (
         "nvision",
