@@ -517,7 +517,7 @@ def test_nothing_is_invented_and_what_is_missing_is_named(tmp_path):
         "DANDI will refuse the NWB file without Subject.subject_id, Subject.species, Subject.sex, Subject.age; "
         "NWBFile.experimenter, NWBFile.institution, NWBFile.experiment_description, NWBFile.keywords, "
         "ImagingPlane.indicator, ImagingPlane.location, ImagingPlane.excitation_lambda, OpticalChannel.emission_lambda "
-        "are not known and left out: write them into nwb.toml in the input folder"
+        "are unknown and left out: write them into nwb.toml in the input folder"
     ]
     with pynwb.NWBHDF5IO(str(tmp_path / "m.nwb"), "r") as io:
         file = io.read()
