@@ -59,7 +59,7 @@ class RecordingInfo:
 
     @property
     def series_key(self) -> tuple[object, ...]:
-        """Equal for recordings that may be parts of one series, if their times do not overlap."""
+        """Key that is equal for recordings that may be parts of one series, if their times do not overlap."""
         names = self.names if KINDS[self.kind].names_parts else ()
         return (self.kind, self.width, self.height, self.pixel_um, round(self.period_s, 6), names)
 

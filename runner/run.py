@@ -91,7 +91,7 @@ def _report_products(input: Input, wanted: Conditions, state: RunState) -> None:
 
 
 def _facts(outcomes: Outcomes, wanted: Conditions) -> dict[str, Any]:
-    """For the sentinel, beside the counts."""
+    """Facts for the sentinel, beside the counts."""
     shard = outcomes.state.settings.shard
     facts: dict[str, Any] = {"unchanged": outcomes.n_unchanged, "shard": str(shard or "1/1")}
     facts["conditions"] = wanted.digest

@@ -33,7 +33,7 @@ def download(address: str, target: Path) -> Path:
     try:
         request = request_for(address)
     except ValueError as error:
-        raise BuildError(f"INSTALLER_URL is no address that can be fetched: {error}. {ADDRESS}") from None
+        raise BuildError(f"INSTALLER_URL is not an address that can be fetched: {error}. {ADDRESS}") from None
     for attempt in (1, 2, 3):
         try:
             with opener().open(request, timeout=60) as response, target.open("wb") as out:

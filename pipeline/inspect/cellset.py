@@ -102,8 +102,9 @@ def _activity(traces: np.ndarray, period_s: float) -> Activity:
 
 METHODS = (  # for a paper; in braces, keys of references.bib
     "The noise of a trace was estimated from its successive differences [{donoho1994}]. Transients were stretches "
-    "above 2.5 noise standard deviations over the median that reached 5. Overlapping cells whose traces correlated "
-    "with r > 0.8 were marked as possibly one, the value at which CaImAn merges components [{giovannucci2019}]."
+    "more than 2.5 noise standard deviations above the median that reached 5. Overlapping cells whose traces "
+    "correlated with r > 0.8, the value at which CaImAn merges components [{giovannucci2019}], were marked as "
+    "possibly the same cell."
 )
 READ = isx.CellSet.read
 

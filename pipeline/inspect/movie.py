@@ -19,8 +19,9 @@ from recording import formats
 from recording.findings import Origin
 
 METHODS = (  # for a paper; in braces, keys of references.bib
-    "Outlying frames were those whose sharpness or shift had a modified z-score beyond 3.5 [{iglewicz1993}]; the "
-    "crispness of the mean image followed [{pnevmatikakis2017}], relative to its contrast."
+    "Frames were considered outliers if their sharpness or shift had a modified z-score beyond 3.5 "
+    "[{iglewicz1993}]. The crispness of the mean image was computed as in [{pnevmatikakis2017}], divided by its "
+    "contrast."
 )
 READ = isx.Movie.read
 
@@ -61,7 +62,9 @@ def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path,
     if layout.has_timestamps:
         columns["hardware_time_us"] = _spread_integers(frames.clock_us(range(layout.n_stored)), valid)
     elif layout.offset and not formats.states_version(recording.footer):
-        context.warn("it lacks producer.version, by which its frames' headers are read: hardware times are not known")
+        context.warn(
+            "it lacks producer.version, which is needed to read its frames' headers: hardware times are unknown"
+        )
     columns["status"] = status
     columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
     tables.write(out / f"{stem}-frames.csv", columns)

@@ -14,12 +14,12 @@ from pipeline.inspect import figures
 from pipeline.pages.content import Figure, Part, Responding
 
 METHODS = (  # for a paper; in braces, keys of references.bib
-    "Activity around events was averaged, traces in units of their noise, event sets in events per second. A "
-    "cell's effect was its mean after an event less its mean before. p was the share of random circular shifts of "
-    "the train of events within each part "
-    "of the session [{harris2020shift}], the data among them [{north2002}], that were at least as extreme in the "
-    "window, its half and its quarter; q was by Benjamini and Hochberg [{benjamini1995}]. Cells with q below 0.05 "
-    "were taken to respond."
+    "Activity around events was averaged; traces were in units of their noise, event sets in events per second. "
+    "The effect of a cell was its mean after an event minus its mean before it. The event train was shifted "
+    "circularly by random amounts within each part of the session [{harris2020shift}]. p was the fraction of "
+    "shifts, with the data counted as one of them [{north2002}], whose most extreme effect over the window, half "
+    "of it, a quarter and so on was at least as extreme as that of the data. q was p corrected over the cells by "
+    "the method of Benjamini and Hochberg [{benjamini1995}]. Cells with q below 0.05 were considered responsive."
 )
 COLOURS = {UP: figures.VERMILION, DOWN: figures.BLUE, NONE: "#777777"}
 MEAN, TRIALS = "-mean.csv", "-trials.csv"

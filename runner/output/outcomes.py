@@ -65,4 +65,6 @@ class Outcomes:
         try:
             write_record(output, recordings, record)
         except OSError as error:
-            self.state.log("record-failed", f"{recordings[0].relative}: cannot be put on record: {error}", "warning")
+            self.state.log(
+                "record-failed", f"{recordings[0].relative}: its record cannot be written: {error}", "warning"
+            )

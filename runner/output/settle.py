@@ -74,7 +74,7 @@ class Settlement:
     # ---- failures
 
     def _blame_the_api(self) -> None:
-        """After the first failure: is it isx that cannot be imported? Raises NoApi."""
+        """After the first failure, check whether isx can be imported at all. Raises NoApi."""
         if not self.import_works:
             error = loading.import_error(self.state.tick)
             if error:
@@ -148,7 +148,7 @@ class Settlement:
             record = self._record(unit, sound, verdict, staging)
             old = self._of_this_folder(unit)
             if theirs := foreign(output, record, old):
-                return f"its results cannot be written: {theirs} is there already, and from no run; move it away"
+                return f"its results cannot be written: {theirs} exists already and no run made it; move it away"
             self._withdraw_results_elsewhere(unit)
             state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             publish(output, staging, sound, record, old)
@@ -167,7 +167,7 @@ class Settlement:
             self.outcomes.fail([self.input.related.recordings[path]], reason, self.input.related.infos[path].kind)
         if unit.failure:
             self._done_after_all(unit, record)
-            state.log("recording-inspected", f"{unit.name}: inspected, as its recipe failed", path=unit.name)
+            state.log("recording-inspected", f"{unit.name}: inspected, because its recipe failed", path=unit.name)
             return ""
         name = named(sound)
         message = f"{name}: {record.summary or 'done'} ({duration(verdict.seconds)})"

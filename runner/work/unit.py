@@ -53,6 +53,6 @@ class Unit:
 
 
 def named(recordings: Sequence[Recording]) -> str:
-    """For messages."""
+    """The step's name and number, for messages."""
     first, *rest = recordings
     return first.relative + (f" and {len(rest)} more" if rest else "")

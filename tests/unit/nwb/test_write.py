@@ -412,7 +412,7 @@ def test_frames_that_are_no_pictures_are_black_for_browsers_alone(tmp_path):
     path.write_bytes(data)
     warnings: list[str] = []
     write(tmp_path / "s.nwb", Contents([Source(path, "behavior_movie")], "x"), Context(tmp_path, 1, warnings.append))
-    said = "1 of 9 frames of b.isxb are no JPEG of 64 x 48 px: they are black where a browser plays the film"
+    said = "1 of 9 frames of b.isxb are no JPEG of 64 x 48 px: they are black in the track for browsers"
     assert warnings == [said]
     stored, played = tracks_of(tmp_path / "s-behavior.mp4")
     assert b"".join(stored[0]) == bytes(data[header.video_offset : header.meta_offset])
