@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,10 @@ JPEG_QUALITY = 85
 
 @dataclass(frozen=True)
 class Inspected:
-    """A movie, and what the paths of the results of its inspection begin with."""
+    """A movie, and what the paths of the results of its inspection begin with, if it was inspected."""
 
     movie: Path
-    beside: Path
+    beside: Path | None
 
 
 def backgrounds(parts: Sequence[Inspected], shape: tuple[int, int], diameter: float) -> list[Background]:
@@ -40,13 +40,16 @@ def backgrounds(parts: Sequence[Inspected], shape: tuple[int, int], diameter: fl
 
     Raises BadRecording.
     """
-    averages, peaks = ([_image(part, name) for part in parts] for name in ("mean", "max"))
-    if not parts or any(image is None or image.shape != shape for image in (*averages, *peaks)):
+    most = max(1, SAMPLED // max(1, len(parts)))
+    both = [_images(part, most) for part in parts]
+    if not parts or any(image is None or image.shape != shape for images in both for image in images):
         return []
+    averages, peaks = zip(*both)
     window = round(3 * diameter) | 1
     correlation, n = local_correlation([part.movie for part in parts], shape, window)
     weights = [formats.movie_layout(part.movie).n_stored for part in parts]
-    of = f"of all frames of {parts[0].movie.name}" + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
+    some = "all frames" if all(part.beside for part in parts) else f"at most {SAMPLED} frames"
+    of = f"of {some} of {parts[0].movie.name}" + (f" and {len(parts) - 1} more" if len(parts) > 1 else "")
     shown = [
         Background("mean", of, jpeg(np.average(averages, axis=0, weights=weights))),
         Background("maximum", of, jpeg(np.max(peaks, axis=0))),
@@ -72,17 +75,13 @@ def local_correlation(movies: Sequence[Path], shape: tuple[int, int], window: in
     sums = np.zeros((4, *shape))  # of x, x², and of x times the pixel to the right and below
     n = 0
     for movie in movies:
-        with open_frames(movie) as source:
-            frame = np.empty((1, *shape), source.dtype)
-            most = max(1, SAMPLED // len(movies))
-            for i in np.unique(np.linspace(0, source.layout.n_stored - 1, most).astype(int)):
-                values = np.nan_to_num(source.read_into(frame, int(i))[0].astype(np.float32), posinf=0, neginf=0)
-                values -= ndimage.uniform_filter(values, window)
-                sums[0] += values
-                sums[1] += values * values
-                sums[2, :, :-1] += values[:, :-1] * values[:, 1:]
-                sums[3, :-1] += values[:-1] * values[1:]
-                n += 1
+        for values in _sampled(movie, max(1, SAMPLED // len(movies))):
+            values -= ndimage.uniform_filter(values, window)
+            sums[0] += values
+            sums[1] += values * values
+            sums[2, :, :-1] += values[:, :-1] * values[:, 1:]
+            sums[3, :-1] += values[:-1] * values[1:]
+            n += 1
     mean = sums[0] / max(1, n)
     variance = np.maximum(sums[1] / max(1, n) - mean**2, 0)
     total, count = np.zeros(shape), np.zeros(shape)
@@ -97,6 +96,26 @@ def local_correlation(movies: Sequence[Path], shape: tuple[int, int], window: in
             total[side] += r
             count[side] += 1
     return total / np.maximum(count, 1), n
+
+
+def _sampled(movie: Path, most: int) -> Iterator[np.ndarray]:
+    """At most so many frames (rows, columns), evenly spread, float32."""
+    with open_frames(movie) as source:
+        frame = np.empty((1, source.layout.rows, source.layout.columns), source.dtype)
+        n_stored = source.layout.n_stored
+        for i in np.unique(np.linspace(0, n_stored - 1, min(most, n_stored)).astype(int)):
+            yield np.nan_to_num(source.read_into(frame, int(i))[0].astype(np.float32), posinf=0, neginf=0)
+
+
+def _images(part: Inspected, most: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Mean and maximum; of at most so many frames, if the movie was not inspected."""
+    if part.beside:
+        return _image(part, "mean"), _image(part, "max")
+    mean = peak = None
+    for n, values in enumerate(_sampled(part.movie, most), 1):
+        mean = values if mean is None else mean + (values - mean) / n
+        peak = values if peak is None else np.maximum(peak, values)
+    return mean, peak
 
 
 def _image(part: Inspected, name: str) -> np.ndarray | None:

@@ -49,13 +49,9 @@ def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     return with_events(shown)
 
 
-def with_tissue(
-    parts: Sequence[Part], names: Collection[str], planned: Sequence[str], made: Mapping[str, Made], steps: Path
-) -> list[Part]:
-    """The parts; the cells of those of these names have images of the movie `planned` (its files, in order) behind
-    them, if it was kept and inspected."""
-    movies = [tissue.Inspected(steps / name, made[name].summary.beside) for name in planned if name in made]
-    if not movies or len(movies) < len(planned):
+def with_tissue(parts: Sequence[Part], names: Collection[str], movies: Sequence[tissue.Inspected]) -> list[Part]:
+    """The parts; the cells of those of these names have images of a movie (its files, in order) behind them."""
+    if not movies:
         return [*parts]
     return [
         replace(part, cells=_over(part.cells, movies)) if part.cells and part.name in names else part for part in parts

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pipeline.inspect import figures, metadata, quality
+from pipeline.inspect import figures, metadata, quality, tissue
 from pipeline.inspect.results import Summary
 from pipeline.pages.content import Measure
 from pipeline.pages.page import Page
@@ -88,7 +88,7 @@ def page_of(
     shown = page.shown_parts(of_session)
     for plane in {each.plane for each in of_session.values()}:
         of_plane = {each.summary.part.name for each in of_session.values() if each.plane == plane}
-        shown = page.with_tissue(shown, of_plane, _corrected(this, made, plane), made, steps)
+        shown = page.with_tissue(shown, of_plane, _behind_cells(this, made, plane))
     return Page(
         title=members.title(this.job),
         stem=this.stem,
@@ -102,16 +102,25 @@ def page_of(
     )
 
 
-def _corrected(this: Run, made: Mapping[str, Made], plane: str) -> list[str]:
-    """The files of a plane's movie after its last motion correction, else of the movie that cells were found in."""
+def _behind_cells(this: Run, made: Mapping[str, Made], plane: str) -> list[tissue.Inspected]:
+    """The files of a plane's movie after its last motion correction, else of the movie that cells were found in.
+
+    That may be the recording itself. Empty if the movie was not kept.
+    """
     steps = [each for each in this.planned if each.step.plane == plane]
     cells = [each for each in steps if any(stream.kind == "cell_set" for stream in each.made)]
     candidates = [
         *(stream for each in reversed(cells) for stream in each.read),
         *(stream for each in steps if each.step.function == "motion_correct" for stream in each.made),
     ]
-    movies = [stream for stream in candidates if stream.kind == "movie" and stream.step >= 0]
-    return next((names for names in map(this.names, reversed(movies)) if set(names) <= set(made)), [])
+    movies = [stream for stream in candidates if stream.kind == "movie"]
+    for stream in reversed(movies):
+        names = this.names(stream)
+        if stream.step < 0:
+            return [tissue.Inspected(path, None) for path in this.inputs]
+        if set(names) <= set(made):
+            return [tissue.Inspected(this.store.staging / name, made[name].summary.beside) for name in names]
+    return []
 
 
 def write_record(

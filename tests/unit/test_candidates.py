@@ -61,6 +61,9 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     page = explored(output)
     i = page["names"].index(name)
     assert page["status"][i] == "candidate" and page["reasons"][i] == reason and i in page["ofCandidates"]
+    assert "of at most 300 frames of m_part1.isxd and 1 more" in (output / "m/m.html").read_text(), (
+        "behind the outlines"
+    )
     others = [each for each, status in zip(page["names"], page["status"]) if status == "candidate" and each != name]
     record = json.loads((output / "m/m.json").read_text())["recordings"]["m.isxd"]
     assert record["n_candidates"] == 1 + len(others) and record["n_cells"] == 3

@@ -83,11 +83,15 @@ def grey(picture: bytes) -> np.ndarray:
         return np.asarray(image).astype(float)
 
 
+def behind(movie: Path, found: dict[str, Made]) -> list[tissue.Inspected]:
+    return [tissue.Inspected(movie, found[movie.name].summary.beside)]
+
+
 def test_cells_get_the_images_of_their_movie(tmp_path):
     movie = recordings.movie_from(tmp_path / "m.isxd", frames())
     found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
-    (part,) = page.with_tissue(page.shown_parts(found), {"c.isxd"}, ["m.isxd"], found, tmp_path)
-    (other,) = page.with_tissue(page.shown_parts(found), {"of another plane"}, ["m.isxd"], found, tmp_path)
+    (part,) = page.with_tissue(page.shown_parts(found), {"c.isxd"}, behind(movie, found))
+    (other,) = page.with_tissue(page.shown_parts(found), {"of another plane"}, behind(movie, found))
     assert not other.cells.tissue
     labels = [each.label for each in part.cells.tissue]
     assert labels == ["local correlation", "mean", "maximum"]
@@ -99,16 +103,25 @@ def test_cells_get_the_images_of_their_movie(tmp_path):
     assert np.corrcoef(greatest.ravel(), frames().max(axis=0).ravel())[0, 1] > 0.97
 
 
-@pytest.mark.parametrize("why", ["not kept", "another field of view"])
-def test_no_images_but_those_of_the_same_field(tmp_path, why):
-    """As with keep = "last", and where a step between cut the field."""
-    shape = SHAPE if why == "not kept" else (SHAPE[0], SHAPE[1] - 2)
-    movie = recordings.movie_from(tmp_path / "m.isxd", frames()[:, : shape[0], : shape[1]])
+def test_the_recording_itself_when_no_step_made_a_movie(tmp_path, monkeypatch):
+    """Nobody inspected it: some of its frames tell."""
+    monkeypatch.setattr(tissue, "SAMPLED", 40)
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames())
+    local, mean, greatest = tissue.backgrounds([tissue.Inspected(movie, None)], SHAPE, 8)
+    assert [local.label, mean.label, greatest.label] == ["local correlation", "mean", "maximum"]
+    assert mean.meaning == greatest.meaning == "of at most 40 frames of m.isxd"
+    assert np.corrcoef(grey(mean.picture).ravel(), frames().mean(axis=0).ravel())[0, 1] > 0.97
+    assert np.corrcoef(grey(greatest.picture).ravel(), frames()[::3].max(axis=0).ravel())[0, 1] > 0.9
+    assert grey(local.picture)[MISSED] > 200
+
+
+@pytest.mark.parametrize("inspected", [True, False])
+def test_no_images_but_those_of_the_same_field(tmp_path, inspected):
+    """A step between may have cut the field."""
+    movie = recordings.movie_from(tmp_path / "m.isxd", frames()[:, :, :-2])
     found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
-    parts = page.shown_parts(found)
-    if why == "not kept":
-        del found["m.isxd"]
-    (part,) = page.with_tissue(parts, {"c.isxd"}, ["m.isxd"], found, tmp_path)
+    movies = behind(movie, found) if inspected else [tissue.Inspected(movie, None)]
+    (part,) = page.with_tissue(page.shown_parts(found), {"c.isxd"}, movies)
     assert not part.cells.tissue
 
 
@@ -117,7 +130,7 @@ def test_pictures_leave_room_for_what_lies_behind(tmp_path, monkeypatch):
     movie = recordings.movie_from(tmp_path / "m.isxd", frames())
     found = {"m.isxd": made(movie, 0), "c.isxd": made(recordings.cell_set(tmp_path / "c.isxd"), 1)}
     plain = page.shown_parts(found)
-    parts = page.with_tissue(plain, {"c.isxd"}, ["m.isxd"], found, tmp_path)
+    parts = page.with_tissue(plain, {"c.isxd"}, behind(movie, found))
     figure = (tmp_path / plain[0].figures[0].file).stat().st_size * 4 // 3
     monkeypatch.setattr(layout, "PICTURES_BYTES", figure + 100)
     texts = [layout.html(layout.Page("c", "c", each, {}, {}), tmp_path, "") for each in (plain, parts)]
