@@ -35,6 +35,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=ROOT / "build" if (ROOT / "build").is_dir() else None) as folder:
         work, tools = Path(folder), options.tools or Path(folder) / "tools"
         make_recordings(work)
+        read_by_a_parser_of_nextflow(tool("reftrace", "python", tools))
         with_nextflow(work)
         with_ideas(tool("ideas-python", "ideas", tools), work)
         with_snakemake(tool("snakemake", "snakemake", tools), work)
@@ -52,6 +53,14 @@ def with_snakemake(snakemake: Path, work: Path) -> None:
     expect(done, 1, "simulated.isxd")
     assert [path.is_file() for path in sentinels] == [True, False], "a run that failed has no sentinel"
     print("Snakemake: two folders, a re-run, a failure: as they should be")
+
+
+def read_by_a_parser_of_nextflow(python: Path) -> None:
+    """RefTrace's, which is not Nextflow's own: the example is in its language, and has the process that it names."""
+    check = "import sys; from reftrace import Module; read = Module.from_file(sys.argv[1]); "
+    check += "print(getattr(read, 'error', None) or [each.name for each in read.processes])"
+    done = subprocess.run([python, "-c", check, NEXTFLOW], stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout == "['isx']\n", done.stdout
 
 
 def with_nextflow(work: Path) -> None:

@@ -4,7 +4,7 @@ params.recipe = 'inspect'
 params.image = 'isx:latest'
 
 process isx {
-    container params.image
+    container "${params.image}"
     containerOptions '--user $(id -u):$(id -g) --network none'
     publishDir 'results', mode: 'copy'
 
