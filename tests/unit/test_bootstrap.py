@@ -493,6 +493,8 @@ def test_sentinel_and_lock_of_another_user_that_may_not_be_read(samples, open_tm
 
 def test_a_run_without_anything_to_do_leaves_the_output_to_its_owner(samples, open_tmp):
     """As root in a clone that is not root's, where compose finds no recording; then as its owner."""
+    if os.getuid() != 0:
+        pytest.skip("only root can give a folder to somebody else")
     source, output = open_tmp / "in", open_tmp / "out"
     for folder in (source, output):
         folder.mkdir()
