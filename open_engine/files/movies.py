@@ -30,6 +30,7 @@ from threadpoolctl import threadpool_limits
 from recording import formats
 from recording.errors import BadRecording, Unusable
 from recording.formats import MovieLayout
+from recording.formats.timing import read_timing
 
 CLOCK_OFFSET = 1272 * 2  # bytes into a frame's header, where the hardware time is kept in 8 pixels of 12 bits
 BLOCK_MB = 8  # of float32 frames that a step works on at a time; small enough to stay near the processor
@@ -53,7 +54,7 @@ class Timing:
     @property
     def valid(self) -> np.ndarray:
         """For each sample whether it is recorded: neither dropped, cropped nor blank. Shape (n_samples,), bool."""
-        return _valid(self)
+        return valid_samples(self)
 
     @property
     def rate_hz(self) -> float:
@@ -62,17 +63,9 @@ class Timing:
     @classmethod
     def of(cls, stated: dict[str, Any]) -> Timing:
         """Timing from a footer's `timingInfo` that the pre-check accepts."""
-        start = stated["start"]
-        ranges = (str(each).partition(" - ") for each in stated.get("cropped") or ())  # old files hold single numbers
-        return cls(
-            stated["numTimes"],
-            _fraction(stated["period"]),
-            _fraction(start["secsSinceEpoch"]),
-            start["utcOffset"],
-            tuple(stated.get("dropped") or ()),
-            tuple((int(first), int(last or first)) for first, _, last in ranges),
-            tuple(stated.get("blank") or ()),
-        )
+        read, start = read_timing({"timingInfo": stated}), stated["start"]
+        times = _fraction(stated["period"]), _fraction(start["secsSinceEpoch"]), start["utcOffset"]
+        return cls(read.n_samples, *times, read.dropped, read.cropped, read.blank)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -85,7 +78,8 @@ class Timing:
         }
 
 
-def _valid(times: Timing | MovieLayout) -> np.ndarray:
+def valid_samples(times: Timing | MovieLayout) -> np.ndarray:
+    """For each sample whether it is recorded, as the file states it. What isx has opened says it by itself."""
     valid = np.ones(times.n_samples, bool)
     valid[[*times.dropped, *times.blank]] = False
     for first, last in times.cropped:
@@ -215,7 +209,7 @@ def open_frames(path: str | os.PathLike[str], layout: MovieLayout | None = None)
     layout = layout or formats.movie_layout(path)
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        yield StoredFrames(path, layout, fd, _valid(layout))
+        yield StoredFrames(path, layout, fd, valid_samples(layout))
     finally:
         os.close(fd)
 

@@ -43,7 +43,7 @@ def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path,
     layout, timing, pixel_um = recording.layout, recording.timing, optics.pixel_um(recording)
     consistency.frames(recording, context.warn)
     status = sample_status(layout)
-    valid = status == "valid"
+    valid = frames.valid
     n_valid = int(valid.sum())
     if n_valid == 0:
         context.warn("no frame is valid: all were dropped, cropped or blank; there are no projections")
