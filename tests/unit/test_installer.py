@@ -219,10 +219,11 @@ def test_the_root_of_the_project_is_known_by_its_dockerignore():
     assert lines[-1] == "!.dockerignore"
 
 
-def test_the_builder_is_sent_what_the_host_looks_at():
-    """.dockerignore in the terms of Python's fnmatch: BuildKit's own reading of it is tested with the image."""
-    lines = (Path(installer.__file__).parents[1] / ".dockerignore").read_text().splitlines()
-    globs = [line[1:] for line in lines if line.startswith("!*")]
+@pytest.mark.parametrize(("file", "start"), [(".dockerignore", "!"), (".gitignore", "/")])
+def test_what_the_host_looks_at_is_sent_to_the_builder_and_never_committed(file, start):
+    """In the terms of Python's fnmatch: BuildKit's own reading of .dockerignore is tested with the image."""
+    lines = (Path(installer.__file__).parents[1] / file).read_text().splitlines()
+    globs = [line[1:] for line in lines if line.startswith(f"{start}*")]
     names = ["Inscopix_Data_Processing_1.9.6.sh", "IDPS_1.9.6.sh", "idps", "setup.SH", "setup.sh.part", "INSCOPIX (1)"]
     names += ["README.md", "sh", "mouse.isxd", "Makefile"]
     for name in names:
