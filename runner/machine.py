@@ -34,7 +34,7 @@ def workers(cores: int, memory: int) -> int:
 
 def process_limit(root: Path = Path("/")) -> int | None:
     """How many processes and threads there may be here at a time; None if there is no limit."""
-    texts = [_read(folder / "pids.max").strip() for folder, _ in _cgroups("pids", root)]
+    texts = [text_of(folder / "pids.max").strip() for folder, _ in _cgroups("pids", root)]
     limits = [int(text) for text in texts if text.isdigit()]
     of_user, _ = resource.getrlimit(resource.RLIMIT_NPROC)
     if os.getuid() != 0 and of_user != resource.RLIM_INFINITY:  # ulimit -u, which does not hold for root
@@ -65,7 +65,7 @@ def oom_kills(root: Path = Path("/")) -> int:
     """How many processes the kernel has killed here because the memory limit was reached."""
     counts = [0]
     for folder, is_v2 in _cgroups("memory", root):
-        text = _read(folder / ("memory.events" if is_v2 else "memory.oom_control"))
+        text = text_of(folder / ("memory.events" if is_v2 else "memory.oom_control"))
         counts += [int(line.split()[1]) for line in text.splitlines() if line.startswith("oom_kill ")]
     return max(counts)
 
@@ -73,16 +73,16 @@ def oom_kills(root: Path = Path("/")) -> int:
 def _cpu_quotas(root: Path) -> Iterator[float]:
     for folder, is_v2 in _cgroups("cpu", root):
         if is_v2:
-            quota, _, period = _read(folder / "cpu.max").strip().partition(" ")
+            quota, _, period = text_of(folder / "cpu.max").strip().partition(" ")
         else:
-            quota, period = _read(folder / "cpu.cfs_quota_us").strip(), _read(folder / "cpu.cfs_period_us").strip()
+            quota, period = text_of(folder / "cpu.cfs_quota_us").strip(), text_of(folder / "cpu.cfs_period_us").strip()
         if quota.isdigit() and period.isdigit() and int(period) > 0:  # "max" and -1 mean none
             yield int(quota) / int(period)
 
 
 def _memory_limits(root: Path) -> Iterator[int]:
     for folder, is_v2 in _cgroups("memory", root):
-        text = _read(folder / ("memory.max" if is_v2 else "memory.limit_in_bytes")).strip()
+        text = text_of(folder / ("memory.max" if is_v2 else "memory.limit_in_bytes")).strip()
         if text.isdigit() and int(text) < NO_LIMIT:
             yield int(text)
 
@@ -93,7 +93,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
     In a container the path may be the host's, of which only the top is mounted: then just that top exists.
     """
     top = root / "sys/fs/cgroup"
-    for line in _read(root / "proc/self/cgroup").splitlines():
+    for line in text_of(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
         if not controllers:
             mounts = [top, top / "unified"]
@@ -109,7 +109,8 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
                     yield folder, not controllers
 
 
-def _read(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Of a file of the kernel's; "" if it cannot be read."""
     try:
         return path.read_text()
     except OSError:

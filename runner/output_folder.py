@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 MAX_READ = 4 << 20  # bytes of a record, a sentinel or a table of measures; they need thousands
 TO_PASS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC  # needs no right to list a folder
@@ -159,13 +160,19 @@ class Folder:
             return os.open(name, how, 0o666, dir_fd=parent)
 
     def write(self, relative: str, content: bytes) -> None:
-        """Under a temporary name, to disk, then renamed: readers see the old content or the new, after a crash too."""
+        with self.replacing(relative) as file:
+            file.write(content)
+
+    @contextlib.contextmanager
+    def replacing(self, relative: str) -> Iterator[BinaryIO]:
+        """A file to write to that is under another name, then on disk, then renamed: readers see the old content or the
+        new, after a crash too."""
         above, _, name = relative.rpartition("/")
         with self.folder(above, EVERYBODY) as folder:
             temporary = f".{name}.tmp"
             try:
                 with open(folder.create(temporary), "wb") as file:  # noqa: PTH123 - a descriptor
-                    file.write(content)
+                    yield file
                     file.flush()
                     os.fsync(file.fileno())
                 with _naming(folder.path / name):

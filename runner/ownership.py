@@ -6,6 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from runner.machine import text_of
+
 ALL_IDS = 4294967295  # how many the first user namespace knows
 
 
@@ -30,18 +32,11 @@ def way_out(owner: os.stat_result, root: Path = Path("/"), environment: Mapping[
 
 def _overflow_uid(root: Path) -> int:
     """The uid that the kernel shows for a user outside the user namespace."""
-    text = _read(root / "proc/sys/kernel/overflowuid").strip()
+    text = text_of(root / "proc/sys/kernel/overflowuid").strip()
     return int(text) if text.isdigit() else 65534
 
 
 def _in_user_namespace(root: Path) -> bool:
     """Whether not every user of the host is known here (user_namespaces(7))."""
-    ranges = [line.split() for line in _read(root / "proc/self/uid_map").splitlines()]
+    ranges = [line.split() for line in text_of(root / "proc/self/uid_map").splitlines()]
     return bool(ranges) and ranges != [["0", "0", str(ALL_IDS)]]
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

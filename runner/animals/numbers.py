@@ -16,6 +16,7 @@ import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import BinaryIO
 
 from protocol.job import NOBODY, digest
 from recording.names import join
@@ -127,25 +128,14 @@ def _fill(output: Folder, relative: str, offset: int, content: bytes) -> None:
         if os.fstat(file.fileno()).st_nlink == 1:
             _put(file, offset, content)
             return
-    above, _, name = relative.rpartition("/")
-    temporary = f".{name}.tmp"
-    with output.folder(above) as folder, open(folder.open(name, os.O_RDONLY), "rb") as file:  # noqa: PTH123
-        try:
-            with open(folder.create(temporary), "wb") as copy:  # noqa: PTH123
-                _copy(file, copy, offset)
-                copy.write(content)
-                file.seek(len(content), os.SEEK_CUR)
-                shutil.copyfileobj(file, copy, PIECE)
-                copy.flush()
-                os.fsync(copy.fileno())
-            os.rename(temporary, name, src_dir_fd=folder.fd, dst_dir_fd=folder.fd)
-        except OSError:
-            folder.remove_tree(temporary)
-            raise
-        folder.sync()
+    with open(output.open(relative, os.O_RDONLY), "rb") as file, output.replacing(relative) as copy:  # noqa: PTH123
+        _copy(file, copy, offset)
+        copy.write(content)
+        file.seek(len(content), os.SEEK_CUR)
+        shutil.copyfileobj(file, copy, PIECE)
 
 
-def _copy(file: io.BufferedReader, copy: io.BufferedWriter, n: int) -> None:
+def _copy(file: BinaryIO, copy: BinaryIO, n: int) -> None:
     for begin in range(0, n, PIECE):
         copy.write(file.read(min(PIECE, n - begin)))
 

@@ -178,7 +178,7 @@ DEADLY = """
         left.write_text(str(int(left.read_text()) - 1))
         os.kill(os.getpid(), int(os.environ["DEADLY_SIGNAL"]))
 """
-BEGINS = "    before = _names(out)\n    outcome = _module(kind).write_results("
+BEGINS = "    before = _names(out)\n    outcome = module_of(kind).write_results("
 ALWAYS = 1000
 
 
