@@ -5,7 +5,7 @@
 
 Needs the image's packages: run it in the image with this project mounted, or in a virtual environment with
 requirements.txt and isx. The movie has 1280 x 800 px at 20 Hz and moves; it is a simulated field of 320 x 200 px with
-its cells, repeated in both directions. Each recipe runs with `keep = "last"`, as `docker run` does it, with all its
+its cells, repeated in both directions without a seam. Each recipe runs with `keep = "last"`, as `docker run` does it, with all its
 results. Every step's time grows with the number of frames, so that 24,000 frames take 24,000 / N times as long. Memory
 is what all processes of the run hold together at most, without pages of files.
 """
@@ -42,7 +42,8 @@ def write_movie(path: Path, n: int) -> int:
     from samples import simulate
 
     shape = (ROWS // REPEATS, COLUMNS // REPEATS)
-    made = simulate.recording(1, n / RATE_HZ, shape, n_cells=30, diameter_px=14, motion_px=2, rate_hz=RATE_HZ)
+    seconds = n / RATE_HZ
+    made = simulate.recording(1, seconds, shape, 30, diameter_px=14, motion_px=2, rate_hz=RATE_HZ, endless=True)
     timing, spacing = Timing(n, Fraction(1, RATE_HZ)), Spacing(ROWS, COLUMNS)
     blocks = (np.tile(frame, (1, REPEATS, REPEATS)) for frame in np.split(made.movie, n))
     frames.write_movie(path, None, blocks, "uint16", timing, spacing, {})

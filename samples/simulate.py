@@ -58,18 +58,20 @@ def recording(
     motion_px: float = 1.2,
     brightness: float = 1,
     rate_hz: float = 10,
+    endless: bool = False,
 ) -> Recording:
     """Make a recording. `motion_px` is the standard deviation of the motion on each axis; 0 is a field at rest.
 
-    `brightness` scales all light: less of it is more noise.
+    `brightness` scales all light: less of it is more noise. `endless`: the tissue goes on at one edge as it began at
+    the opposite one, under even light, so that the movie repeated side by side is a larger field that moves as one.
     """
     rng = np.random.default_rng(seed)
     n = round(seconds * rate_hz)
     shifts = _motion(rng, n, rate_hz, motion_px)
-    margin = int(np.ceil(np.abs(shifts).max())) + round(2 * diameter_px)
-    canvas = _Canvas(shape[0] + 2 * margin, shape[1] + 2 * margin)
+    margin = 0 if endless else int(np.ceil(np.abs(shifts).max())) + round(2 * diameter_px)
+    canvas = _Canvas(shape[0] + 2 * margin, shape[1] + 2 * margin, endless)
 
-    centres = _apart(rng, canvas.shape, n_cells, diameter_px, margin)
+    centres = _apart(rng, canvas, n_cells, diameter_px, margin)
     bodies = np.array([_cell_body(rng, canvas, centre, diameter_px) for centre in centres])
     spikes = _spikes(rng, len(bodies), n, rate_hz)
     traces = np.array([_calcium(rng, each, rate_hz) for each in spikes])
@@ -80,7 +82,7 @@ def recording(
     even = BACKGROUND * (1 + 0.08 * canvas.noise(rng, diameter_px))
 
     inside = (slice(margin, margin + shape[0]), slice(margin, margin + shape[1]))
-    light = brightness * _illumination(rng, shape)
+    light = brightness * (np.ones(shape) if endless else _illumination(rng, shape))
     bleaching = 0.8 + 0.2 * np.exp(-np.arange(n) / (0.5 * n))
     spectra = np.fft.rfft2(vessels * np.concatenate([[even], bodies, diffuse]))
     weights = np.concatenate([np.ones((1, n)), resting[:, np.newaxis] + traces, diffuse_traces])
@@ -96,12 +98,18 @@ def recording(
 
 
 class _Canvas:
-    """The tissue, larger than the field by a margin; its images are made of smooth things drawn on a grid."""
+    """The tissue, larger than the field by a margin unless it is endless; of smooth things drawn on a grid."""
 
-    def __init__(self, rows: int, columns: int) -> None:
+    def __init__(self, rows: int, columns: int, endless: bool = False) -> None:
         self.shape = (rows, columns)
+        self.endless = endless
         self.y, self.x = np.mgrid[:rows, :columns].astype(float)
         self.fy, self.fx = np.fft.fftfreq(rows)[:, np.newaxis], np.fft.rfftfreq(columns)
+
+    def from_place(self, place: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
+        """How far each pixel is below a place and to the right of it; the shorter way where the tissue is endless."""
+        away = self.y - place[0], self.x - place[1]
+        return tuple(d - n * np.rint(d / n) for d, n in zip(away, self.shape)) if self.endless else away
 
     def blurred(self, image: np.ndarray, sigma: float) -> np.ndarray:
         """By a Gaussian, in px."""
@@ -133,13 +141,13 @@ class _Canvas:
 
 
 def _apart(
-    rng: np.random.Generator, shape: tuple[int, int], n: int, diameter: float, margin: int
+    rng: np.random.Generator, canvas: _Canvas, n: int, diameter: float, margin: int
 ) -> list[tuple[float, float]]:
     """Up to n places, mostly inside the field, none nearer to another than 0.8 diameters."""
-    low = margin - diameter / 2
+    low = 0 if canvas.endless else margin - diameter / 2
     places: list[tuple[float, float]] = []
     for _ in range(100 * n):
-        y, x = (rng.uniform(low, size - low) for size in shape)
+        y, x = (rng.uniform(low, size - low) for size in canvas.shape)
         if len(places) < n and all(np.hypot(y - v, x - u) > 0.8 * diameter for v, u in places):
             places.append((y, x))
     return places
@@ -147,7 +155,7 @@ def _apart(
 
 def _cell_body(rng: np.random.Generator, canvas: _Canvas, centre: tuple[float, float], diameter: float) -> np.ndarray:
     """An uneven outline around a dimmer nucleus, blurred by its depth, with a halo of scattered light. Photons."""
-    y, x = canvas.y - centre[0], canvas.x - centre[1]
+    y, x = canvas.from_place(centre)
     radius, angle = np.hypot(y, x), np.arctan2(y, x)
     outline = rng.normal(0.5, 0.05) * diameter * np.ones_like(angle)
     for k, spread in ((1, 0.05), (2, 0.12), (3, 0.06)):
