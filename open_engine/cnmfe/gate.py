@@ -9,6 +9,7 @@ from scipy.sparse.csgraph import connected_components
 from open_engine.cnmfe.alone import alone
 from open_engine.cnmfe.cells import Cells
 from open_engine.cnmfe.updates import Estimate, Patch
+from open_engine.metrics import compactness
 
 SAME_PLACE = 0.9  # cosine of footprints of which there can only be one
 TWICE = 0.5  # cosine of footprints and r of traces above which what was found twice is the same
@@ -18,6 +19,8 @@ MIN_SKEWNESS = 1.0  # of a raw trace; noise has 0, background about 0.5
 LEAST_SKEWNESS = 0.1  # where peaks are clear, as a cell that fires all the time has hardly more
 CLEAR = 2.0  # times the least peak to noise
 MIN_LIKENESS = 0.94  # of a footprint to what lights up in its transients
+LEAST_LIKENESS = 0.8  # where a footprint is round and compact, as pieces of something larger seldom are
+ROUND, COMPACT = 1.4, 0.88  # at most so long, in widths; so much of its light near its centre at least
 MOST_TRAVEL = 0.06  # cell diameters; more is a wave that passes
 
 
@@ -71,6 +74,8 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     width, length = shapes(estimate.cells)
     seen = alone(patch, estimate.cells, correlations(estimate.cells.traces), rate_hz)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
+    compact = np.array([compactness(crop, diameter) for crop in estimate.cells.crops])
+    alike = np.where((length < ROUND) & (compact > COMPACT), LEAST_LIKENESS, MIN_LIKENESS)
     found = np.full(len(pnr), "", dtype=object)
     for i in range(len(pnr)):
         reasons = (
@@ -80,7 +85,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
             (width[i] <= SIZES[1] * diameter, f"too wide: {width[i]:.1f} px for cells of {diameter:.3g} px"),
             (length[i] <= LONGEST, f"too long: {length[i]:.1f} times its width"),
             (
-                seen.likeness[i] >= MIN_LIKENESS,
+                seen.likeness[i] >= alike[i],
                 f"its surroundings light up with it (likeness {seen.likeness[i]:.2f})",
             ),
             (

@@ -140,7 +140,11 @@ def neighbour_correlation(z: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, min_corr: float) -> Cells:
-    """Cells that the residual movie shows besides those given."""
+    """Cells that the residual movie shows besides those given.
+
+    min_corr is that of pixels beside each other. Bins are `size` times as far apart, over which it is taken to fall
+    exponentially.
+    """
     size = patch.bins.size
     n_frames = patch.movie.shape[2]
     z = standing_out(patch, cells, diameter / size)
@@ -148,7 +152,7 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, mi
     if not len(at):
         return none(patch.shape, side, n_frames)
     found = places(votes(at, height, z.shape[:2], 0.12 * diameter / size), APART * diameter / size, THRESHOLD)
-    found = found[neighbour_correlation(z, found) >= min_corr]
+    found = found[neighbour_correlation(z, found) >= min_corr**size]
     if not len(found):
         return none(patch.shape, side, n_frames)
     distance = np.linalg.norm(at[:, None, :2] - found[None], axis=2)
