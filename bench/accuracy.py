@@ -7,11 +7,12 @@ aligned movie, and so did what peer.py has left in FOLDER; --align writes these 
 those of minisim_movies.py and of conditions.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of
 samples/simulate.py. The three share nothing. --recipe measures the whole way alone.
 
-A true cell counts if it is detectable and 60% of its light is in the field. It is found if the cosine of the footprints
-and the r of the traces are both at least 0.5, by optimal assignment; cells matched to others than these are left out.
-F1 is the mean over two rules for r: of traces as they are, and of traces smoothed over 0.2 s. r is the median of the
-former over the cells found. An event is found if one is reported within 0.5 s of the first of a run of spikes that
-raises the cell's calcium by a fifth of its greatest value or more; its F1 is the median over cells.
+A true cell counts if it is detectable and 60% of its light is in the field that motion correction leaves. It is found
+if the cosine of the footprints and the r of the traces are both at least 0.5, by optimal assignment; cells matched to
+others than these are left out. F1 is the mean over two rules for r: of traces as they are, and of traces smoothed over
+0.2 s. r is the median of the former over the cells found. An event is found if one is reported within 0.5 s of the
+first of a run of spikes that raises the cell's calcium by a fifth of its greatest value or more; its F1 is the median
+over cells.
 
 Runs where the image's modules are. Times are those of one thread.
 """
@@ -66,6 +67,7 @@ class Truth:
     S: np.ndarray
     counted: np.ndarray
     shifts: np.ndarray  # (frames, 2)
+    inside: np.ndarray  # (cells,) share of a cell's light in the images
     rate_hz: float
     diameter: float
 
@@ -82,13 +84,15 @@ def recording(folder: Path, name: str) -> tuple[np.ndarray, Truth]:
     if kind in OWN:
         made = synthetic.recording(seed=int(seed), seconds=100, shape=(160, 160), n_cells=70, **OWN[kind])
         counted = (made.inside > INSIDE) & (made.spikes.sum(axis=1) > 0)
-        truth = (made.footprints, made.traces, made.spikes, counted, made.shifts, made.rate_hz, made.diameter_px)
-        return made.movie, Truth(*truth)
+        truth = (made.footprints, made.traces, made.spikes, counted, made.shifts, made.inside)
+        return made.movie, Truth(*truth, made.rate_hz, made.diameter_px)
     if kind in conditions.CONDITIONS:
         conditions.made(folder, [name])
     kept = np.load(folder / f"{name}.npz")
     fields = ("A", "C", "S", "counted", "shifts")
-    return kept["movie"], Truth(*(kept[each] for each in fields), float(kept["rate_hz"]), float(kept["diameter"]))
+    inside = kept.get("inside", np.ones(len(kept["A"])))  # recordings made before it was noted count as whole
+    truth = (*(kept[each] for each in fields), inside)
+    return kept["movie"], Truth(*truth, float(kept["rate_hz"]), float(kept["diameter"]))
 
 
 # ---- the way of a recipe
@@ -115,8 +119,8 @@ def in_field(truth: Truth, table: Path, rectangle: Path) -> tuple[Truth, float]:
     error = float(np.sqrt(((truth.shifts + moved_back - rest) ** 2).mean()))
     x, y, width, height = (int(each) for each in re.findall(r"\d+", rectangle.read_text()))
     images = ndimage.shift(truth.A, (0, *rest), order=1)[:, y : y + height, x : x + width]
-    lost = images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9) < INSIDE
-    return replace(truth, A=images, counted=truth.counted & ~lost), error
+    inside = truth.inside * images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9)
+    return replace(truth, A=images, counted=truth.counted & (inside > INSIDE), inside=inside), error
 
 
 def down_sampled(truth: Truth, space: int, time_: int) -> Truth:

@@ -116,6 +116,7 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
         "S": spikes.astype(np.float32),
         "counted": (inside > INSIDE) & spikes.any(axis=1),
         "shifts": shifts,
+        "inside": inside,
         "rate_hz": np.array(what.rate_hz),
         "diameter": np.array(float(np.median(diameters)) if len(diameters) else 0.0),
     }

@@ -3,7 +3,8 @@
 minisim (PyPI; GPL; Python 3.10 or later) is a tool of tests and benchmarks: it is installed into an environment of its
 own, build/minisim/venv, and only files come from there. Each recording is FOLDER/NAME-SEED.npz: movie (frames, rows,
 columns), uint16; A and C, footprints and calcium; S, spikes; counted, whether a cell is detectable and 60% of its light
-is in the field; shifts (frames, 2), px down and right; rate_hz; diameter, px at half of a cell's peak.
+is in the field; inside, that share of each; shifts (frames, 2), px down and right; rate_hz; diameter, px at half of a
+cell's peak.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ def simulate(kind: str, seed: int, path: Path) -> None:
         C=truth.C.astype(np.float32),
         S=truth.S.astype(np.float32),
         counted=truth.detectable & (inside > 0.6),
+        inside=np.clip(inside, 0, 1),
         shifts=np.zeros((len(movie), 2)) if truth.shifts is None else truth.shifts,
         rate_hz=rate,
         diameter=diameter,

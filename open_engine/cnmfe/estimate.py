@@ -80,7 +80,8 @@ def estimate_cell_diameter(movie: Series) -> Diameter:
 def _frames(movie: Series, part: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
     """Those of these samples that are recorded, and of them a part of the field."""
     start, stop = int(wanted[0]), int(wanted[-1]) + 1
-    return movie.read(start, stop)[movie.valid[start:stop]][:, part[0], part[1]]
+    rows = movie.stored(start, stop, (part[0].start, min(part[0].stop, movie.shape[0])))
+    return rows[:, :, part[1]].astype(np.float32)
 
 
 def _averaged(frames: np.ndarray, n: int) -> np.ndarray:

@@ -13,6 +13,9 @@ from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers, with_reasons
 from open_engine.metrics import read_events
 
+LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are: those not wider than taken
+FEW = 8  # cells
+
 
 def accept_cells(
     input_cell_set_files: str | list[str], input_event_set_files: str | list[str], *, context: StepContext
@@ -23,9 +26,16 @@ def accept_cells(
     """
     cells = read_cell_set(input_cell_set_files)
     events = read_events(input_event_set_files, cells)
-    images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
     diameter = _diameter(cells)
-    reasons = [doubt(image, diameter) if len(its.samples) else "no transient" for its, image in zip(events, images)]
+
+    def reasons_by(least: float) -> list[str]:
+        images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
+        found = zip(events, images)
+        return [doubt(image, diameter, least) if len(its.samples) else "no transient" for its, image in found]
+
+    reasons = reasons_by(0)
+    if reasons.count("") < FEW:
+        reasons = reasons_by(LEAST_COMPACT_OF_FEW)
     if all(reasons):
         context.warn(f"none of {cells.n_cells} cells has a transient and the shape of a cell")
     statuses = status_numbers(["rejected" if reason else "accepted" for reason in reasons])

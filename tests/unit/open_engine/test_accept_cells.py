@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from open_engine.cell_shape import is_cell
 from open_engine.context import StepContext
-from open_engine.files.cellsets import edit_footer, read_cell_set
+from open_engine.files.cellsets import edit_footer, read_cell_set, reasons_of
 from open_engine.metrics import compactness, image_metrics
 from open_engine.steps.accept_cells import accept_cells
 from samples import recordings
@@ -51,7 +51,7 @@ SHAPES = {
     "with a stray pixel above half of its peak": (with_stray_pixel(), True),
     "most of it in the field": (cell(row=2.5), True),
     "half of it in the field": (cell(row=0), True),
-    "a quarter of a diameter outside": (cell(row=-2), True),
+    "its centre outside of the field": (cell(row=-1.5), False),
     "a third of a diameter outside": (cell(row=-3), False),
     "large and round": (cell(width=11.4), True),
     "as compact, but long": (ndimage.zoom(cell(20, 24, 9.9), (1, 1.55), order=1)[:, 13:61], False),
@@ -108,6 +108,21 @@ def test_the_diameter_is_that_of_run_cnmfe(tmp_path: Path, context: StepContext,
     accept_cells(cells, event_set, context=context)
     assert read_cell_set(cells).statuses == ("rejected", "rejected")
     assert warnings == ["none of 2 cells has a transient and the shape of a cell"]
+
+
+@pytest.mark.parametrize(("n", "status"), [(7, "rejected"), (8, "accepted")])
+def test_of_few_cells_those_wider_than_was_taken_may_be_patches_out_of_focus(
+    tmp_path: Path, context: StepContext, n: int, status: str
+) -> None:
+    wide = [cell(10 + 20 * (i // 4), 6 + 12 * (i % 4), width=10.5) for i in range(n - 1)]
+    images = np.stack([cell(), *wide])
+    cells, event_set = written(tmp_path, images, np.zeros((n, 50), np.float32), [([5], [1])] * n)
+    note(cells, DIAMETER)
+    accept_cells(cells, event_set, context=context)
+    found = read_cell_set(cells)
+    assert found.statuses == ("accepted", *[status] * (n - 1))
+    why = reasons_of(found.footer)[1]
+    assert why == ("not compact: 85% of its light is near its centre, less than 90%" if n < 8 else "")
 
 
 def test_a_cell_has_one_status_in_all_parts_of_a_series(tmp_path: Path, context: StepContext) -> None:

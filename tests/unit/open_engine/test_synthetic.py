@@ -66,3 +66,18 @@ def test_isx_opens_its_series(tmp_path: Path, still: synthetic.Recording) -> Non
     assert [info.n_samples for info in infos] == [40, 40, 40]
     movie = isx.Movie.read(str(paths[1]))
     np.testing.assert_array_equal(movie.get_frame_data(0), still.movie[40])
+
+
+@pytest.mark.parametrize("endless", [True, False])
+def test_endless_tissue_has_no_seam(endless: bool) -> None:
+    """What leaves the field at one edge comes in at the opposite one."""
+    made = synthetic.recording(1, 4, (96, 112), 12, motion_px=3, brightness=8, endless=endless)
+    t = int(np.abs(made.shifts).sum(axis=1).argmax())
+    fy, fx = np.fft.fftfreq(96)[:, np.newaxis], np.fft.fftfreq(112)
+    moved_back = np.fft.fft2(made.movie[t]) * np.exp(2j * np.pi * (fy * made.shifts[t, 0] + fx * made.shifts[t, 1]))
+    first, last = made.movie[0].astype(float), np.fft.ifft2(moved_back).real
+    edges = np.ones((96, 112), bool)
+    edges[3:-3, 3:-3] = False
+    r = np.corrcoef(first[edges], last[edges])[0, 1]
+    assert (r > 0.95) == endless, r
+    assert (made.inside == 1).all() == endless
