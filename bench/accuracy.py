@@ -4,8 +4,8 @@ Each recording goes through motion_correct, then run_cnmfe at its defaults, with
 estimated, then event_detection. "recipe" is the whole way: the recipe `cells`, given nothing but the raw movie; what
 counts is what it accepts, and its own events. FastICA of scikit-learn, told the true number of cells, works on the same
 aligned movie, and so did what peer.py has left in FOLDER; --align writes these movies and stops. The recordings are
-those of minisim_movies.py and of conditions.py in FOLDER; "own-SEED", "own_shaky-SEED" and "own_dim-SEED" are of
-samples/simulate.py. The three share nothing. --recipe measures the whole way alone.
+those of minisim_movies.py and of conditions.py in FOLDER; "own-SEED", "own_shaky-SEED", "own_dim-SEED" and
+"own_field-SEED" are of samples/simulate.py. The three share nothing. --recipe measures the whole way alone.
 
 A true cell counts if it is detectable and 60% of its light is in the field that motion correction leaves. It is found
 if the cosine of the footprints and the r of the traces are both at least 0.5, by optimal assignment; cells matched to
@@ -57,7 +57,21 @@ INSIDE = 0.6
 EVENT_REACH_S = 0.5
 LEAST_RISE = 0.2  # of a cell's greatest calcium
 SEED = 311
-OWN = {"own": {}, "own_shaky": {"motion_px": 3.0}, "own_dim": {"brightness": 0.2}}
+OWN_USUAL = {"seconds": 100, "shape": (160, 160), "n_cells": 70}
+OWN = {
+    "own": {},
+    "own_shaky": {"motion_px": 3.0},
+    "own_dim": {"brightness": 0.2},
+    "own_field": {  # that long_movie.py repeats
+        "seconds": 60,
+        "shape": (200, 320),
+        "n_cells": 30,
+        "diameter_px": 14,
+        "motion_px": 2,
+        "rate_hz": 20,
+        "endless": True,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def recording(folder: Path, name: str) -> tuple[np.ndarray, Truth]:
     """The movie as the microscope took it, and what is in it."""
     kind, _, seed = name.partition("-")
     if kind in OWN:
-        made = synthetic.recording(seed=int(seed), seconds=100, shape=(160, 160), n_cells=70, **OWN[kind])
+        made = synthetic.recording(seed=int(seed), **{**OWN_USUAL, **OWN[kind]})
         counted = (made.inside > INSIDE) & (made.spikes.sum(axis=1) > 0)
         truth = (made.footprints, made.traces, made.spikes, counted, made.shifts, made.inside)
         return made.movie, Truth(*truth, made.rate_hz, made.diameter_px)
