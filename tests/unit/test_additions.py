@@ -35,7 +35,7 @@ def write_results(recording: OpenRecording, stem: str, out: Path, context: Conte
     return Outcome("one bear", b"", {"n_toys": 1})
 '''
 
-FIRST_CLASS_KIND = '''"""A toy kind with a number of quality."""
+FIRST_CLASS_KIND = '''"""A toy kind with a quality measure."""
 
 from pathlib import Path
 
@@ -208,7 +208,7 @@ def test_a_toy_kind(app: Path, tmp_path: Path) -> None:
 
 
 def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
-    """With a check, a number of quality, a methods text that cites, and a place in NWB files."""
+    """With a check, a quality measure, a methods text that cites, and a place in NWB files."""
     row = '    Kind("toy", "toy", "toy", ("-toys.csv",), isxd_type=6),\n'
     touched = {
         edited(app, "recording/kinds.py", "_ROWS = (\n", "_ROWS = (\n" + row),
@@ -219,7 +219,7 @@ def test_a_first_class_kind(app: Path, tmp_path: Path) -> None:
         edited(app, "recording/formats/isxd.py", "_CHECKS = {\n", TOY_CHECK),
         cited(app),
     }
-    rows = ("a kind of recording", "a kind to NWB files", "a check of a kind before isx opens it", CITED)
+    rows = ("a kind of recording", "NWB output for a kind", "a check of a kind before isx opens it", CITED)
     assert touched == documented("toy", *rows)
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "box.isxd").write_bytes(recordings.footer_bytes({"type": 6, "toys": ["bear"]}))
@@ -248,7 +248,7 @@ def test_a_toy_step(app: Path, tmp_path: Path) -> None:
         added(app, "open_engine/steps/brighten.py", TOY_STEP),
         cited(app),
     }
-    assert touched == documented("brighten", "a step of a recipe", "a step to the open engine", CITED)
+    assert touched == documented("brighten", "a step of a recipe", "a step of the open engine", CITED)
     (tmp_path / "in").mkdir()
     movie = recordings.movie(tmp_path / "in" / "m.isxd", n=4)
     recipe = tmp_path / "toy.toml"
