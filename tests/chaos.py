@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Kill, starve and confuse runs, and see that each says so and that the next one completes the work.
 
-    chaos.py [--seed N] [--only SCENARIO...]
+    chaos.py [--seed N] [--only SCENARIO...] [--image NAME]
 
 Of every disturbed run: the exit code, no sentinel without success, no file under a final name that is not whole. Of the
 run after it: success, and the same tree as a run that nothing disturbed. The seed decides every moment, size and
@@ -29,8 +29,9 @@ PROJECT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(PROJECT), str(PROJECT / "bench"), str(PROJECT / "docker_engine")]
 
 import engine  # noqa: E402  none is installed
+import measure  # noqa: E402
 from images import build, forget_all  # noqa: E402
-from measure import IMAGE, ME, docker, inside, new_folder, say, workspace  # noqa: E402
+from measure import ME, docker, inside, new_folder, say, workspace  # noqa: E402
 from tests import fuzz  # noqa: E402
 from tests.trees import tree, without_times_of_steps  # noqa: E402
 
@@ -116,6 +117,7 @@ class Tally:
 
     codes: Counter = field(default_factory=Counter)
     completed: int = 0
+    hits: int = 0  # disturbances that a run may survive
     failures: list[str] = field(default_factory=list)
     left_out: str = ""
 
@@ -125,8 +127,8 @@ class Tally:
             say(f"  FAILED: {what}")
 
     def expect_disturbance(self) -> None:
-        """Where every run ended well, none was hit, and nothing has been shown."""
-        self.expect(bool(self.left_out) or any(self.codes), "no run was disturbed")
+        """Where nothing was hit, nothing has been shown."""
+        self.expect(bool(self.left_out or self.hits) or any(self.codes), "no run was disturbed")
 
 
 @dataclass
@@ -173,7 +175,7 @@ class Chaos:
             *mounts,
             *self.options,
             *options,
-            IMAGE,
+            measure.IMAGE,
             *self.arguments,
             *arguments,
         ]
@@ -283,9 +285,13 @@ def workers_killed(chaos: Chaos) -> None:
             with contextlib.suppress(RuntimeError):
                 hits += int(docker("exec", running.name, "python", "-c", KILL_A_WORKER)) > 0
         ended = running.end()
-        chaos.judge(output, ended, {71} if hits else {0})  # a SIGKILL mostly comes from a kernel without memory
+        chaos.tally.hits += hits
+        # Each is tried again, so that only one who was hit twice fails. A SIGKILL mostly comes of a lack of memory.
+        chaos.judge(output, ended, {71} if ended.reasons else {0})
         chaos.tally.expect(all("SIGKILL" in each for each in ended.reasons.values()), f"reasons: {ended.reasons}")
-        chaos.tally.expect(len(ended.reasons) == hits, f"{hits} workers killed, {len(ended.reasons)} failures")
+        said = sum(each["event"] in ("tried-again", "overview-failed") for each in ended.events)
+        is_said = said <= hits <= said + len(ended.reasons)
+        chaos.tally.expect(is_said, f"{hits} workers killed, {said} said, {len(ended.reasons)} failures")
         chaos.complete(output)
 
 
@@ -356,7 +362,7 @@ def disk_full(chaos: Chaos) -> None:
         wait = "import time; time.sleep(600)"  # keeps the tmpfs mounted after the run
         holder = docker(
             *("run", "-d", "--user", ME, "-v", f"{volume}:/output", "-v", f"{copies}:/copies"),
-            *(IMAGE, "python", "-c", wait),
+            *(measure.IMAGE, "python", "-c", wait),
         )
         try:
             ended = chaos.run(volume)
@@ -434,7 +440,7 @@ def clocks(chaos: Chaos) -> None:
 
 def damaged_files(chaos: Chaos) -> None:
     """2,000 damaged files beside sound ones (fuzz.py)"""
-    found = fuzz.fuzz(new_folder(chaos.folder / "fuzz"), chaos.rng.randrange(1 << 32), fuzz.VARIANTS, IMAGE)
+    found = fuzz.fuzz(new_folder(chaos.folder / "fuzz"), chaos.rng.randrange(1 << 32), fuzz.VARIANTS, measure.IMAGE)
     fuzz.print_tables(found)
     chaos.tally.codes += found.codes
     chaos.tally.failures += found.failures
@@ -468,7 +474,7 @@ def engine_restarted(chaos: Chaos) -> None:
         chaos.tally.left_out = "the engine is not this project's own, and a second one is started only beside that"
         return
     image = chaos.folder / "image.tar"
-    docker("save", "-o", image, IMAGE)
+    docker("save", "-o", image, measure.IMAGE)
     with second_engine(chaos.folder / "engine") as restart:
         docker("load", "-i", image)
         image.unlink()
@@ -588,9 +594,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS), metavar="SCENARIO")
+    parser.add_argument("--image", help="an image that is there; built anew otherwise")
     options = parser.parse_args()
     print(f"seed {options.seed}", flush=True)
-    build("image")
+    if options.image:
+        measure.IMAGE = options.image
+    else:
+        build("image")
     tallies = {}
     with workspace() as folder:
         inputs = new_folder(folder / "input")

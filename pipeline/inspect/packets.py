@@ -57,6 +57,7 @@ def channels(packets: np.ndarray | None, footer: Mapping[str, Any], path: Path, 
         raise BadRecording(path, "an event names a channel that does not exist: it is damaged")
     packets = packets[np.lexsort((packets["offset_us"], packets["channel"]))]
     bounds = np.searchsorted(packets["channel"], np.arange(len(names) + 1))
+    names = [name.partition("\0")[0] for name in names]  # where texts of the library end; HDF5 holds no NUL
     return [_channel(name, packets[first:last]) for name, first, last in zip(names, bounds, bounds[1:])]
 
 

@@ -179,7 +179,7 @@ class SessionFile:
 
     def name(self, base: str, label: str = "") -> str:
         """A name for an object that no other has; NWB forbids "/" and ":" in names."""
-        wanted = re.sub(NOT_IN_NAMES, "-", base + label)
+        wanted = re.sub(NOT_IN_NAMES, "-", base + label) or "unnamed"
         name, number = wanted, 1
         while name in self.names:
             number += 1
