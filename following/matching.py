@@ -25,7 +25,7 @@ from following.atlas import Atlas
 from following.sessions import Session
 from following.transforms import Transform
 
-SAMPLES = 10  # of the common grid, to a cell's diameter
+SAMPLES = 10  # of the common grid, to a cell's diameter; fewer if it has fewer pixels
 REACH = 1.2  # diameters within which a cell and a group are compared
 PASSES = 4
 KEPT = 0.5  # the probability above which a match is kept
@@ -79,7 +79,8 @@ class _Matching:
         self.sessions, self.atlas = sessions, atlas
         self.on = [s for s in range(len(sessions)) if atlas.on[s]]
         self.labels = {s: atlas.labels[s].copy() for s in self.on}
-        self.unit = atlas.diameter / SAMPLES
+        coarsest = max(atlas.transforms[s].scale for s in self.on)  # a finer grid than the pixels would have holes
+        self.unit = max(atlas.diameter / SAMPLES, coarsest)
         placed = {s: _Placed(sessions[s], atlas.transforms[s], self.unit) for s in self.on}
         low = np.min([each.low for each in placed.values()], axis=0)
         high = np.max([each.high for each in placed.values()], axis=0)

@@ -131,3 +131,23 @@ def test_pixels_of_another_size():
     assert len(same & expected) >= 0.9 * max(len(same), len(expected))
     other = 1 - found.reference
     assert found.transforms[other].affine[0, 0] == pytest.approx({1: 2, 0: 0.5}[other], rel=0.02)
+
+
+def test_small_cells_are_compared_as_well_as_large_ones():
+    """Cells of 3 px, as PCA-ICA leaves them in binned movies; the second day is turned and shifted between pixels."""
+    rng = np.random.default_rng(3)
+    at = rng.uniform(8, 52, (40, 2))
+    at = np.array([each for i, each in enumerate(at) if np.hypot(*(at[:i] - each).T).min(initial=9) > 3.5])
+    angle = np.deg2rad(3)
+    turned = (
+        (at - 30) @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).T + 30 + [1.4, -2.3]
+    )
+    y, x = np.mgrid[:60, :60]
+    days = [
+        Session.of_images(name, np.array([np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.2**2) for a, b in places]))
+        for name, places in (("one", at), ("other", turned))
+    ]
+    found = follow(days)
+    assert found.diameter < 4
+    assert np.array_equal(found.groups[0], found.groups[1])
+    assert np.mean(found.sure[1]) > 0.97
