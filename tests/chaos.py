@@ -273,6 +273,15 @@ def container_killed(chaos: Chaos) -> None:
             output = chaos.new_output()
 
 
+def kill_a_worker(running: Running) -> bool:
+    """One that is at work by now, or the next one; False if the run came to its end first."""
+    while running.process.poll() is None:
+        with contextlib.suppress(RuntimeError):  # it may be over
+            if int(docker("exec", running.name, "python", "-c", KILL_A_WORKER)):
+                return True
+    return False
+
+
 def workers_killed(chaos: Chaos) -> None:
     """SIGKILL of workers at random moments"""
     for _ in range(3):
@@ -282,8 +291,7 @@ def workers_killed(chaos: Chaos) -> None:
         hits = 0
         for _ in range(3):
             time.sleep(chaos.rng.uniform(0, chaos.seconds / 4))
-            with contextlib.suppress(RuntimeError):
-                hits += int(docker("exec", running.name, "python", "-c", KILL_A_WORKER)) > 0
+            hits += kill_a_worker(running)
         ended = running.end()
         chaos.tally.hits += hits
         # Each is tried again, so that only one who was hit twice fails. A SIGKILL mostly comes of a lack of memory.
