@@ -284,22 +284,17 @@ def kill_a_worker(running: Running) -> bool:
 
 def workers_killed(chaos: Chaos) -> None:
     """SIGKILL of workers at random moments"""
-    for _ in range(3):
+    for _ in range(5):  # one each: a recording that kills both workers is left out of its session, by design
         output = chaos.new_output()
         running = chaos.start(output)
         running.wait_for("found")
-        hits = 0
-        for _ in range(3):
-            time.sleep(chaos.rng.uniform(0, chaos.seconds / 4))
-            hits += kill_a_worker(running)
+        time.sleep(chaos.rng.uniform(0, chaos.seconds))
+        hits = kill_a_worker(running)
         ended = running.end()
         chaos.tally.hits += hits
-        # Each is tried again, so that only one who was hit twice fails. A SIGKILL mostly comes of a lack of memory.
-        chaos.judge(output, ended, {71} if ended.reasons else {0})
-        chaos.tally.expect(all("SIGKILL" in each for each in ended.reasons.values()), f"reasons: {ended.reasons}")
+        chaos.judge(output, ended, {0})
         said = sum(each["event"] in ("tried-again", "overview-failed") for each in ended.events)
-        is_said = said <= hits <= said + len(ended.reasons)
-        chaos.tally.expect(is_said, f"{hits} workers killed, {said} said, {len(ended.reasons)} failures")
+        chaos.tally.expect(said == hits, f"{hits:d} workers killed, {said} said")
         chaos.complete(output)
 
 
