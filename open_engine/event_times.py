@@ -77,7 +77,7 @@ def _read(path: Path) -> csv_tables.Table:
             raise csv.Error
         return csv_tables.read(text)
     except csv.Error:
-        raise Unusable(f"{path.name} is no table that can be read: save it as CSV, in UTF-8") from None
+        raise Unusable(f"{path.name} is not a readable table: save it as CSV, in UTF-8") from None
 
 
 def timeline_of(cells: CellSet, begins_s: Mapping[str, float]) -> Timeline:

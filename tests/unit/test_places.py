@@ -261,7 +261,7 @@ def test_an_input_inside_the_output_is_no_place_for_the_sentinel(lab):
     (lab / "input").rename(lab / "output/raw")
     before = everything(lab / "output/raw")
     done = run(lab / "output/raw", lab / "output", env={"EXPECTED_OUTPUT_FILE": f"{lab}/output/raw/done"})
-    assert (done.code, "lies in the input" in done.end) == (64, True)
+    assert (done.code, "done is in the input" in done.end) == (64, True)
     assert run(lab / "output/raw", lab / "output").code == 0
     assert everything(lab / "output/raw") == before
 

@@ -29,5 +29,5 @@ def test_no_row_is_without_a_test():
     assert len(rows) == len(PROMISES) + 2 * HEADERS
 
 
-def test_a_hole_can_be_reported():
-    assert "## Report a hole" in PAGE
+def test_a_vulnerability_can_be_reported():
+    assert "## Report a vulnerability" in PAGE
