@@ -87,13 +87,15 @@ def test_build_fails_with_a_message(variants, variables, message, installers, tm
 def test_a_base_with_a_python_that_the_lock_does_not_serve(public, tmp_path):
     """The image itself with another `python3`: nothing is fetched for it."""
     base = f"{FAILING}-base:3.12"
-    tell = "import sys; sys.version_info, sys.version = (3, 12, 0), '3.12.0'; exec(sys.stdin.read())"
-    (tmp_path / "python3").write_text(f"""#!/bin/sh\nexec /usr/bin/python3.11 -c "{tell}"\n""")
+    tell = "sys.version_info, sys.version, sys.argv = (3, 12, 0), '3.12.0', sys.argv[1:]"
+    code = f"import runpy, sys; {tell}; runpy.run_path(sys.argv[0], run_name='__main__')"
+    script = f"""case $1 in -*) exec /usr/bin/python3.11 "$@" ;; esac\nexec /usr/bin/python3.11 -c "{code}" "$@"\n"""
+    (tmp_path / "python3").write_text(f"#!/bin/sh\n{script}")
     steps = [f"FROM {public}", "USER 0", "ENV PATH=/usr/local/bin:/usr/bin:/bin", "WORKDIR /etc/apt/apt.conf.d"]
     steps += ["COPY --chmod=755 python3 /usr/local/bin/"]
     (tmp_path / "Dockerfile").write_text("\n".join(steps))
     docker("build", "--tag", base, tmp_path)
-    done = bake("image", "--set=image.target=lock", BASE_IMAGE=base, BASE_DIGEST="", check=False)
+    done = bake("image", "--set=image.target=lock", BASE_IMAGE=base, BASE_DIGEST="", IMAGE=FAILING, check=False)
     assert done.returncode != 0
     assert "ERROR: BASE_IMAGE has Python 3.12.0: take one with 3.9, 3.11 or 3.13, such as Debian 12." in done.stderr
 
