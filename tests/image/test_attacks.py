@@ -129,12 +129,13 @@ def test_a_run_over_a_terabyte_can_be_stopped(hostile, output, tmp_path):
 # --- limits of processes ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [["--pids-limit=5"], ["--ulimit=nproc=5:5"]], ids=["cgroup", "ulimit"])
+@pytest.mark.parametrize("limit", [["--pids-limit=8"], ["--ulimit=nproc=8:8"]], ids=["cgroup", "ulimit"])
 def test_too_few_processes_are_an_error_at_once(limit, movie, output):
+    """Eight: with fewer, the runtime of containers may itself end before the program starts."""
     done = container(options=[*mounts(movie, output), *limit])
     assert done.returncode == 64, done.stderr
     message = last_event(done)["message"]
-    assert message.startswith("only 5 processes and threads are allowed here, and up to ")
+    assert message.startswith("only 8 processes and threads are allowed here, and up to ")
     assert "raise --pids-limit (of docker run)" in message
 
 
