@@ -101,6 +101,10 @@ UNKNOWABLE = {
 }
 
 
+# Keys of results, at any depth: which file it was, when it was worked on, and what is passed on as it is.
+OF_THE_FILE = {"input", "inputs", "provenance", "file_metadata", "fingerprint", "products", "seconds"}
+
+
 @dataclass
 class Fuzzed:
     """What came of the variants."""
@@ -298,9 +302,15 @@ def different(reference: Path, folder: Path) -> list[str]:
 
 
 def properties(path: Path) -> dict[str, Any]:
-    """Less what says which file it was, and the file's own metadata, which are passed on as they are."""
-    content = json.loads(path.read_text())
-    return {key: value for key, value in content.items() if key not in ("input", "provenance", "file_metadata")}
+    """Less what says which file it was and when it was worked on, and its own metadata, which are passed on as is."""
+    content: dict[str, Any] = comparable(json.loads(path.read_text()))
+    return content
+
+
+def comparable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: comparable(each) for key, each in value.items() if key not in OF_THE_FILE}
+    return [comparable(each) for each in value] if isinstance(value, list) else value
 
 
 # --- all of it ------------------------------------------------------------------------------------------------------

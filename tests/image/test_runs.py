@@ -16,7 +16,7 @@ import pytest
 from harness import CODE, IMAGE, PROJECT, PUBLIC, container, docker, environment, events, last_event, mounts, sentinel
 
 VERSION = (PROJECT / "VERSION").read_text().strip()
-MANY = 12
+MANY = 24
 CONFINEMENTS = {
     "as any user": ["--user", "12345:23456"],
     "with a read-only root": ["--read-only", "--tmpfs", "/tmp"],
