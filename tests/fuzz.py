@@ -21,10 +21,11 @@ import os
 import random
 import re
 import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,14 +140,16 @@ def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, foun
     before = contents(folder)
     for number in range(len(made)):  # out of sight, so that the paths of the sound ones are the same in both runs
         (inputs / str(number)).rename(inputs / f".{number}")
-    code, end = run(folder, alone.name, image, way)
+    code, end, died = run(folder, alone.name, image, way)
     found.codes[code] += 1
+    found.expect(not died, f"{way}: workers of sound recordings died: {died}")
     found.expect(code == 0, f"{way}: the sound recordings alone end with {code}: {end}")
     for number in range(len(made)):
         (inputs / f".{number}").rename(inputs / str(number))
 
     started = time.monotonic()
-    code, end = run(folder, output.name, image, way)
+    code, end, died = run(folder, output.name, image, way)
+    found.expect(not died, f"{way}: workers died, though they may have gone well when tried again: {died}")
     found.seconds += time.monotonic() - started
     found.codes[code] += 1
     found.expect(code == 1, f"{way}: the run ends with {code}: {end}")
@@ -161,8 +164,9 @@ def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, foun
     judge_variants(way, made, output, found)
 
 
-def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str]:
-    """Exit code and last message. What is beside the output can be written to, and must not be."""
+def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str, list[str]]:
+    """Exit code, last line of the log, and what it says of workers that died; these are tried again, so that no result
+    shows it. What is beside the output can be written to, and must not be."""
     name = f"isx-fuzz-{os.getpid()}-{output}"
     limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "200", "--network", "none")
     where = ("-v", f"{folder}:/w", "-e", "INPUT_DIR=/w/input", "-e", f"OUTPUT_DIR=/w/{output}", *WAYS[way])
@@ -171,10 +175,16 @@ def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str]:
     try:
         code = int(docker("wait", name))
         killed = docker("inspect", "--format", "{{.State.OOMKilled}}", name) == "true"
-        last = docker("logs", "--tail", "1", name)
+        log = subprocess.run(["docker", "logs", name], check=True, capture_output=True, text=True).stderr.splitlines()
     finally:
         docker("rm", "--force", name)
-    return code, "out of memory" if killed else last
+    return code, "out of memory" if killed else "".join(log[-1:]), deaths(log)
+
+
+def deaths(log: Iterable[str]) -> list[str]:
+    """Of the lines of a log, the messages about workers that died and are tried again."""
+    events = (json.loads(line) for line in log if line.startswith("{"))
+    return [event["message"] for event in events if event["event"] == "tried-again"]
 
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes | int]]:

@@ -168,3 +168,10 @@ def test_the_end_of_an_mp4_with_a_box_of_64_bits(lost, end):
     content = (20).to_bytes(4, "big") + b"ftyp" + bytes(12) + (1).to_bytes(4, "big") + b"mdat"
     content += (40).to_bytes(8, "big") + bytes(24)
     assert fuzz.boxes_end(content[: len(content) - lost]) == end
+
+
+def test_workers_that_died_are_seen():
+    """Their recordings may be sound when they are tried again."""
+    log = ["no event", '{"event": "start", "message": "a"}', '{"event": "tried-again", "message": "m: SIGSEGV"}']
+    assert fuzz.deaths(log) == ["m: SIGSEGV"]
+    assert fuzz.deaths(log[:2]) == []
