@@ -392,8 +392,8 @@ def followed(found: dict[str, Any]) -> str:
 Recall / precision of pairs of cells that two sessions hold, means of {found["studies"]} studies each, from seed
 {found["first"]}. `bench/following_studies.py` says what each kind is; every day is turned, shifted and, where it is
 hard, warped by itself. A pair with something that is no cell counts as wrong. ROICaT runs without the networks whose
-weights it downloads (`bench/peer_roicat.py`); what is left to it for aligning images finds shifts, but no rotations, so
-its figures say little of it where days are turned far. Measured on {found["made"]}.{missing}
+weights it downloads (`bench/peer_roicat.py`). It then finds shifts but no rotations, so its figures say
+little about it where days are rotated far. Measured on {found["made"]}.{missing}
 
 {table(["", "followed", "`longitudinal_registration`", "ROICaT"], rows)}
 

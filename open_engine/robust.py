@@ -19,7 +19,7 @@ def noise_sd(
 
 
 def spread(values: np.ndarray) -> float:
-    """The same of all values, as Donoho and Johnstone (1994) have it. Shape of the values: any, but not empty."""
+    """The same of all values together, rounded as in Donoho and Johnstone (1994). `values` must not be empty."""
     return float(np.median(np.abs(values - np.median(values)))) / SD_TO_MAD
 
 

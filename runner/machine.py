@@ -110,7 +110,7 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def text_of(path: Path) -> str:
-    """Of a file of the kernel's; "" if it cannot be read."""
+    """The text of a file of the kernel's; "" if it cannot be read."""
     try:
         return path.read_text()
     except OSError:

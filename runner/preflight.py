@@ -17,7 +17,7 @@ def refuse_too_few_processes(workers: int, root: Path = Path("/")) -> None:
     if limit and limit < needed:
         raise UsageError(
             f"only {limit} processes and threads are allowed here, and up to {needed} are needed: "
-            f"raise --pids-limit (of docker run) or the limit of the pod, or lower WORKERS"
+            "raise --pids-limit (of docker run) or the limit of the pod, or lower WORKERS"
         )
 
 

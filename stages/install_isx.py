@@ -153,8 +153,7 @@ def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[st
         except subprocess.TimeoutExpired:
             raise BuildError(
                 f"{installer.name} {' '.join(arguments)} did not finish within {seconds:.0f} s: it may be "
-                f"waiting for an "
-                "answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
+                "waiting for an answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
                 f"{quoted(end_of(output))}"
             ) from None
         finally:

@@ -128,12 +128,11 @@ def _with_twins(
 
     Returns the cells, the reasons of each, and which of them were merged.
     """
-    several = [one for one, _ in reversed(twins) if len(one.noise)]  # the last time first: they are at their best
-    if not several:
+    found = [each for each in reversed(twins) if len(each[1])]  # the last time first: they are at their best
+    if not found:
         return estimate, doubts, np.zeros(len(doubts), bool)
-    cells = join(*(one.cells for one in several))
-    reasons = np.concatenate([reasons for one, reasons in reversed(twins) if len(one.noise)])
-    raw, noise = (np.concatenate(each) for each in zip(*((one.raw, one.noise) for one in several)))
+    cells = join(*(one.cells for one, _ in found))
+    raw, noise, reasons = (np.concatenate(each) for each in zip(*((one.raw, one.noise, why) for one, why in found)))
     alike = (gate.cosines(cells).toarray() > gate.TWICE) & (gate.correlations(raw) > gate.TWICE)
     n = len(doubts)
     there = gate.cosines(join(estimate.cells, cells))[:n, n:].toarray() > gate.SAME_PLACE

@@ -95,7 +95,7 @@ def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) ->
 
 
 def together(several: list[Found]) -> Found:
-    """All of them."""
+    """The cells of several patches, as one."""
     noise, doubts, merged = (
         np.concatenate([getattr(found, name) for found in several]) for name in ("noise", "doubts", "merged")
     )

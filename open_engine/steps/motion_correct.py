@@ -143,7 +143,7 @@ def _warn_of_limit(series: Series, shifts: np.ndarray, greatest: float, context:
     if far:
         context.warn(
             f"{far} frames have moved by max_translation ({greatest:g} px) or more: raise it if they "
-            f"really move that far"
+            "really move that far"
         )
 
 

@@ -102,7 +102,7 @@ class Decisions:
 
     @property
     def digest(self) -> str:
-        """Of what they say: equal only if they would be applied alike."""
+        """Digest of the decisions, equal only if they would be applied alike."""
         rows = [[row.cells, row.cell, row.status, row.at, row.joined_with] for row in self.rows]
         edited = [[one.digest, one.decision.status, one.decision.at] for one in self._edited()]
         return hashlib.sha256(json.dumps([rows, edited]).encode()).hexdigest()

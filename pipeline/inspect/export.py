@@ -22,7 +22,7 @@ BLACK_FREE, BLACK_RATIO = 4 << 30, 100  # bytes of frames that are not stored, a
 
 @dataclass(frozen=True)
 class Encoder:
-    """Of AV1."""
+    """Settings of the AV1 encoder."""
 
     threads: int
     quality: int = 60  # 0 to 100
@@ -59,8 +59,8 @@ def refuse_mostly_black(layout: MovieLayout) -> None:
     if black > BLACK_FREE and black > BLACK_RATIO * layout.n_stored * frame:
         raise Unusable(
             f"{layout.n_samples - layout.n_stored} of its {layout.n_samples} frames are not stored, and would take "
-            f"{black / 1e9:.3g} GB in another format: it is damaged; if not, run without MOVIE_TIFF, MOVIE_MP4, "
-            f"NWB_MOVIE"
+            f"{black / 1e9:.3g} GB in another format: it is damaged; if not, run without MOVIE_TIFF, "
+            "MOVIE_MP4, NWB_MOVIE"
         )
 
 

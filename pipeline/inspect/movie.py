@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import isx
 import numpy as np
@@ -27,9 +28,9 @@ READ = isx.Movie.read
 
 
 def write_results(recording: OpenRecording, stem: str, out: Path, context: Context) -> Outcome:
-    assert recording.handle  # before our own reader: its reasons are those that a lab knows
+    spacing = recording.handle.spacing  # by isx before our own reader: its reasons are those that a lab knows
     with open_frames(recording.path, recording.layout) as frames:
-        return _adapt(recording, frames, stem, out, context)
+        return _of_frames(recording, frames, metadata.spacing(spacing), stem, out, context)
 
 
 def _alternating(origin: Origin) -> str:
@@ -39,7 +40,9 @@ def _alternating(origin: Origin) -> str:
     return f"{len(origin.planes)} focal planes ({', '.join(map(str, origin.planes))})" if origin.planes else ""
 
 
-def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path, context: Context) -> Outcome:
+def _of_frames(
+    recording: OpenRecording, frames: StoredFrames, spacing: dict[str, Any], stem: str, out: Path, context: Context
+) -> Outcome:
     layout, timing, pixel_um = recording.layout, recording.timing, optics.pixel_um(recording)
     consistency.frames(recording, context.warn)
     status = sample_status(layout)
@@ -93,7 +96,7 @@ def _adapt(recording: OpenRecording, frames: StoredFrames, stem: str, out: Path,
         figures=_figures(stem, found, n_valid, unit, pixel_um) if found else (),
         metadata={
             **metadata.timing(timing),
-            **metadata.spacing(recording.handle.spacing),
+            **spacing,
             **optics.tissue(pixel_um),
             "data_type": np.dtype(layout.dtype).name,
             "unit": unit,

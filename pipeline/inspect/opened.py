@@ -49,7 +49,7 @@ class OpenRecording:
 
     @cached_property
     def handle(self) -> Any:
-        """As isx opens it."""
+        """The recording as isx opens it."""
         return module_of(self.kind).READ(str(self.stored))
 
     @property
@@ -69,7 +69,7 @@ class OpenRecording:
 
     @cached_property
     def footer(self) -> dict[str, Any]:
-        """Of an `.isxd` file. Nobody may change it."""
+        """The footer of an `.isxd` file. Nobody may change it."""
         return formats.read_footer(self.stored)
 
     @cached_property

@@ -69,7 +69,7 @@ def _channel(name: str, packets: np.ndarray) -> Channel:
 
 
 def _through_library(source: Any) -> list[Channel]:
-    """Of an isx.GpioSet or isx.EventSet."""
+    """Every channel of an isx.GpioSet or isx.EventSet."""
     if hasattr(source, "get_channel_data"):
         found = ((source.get_channel_name(i), *source.get_channel_data(i)) for i in range(source.num_channels))
     else:

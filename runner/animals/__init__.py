@@ -29,9 +29,12 @@ def follow(
     records = list(records)
     if not any(map(table_of_cells, records)) and not _are_animals(state.output):
         return []
-    from runner.animals import stage  # takes a while, and most runs find no cells
+    from runner.animals import in_sessions, stage  # takes a while, and most runs find no cells
 
-    return stage.follow(recordings, records, state, staging, wanted)
+    records = [record for record in records if record.results]
+    followed = stage.followed(recordings, records, state, staging) if wanted else []
+    in_sessions.forget_others(records, followed, state)
+    return in_sessions.number(recordings, records, followed, state)
 
 
 def _are_animals(output: Folder) -> bool:

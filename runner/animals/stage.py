@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from common import APP
@@ -28,26 +28,10 @@ from runner.workers.supervise import Supervisor, Task, Verdict
 SECONDS, SECONDS_A_SESSION = 600, 60
 
 
-def follow(
-    recordings: Sequence[Recording],
-    records: Iterable[Record],
-    state: RunState,
-    staging: Folder,
-    wanted: bool = True,
-) -> list[Followed]:
-    """What became of each animal that has two sessions with cells or more.
-
-    Its sessions hold the numbers of its cells then; those of animals that are followed no longer go. Raises Stopped.
-    """
-    records = [record for record in records if record.results]
-    followed = _followed(recordings, records, state, staging) if wanted else []
-    in_sessions.forget_others(records, followed, state)
-    return in_sessions.number(recordings, records, followed, state)
-
-
-def _followed(
+def followed(
     recordings: Sequence[Recording], records: Sequence[Record], state: RunState, staging: Folder
 ) -> list[Followed]:
+    """What became of each animal that has two sessions with cells or more, by name. Raises Stopped."""
     sessions = with_cells(recordings, records, state)
     if len(sessions) < 2:
         return []

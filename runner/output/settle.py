@@ -34,7 +34,7 @@ SYNC_RATE = 5_000_000  # bytes a second at which a very slow disk takes results 
 
 @dataclass
 class Settlement:
-    """Of the workers of a run."""
+    """Settles what the workers of a run have done."""
 
     input: Input
     conditions: Conditions
@@ -152,7 +152,7 @@ class Settlement:
             self._withdraw_results_elsewhere(unit)
             state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
             publish(output, staging, sound, record, old)
-            for recording in unit.recordings[1:]:  # of a run in which each was tried by itself
+            for recording in unit.recordings[1:]:  # of a run in which each was a session of its own
                 with contextlib.suppress(OSError):
                     output.remove(recording.log)
             for recording in unit.recordings if not unit.failure else ():

@@ -53,6 +53,6 @@ class Unit:
 
 
 def named(recordings: Sequence[Recording]) -> str:
-    """The step's name and number, for messages."""
+    """The first of these recordings and how many more there are, for messages."""
     first, *rest = recordings
     return first.relative + (f" and {len(rest)} more" if rest else "")

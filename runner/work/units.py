@@ -63,11 +63,13 @@ def without(unit: Unit, unusable: Mapping[str, str], input: Input, conditions: C
 
 
 def _less(session: Session, gone: set[str]) -> Session:
-    """Without these members; if no part is left, the first of the others leads."""
-    streams = [tuple(path for path in stream if path not in gone) for stream in session.streams]
-    companions = tuple(path for path in session.companions if path not in gone)
-    products = tuple(path for path in session.products if path not in gone)
-    streams = [stream for stream in streams if stream]
+    """The session without these members; if no part is left, the first of the others leads."""
+
+    def left(paths: Sequence[str]) -> tuple[str, ...]:
+        return tuple(path for path in paths if path not in gone)
+
+    streams = [*filter(None, map(left, session.streams))]
+    companions, products = left(session.companions), left(session.products)
     if not streams and companions:
         streams, companions = [companions[:1]], companions[1:]
     elif not streams:

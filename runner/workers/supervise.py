@@ -328,7 +328,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
 
 
 def last_line(log: int, since: int = 0) -> str:
-    """Of what was written after its first bytes, `since`."""
+    """The last line of a log that is not empty, among those after its first `since` bytes; "" if there is none."""
     try:
         text = os.pread(log, 4096, max(since, os.fstat(log).st_size - 4096)).decode("utf-8", "replace")
     except OSError:
