@@ -23,7 +23,7 @@ class Earlier:
 def look_back(input: Input, state: RunState) -> Earlier:
     """Edited results are kept under another name first, which makes the others incomplete."""
     records: dict[str, Record] = {}
-    is_whole: dict[tuple[str, str], bool] = {}  # by folder of results and fingerprint
+    is_whole: dict[tuple[str, str, str], bool] = {}  # by folder of results, fingerprint and status
     related, folders = input.related, set()
     for session in input.sessions:
         folders |= {related.folders[session.parts[0]], *(related.own[path] for path in session.members)}
@@ -33,7 +33,7 @@ def look_back(input: Input, state: RunState) -> Earlier:
             record = read_record(state.output, recording)
             if not record:
                 continue
-            key = record.results, record.fingerprint
+            key = record.results, record.fingerprint, record.status
             if key not in is_whole:
                 _keep_what_was_edited(recording, record, state)
                 is_whole[key] = record.status == "done" and are_there(state.output, record)

@@ -34,7 +34,7 @@ def checked_products(listed: Iterable[str], staging: Path, stem: str) -> dict[st
 def publish(output: Folder, staging: Path, recordings: Sequence[Recording], record: Record, old: Record | None) -> None:
     """Move the products from staging to where they belong, `<stem>.json` last.
 
-    Whenever this is cut short, `<stem>.json` is missing or the record says "publishing": a re-run does it all again.
+    Whenever this is cut short, `<stem>.json` is missing or a record says "publishing": a re-run does it all again.
     Products of the earlier record that are no longer written are removed; files that it does not list are left alone.
     """
     last = f"{record.results.rpartition('/')[2]}.json"

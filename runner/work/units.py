@@ -35,7 +35,7 @@ def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Uni
     """All units, in the order of the sessions."""
     maker = _Maker(input, conditions, earlier)
     found = [unit for session in input.sessions for unit in _units(session, maker)]
-    return [replace(unit, done=_same(unit, earlier.records.get(unit.recordings[0].relative))) for unit in found]
+    return [replace(unit, done=_done(unit, earlier.records)) for unit in found]
 
 
 def tried_again(unit: Unit, log: int) -> Unit:
@@ -89,10 +89,12 @@ def inspected_instead(unit: Unit, failure: str, warnings: Sequence[str], log: in
     )
 
 
-def _same(unit: Unit, record: Record | None) -> Record | None:
-    """The record, if an earlier run did just this."""
-    if record and record.fingerprint == unit.fingerprint:
-        return record if set(record.inputs) == {recording.relative for recording in unit.recordings} else None
+def _done(unit: Unit, records: Mapping[str, Record]) -> Record | None:
+    """The record, if an earlier run did just this and put it on record for every recording of the unit."""
+    names = {recording.relative for recording in unit.recordings}
+    found = [records.get(name) for name in names]
+    if all(record and record.fingerprint == unit.fingerprint and set(record.inputs) == names for record in found):
+        return records[unit.recordings[0].relative]
     return None
 
 

@@ -423,6 +423,20 @@ def test_killed_at_any_moment_a_rerun_completes_the_same_sessions(study, output,
     assert tree(output) == expected
 
 
+@pytest.mark.parametrize("change", ["publishing", "gone"])
+@pytest.mark.parametrize("path", ["m_part1.isxd", "m_part2.isxd", "m.gpio"])
+def test_a_session_is_done_once_each_of_its_records_says_so(study, output, path, change):
+    assert run(study, output).code == 0
+    whole, record = tree(output), output / f".records/{path}.json"
+    if change == "gone":
+        record.unlink()
+    else:
+        record.write_text(record.read_text().replace('"status": "done"', '"status": "publishing"'))
+    done = run(study, output)
+    assert done.code == 0 and "6 recordings, all done, 3 of them earlier" in done.end
+    assert tree(output) == whole
+
+
 def test_no_shard_has_a_part_of_a_session(study, output, tmp_path):
     handled = []
     for index in (1, 2):
