@@ -99,10 +99,17 @@ class _Group:
     def end(self) -> datetime | None:
         return self.last.end
 
+    @property
+    def only_number(self) -> names.Numbering | None:
+        """That of a single part, as the acquisition software writes it."""
+        number = self.first.numbering if len(self.members) == 1 else None
+        return number if number and number.is_acquisitions else None
+
     def names(self) -> list[str]:
         """That a companion's may begin with, or the other way round; the most telling first."""
         stems = [each.stem for group in (self, *self.others) for each in group.members]
-        wholes = [each.numbering.whole for each in self.members if each.numbering and len(self.members) > 1]
+        numberings = [each.numbering for each in self.members if each.numbering]
+        wholes = [number.whole for number in numberings if len(self.members) > 1 or self.only_number]
         return list(dict.fromkeys([*stems, *wholes, *map(names.without_stream, stems)]))
 
 
@@ -478,8 +485,10 @@ class _Index:
 
 def _shared_name(one: Member, group: _Group) -> int:
     """How much of the name tells that they belong together: characters, and one more for the whole; 0: nothing."""
-    best = 0
+    best, only = 0, group.only_number
     for name in group.names():
+        if only and name == only.whole and one.numbering and one.numbering.is_acquisitions:
+            continue  # it is numbered itself, as another part
         if one.stem == name:
             best = max(best, len(name) + 1)
         elif names.extends(one.stem, name) or names.extends(name, one.stem):
@@ -534,7 +543,10 @@ def _session(group: _Group) -> Session:
 
 
 def _name(group: _Group) -> str:
-    """What the parts have in common without their numbers; the stem of a recording that is alone."""
+    """What the parts have in common without their numbers; the stem of a recording that is alone.
+
+    A single part has its number left out too where a companion's name has none.
+    """
     stems = [one.stem for one in group.members]
     if len(stems) > 1:
         wholes = {one.numbering.whole for one in group.members if one.numbering}
@@ -544,4 +556,8 @@ def _name(group: _Group) -> str:
     if group.others:
         plain = {names.without_stream(stem) for stem in [*stems, *(each.first.stem for each in group.others)]}
         return plain.pop() if len(plain) == 1 else stems[0]
+    number = group.only_number
+    beside = [one.stem for one in group.companions if not one.stem.startswith(stems[0])]
+    if number and any(names.begin_alike(stem, number.whole) for stem in beside):
+        return number.whole
     return stems[0]

@@ -97,6 +97,14 @@ TABLE = {
         ["m1_s1_video: m1_s1_video_part1.isxd m1_s1_video_part2.isxd"],
     ),
     "parts without a word before": ([one("part1.isxd"), one("part2.isxd", 40)], ["part: part1.isxd part2.isxd"]),
+    "the first part alone, with a GPIO of no number": (
+        [one("m1_s1_video_part1.isxd"), one("m1_s1_video.gpio"), one("m1_s1_video-camera.isxb", 0.5)],
+        ["m1_s1_video: m1_s1_video_part1.isxd + m1_s1_video-camera.isxb m1_s1_video.gpio"],
+    ),
+    "a part alone, with its own GPIO": (
+        [one("m_part3.isxd"), one("m_part3.gpio"), one("m_part3-camera.isxb")],
+        ["m_part3: m_part3.isxd + m_part3-camera.isxb m_part3.gpio"],
+    ),
     "words after the number": (
         [one("m_part2_9x8.isxd", 20), one("m_part1_9x8.isxd"), one("m_part1_9x9.isxd", 40)],
         ["m_9x8: m_part1_9x8.isxd m_part2_9x8.isxd", "m_part1_9x9: m_part1_9x9.isxd"],
