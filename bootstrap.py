@@ -54,9 +54,9 @@ def _explain(command: list[str], error: OSError) -> int:
     from runner import advice, settings
     from runner.endings import USAGE
 
-    found = advice.instead_of(command, settings.FLAGS)
-    if found:
-        sys.stderr.write(f"{found}\n")
+    usage = advice.instead_of(command, settings.FLAGS)
+    if usage:
+        sys.stderr.write(f"{usage}\n")
         return USAGE
     if not isinstance(error, FileNotFoundError):
         sys.stderr.write(f"{command[0]}: {error.strerror}\n")

@@ -54,8 +54,8 @@ def library_problems(api: loading.Api) -> list[str]:
     """The loader itself is asked: nothing else knows all that it looks at. A file cut short would end this process."""
     if api.library is None:
         return [loading.diagnosis(api)]
-    found = loading.finish_probe(loading.start_probe(api))
-    return [loading.diagnosis(api, found.error)] if found.error else []
+    loaded = loading.finish_probe(loading.start_probe(api))
+    return [loading.diagnosis(api, loaded.error)] if loaded.error else []
 
 
 def permission_problems(api: loading.Api) -> list[str]:

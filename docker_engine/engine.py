@@ -296,7 +296,7 @@ def security_archive(release: str) -> str:
     suite = f"{release}-security"
     named = host_sources().get(suite)
     beside = re.sub(r"/debian/?$", "/debian-security/", mirror())
-    for uri in dict.fromkeys(each for each in (named, beside, "http://security.debian.org/debian-security/") if each):
+    for uri in dict.fromkeys(filter(None, (named, beside, "http://security.debian.org/debian-security/"))):
         with contextlib.suppress(Unavailable):
             Apt(suite, HOME, uri).update()
             return uri

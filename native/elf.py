@@ -43,7 +43,7 @@ class NotElf(Exception):
 class Closure:
     """Everything that a library pulls in, and what stands in its way."""
 
-    found: dict[str, Path] = field(default_factory=dict)  # name as needed -> file
+    paths: dict[str, Path] = field(default_factory=dict)  # name as needed -> file
     missing: dict[str, str] = field(default_factory=dict)  # name -> the first library that needs it
     versions_missing: list[tuple[str, str, str]] = field(default_factory=list)  # version, library, who needs it
     glibc_needed: str = ""  # by the libraries that do not come from the system
@@ -123,10 +123,10 @@ def _trace(library: Path) -> subprocess.CompletedProcess[str]:
 def _loader() -> str:
     """The dynamic loader that has loaded this process. Raises NotElf."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
-    found = re.search(r"/\S*/ld-linux[^/\s]*$", maps, re.MULTILINE)
-    if not found:
+    path = re.search(r"/\S*/ld-linux[^/\s]*$", maps, re.MULTILINE)
+    if not path:
         raise NotElf("this system has no glibc")
-    return found[0]
+    return path[0]
 
 
 def version_key(version: str) -> tuple[int, ...]:
@@ -138,8 +138,8 @@ def find_library(tree: Path, name: str = LIBRARY) -> list[Path]:
     """Every file of this name below a folder, each once even if symbolic links show it twice."""
     if tree.is_file():
         return [tree]
-    found = sorted(tree.rglob(name))
-    return list({path.resolve(): path for path in reversed(found)}.values())
+    files = sorted(tree.rglob(name))
+    return list({path.resolve(): path for path in reversed(files)}.values())
 
 
 def glibc_needed(tree: Path) -> str:
@@ -147,10 +147,10 @@ def glibc_needed(tree: Path) -> str:
     asked = []
     for library in find_library(tree):
         try:
-            found = closure(library)
+            needs = closure(library)
         except (NotElf, OSError):
             continue
-        asked += [found.glibc_needed, *(what[6:] for what, _, _ in found.versions_missing if what.startswith("GLIBC_"))]
+        asked += [needs.glibc_needed, *(what[6:] for what, _, _ in needs.versions_missing if what.startswith("GLIBC_"))]
     return max(asked, key=version_key, default="")
 
 
@@ -177,7 +177,7 @@ def main(arguments: Sequence[str]) -> int:
             status = 1
         else:
             sys.stdout.write(
-                f"{library}: all {len(result.found)} shared libraries found; "
+                f"{library}: all {len(result.paths)} shared libraries found; "
                 f"needs glibc {result.glibc_needed or 'of any version'}, this system has {system_glibc()}\n"
             )
     return status

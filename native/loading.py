@@ -109,9 +109,9 @@ def diagnosis(api: Api, error: str = "") -> str:
         sentences.append(f"{api.library} cannot be read by uid {os.getuid()}")
     else:
         try:
-            found = elf.closure(api.library)
-            sentences += found.problems
-            sentences.append(f"glibc: {found.glibc_needed or 'any'} needed, {elf.system_glibc() or 'none'} found")
+            closure = elf.closure(api.library)
+            sentences += closure.problems
+            sentences.append(f"glibc: {closure.glibc_needed or 'any'} needed, {elf.system_glibc() or 'none'} found")
         except (elf.NotElf, OSError) as problem:
             sentences.append(str(problem))
     sentences.append(f"Python {platform.python_version()}, {platform.machine()}")
@@ -134,7 +134,7 @@ def import_error(tick: Callable[[], None] = lambda: None) -> str:
 
 def distributions() -> dict[str, str]:
     """Versions of all installed packages, by normalised name. Read off the metadata folders' names, which is quick."""
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for folder in dict.fromkeys(sys.path):
         try:
             names = os.listdir(folder or ".")  # noqa: PTH208 - thousands of entries, of which two dozen matter
@@ -143,8 +143,8 @@ def distributions() -> dict[str, str]:
         for name in sorted(names):
             match = re.fullmatch(r"(.+)-([^-]+)\.dist-info", name)
             if match:
-                found.setdefault(normalised(match[1]), match[2])
-    return dict(sorted(found.items()))
+                versions.setdefault(normalised(match[1]), match[2])
+    return dict(sorted(versions.items()))
 
 
 def system_packages() -> dict[str, str]:

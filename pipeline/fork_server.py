@@ -29,8 +29,8 @@ def serve(fd: int, do_job: Callable[[int], int]) -> None:
                 return
             worker = functools.partial(_worker, connection, supervisor, Fork.from_json(request), fds, do_job)
             _fork_twice(worker, connection.send)
-            for each in fds:
-                os.close(each)
+            for inherited in fds:
+                os.close(inherited)
 
 
 def _fork_twice(worker: Callable[[], int], tell: Callable[[bytes], object]) -> None:

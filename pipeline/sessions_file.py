@@ -39,21 +39,21 @@ def read(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         return [], [f"{path}:{error.line}: {error}"]
     unknown = [key for key in content if key != "session"]
     lines = [
-        text[: found.start()].count("\n") + 1
-        for found in re.finditer(r"^[ \t]*\[\[[ \t]*session[ \t]*\]\]", text, re.M)
+        text[: heading.start()].count("\n") + 1
+        for heading in re.finditer(r"^[ \t]*\[\[[ \t]*session[ \t]*\]\]", text, re.M)
     ]
     given = content.get("session", [])
-    if unknown or not isinstance(given, list) or not all(isinstance(each, dict) for each in given):
+    if unknown or not isinstance(given, list) or not all(isinstance(table, dict) for table in given):
         what = f"{unknown[0]} is not known{did_you_mean(unknown[0], ['session'])}" if unknown else "session is no list"
         return [], [f"{path}:1: {what}: write [[session]], and recordings = [...] under it"]
-    found, mistakes = [], []
-    for number, each in enumerate(given):
+    sessions, mistakes = [], []
+    for number, table in enumerate(given):
         line = lines[number] if number < len(lines) else 1
         try:
-            found.append({"file": str(path), "line": line, **_session(each)})
+            sessions.append({"file": str(path), "line": line, **_session(table)})
         except Mistake as mistake:
             mistakes.append(f"{path}:{line}: {mistake}")
-    return found, mistakes
+    return sessions, mistakes
 
 
 def _session(given: dict[str, Any]) -> dict[str, Any]:
@@ -73,15 +73,15 @@ def _session(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(names: list[str]) -> int:
-    found, mistakes = [], []
+    known, mistakes = [], []
     for name in names:
         sessions, messages = read(Path(name))
-        found += sessions
+        known += sessions
         mistakes += messages
     if mistakes:
         say(mistakes)
         return BAD
-    for session in found:
+    for session in known:
         print(json.dumps(session))  # noqa: T201 - the answer
     return OK
 

@@ -41,8 +41,8 @@ class Copies:
             return _python_files(folder)
         listing = self._place(folder) / _LISTING
         if self.making and not listing.exists():
-            found = [path for path in _python_files(folder) if self._is_readable(path)]
-            names = [path.relative_to(folder).as_posix() for path in found]
+            readable = [path for path in _python_files(folder) if self._is_readable(path)]
+            names = [path.relative_to(folder).as_posix() for path in readable]
             self._write(listing, json.dumps(names, ensure_ascii=True).encode())
         return [folder / name for name in json.loads(listing.read_bytes())]
 
@@ -76,12 +76,12 @@ def _content(path: Path, most: int) -> bytes:
 
 def _python_files(folder: Path) -> list[Path]:
     """`*.py` here, and in the packages here: folders that hold an `__init__.py`."""
-    found, seen = [], set()
+    files, seen = [], set()
     for parent, folders, names in os.walk(folder, followlinks=True):
         if (identity := os.path.realpath(parent)) in seen:  # a link to a folder above
             folders.clear()
             continue
         seen.add(identity)
         folders[:] = [name for name in folders if Path(parent, name, "__init__.py").is_file()]
-        found += [Path(parent, name) for name in names if name.endswith(".py")]
-    return sorted(found)
+        files += [Path(parent, name) for name in names if name.endswith(".py")]
+    return sorted(files)

@@ -161,7 +161,7 @@ class Result:
 
 
 Event = Union[Progress, Caution, Advice, At, Failure, Result]
-_EVENTS = {each.event: each for each in (Progress, Caution, Advice, At, Failure, Result)}
+_EVENTS = {event.event: event for event in (Progress, Caution, Advice, At, Failure, Result)}
 
 
 def event_to_json(event: Event) -> bytes:

@@ -56,20 +56,20 @@ def read(cls: type[T], content: object, **known: Any) -> T:
     what = cls.__name__.lower()
     if not isinstance(content, dict):
         raise Malformed(f"{what}: not a JSON object")
-    wanted = {each.name: each for each in fields(cls) if each.name not in known}  # type: ignore[arg-type]
+    wanted = {field.name: field for field in fields(cls) if field.name not in known}  # type: ignore[arg-type]
     unknown = sorted(content.keys() - wanted.keys())
     if unknown:
         raise Malformed(f"{what}: unknown field {unknown[0]}")
     values = {}
-    for name, each in wanted.items():
+    for name, field in wanted.items():
         if name in content:
             try:
-                values[name] = _value(str(each.type), content[name], vars(sys.modules[cls.__module__]))
+                values[name] = _value(str(field.type), content[name], vars(sys.modules[cls.__module__]))
             except Malformed:
                 raise
             except (ValueError, OverflowError):
                 raise Malformed(f"{what}: {name} is {shown(content[name])}") from None
-        elif each.default is MISSING and each.default_factory is MISSING:
+        elif field.default is MISSING and field.default_factory is MISSING:
             raise Malformed(f"{what}: no {name}")
     return cls(**values, **known)
 
@@ -85,12 +85,12 @@ def _value(kind: str, value: Any, names: Mapping[str, Any]) -> Any:
     outer, _, inner = kind.removesuffix("]").partition("[")
     first, _, second = inner.partition(", ")
     if outer in ("tuple", "list"):
-        found = [_value(first, each, names) for each in _of(list, value)]
-        if second == first and len(found) != 2:
+        values = [_value(first, entry, names) for entry in _of(list, value)]
+        if second == first and len(values) != 2:
             raise ValueError
-        return tuple(found) if outer == "tuple" else found
+        return tuple(values) if outer == "tuple" else values
     if outer in ("dict", "Mapping"):
-        return {key: _value(second, each, names) for key, each in _of(dict, value).items()}
+        return {key: _value(second, entry, names) for key, entry in _of(dict, value).items()}
     if kind == "datetime":
         return _checked(datetime.fromisoformat(_of(str, value)), lambda time: time.tzinfo is not None)
     if kind == "Path":
@@ -103,7 +103,7 @@ def _value(kind: str, value: Any, names: Mapping[str, Any]) -> Any:
 
 
 def _of(types: Any, value: Any) -> Any:
-    return _checked(value, lambda each: isinstance(each, types) and (types is bool or not isinstance(each, bool)))
+    return _checked(value, lambda its: isinstance(its, types) and (types is bool or not isinstance(its, bool)))
 
 
 def _checked(value: T, is_sound: Callable[[T], bool]) -> T:

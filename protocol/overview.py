@@ -101,7 +101,7 @@ class Overview(Message):
     @property
     def digest(self) -> str:
         """Digest of all that the page shows, except the time at which it was made."""
-        animals = tuple(replace(each, is_earlier=False) for each in self.animals)
+        animals = tuple(replace(animal, is_earlier=False) for animal in self.animals)
         shown = replace(self, made=datetime.min, seconds=0.0, animals=animals)
         return hashlib.sha256(shown.to_json()).hexdigest()
 

@@ -44,16 +44,16 @@ def keep(output: Folder, record: Record) -> dict[str, str]:
 
     Raises OSError.
     """
-    found: dict[str, str] = {}
+    new_names: dict[str, str] = {}
     if record.status == "publishing":  # cut short: some files are still those of the run before
-        return found
+        return new_names
     with contextlib.suppress(FileNotFoundError), output.folder(record.results) as folder:
         for name, written in record.prints.items():
             with contextlib.suppress(FileNotFoundError):
                 if _is_edited(folder, name, written):
-                    found[name] = _free_name(folder, name)
-                    folder.rename(name, found[name])
-    return {join(record.results, old): join(record.results, new) for old, new in found.items()}
+                    new_names[name] = _free_name(folder, name)
+                    folder.rename(name, new_names[name])
+    return {join(record.results, old): join(record.results, new) for old, new in new_names.items()}
 
 
 def _is_edited(folder: Folder, name: str, written: list[object]) -> bool:
@@ -77,12 +77,12 @@ def _free_name(folder: Folder, name: str) -> str:
 
 def kept(output: Folder, results: str) -> list[tuple[str, int, int]]:
     """Edited files kept in a folder of results: names, sizes and time stamps in ns."""
-    found = []
+    files = []
     with contextlib.suppress(OSError), output.folder(results) as folder:
         for above in ("", STEPS):
             with contextlib.suppress(OSError):
                 for name in filter(KEPT.fullmatch, folder.names(above)):
                     status = folder.status(join(above, name))
                     if stat.S_ISREG(status.st_mode):
-                        found.append((join(above, name), status.st_size, status.st_mtime_ns))
-    return found
+                        files.append((join(above, name), status.st_size, status.st_mtime_ns))
+    return files

@@ -28,29 +28,30 @@ from runner.state import RunState, software
 def gather(state: RunState, request: Request) -> Ending:
     output, folder = state.output, state.settings.input_dir
     remove_empty_staging(output)
-    found = find_recordings(state.settings, state.tick)
-    refuse_without_recordings(found, folder)
-    report_left_out(found, state.log)
+    discovery = find_recordings(state.settings, state.tick)
+    refuse_without_recordings(discovery, folder)
+    report_left_out(discovery, state.log)
     count = _shard_count(state, request)
     finished = sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)
     missing = [index for index in range(1, count + 1) if count > 1 and Shard(index, count) not in finished]
     _warn_of_mixed_shards({shard.index: said for shard, said in finished.items() if shard.count == count}, state.log)
     records = {}
-    for recording in found.recordings:
+    for recording in discovery.recordings:
         state.tick()
         record = read_record(output, recording)
         records[recording.relative] = _as_gathered(record, recording, output)
-    found_rows = rows_of(found.recordings, records) + unreadable_rows(found, state.log) + left_out_rows(found)
+    rows = rows_of(discovery.recordings, records)
+    rows += unreadable_rows(discovery, state.log) + left_out_rows(discovery)
     followed: list[Followed] = []
     wanted = all(said.get("follow", True) for said in finished.values())
     with writing(output.path), staging_of(output, None) as staging:
         if not missing:
-            followed = animals.follow(found.recordings, records.values(), state, staging, wanted)
-        write_report(state, staging, found_rows, Made(software(state.api), followed))
-    for row in [row for row in found_rows if row.status == "failed"]:
+            followed = animals.follow(discovery.recordings, records.values(), state, staging, wanted)
+        write_report(state, staging, rows, Made(software(state.api), followed))
+    for row in [row for row in rows if row.status == "failed"]:
         message = f"{row.path}: {row.reason}"
         state.log("recording-failed", message, "error", path=row.path, kind=row.kind, reason=row.reason)
-    ending = judge(found_rows, state, {"shards": count, "shard": "1/1"}, followed)
+    ending = judge(rows, state, {"shards": count, "shard": "1/1"}, followed)
     if missing:
         message = f"{len(missing)} of {count} shards are not done: {listed(missing)}; run them again, then gather"
         return Ending(SOME_FAILED, message, {**ending.facts, "missing": missing})
@@ -89,8 +90,8 @@ def _shard_count(state: RunState, request: Request) -> int:
         return count
     counts = {shard.count for shard in sentinels.of_shards(state.sentinel_folder, state.settings.sentinel.name)}
     if len(counts) != 1:
-        found = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
+        there = f"sentinels of {' and '.join(map(str, sorted(counts)))} shards" if counts else "no shard's sentinel"
         raise UsageError(
-            f"the number of shards is unknown: there is {found} beside {state.settings.sentinel}: set SHARD_COUNT"
+            f"the number of shards is unknown: there is {there} beside {state.settings.sentinel}: set SHARD_COUNT"
         )
     return counts.pop()

@@ -75,7 +75,7 @@ def find(pids: list[int], proc: Path = Path("/proc")) -> Beat | None:
             for fd in (proc / str(pid) / "fd").iterdir():
                 if os.readlink(fd).startswith(f"/memfd:{NAME}"):  # noqa: PTH115
                     beat = _read(fd)
-                    workers = tuple(Pulse(**each) for each in beat["workers"])
+                    workers = tuple(Pulse(**pulse) for pulse in beat["workers"])
                     return Beat(pid, time.monotonic() - beat["beat"], beat["within"], workers)
         except (OSError, ValueError, KeyError):  # ended meanwhile, or another user's
             continue

@@ -110,7 +110,7 @@ def versions() -> str:
 def _packages() -> str:
     """A line with the packages that the build added for the product, if it had to."""
     added = loading.system_packages()
-    return f"for the product: {', '.join(' '.join(each) for each in added.items())}\n" if added else ""
+    return f"for the product: {', '.join(' '.join(package) for package in added.items())}\n" if added else ""
 
 
 def _only_check(request: Request, log: Log) -> Ending:
@@ -197,7 +197,7 @@ def _refuse_sentinel_among_results(chosen: Settings, tick: Callable[[], None]) -
     """Refuse a sentinel among results: which folders hold results is known only now. Raises UsageError."""
     if places.below(chosen.sentinel.parent, chosen.output_dir):
         with contextlib.suppress(NoInput):  # said when the output is open
-            found = find_recordings(chosen, tick)
-            problem = places.problem_with_results(chosen.sentinel, chosen.output_dir, found.recordings)
+            discovery = find_recordings(chosen, tick)
+            problem = places.problem_with_results(chosen.sentinel, chosen.output_dir, discovery.recordings)
             if problem:
                 raise UsageError(problem)

@@ -38,9 +38,9 @@ def is_own(name: str) -> bool:
 def sentinel_content(content: bytes) -> dict[str, Any] | None:
     """What a sentinel says, a shard's own too; None for any other file."""
     try:
-        found = json.loads(content)
+        said = json.loads(content)
     except (ValueError, RecursionError):
         return None
-    if isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in _SAYS.items()):
-        return found
+    if isinstance(said, dict) and all(isinstance(said.get(key), kind) for key, kind in _SAYS.items()):
+        return said
     return None

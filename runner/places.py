@@ -69,10 +69,10 @@ def foreign_report(output: Path) -> str:
         with contextlib.suppress(OSError), hold(output) as folder:
             fd = folder.open(name, os.O_RDONLY)
             try:
-                found = os.read(fd, len(beginning))
+                head = os.read(fd, len(beginning))
             finally:
                 os.close(fd)
-            if found != beginning:
+            if head != beginning:
                 return (
                     f"{output / name} is not from an earlier run and would be overwritten: move it away, or choose "
                     "another folder for the results"

@@ -31,16 +31,16 @@ def run(state: RunState) -> Ending:
     refuse_too_few_processes(state.settings.workers or 1)
     refuse_too_few_files(state.settings.workers or 1)
     with ExitStack() as until_the_end:
-        found, staging = _find(state, until_the_end)
+        discovery, staging = _find(state, until_the_end)
         copies = staging.anywhere / "copies"
         wanted = conditions(state, copies)
 
-        input = read.understand(found, wanted, copies, state)
-        read.report(found, input, shard, log)
+        input = read.understand(discovery, wanted, copies, state)
+        read.report(discovery, input, shard, log)
         earlier = look_back(input, state)
         units = units_of(input, wanted, earlier)
         _report_products(input, wanted, state)
-        for sentence in tables.shared(each for unit in units for each in unit.tables):
+        for sentence in tables.shared(reader for unit in units for reader in unit.tables):
             log("shared-table", sentence, "warning")
 
         outcomes = Outcomes(state)
@@ -58,12 +58,12 @@ def run(state: RunState) -> Ending:
 
         rows = rows_of(input.recordings, outcomes.records)
         if not shard or shard.index == 1:
-            rows += unreadable_rows(found, log) + left_out_rows(found)
+            rows += unreadable_rows(discovery, log) + left_out_rows(discovery)
         followed = []
         if not shard:
             known = outcomes.records.values()
-            followed = animals.follow(found.recordings, known, state, staging, wanted.recipe.follow)
-            is_unchanged = not todo and all(each.is_earlier for each in followed)
+            followed = animals.follow(discovery.recordings, known, state, staging, wanted.recipe.follow)
+            is_unchanged = not todo and all(animal.is_earlier for animal in followed)
             with writing(state.output.path):
                 made = Made(wanted.software, followed, time.monotonic() - began, is_unchanged)
                 write_report(state, staging, rows, made, forks)
@@ -76,12 +76,12 @@ def _find(state: RunState, until_the_end: ExitStack) -> tuple[Discovery, Folder]
     try:
         with writing(state.output.path):
             staging = until_the_end.enter_context(staging_of(state.output, state.settings.shard))
-        found = read.find_recordings(state.settings, state.tick)
+        discovery = read.find_recordings(state.settings, state.tick)
     finally:
         loaded = loading.finish_probe(probe)
     report_preflight(state.api, loaded, state.log)
-    read.refuse_without_recordings(found, state.settings.input_dir)
-    return found, staging
+    read.refuse_without_recordings(discovery, state.settings.input_dir)
+    return discovery, staging
 
 
 def _report_products(input: Input, wanted: Conditions, state: RunState) -> None:

@@ -317,7 +317,7 @@ def understand(request: Request, environment: Mapping[str, str]) -> Settings:
         problems.append(str(error))
     if problems:
         raise UsageError("; ".join(problems) + " (--help lists what there is)")
-    known = {each.name for each in fields(Settings)} - {"shard"}
+    known = {setting.name for setting in fields(Settings)} - {"shard"}
     return Settings(
         sentinel=request.sentinel,
         shard=shard if shard and shard.count > 1 else None,

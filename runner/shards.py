@@ -63,10 +63,10 @@ def count_from(text: str, environment: Mapping[str, str]) -> int | None:
 
 def unasked(environment: Mapping[str, str]) -> str:
     """A sentence about a scheduler's variables that this run does not follow; "" if there are none."""
-    found = " and ".join(f"{name} is {environment[name]}" for name in _scheduled(environment))
-    if not found:
+    variables = " and ".join(f"{name} is {environment[name]}" for name in _scheduled(environment))
+    if not variables:
         return ""
-    return f"{found}, but no shard was requested: this run processes all recordings (SHARD selects a part)"
+    return f"{variables}, but no shard was requested: this run processes all recordings (SHARD selects a part)"
 
 
 def assign(items: Sequence[Item], sizes: Sequence[int], count: int) -> list[list[Item]]:

@@ -63,8 +63,8 @@ def kept_steps(output: Folder, results: str, staging: Folder) -> Folder | None:
             folder = parent.folder(_kept_name(results), ONLY_MINE)
     except OSError:
         return None
-    found, mine = os.fstat(folder.fd), os.fstat(staging.fd)
-    if found.st_uid == mine.st_uid and not found.st_mode & 0o022 & ~mine.st_mode:  # some disks have no permissions
+    status, mine = os.fstat(folder.fd), os.fstat(staging.fd)
+    if status.st_uid == mine.st_uid and not status.st_mode & 0o022 & ~mine.st_mode:  # some disks have no permissions
         return folder
     folder.close()
     return None

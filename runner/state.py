@@ -81,14 +81,14 @@ def conditions(state: RunState, copies: Path) -> Conditions:
 
 def software(api: loading.Api) -> dict[str, str]:
     """Versions of everything that has a part in the results."""
-    found = {
+    versions = {
         NAME: version(),
         "isx": f"{api.version} ({api.source})",
         "Python": platform.python_version(),
         "glibc": elf.system_glibc(),
         **{name: number for name, number in loading.dependencies().items() if name != "isx"},
     }
-    return {**found, "isx sha256": api.sha256} if api.sha256 else found
+    return {**versions, "isx sha256": api.sha256} if api.sha256 else versions
 
 
 def code_digest(folder: Path) -> str:

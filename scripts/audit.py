@@ -48,11 +48,11 @@ def locks() -> list[Path]:
 
 
 def locked(files: list[Path]) -> Locked:
-    found: Locked = {}
+    releases: Locked = {}
     for file in files:
         for name, version in re.findall(r"^([\w.-]+)==(\S+)", file.read_text(encoding="utf-8"), re.MULTILINE):
-            found.setdefault((normalised(name), version), []).append(file.name)
-    return found
+            releases.setdefault((normalised(name), version), []).append(file.name)
+    return releases
 
 
 def normalised(name: str) -> str:
@@ -74,7 +74,7 @@ def advisories(export: Path) -> Iterator[dict]:
 def findings(records: Iterator[dict], packages: Locked) -> tuple[list[Finding], int, str]:
     """What holds for these packages, of how many advisories, and when the newest of those was changed."""
     names = {name for name, _ in packages}
-    found, count, newest = set(), 0, ""
+    holding, count, newest = set(), 0, ""
     for record in records:
         count, newest = count + 1, max(newest, record.get("modified", ""))
         said = ", ".join([record["id"], *record.get("aliases", ())])
@@ -83,8 +83,8 @@ def findings(records: Iterator[dict], packages: Locked) -> tuple[list[Finding], 
             versions = affected.get("versions", ())
             for package, version in packages if name in names else ():
                 if package == name and (version in versions or not versions):
-                    found.add(Finding(name, version, said, record.get("summary", ""), bool(versions)))
-    return sorted(found, key=lambda each: (each.package, each.version, each.advisory)), count, newest
+                    holding.add(Finding(name, version, said, record.get("summary", ""), bool(versions)))
+    return sorted(holding, key=lambda finding: (finding.package, finding.version, finding.advisory)), count, newest
 
 
 def fetch(folder: Path) -> Path:
@@ -101,15 +101,15 @@ def fetch(folder: Path) -> Path:
 
 def report(export: Path) -> int:
     releases = locked(locks())
-    found, count, newest = findings(advisories(export), releases)
+    holding, count, newest = findings(advisories(export), releases)
     if not count:
         raise Unreadable(f"{export.name} holds no advisory")
-    for each in found:
-        where = ", ".join(releases[each.package, each.version])
-        doubt = "" if each.certain else " (lists no versions: look whether this one is meant)"
-        print(f"{each.package} {each.version} ({where}): {each.advisory}: {each.summary}{doubt}")
-    print(f"{len(releases)} releases in {len(locks())} locks, {count} advisories up to {newest}: {len(found)} hold.")
-    return 1 if found else 0
+    for finding in holding:
+        where = ", ".join(releases[finding.package, finding.version])
+        doubt = "" if finding.certain else " (lists no versions: look whether this one is meant)"
+        print(f"{finding.package} {finding.version} ({where}): {finding.advisory}: {finding.summary}{doubt}")
+    print(f"{len(releases)} releases in {len(locks())} locks, {count} advisories up to {newest}: {len(holding)} hold.")
+    return 1 if holding else 0
 
 
 def main(export: str = "") -> int:

@@ -38,13 +38,13 @@ class Score:
     """How many were found, and how well."""
 
     true: int
-    found: int
+    detected: int
     matched: int
     correlation: float  # median over the matched cells, of traces as they are
 
     @property
     def precision(self) -> float:
-        return self.matched / max(self.found, 1)
+        return self.matched / max(self.detected, 1)
 
     @property
     def recall(self) -> float:
@@ -52,11 +52,11 @@ class Score:
 
     @property
     def f1(self) -> float:
-        return 2 * self.matched / max(self.found + self.true, 1)
+        return 2 * self.matched / max(self.detected + self.true, 1)
 
     def __str__(self) -> str:
         return (
-            f"{self.matched} of {self.true} cells found, {self.found - self.matched} false: "
+            f"{self.matched} of {self.true} cells found, {self.detected - self.matched} false: "
             f"F1 {self.f1:.2f} (precision {self.precision:.2f}, recall {self.recall:.2f}); "
             f"correlation of traces {self.correlation:.2f}"
         )
@@ -87,11 +87,11 @@ def read_truth(path: Path) -> Cells:
     return Cells(truth["footprints"][counted], truth["traces"][counted])
 
 
-def aligned(truth: Cells, found: Cells, corner: tuple[int, int]) -> Cells:
+def aligned(truth: Cells, cells: Cells, corner: tuple[int, int]) -> Cells:
     """The truth in the field of what was found, moved as a whole to where they agree best."""
-    rows, columns = found.footprints.shape[1:]
+    rows, columns = cells.footprints.shape[1:]
     padded = np.pad(truth.footprints, ((0, 0), (REACH, REACH), (REACH, REACH)))
-    everything = found.footprints.sum(axis=0)
+    everything = cells.footprints.sum(axis=0)
 
     def moved(down: int, right: int) -> np.ndarray:
         top, left = corner[0] + REACH + down, corner[1] + REACH + right
@@ -103,24 +103,24 @@ def aligned(truth: Cells, found: Cells, corner: tuple[int, int]) -> Cells:
     return Cells(moved(*best), truth.traces)
 
 
-def match(truth: Cells, found: Cells, rate_hz: float) -> list[tuple[int, int]]:
+def match(truth: Cells, cells: Cells, rate_hz: float) -> list[tuple[int, int]]:
     """Pairs of a true cell and the one found for it."""
-    if not len(found.footprints):
+    if not len(cells.footprints):
         return []
     alike = (
         _units(truth.footprints.reshape(len(truth.footprints), -1))
-        @ _units(found.footprints.reshape(len(found.footprints), -1)).T
+        @ _units(cells.footprints.reshape(len(cells.footprints), -1)).T
     )
-    together = _correlations(*(gaussian_filter1d(each.traces, SMOOTH_S * rate_hz, axis=1) for each in (truth, found)))
+    together = _correlations(*(gaussian_filter1d(those.traces, SMOOTH_S * rate_hz, axis=1) for those in (truth, cells)))
     good = (alike >= LEAST) & (together >= LEAST)
     pairs = zip(*linear_sum_assignment(np.where(good, alike + together, 0), maximize=True))
     return [(int(i), int(j)) for i, j in pairs if good[i, j]]
 
 
-def score(truth: Cells, found: Cells, pairs: list[tuple[int, int]]) -> Score:
-    correlations = [float(_correlations(truth.traces[[i]], found.traces[[j]])[0, 0]) for i, j in pairs]
+def score(truth: Cells, cells: Cells, pairs: list[tuple[int, int]]) -> Score:
+    correlations = [float(_correlations(truth.traces[[i]], cells.traces[[j]])[0, 0]) for i, j in pairs]
     middle = float(np.median(correlations)) if pairs else float("nan")
-    return Score(len(truth.footprints), len(found.footprints), len(pairs), middle)
+    return Score(len(truth.footprints), len(cells.footprints), len(pairs), middle)
 
 
 def _units(rows: np.ndarray) -> np.ndarray:
@@ -128,19 +128,19 @@ def _units(rows: np.ndarray) -> np.ndarray:
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    a, b = (each - each.mean(axis=1, keepdims=True) for each in (a, b))
+    a, b = (traces - traces.mean(axis=1, keepdims=True) for traces in (a, b))
     return _units(a) @ _units(b).T
 
 
-def draw(picture: Path, truth: Cells, found: Cells, pairs: list[tuple[int, int]], title: str) -> None:
+def draw(picture: Path, truth: Cells, cells: Cells, pairs: list[tuple[int, int]], title: str) -> None:
     """True cells filled, found ones as outlines: green if matched, red if not."""
-    rows, columns = found.footprints.shape[1:]
+    rows, columns = cells.footprints.shape[1:]
     figure = Figure(figsize=(8, 8 * rows / columns + 0.6), layout="constrained")
     axes = figure.subplots()
     together = (truth.footprints / truth.footprints.max(axis=(1, 2), keepdims=True)).max(axis=0)
     axes.imshow(together, cmap="Greys", vmax=1.4)
     matched = {j for _, j in pairs}
-    for j, footprint in enumerate(found.footprints):
+    for j, footprint in enumerate(cells.footprints):
         colour = "#137333" if j in matched else "#c5221f"
         axes.contour(footprint, [footprint.max() / 2], colors=[colour], linewidths=1.4)
     axes.set(xticks=[], yticks=[], title=title)
@@ -148,11 +148,11 @@ def draw(picture: Path, truth: Cells, found: Cells, pairs: list[tuple[int, int]]
 
 
 def main(cell_set: Path, truth_file: Path, picture: Path) -> None:
-    found, corner, rate_hz = read_found(cell_set)
-    truth = aligned(read_truth(truth_file), found, corner)
-    pairs = match(truth, found, rate_hz)
-    result = score(truth, found, pairs)
-    draw(picture, truth, found, pairs, "grey: true cells; outlines: cells found (green) and false cells (red)")
+    cells, corner, rate_hz = read_found(cell_set)
+    truth = aligned(read_truth(truth_file), cells, corner)
+    pairs = match(truth, cells, rate_hz)
+    result = score(truth, cells, pairs)
+    draw(picture, truth, cells, pairs, "grey: true cells; outlines: cells found (green) and false cells (red)")
     print(result)
 
 

@@ -59,7 +59,7 @@ def write(folder: Path, image: str) -> None:
             "file": MODULE,
             "function": KEY,
         },
-        tool / "inputs.json": {each["key"]: each["type"].get("default") for each in parameters},
+        tool / "inputs.json": {its["key"]: its["type"].get("default") for its in parameters},
         folder / ".ideas/images_spec.json": [
             {
                 "schema_version": IMAGES,
@@ -88,7 +88,7 @@ def nwb() -> dict[str, Any]:
 
 def of_recipe() -> list[dict[str, Any]]:
     """A parameter for each value in a step of the recipe; text where "auto" may stand beside a number."""
-    found, step = [], ""
+    parameters, step = [], ""
     for line in RECIPE.read_text().splitlines():
         if match := USE.match(line):
             step = match[1]
@@ -99,8 +99,8 @@ def of_recipe() -> list[dict[str, Any]]:
             kind = {"param_type": "ToolIntRangeParam", "min": 1} if is_number else {"param_type": "ToolStringParam"}
             what = f"{comment or name}, of the step {step}" + ("" if is_number else '; "auto", or a whole number')
             title = name.replace("_", " ").capitalize()
-            found.append(parameter(name, title, what, {**kind, "default": default}, step))
-    return found
+            parameters.append(parameter(name, title, what, {**kind, "default": default}, step))
+    return parameters
 
 
 def parameter(key: str, name: str, description: str, kind: dict[str, Any], group: str) -> dict[str, Any]:

@@ -54,12 +54,12 @@ class Outdated:
 
 def installed(status: str) -> dict[str, str]:
     """Versions by package, from dpkg's records."""
-    found = {}
+    versions = {}
     for entry in status.split("\n\n"):
         fields = dict(re.findall(r"^(Package|Status|Version): (.*)$", entry, re.MULTILINE))
         if fields.get("Status", "").endswith(" installed"):
-            found[fields["Package"]] = fields["Version"]
-    return found
+            versions[fields["Package"]] = fields["Version"]
+    return versions
 
 
 def outdated(image: str) -> tuple[list[Outdated], int]:
@@ -92,16 +92,16 @@ def docker(*arguments: str, given: str = "") -> str:
 
 def report(image: str) -> int:
     try:
-        found, count = outdated(image)
+        newer, count = outdated(image)
     except CannotAsk as error:
         print(f"\nERROR: nothing is known about the distribution's packages in {image}: {error}.\n", file=sys.stderr)
         return 2
-    for each in found:
-        print(each)
-    print(f"{count} packages of the distribution in {image}: {len(found)} have newer versions.")
-    if found:
+    for package in newer:
+        print(package)
+    print(f"{count} packages of the distribution in {image}: {len(newer)} have newer versions.")
+    if newer:
         print(WAY_OUT)
-    return 1 if found else 0
+    return 1 if newer else 0
 
 
 if __name__ == "__main__":

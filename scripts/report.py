@@ -31,28 +31,28 @@ TREE = Path("/opt/inscopix")
 
 def layout(depth=5):
     # Number and bytes of the files in each folder, by suffix; deeper folders count for the one above.
-    found = {}
+    folders = {}
     for path in sorted(TREE.rglob("*")):
         if path.is_file() and not path.is_symlink():
             folder = "/".join(path.relative_to(TREE).parts[:-1][:depth])
-            kinds = found.setdefault(folder, {})
+            kinds = folders.setdefault(folder, {})
             suffix = ".so" if ".so" in path.name else path.suffix
             n, size = kinds.get(suffix, (0, 0))
             kinds[suffix] = (n + 1, size + path.stat().st_size)
-    return found
+    return folders
 
 
 def needs(library):
     try:
-        found = elf.closure(library)
+        closure = elf.closure(library)
     except (elf.NotElf, OSError) as error:
         return {"problem": str(error)}
-    of_product = sorted(name for name, path in found.found.items() if str(path.resolve()).startswith("/opt/"))
+    of_product = sorted(name for name, path in closure.paths.items() if str(path.resolve()).startswith("/opt/"))
     return {
         "brought": of_product,
-        "of the system": sorted(set(found.found) - set(of_product)),
-        "missing": found.missing,
-        "glibc": found.glibc_needed,
+        "of the system": sorted(set(closure.paths) - set(of_product)),
+        "missing": closure.missing,
+        "glibc": closure.glibc_needed,
     }
 
 

@@ -52,8 +52,8 @@ def component(kind: str, name: str, version: str, purl: str = "", **more: object
     }
 
 
-def components(found: dict) -> list[dict]:
-    release, isx = found["release"], found["isx"]
+def components(content: dict) -> list[dict]:
+    release, isx = content["release"], content["isx"]
     distribution = f"{release['ID']}-{release['VERSION_ID']}"
     vendor = component(
         "library" if isx["source"] == "public" else "application",
@@ -70,14 +70,14 @@ def components(found: dict) -> list[dict]:
             version,
             f"pkg:deb/{release['ID']}/{quote(name)}@{quote(version)}?arch={architecture}&distro={distribution}",
         )
-        for name, version, architecture in found["packages"]
+        for name, version, architecture in content["packages"]
     ]
     python = [
         component("library", name, version, f"pkg:pypi/{name.lower().replace('_', '-')}@{version}", **licence(text))
-        for name, version, text in found["python"]
+        for name, version, text in content["python"]
     ]
     system = component("operating-system", release["ID"], release["VERSION_ID"])
-    charts = component("library", "uPlot", found["charts"], f"pkg:npm/uplot@{found['charts']}", **licence("MIT"))
+    charts = component("library", "uPlot", content["charts"], f"pkg:npm/uplot@{content['charts']}", **licence("MIT"))
     return [vendor, system, *packages, *python, charts]
 
 
@@ -88,7 +88,7 @@ def licence(text: str) -> dict:
 
 def main(image: str = IMAGE, target: str = str(TARGET)) -> int:
     command = ["docker", "run", "--rm", "-i", "--network", "none", image, "python", "-c", READER]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    content = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
     inspect = ["docker", "image", "inspect", "--format", "{{.Id}}", image]
     digest = subprocess.run(inspect, check=True, capture_output=True, text=True).stdout.strip()
     document = {
@@ -96,7 +96,7 @@ def main(image: str = IMAGE, target: str = str(TARGET)) -> int:
         "specVersion": "1.6",
         "version": 1,
         "metadata": {"component": component("container", image, digest)},
-        "components": components(found),
+        "components": components(content),
     }
     Path(target).parent.mkdir(exist_ok=True)
     Path(target).write_text(json.dumps(document, indent=1) + "\n")

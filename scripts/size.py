@@ -61,14 +61,14 @@ def is_public(image: str) -> bool:
 
 
 def main(image: str = IMAGE) -> int:
-    found = [layer for layer in layers(image) if layer.unpacked]
-    sizes = {name: layer.unpacked / 1e6 for name, layer in zip(NAMES, found)}
-    for (name, megabytes), layer in zip(sizes.items(), found):
+    own_layers = [layer for layer in layers(image) if layer.unpacked]
+    sizes = {name: layer.unpacked / 1e6 for name, layer in zip(NAMES, own_layers)}
+    for (name, megabytes), layer in zip(sizes.items(), own_layers):
         print(f"{name}: {megabytes:.1f} MB, {layer.compressed / 1e6:.1f} MB compressed")
         for folder, size in layer.parts.most_common(8):
             print(f"    {size / 1e6:8.1f}  {folder}")
-    sizes["all"] = sum(layer.unpacked for layer in found) / 1e6
-    sizes["all, compressed"] = sum(layer.compressed for layer in found) / 1e6
+    sizes["all"] = sum(layer.unpacked for layer in own_layers) / 1e6
+    sizes["all, compressed"] = sum(layer.compressed for layer in own_layers) / 1e6
     print(f"all: {sizes['all']:.1f} MB, {sizes['all, compressed']:.1f} MB compressed")
     over = {name: size for name, size in sizes.items() if size > BUDGET[name]} if is_public(image) else {}
     for name, size in over.items():

@@ -119,10 +119,10 @@ def find_installer() -> Path:
         return download(secret("installer_url").read_text().strip(), DOWNLOAD)
     if "INSTALLER_SECRET" in wanted.ways:
         return secret("installer")
-    found = find(SLOT, wanted.named)
-    if found is None:
+    installer = find(SLOT, wanted.named)
+    if installer is None:
         raise BuildError(f"No IDPS installer was passed. {HOW}")
-    return found
+    return installer
 
 
 def secret(name: str) -> Path:
@@ -189,11 +189,11 @@ def find_api(target: Path, name: str, version: str) -> Path:
     """The folder of the Python API, wherever the tree has it: it holds the package isx, and the native library in it or
     beside it. Raises BuildError where there is none, or more than one."""
     packages = sorted(init.parent for init in target.rglob("isx/__init__.py"))
-    found = {package.parent.resolve(): package.parent for package in packages if native_library(package)}
-    if len(found) == 1:
-        return next(iter(found.values()))
-    if found:
-        places = ", ".join(str(path.relative_to(target)) for path in found.values())
+    folders = {package.parent.resolve(): package.parent for package in packages if native_library(package)}
+    if len(folders) == 1:
+        return next(iter(folders.values()))
+    if folders:
+        places = ", ".join(str(path.relative_to(target)) for path in folders.values())
         raise BuildError(f"{name} {version} has the Python API more than once: {places}. Please report it.")
     libraries = [str(path.relative_to(target)) for path in elf.find_library(target)]
     there = sorted(str(path.relative_to(target)) for path in target.glob("*/*"))[:10]

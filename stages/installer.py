@@ -229,8 +229,8 @@ def name_and_version(installer: Path) -> tuple[str, str]:
 def parse_version(installer: Path, text: str) -> tuple[str, str]:
     """Name and version from CPack's line "<name> Installer Version: <version>, Copyright (c) <vendor>"."""
     for line in text.splitlines():
-        name, found, rest = line.partition(" Installer Version: ")
-        if found:
+        name, separator, rest = line.partition(" Installer Version: ")
+        if separator:
             return name.split("echo")[-1].strip(" \"'"), rest.split(",")[0].strip()
     raise BuildError(f"{installer.name} reports no name and version (it said: {text.strip()[:200]!r}). {HOW}")
 

@@ -33,8 +33,8 @@ def link_missing(library: Path, tree: Path, folder: Path) -> list[Path]:
     """
     links: list[Path] = []
     while True:
-        found = {name: path for name in elf.closure(library).missing if (path := in_tree(name, tree))}
-        new = {folder / name: path for name, path in found.items() if folder / name not in links}
+        in_the_tree = {name: path for name in elf.closure(library).missing if (path := in_tree(name, tree))}
+        new = {folder / name: path for name, path in in_the_tree.items() if folder / name not in links}
         if not new:
             return links
         for link, path in new.items():
@@ -56,8 +56,8 @@ def in_tree(name: str, tree: Path) -> Path | None:
 def brought(library: Path, tree: Path) -> set[Path]:
     """The files in the tree that a library reaches, also those that the loader needs a link for."""
     with _linked(library, tree) as links:
-        found = {path.resolve() for path in elf.closure(library).found.values()}
-        return {library.resolve(), *found, *(link.resolve() for link in links)}
+        loaded = {path.resolve() for path in elf.closure(library).paths.values()}
+        return {library.resolve(), *loaded, *(link.resolve() for link in links)}
 
 
 def unmet(library: Path, tree: Path) -> dict[str, str]:

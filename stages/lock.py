@@ -53,18 +53,18 @@ def _or(names: list[str]) -> str:
 
 def requirements(text: str) -> dict[str, list[str]]:
     """Hashes by `name==version`. Raises Mistake."""
-    found: dict[str, list[str]] = {}
+    hashes_of: dict[str, list[str]] = {}
     for word in text.replace("\\", " ").split():
         if PINNED.fullmatch(word):
-            found[word] = []
-        elif HASH.fullmatch(word) and found:
-            found[list(found)[-1]].append(word)
+            hashes_of[word] = []
+        elif HASH.fullmatch(word) and hashes_of:
+            hashes_of[list(hashes_of)[-1]].append(word)
         else:
             raise Mistake(f"PYTHON_PACKAGES: {word!r} is neither name==version nor its hash: {FORM}")
-    bare = [word for word, hashes in found.items() if not hashes]
+    bare = [word for word, hashes in hashes_of.items() if not hashes]
     if bare:
         raise Mistake(f"PYTHON_PACKAGES: {', '.join(bare)} has no hash: {FORM}")
-    return found
+    return hashes_of
 
 
 def normalised(requirement: str) -> str:

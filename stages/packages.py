@@ -34,13 +34,13 @@ Acquire::IndexTargets::deb::Contents-of-all {
 
 def needs(tree: Path) -> dict[str, str]:
     """The libraries that neither the system nor the tree has, by name: who needs it."""
-    found: dict[str, str] = {}
+    needed_by: dict[str, str] = {}
     for library in elf.find_library(tree / "api/"):
         try:
-            found |= unmet(library, tree)
+            needed_by |= unmet(library, tree)
         except (elf.NotElf, OSError):  # the proof ends the build with its message
             continue
-    return found
+    return needed_by
 
 
 def providers(names: Iterable[str], index: Iterable[bytes]) -> dict[str, str]:
@@ -51,12 +51,15 @@ def providers(names: Iterable[str], index: Iterable[bytes]) -> dict[str, str]:
     folders = "|".join(re.escape(str(folder).lstrip("/")) for folder in elf.SYSTEM_FOLDERS)
     wanted = {name.encode(): name for name in names}
     line_of = re.compile(rf"(?:\./)?(?:{folders})/([^/\s]+)\s+(\S+)".encode())
-    found: dict[str, list[str]] = {}
+    packages_of: dict[str, list[str]] = {}
     for line in index:
         if b".so" in line and (match := line_of.match(line)) and match[1] in wanted:
             packages = [place.decode().rpartition("/")[2] for place in match[2].split(b",")]
-            found.setdefault(wanted[match[1]], []).extend(packages)
-    return {name: min(packages, key=lambda name: (name.endswith("-dev"), name)) for name, packages in found.items()}
+            packages_of.setdefault(wanted[match[1]], []).extend(packages)
+    return {
+        name: min(holders, key=lambda package: (package.endswith("-dev"), package))
+        for name, holders in packages_of.items()
+    }
 
 
 def index_of_contents() -> Iterator[bytes]:
@@ -92,9 +95,9 @@ def main(tree: Path, record: Path) -> int:
     missing = needs(tree)
     if not missing:
         return 0
-    found = providers(missing, index_of_contents())
-    versions = install(found.values()) if found else {}
-    for name, package in sorted(found.items()):
+    packages = providers(missing, index_of_contents())
+    versions = install(packages.values()) if packages else {}
+    for name, package in sorted(packages.items()):
         print(
             f"{name}, which {missing[name]} needs and the product does not bring: {package} {versions[package]}",
             flush=True,

@@ -59,9 +59,9 @@ def prove_libraries() -> int:
     if elf.main([tree]) == 0:
         return 0
     needed = elf.glibc_needed(Path(tree))
-    found = elf.system_glibc()
-    if elf.version_key(needed) > elf.version_key(found):
-        message = f"isx needs glibc {needed}, and this BASE_IMAGE has {found}: {newer_base(needed, elf.version_key)}"
+    present = elf.system_glibc()
+    if elf.version_key(needed) > elf.version_key(present):
+        message = f"isx needs glibc {needed}, and this BASE_IMAGE has {present}: {newer_base(needed, elf.version_key)}"
     else:
         message = (
             "isx does not load on this BASE_IMAGE. A missing or damaged library: check that the installer is complete, "
@@ -147,13 +147,13 @@ def smaller_recipe(folder: Path) -> Path:
 
 def errors(log: str) -> list[str]:
     """What the run's log reports as errors, one event a line."""
-    found = []
+    messages = []
     for line in log.splitlines():
         if line.startswith("{"):
             event = json.loads(line)
             if event.get("level") == "error":
-                found.append(event["message"])
-    return found
+                messages.append(event["message"])
+    return messages
 
 
 def refuse(what: str, said: str, *ways_out: str) -> int:

@@ -33,14 +33,14 @@ KINDS_NOT_NEEDED = ("recommends", "suggests", "conflicts", "breaks", "replaces",
 
 def patterns(section: str) -> list[str]:
     """The patterns that slim.txt lists under [section]."""
-    found, current = [], None
+    listed, current = [], None
     for line in LIST.read_text().splitlines():
         line = line.split(" #")[0].strip()
         if line.startswith("["):
             current = line.strip("[]")
         elif line and not line.startswith("#") and current == section:
-            found.append(line)
-    return found
+            listed.append(line)
+    return listed
 
 
 def drop(root: Path, section: str) -> int:
@@ -60,8 +60,8 @@ def purge_packages() -> None:
     """
     installed = subprocess.run(["dpkg-query", "-W", "-f", "${Package}\n"], check=True, capture_output=True, text=True)
     asked = os.environ.get("RUNTIME_PACKAGES", "").split()
-    found = json.loads(PACKAGES.read_text()) if PACKAGES.exists() else {}
-    kept = needed_by([*asked, *found]) | set(asked)
+    added = json.loads(PACKAGES.read_text()) if PACKAGES.exists() else {}
+    kept = needed_by([*asked, *added]) | set(asked)
     present = [
         name
         for name in [*patterns("drivers"), *patterns("packages")]

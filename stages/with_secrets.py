@@ -69,13 +69,13 @@ def run_again(
 def variables(secrets: Path) -> dict[str, str]:
     """The environment variables for pip and uv."""
     ca, pip = secrets / "ca", secrets / "pip"
-    found = dict(SETTINGS)
+    environment = dict(SETTINGS)
     if has_content(pip):
-        found["PIP_CONFIG_FILE"] = str(pip)
-        found.update(for_uv(pip.read_text(encoding="utf-8")))
+        environment["PIP_CONFIG_FILE"] = str(pip)
+        environment.update(for_uv(pip.read_text(encoding="utf-8")))
     if has_content(ca):
-        found.update(dict.fromkeys(("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), str(ca)))
-    return found
+        environment.update(dict.fromkeys(("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE"), str(ca)))
+    return environment
 
 
 def has_content(path: Path) -> bool:
@@ -90,12 +90,12 @@ def for_uv(configuration: str) -> dict[str, str]:
     for section in ("global", "install"):
         if parser.has_section(section):
             given.update({name.replace("_", "-"): value for name, value in parser.items(section)})
-    found = {
+    settings = {
         variable: separator.join(given[option].split())
         for option, (variable, separator) in OPTIONS.items()
         if given.get(option)
     }
-    return {**found, "UV_INDEX_STRATEGY": "unsafe-best-match"} if "UV_INDEX" in found else found
+    return {**settings, "UV_INDEX_STRATEGY": "unsafe-best-match"} if "UV_INDEX" in settings else settings
 
 
 def main(arguments: list[str]) -> int:

@@ -44,18 +44,18 @@ def clock_of(session: Session, infos: Mapping[str, RecordingInfo], made_from: Ma
     members = {path: Member(path, infos[path]) for path in session.members}
     lead = members[session.parts[0]]
     reference = lead if _has_clock(lead) else next(filter(_has_clock, members.values()), None)
-    found: dict[str, Placement] = {}
+    placed: dict[str, Placement] = {}
     origin = lead.start or next((one.start for one in members.values() if one.start), None)
     for one in members.values():
         root = one.path
         while root in made_from and made_from[root] in members:
             root = made_from[root]
-        if root != one.path and root in found:
-            found[one.path] = _with_root(one, members[root], found[root])
+        if root != one.path and root in placed:
+            placed[one.path] = _with_root(one, members[root], placed[root])
         else:
-            found[one.path] = _place(one, members, reference, origin, found, session.parts)
-    zero = min(found[path].offset_us for path in members if path not in session.products)
-    places = {path: Placement(place.offset_us - zero, place.by) for path, place in found.items()}
+            placed[one.path] = _place(one, members, reference, origin, placed, session.parts)
+    zero = min(placed[path].offset_us for path in members if path not in session.products)
+    places = {path: Placement(place.offset_us - zero, place.by) for path, place in placed.items()}
     return Clock(origin + zero * MICROSECOND if origin else None, places)
 
 
@@ -64,7 +64,7 @@ def _place(
     members: Mapping[str, Member],
     reference: Member | None,
     origin: datetime | None,
-    found: Mapping[str, Placement],
+    placed: Mapping[str, Placement],
     parts: Sequence[str],
 ) -> Placement:
     """Where a recording begins, from `origin`: the start of the first part, if it is known."""
@@ -76,7 +76,7 @@ def _place(
     if one.path in parts[1:]:
         before = members[parts[parts.index(one.path) - 1]]
         length_us = round(1e6 * before.info.n_samples * before.info.period_s)
-        return Placement(found[before.path].offset_us + length_us, IN_ORDER)
+        return Placement(placed[before.path].offset_us + length_us, IN_ORDER)
     return Placement(0, NO_TIME)
 
 

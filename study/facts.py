@@ -128,9 +128,9 @@ def gap(before: Member, after: Member) -> timedelta | None:
     """
     if not (before.end and after.start):
         return None
-    found = after.start - before.end
+    length = after.start - before.end
     allowed = before.info.period_s * max(0.5, CLOCK_ERROR * before.info.n_samples)
-    return found if found.total_seconds() >= -allowed else None
+    return length if length.total_seconds() >= -allowed else None
 
 
 def same_time(one: Member, other: Member) -> bool:

@@ -33,7 +33,7 @@ class Numbering:
 
 def numbering(stem: str) -> Numbering | None:
     """Numbers after "part", "sched" or "trig", else the last number; those of a date or time of day do not count."""
-    named = [int(found[3]) for found in _NUMBERED.finditer(stem)]
+    named = [int(match[3]) for match in _NUMBERED.finditer(stem)]
     if named:
         base = _NUMBERED.sub(r"\1\2#", stem)
         whole = re.sub(rf"[ _-]*{_NUMBERED.pattern}", "", stem).strip(_SEPARATORS)

@@ -51,13 +51,13 @@ class Search:
         if not one.start or one.is_timeless or (one.kind == "movie" and not one.origin.is_made):
             return None
         second = round(one.start.timestamp())
-        near = [each for at in (second - 1, second, second + 1) for each in self.by_start.get(at, ())[:MOST_ALIKE]]
-        alike = [each for each in near if _is_older(each, one) and _fits(one, each) and same_time(one, each)]
-        agreeing = [each for each in alike if one.stated.agreement(each.stated)]
+        near = [other for at in (second - 1, second, second + 1) for other in self.by_start.get(at, ())[:MOST_ALIKE]]
+        alike = [other for other in near if _is_older(other, one) and _fits(one, other) and same_time(one, other)]
+        agreeing = [other for other in alike if one.stated.agreement(other.stated)]
         if one.kind == "movie":  # of two movies of one time, only the metadata tell
             alike = agreeing if one.origin.is_made else []
         for candidates, same in ((agreeing, "metadata, start and length"), (alike, "start and length")):
-            raw = [each for each in candidates if not each.origin.is_made] or candidates
+            raw = [candidate for candidate in candidates if not candidate.origin.is_made] or candidates
             if len(raw) == 1:
                 return Made(one, raw[0], f"the same {same}")
         return None

@@ -107,8 +107,8 @@ class _Group:
 
     def names(self) -> list[str]:
         """That a companion's may begin with, or the other way round; the most telling first."""
-        stems = [each.stem for group in (self, *self.others) for each in group.members]
-        numberings = [each.numbering for each in self.members if each.numbering]
+        stems = [member.stem for group in (self, *self.others) for member in group.members]
+        numberings = [member.numbering for member in self.members if member.numbering]
         wholes = [number.whole for number in numberings if len(self.members) > 1 or self.only_number]
         return list(dict.fromkeys([*stems, *wholes, *map(names.without_stream, stems)]))
 
@@ -138,21 +138,21 @@ class _Relating:
     def __init__(self, members: Sequence[Member], by_hand: Sequence[Said]) -> None:
         self.made: dict[str, Made] = {}
         self.misses: dict[Hashable, _Miss] = {}
-        self.given = [(each, [one for one in members if _is_listed(one, each)]) for each in by_hand]
-        listed = {one.path for _, found in self.given for one in found}
+        self.given = [(entry, [one for one in members if _is_listed(one, entry)]) for entry in by_hand]
+        listed = {one.path for _, listed_here in self.given for one in listed_here}
         self.free = [one for one in members if one.path not in listed]
 
     def study(self) -> Study:
-        groups = [group for each, found in self.given if found for group in [self._by_hand(each, found)]]
+        groups = [self._by_hand(entry, listed) for entry, listed in self.given if listed]
         groups += self._by_facts(self.free)
         sessions = sorted(map(_session, groups), key=lambda session: (session.folder, session.parts))
-        made_from = {path: each.parent.path for path, each in self.made.items()}
+        made_from = {path: made.parent.path for path, made in self.made.items()}
         return Study(tuple(sessions), made_from, self.made, tuple(map(str, self.misses.values())))
 
-    def _by_hand(self, given: Said, found: list[Member]) -> _Group:
+    def _by_hand(self, given: Said, listed: list[Member]) -> _Group:
         """Movies, or what there is in their place, are the parts; those of one time are streams."""
-        acquired = [one for one in found if one.is_companion]
-        rest = [one for one in found if not one.is_companion]
+        acquired = [one for one in listed if one.is_companion]
+        rest = [one for one in listed if not one.is_companion]
         made = self._made(rest)
         roots = sorted([one for one in rest if one.path not in made] or acquired, key=_movies_by_start)
         group = replace(_alone(roots[0]), name=given.name, reasons=[f"{given.where} lists them as one session"])
@@ -165,8 +165,8 @@ class _Relating:
             else:
                 group.others.append(_alone(one))
         group.companions += [one for one in acquired if one not in roots]
-        group.products = [each.product for each in made.values()]
-        for one in found:
+        group.products = [product.product for product in made.values()]
+        for one in listed:
             group.stated = group.stated.and_(one.stated)
         return group
 
@@ -179,9 +179,9 @@ class _Relating:
         for here in by_folder.values():
             search = Search(here)
             for one in here:
-                found = search.parent(one)
-                if found:
-                    made[one.path] = found
+                made_of = search.parent(one)
+                if made_of:
+                    made[one.path] = made_of
                 for other, against in search.contradicting(one):
                     self._missed((one.folder, one.path), [other, one], against)
         self.made |= made
@@ -195,19 +195,19 @@ class _Relating:
         sessions = self._with_streams(self._with_parts(roots))
         left = self._attach([one for one in members if one.is_companion], sessions)
         sessions += self._together(self._with_parts([_alone(one) for one in left]))
-        home = {one.path: group for group in sessions for each in (group, *group.others) for one in each.members}
-        for each in made.values():
-            group = home[root(made, each.parent).path]
-            group.products.append(each.product)
-            group.reasons.append(f"{each.product.file} was made from {each.parent.file}: {each.reason}")
+        home = {one.path: group for group in sessions for stream in (group, *group.others) for one in stream.members}
+        for product in made.values():
+            group = home[root(made, product.parent).path]
+            group.products.append(product.product)
+            group.reasons.append(f"{product.product.file} was made from {product.parent.file}: {product.reason}")
         return sessions
 
     def _with_parts(self, groups: Sequence[_Group]) -> list[_Group]:
         """Parts of one recording, joined by UUID, then by session name and microscope, then by their numbers."""
-        found = list(groups)
+        joined = list(groups)
         for key, reason in ((_uuid, _why_uuid), (_session_key, _why_session), (_number, _why_number)):
-            found = self._joined(found, key, reason)
-        return found
+            joined = self._joined(joined, key, reason)
+        return joined
 
     def _joined(
         self,
@@ -248,8 +248,8 @@ class _Relating:
         done = []
         for group in sorted(groups, key=lambda group: (group.first.kind != "movie", group.first.path)):
             for place in _stream_keys(group):
-                near = [each for each in sessions.get(place, ())[-LOOK_BACK:] if _one_time(each, group)]
-                lead = next((each for each in near if not each.stated.contradiction(group.stated)), None)
+                near = [session for session in sessions.get(place, ())[-LOOK_BACK:] if _one_time(session, group)]
+                lead = next((session for session in near if not session.stated.contradiction(group.stated)), None)
                 if lead:
                     shared = lead.stated.agreement(group.stated)
                     what = f"with the same {shared}" if shared else "with names that differ only by colour or focus"
@@ -276,10 +276,10 @@ class _Relating:
         for one in companions:
             near = by_uuid.get(one.origin.uuid.casefold(), []) if one.origin.uuid else []
             near = [group for group in near if group.folder == one.folder] or near
-            found = {id(group): group for group in near}
+            candidates = {id(group): group for group in near}
             if one.folder in indices:
-                found |= {id(group): group for group in indices[one.folder].like(one)}
-            best = self._best(one, list(found.values()))
+                candidates |= {id(group): group for group in indices[one.folder].like(one)}
+            best = self._best(one, list(candidates.values()))
             if best:
                 group, reason = best
                 group.companions.append(one)
@@ -305,7 +305,7 @@ class _Relating:
             if rank or named:
                 reason = f"the same {shared}" if shared else "its name begins alike"
                 ranked.append(((rank, named), group, f"{reason}, and {_time_fits(one, group)}"))
-        ranked.sort(key=lambda each: each[0], reverse=True)
+        ranked.sort(key=lambda candidate: candidate[0], reverse=True)
         if len(ranked) > 1 and ranked[0][0] == ranked[1][0]:
             firsts = [group.first for _, group, _ in ranked[:2]]
             self.misses[one.folder, one.path] = _Miss(
@@ -324,14 +324,14 @@ class _Relating:
             first = group.first
             keys: list[Hashable] = [(first.folder, names.common(group.names()).casefold())]
             keys += [("uuid", group.stated.uuid.casefold())] if group.stated.uuid else []
-            near = [each for key in keys for each in places.get(key, ())[-LOOK_BACK:]]
+            near = [session for key in keys for session in places.get(key, ())[-LOOK_BACK:]]
             lead = next(
                 (
-                    each
-                    for each in near
-                    if not each.stated.contradiction(group.stated)
-                    and not any(_out_of_time(one, each) for one in group.members)
-                    and first.kind not in {one.kind for one in (*each.members, *each.companions)}
+                    session
+                    for session in near
+                    if not session.stated.contradiction(group.stated)
+                    and not any(_out_of_time(one, session) for one in group.members)
+                    and first.kind not in {one.kind for one in (*session.members, *session.companions)}
                 ),
                 None,
             )
@@ -476,8 +476,8 @@ class _Index:
                 self.by_session.setdefault(group.stated.session.casefold(), []).append(group)
 
     def like(self, one: Member) -> Iterable[_Group]:
-        for each in (one.stem, *names.beginnings(one.stem)):
-            yield from self.by_name.get(each, ())
+        for beginning in (one.stem, *names.beginnings(one.stem)):
+            yield from self.by_name.get(beginning, ())
         yield from self.by_beginning.get(one.stem, ())
         if one.origin.session:
             yield from self.by_session.get(one.origin.session.casefold(), ())
@@ -528,12 +528,12 @@ def _is_listed(one: Member, given: Said) -> bool:
 
 
 def _session(group: _Group) -> Session:
-    streams = [group, *sorted(group.others, key=lambda each: (each.first.kind != "movie", each.first.path))]
+    streams = [group, *sorted(group.others, key=lambda stream: (stream.first.kind != "movie", stream.first.path))]
     starts = [one.start for one in (*(m for s in streams for m in s.members), *group.companions) if one.start]
     return Session(
         name=group.name or _name(group),
         folder=group.folder,
-        streams=tuple(tuple(one.path for one in each.members) for each in streams),
+        streams=tuple(tuple(one.path for one in stream.members) for stream in streams),
         companions=tuple(sorted(one.path for one in group.companions)),
         products=tuple(sorted(one.path for one in group.products)),
         reasons=tuple(dict.fromkeys(group.reasons)),
@@ -554,7 +554,7 @@ def _name(group: _Group) -> str:
             return wholes.pop()
         return names.common(stems)
     if group.others:
-        plain = {names.without_stream(stem) for stem in [*stems, *(each.first.stem for each in group.others)]}
+        plain = {names.without_stream(stem) for stem in [*stems, *(stream.first.stem for stream in group.others)]}
         return plain.pop() if len(plain) == 1 else stems[0]
     number = group.only_number
     beside = [one.stem for one in group.companions if not one.stem.startswith(stems[0])]

@@ -171,10 +171,10 @@ def sentinels(output: Path) -> dict[Path, tuple[int, int]]:
     """The shards' sentinels, each with its index, from 1, and the number of shards."""
     pattern = re.compile(re.escape(SENTINEL) + r"\.([1-9]\d{0,5})-of-([1-9]\d{0,5})", re.ASCII)
     matches = {file: pattern.fullmatch(file.name) for file in output.glob(SENTINEL + ".*")}
-    found = {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
+    shard_of = {file: (int(match[1]), int(match[2])) for file, match in matches.items() if match}
     return {
         file: (index, count)
-        for file, (index, count) in found.items()
+        for file, (index, count) in shard_of.items()
         if index <= count <= MOST_SHARDS and (said := sentinel(file)) and said["shard"] == f"{index}/{count}"
     }
 
@@ -184,11 +184,11 @@ def sentinel(file: Path) -> dict[str, object] | None:
     says = {"version": str, "finished": str, "recordings": int, "failed": int, "shard": str, "isx": dict}
     try:
         with open(os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as opened:  # noqa: PTH123 - no link
-            found = json.loads(opened.read(MOST_OF_SENTINEL))
+            said = json.loads(opened.read(MOST_OF_SENTINEL))
     except (OSError, ValueError, RecursionError):
         return None
-    sound = isinstance(found, dict) and all(isinstance(found.get(key), kind) for key, kind in says.items())
-    return found if sound else None
+    sound = isinstance(said, dict) and all(isinstance(said.get(key), kind) for key, kind in says.items())
+    return said if sound else None
 
 
 def refuse_foreign(file: Path) -> None:

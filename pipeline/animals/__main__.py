@@ -13,10 +13,10 @@ from protocol.copies import ORIGINALS
 def subject(path: Path) -> str:
     """What cannot be read names nobody: where metadata are used, their own check says what is wrong."""
     try:
-        found = parsed(decoded(read_bytes(path, ORIGINALS))).get("Subject", {})
+        stated = parsed(decoded(read_bytes(path, ORIGINALS))).get("Subject", {})
     except (Unreadable, OSError):
         return ""
-    name = found.get("subject_id", "") if isinstance(found, dict) else ""
+    name = stated.get("subject_id", "") if isinstance(stated, dict) else ""
     return name.strip() if isinstance(name, str) else ""
 
 

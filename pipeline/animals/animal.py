@@ -24,13 +24,13 @@ class Day:
 class Animal:
     name: str
     days: Sequence[Day]
-    found: Following
+    following: Following
     left: Sequence[tuple[str, str]]  # sessions that could not be read, and why
 
     @property
     def numbers(self) -> np.ndarray:
         """Groups that are followed, those on most days first; cells of days that were left by themselves are not."""
-        used = [s for s in range(len(self.days)) if s not in self.found.flags]
-        count = self.found.presence[:, used].sum(axis=1)
+        used = [s for s in range(len(self.days)) if s not in self.following.flags]
+        count = self.following.presence[:, used].sum(axis=1)
         order = np.lexsort((np.arange(len(count)), -count))
         return order[count[order] > 0]

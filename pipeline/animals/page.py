@@ -48,10 +48,10 @@ def write(animal: Animal, out: Path, context: Context) -> list[str]:
 
 
 def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
-    found = animal.found
+    following = animal.following
     styles, scripts = [pages.style()], [templating.asset("animal.js")]
-    followed = [s for s in range(len(animal.days)) if s not in found.flags]
-    n_days = found.presence.sum(axis=1)
+    followed = [s for s in range(len(animal.days)) if s not in following.flags]
+    n_days = following.presence.sum(axis=1)
     places = _Places(animal)
     shown = [int(group) for group in animal.numbers if n_days[group] > 1][:MOST_CELLS]
     return (
@@ -64,20 +64,20 @@ def _html(animal: Animal, out: Path, figure_names: list[str]) -> str:
             scripts=scripts,
             styles=styles,
             neighbours=templating.room(templating.NEIGHBOURS),
-            misfit=pages.number(found.misfit),
+            misfit=pages.number(following.misfit),
             n_cells=len(animal.numbers),
             n_again=int((n_days[animal.numbers] > 1).sum()),
             figures=[png((out / name).read_bytes()) for name in figure_names],
             overlays=_overlays(animal),
-            pairs=[_pair(places, each) for each in found.doubtful[:MOST_PAIRS]],
-            n_pairs=len(found.doubtful),
+            pairs=[_pair(places, pair) for pair in following.doubtful[:MOST_PAIRS]],
+            n_pairs=len(following.doubtful),
             followed_days=[animal.days[s].cells.name for s in followed],
             cells=[(group, places.by_day(group, followed)) for group in shown],
             days=[
-                (day, len(day.cells.session.names), found.transforms[s].model, pages.number(found.residual[s]), s)
-                for s, day in enumerate(animal.days)
+                (day, len(day.cells.session.names), model.model, pages.number(residual), s)
+                for s, (day, model, residual) in enumerate(zip(animal.days, following.transforms, following.residual))
             ],
-            reference=found.reference,
+            reference=following.reference,
             responds=any(day.cells.responses for day in animal.days),
             files=sorted(path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")),
         )
@@ -95,11 +95,11 @@ class _Places:
     def __init__(self, animal: Animal) -> None:
         self.animal = animal
         self.members: dict[int, list[tuple[int, int]]] = {}
-        for s, groups in enumerate(animal.found.groups):
+        for s, groups in enumerate(animal.following.groups):
             for i, group in enumerate(groups):
                 self.members.setdefault(int(group), []).append((s, i))
         self.centres = [
-            transform(day.cells.session.centres) for day, transform in zip(animal.days, animal.found.transforms)
+            transform(day.cells.session.centres) for day, transform in zip(animal.days, animal.following.transforms)
         ]
 
     def by_day(self, group: int, days: Sequence[int]) -> list[Seen | None]:
@@ -108,21 +108,21 @@ class _Places:
         return [self.seen(s, known[s]) if s in known else None for s in days]
 
     def seen(self, s: int, i: int) -> Seen:
-        found, day = self.animal.found, self.animal.days[s]
-        group = self.members[int(found.groups[s][i])]
+        following, day = self.animal.following, self.animal.days[s]
+        group = self.members[int(following.groups[s][i])]
         around = np.nanmean([self.centres[q][j] for q, j in group], axis=0)
         trace, session = day.cells.shown[i], day.cells.session
         x = np.linspace(0, 100, max(len(trace), 1))
         line = " ".join(f"{a:.1f},{22 - 20 * b:.1f}" for a, b in zip(x, trace))
-        sure = found.sure[s][i]
+        sure = following.sure[s][i]
         probability = "" if np.isnan(sure) else f"{sure:.2f}"
         said = [(events, classes.get(session.names[i])) for events, classes in day.cells.responses.items()]
-        responds = ", ".join(f"{events} {each}" for events, each in said if each)
+        responds = ", ".join(f"{events} {verdict}" for events, verdict in said if verdict)
         return Seen(day.cells.name, session.names[i], probability, self._picture(s, i, around), line, responds)
 
     def _picture(self, s: int, i: int, around: np.ndarray) -> str:
-        session, transform = self.animal.days[s].cells.session, self.animal.found.transforms[s]
-        reach = 1.6 * (self.animal.found.diameter if np.isfinite(self.animal.found.diameter) else 10)
+        session, transform = self.animal.days[s].cells.session, self.animal.following.transforms[s]
+        reach = 1.6 * (self.animal.following.diameter if np.isfinite(self.animal.following.diameter) else 10)
         if not np.isfinite(around).all():
             return ""
         y, x = np.mgrid[:SIDE, :SIDE] / (SIDE - 1) * 2 * reach - reach
@@ -135,11 +135,11 @@ class _Places:
 
 def _overlays(animal: Animal) -> list[tuple[str, str]]:
     """Each day's cells (green) over those of all days (magenta), in the field of the reference."""
-    found = animal.found
-    used = [s for s in range(len(animal.days)) if s not in found.flags]
+    following = animal.following
+    used = [s for s in range(len(animal.days)) if s not in following.flags]
     if not used:
         return []
-    height, width = animal.days[found.reference].cells.session.shape
+    height, width = animal.days[following.reference].cells.session.shape
     zoom = min(1.0, OVERLAY / max(height, width))
     rows, columns = max(1, round(height * zoom)), max(1, round(width * zoom))
     y, x = np.mgrid[:rows, :columns] / zoom
@@ -148,7 +148,7 @@ def _overlays(animal: Animal) -> list[tuple[str, str]]:
     for s in used:
         session = animal.days[s].cells.session
         together = session.cut.max(axis=0).toarray().reshape(session.shape)
-        at = found.transforms[s].inverse(places).T[::-1]
+        at = following.transforms[s].inverse(places).T[::-1]
         maps.append(np.clip(ndimage.map_coordinates(together, at, order=1), 0, 1).reshape(rows, columns))
     mean = np.mean(maps, axis=0)
     mean = mean / max(mean.max(), 1e-9)
@@ -168,8 +168,8 @@ def _png(picture: Image.Image) -> str:
 
 def _draw_presence(animal: Animal, path: Path) -> None:
     """Which cell is seen on which day: a row a cell, those on most days on top."""
-    used = [s for s in range(len(animal.days)) if s not in animal.found.flags]
-    there = animal.found.presence[np.ix_(animal.numbers, used)]
+    used = [s for s in range(len(animal.days)) if s not in animal.following.flags]
+    there = animal.following.presence[np.ix_(animal.numbers, used)]
     drawn, axes = figures.figure(5, 4)
     axes.imshow(there, aspect="auto", interpolation="nearest", cmap="Greys", vmin=0, vmax=1)
     axes.set_xlabel("session")
@@ -180,8 +180,8 @@ def _draw_presence(animal: Animal, path: Path) -> None:
 
 def _draw_survival(animal: Animal, path: Path) -> None:
     """Which part of the cells of a day is found again so many sessions later: mean over days."""
-    used = [s for s in range(len(animal.days)) if s not in animal.found.flags]
-    there = animal.found.presence[np.ix_(animal.numbers, used)]
+    used = [s for s in range(len(animal.days)) if s not in animal.following.flags]
+    there = animal.following.presence[np.ix_(animal.numbers, used)]
     later: dict[int, list[float]] = {}
     for i in range(len(used)):
         for j in range(i, len(used)):

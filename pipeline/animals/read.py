@@ -37,18 +37,18 @@ def read_session(source: Path, folder: Path, name: str, table: str) -> Cells:
 
     `table` is the name of its table of cells. Rejected cells are left out. Raises Unusable, BadRecording, OSError.
     """
-    found = read_cell_set([source if source.suffix.lower() == ".isxd" else _last_cell_set(folder)])
+    cells = read_cell_set([source if source.suffix.lower() == ".isxd" else _last_cell_set(folder)])
     statuses = _statuses(folder / table)
-    keep = [i for i, cell in enumerate(found.names) if statuses.get(cell, found.statuses[i]) != "rejected"]
-    pixel = found.footer["spacingInfo"]["pixelSize"]["x"]
+    keep = [i for i, cell in enumerate(cells.names) if statuses.get(cell, cells.statuses[i]) != "rejected"]
+    pixel = cells.footer["spacingInfo"]["pixelSize"]["x"]
     pixel_um = pixel["num"] / pixel["den"] if pixel["den"] else 1.0
-    traces = np.nan_to_num(found.traces[keep])
+    traces = np.nan_to_num(cells.traces[keep])
     session = Session(
         name=name,
-        footprints=_sparse(found, keep),
-        shape=found.shape,
-        names=tuple(found.names[i] for i in keep),
-        image=_mean_image(folder, found.shape),
+        footprints=_sparse(cells, keep),
+        shape=cells.shape,
+        names=tuple(cells.names[i] for i in keep),
+        image=_mean_image(folder, cells.shape),
         traces=traces,
         pixel=pixel_um or 1.0,
     )
@@ -57,23 +57,23 @@ def read_session(source: Path, folder: Path, name: str, table: str) -> Cells:
 
 def _responses(folder: Path) -> dict[str, dict[str, str]]:
     """The class of each cell that was tested, from the tables that the step peri_event left."""
-    begin, found = f"{folder.name}-peri-", {}
+    begin, classes = f"{folder.name}-peri-", {}
     for path in sorted(folder.glob(f"{glob.escape(begin)}*.csv")):
         with path.open(encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
         if rows and {"cell", "class", "q"} <= set(rows[0]):
-            found[path.stem.removeprefix(begin)] = {row["cell"]: row["class"] for row in rows if row["q"]}
-    return found
+            classes[path.stem.removeprefix(begin)] = {row["cell"]: row["class"] for row in rows if row["q"]}
+    return classes
 
 
-def _sparse(found: CellSet, keep: list[int]) -> sparse.csr_array:
+def _sparse(cells: CellSet, keep: list[int]) -> sparse.csr_array:
     """Cell by cell: dense footprints of many sessions would not fit into memory."""
     rows = []
     for i in keep:
-        image = np.nan_to_num(np.asarray(found.images[i], np.float32).ravel(), nan=0, posinf=0, neginf=0)
+        image = np.nan_to_num(np.asarray(cells.images[i], np.float32).ravel(), nan=0, posinf=0, neginf=0)
         image[image < CUT * max(image.max(initial=0), 0)] = 0
         rows.append(sparse.csr_array(np.maximum(image, 0)[np.newaxis]))
-    return sparse.vstack(rows, format="csr") if rows else sparse.csr_array((0, found.shape[0] * found.shape[1]))
+    return sparse.vstack(rows, format="csr") if rows else sparse.csr_array((0, cells.shape[0] * cells.shape[1]))
 
 
 def _thinned(traces: np.ndarray) -> np.ndarray:
@@ -92,7 +92,7 @@ def _statuses(table: Path) -> dict[str, str]:
 
 def _last_cell_set(folder: Path) -> Path:
     """What a recipe left, of the first part: all parts have the same footprints. Raises Unusable."""
-    for path in sorted(folder.glob("*.isxd"), key=lambda each: (len(each.name), each.name)):
+    for path in sorted(folder.glob("*.isxd"), key=lambda file: (len(file.name), file.name)):
         if check(path).kind == "cell_set":
             return path
     raise Unusable("it has a table of cells, but no cell set")
@@ -101,7 +101,7 @@ def _last_cell_set(folder: Path) -> Path:
 def _mean_image(folder: Path, shape: tuple[int, int]) -> np.ndarray | None:
     """Mean image of the movie that the cells come from, if one of its size is there; several steps may make one."""
     for path in sorted(
-        [*folder.glob("*-mean.tif"), *folder.glob("steps/*-mean.tif")], key=lambda each: -len(each.name)
+        [*folder.glob("*-mean.tif"), *folder.glob("steps/*-mean.tif")], key=lambda file: -len(file.name)
     ):
         try:
             with Image.open(path) as picture:

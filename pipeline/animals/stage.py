@@ -37,13 +37,13 @@ def run(job: Job, context: Context) -> Result:
     if len(cells) < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in left[:3])
         raise Unusable(f"of {len(job.inputs)} sessions, {len(cells)} can be read ({why}): there is nothing to follow")
-    found = follow([each.session for each in cells])
+    following = follow([one.session for one in cells])
     context.progress(0.7)
-    days = [Day(each, start, found.flags.get(s, "")) for s, (each, start) in enumerate(zip(cells, starts))]
+    days = [Day(its, start, following.flags.get(s, "")) for s, (its, start) in enumerate(zip(cells, starts))]
     for day in days:
         if day.note:
             context.warn(f"{day.cells.name} is not matched: {day.note}")
-    animal = Animal(job.stem, days, found, left)
+    animal = Animal(job.stem, days, following, left)
     products = write_tables(animal, job.staging)
     products += page.write(animal, job.staging, context)
     metadata.write(job.staging / f"{job.stem}.json", _record(animal, products, job))
@@ -57,12 +57,12 @@ def _why(error: Exception) -> str:
 
 
 def summary(animal: Animal) -> str:
-    found = animal.found
-    used = len(animal.days) - len(found.flags)
-    n_days = found.presence.sum(axis=1)[animal.numbers]
+    following = animal.following
+    used = len(animal.days) - len(following.flags)
+    n_days = following.presence.sum(axis=1)[animal.numbers]
     text = f"{len(animal.numbers)} cells over {used} sessions, {int((n_days > 1).sum())} of them on more than one"
-    fit = f"; days match to within {found.misfit:.2f} of a cell's diameter" if np.isfinite(found.misfit) else ""
-    n_apart = len(found.flags)
+    fit = f"; days match to within {following.misfit:.2f} of a cell's diameter" if np.isfinite(following.misfit) else ""
+    n_apart = len(following.flags)
     apart = f"; {n_apart} session{' does' if n_apart == 1 else 's do'} not fit" if n_apart else ""
     return text + fit + apart
 
@@ -86,7 +86,7 @@ def write_tables(animal: Animal, out: Path) -> list[str]:
 def _cells(animal: Animal) -> dict[str, Sequence[object]]:
     rows = [
         (int(group), day.cells.name, name, float(sure))
-        for day, groups, sures in zip(animal.days, animal.found.groups, animal.found.sure)
+        for day, groups, sures in zip(animal.days, animal.following.groups, animal.following.sure)
         for group, name, sure in zip(groups, day.cells.session.names, sures)
     ]
     rows.sort(key=lambda row: row[0])
@@ -102,7 +102,7 @@ def _responses(animal: Animal) -> dict[str, Sequence[object]]:
     """How the step peri_event found each cell of each session to respond."""
     rows = [
         (int(group), day.cells.name, name, events, classes[name])
-        for day, groups in zip(animal.days, animal.found.groups)
+        for day, groups in zip(animal.days, animal.following.groups)
         for group, name in zip(groups, day.cells.session.names)
         for events, classes in day.cells.responses.items()
         if name in classes
@@ -113,39 +113,39 @@ def _responses(animal: Animal) -> dict[str, Sequence[object]]:
 
 
 def _presence(animal: Animal) -> dict[str, Sequence[object]]:
-    there, used = animal.found.presence, animal.numbers
+    there, used = animal.following.presence, animal.numbers
     columns: dict[str, Sequence[object]] = {"animal_cell": used, "n_sessions": there[used].sum(axis=1)}
-    followed = [(s, day) for s, day in enumerate(animal.days) if s not in animal.found.flags]
+    followed = [(s, day) for s, day in enumerate(animal.days) if s not in animal.following.flags]
     return {**columns, **{day.cells.name: there[used, s].astype(int) for s, day in followed}}
 
 
 def _transforms(animal: Animal) -> dict[str, Sequence[object]]:
     """x of the reference = a00 x + a01 y + t0, y likewise; then what the warp adds there (`-warps.csv`)."""
-    found, flags = animal.found, animal.found.flags
-    affine = np.array([each.affine.ravel() for each in found.transforms]).reshape(-1, 6)
+    following, flags = animal.following, animal.following.flags
+    affine = np.array([transform.affine.ravel() for transform in following.transforms]).reshape(-1, 6)
     affine[sorted(flags)] = np.nan
     columns: dict[str, Sequence[object]] = {
         "session": [day.cells.name for day in animal.days],
         "start": [day.start for day in animal.days],
-        "reference": [int(s == found.reference) for s in range(len(animal.days))],
-        "model": ["" if s in flags else each.model for s, each in enumerate(found.transforms)],
+        "reference": [int(s == following.reference) for s in range(len(animal.days))],
+        "model": ["" if s in flags else transform.model for s, transform in enumerate(following.transforms)],
     }
     columns |= {name: affine[:, i] for i, name in enumerate(("a00", "a01", "t0", "a10", "a11", "t1"))}
-    columns["residual_px"] = found.residual
-    columns["better_than_mirrored"] = found.excess
+    columns["residual_px"] = following.residual
+    columns["better_than_mirrored"] = following.excess
     columns["left_by_itself"] = [day.note for day in animal.days]
     return columns
 
 
 def _warps(animal: Animal) -> dict[str, Sequence[object]]:
     rows = []
-    for s, (day, each) in enumerate(zip(animal.days, animal.found.transforms)):
-        if each.warp is None or s in animal.found.flags:
+    for s, (day, transform) in enumerate(zip(animal.days, animal.following.transforms)):
+        if transform.warp is None or s in animal.following.flags:
             continue
         height, width = day.cells.session.shape
         grid = np.array([(x, y) for y in np.linspace(0, height - 1, GRID) for x in np.linspace(0, width - 1, GRID)])
-        moved = each(grid)
-        added = moved - (grid @ each.affine[:, :2].T + each.affine[:, 2])
+        moved = transform(grid)
+        added = moved - (grid @ transform.affine[:, :2].T + transform.affine[:, 2])
         rows += [(day.cells.name, *at, *by) for at, by in zip(grid, added)]
     return {name: [row[i] for row in rows] for i, name in enumerate(("session", "x", "y", "dx", "dy"))}
 
@@ -154,21 +154,21 @@ def _doubtful(animal: Animal) -> dict[str, Sequence[object]]:
     names = [(day.cells.name, day.cells.session.names) for day in animal.days]
     rows = [
         (
-            names[each.session][0],
-            names[each.session][1][each.cell],
-            names[each.other_session][0],
-            names[each.other_session][1][each.other_cell],
-            round(each.probability, 4),
-            int(each.kept),
+            names[pair.session][0],
+            names[pair.session][1][pair.cell],
+            names[pair.other_session][0],
+            names[pair.other_session][1][pair.other_cell],
+            round(pair.probability, 4),
+            int(pair.kept),
         )
-        for each in animal.found.doubtful
+        for pair in animal.following.doubtful
     ]
     heads = ("session", "cell", "other_session", "other_cell", "probability", "kept")
     return {name: [row[i] for row in rows] for i, name in enumerate(heads)}
 
 
 def _record(animal: Animal, products: Sequence[str], job: Job) -> dict[str, object]:
-    found = animal.found
+    following = animal.following
     return {
         "schema_version": metadata.SCHEMA_VERSION,
         "kind": "animal",
@@ -183,8 +183,8 @@ def _record(animal: Animal, products: Sequence[str], job: Job) -> dict[str, obje
             for day in animal.days
         ],
         "left_out": [{"session": name, "reason": reason} for name, reason in animal.left],
-        "reference": animal.days[found.reference].cells.name,
-        "misfit_diameters": found.misfit,
+        "reference": animal.days[following.reference].cells.name,
+        "misfit_diameters": following.misfit,
         "n_cells": len(animal.numbers),
         "results": [*products],
         "software": metadata.software(),

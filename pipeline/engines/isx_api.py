@@ -21,16 +21,16 @@ def function(name: str) -> Callable[..., Any] | None:
     import isx
     import isx.algo
 
-    found = getattr(isx.algo, name, None)
-    if not inspect.isfunction(found) or found.__module__ != "isx.algo":
-        found = getattr(isx, name, None)
-    return found if inspect.isfunction(found) and not name.startswith("_") else None
+    candidate = getattr(isx.algo, name, None)
+    if not inspect.isfunction(candidate) or candidate.__module__ != "isx.algo":
+        candidate = getattr(isx, name, None)
+    return candidate if inspect.isfunction(candidate) and not name.startswith("_") else None
 
 
 def is_licensed(name: str) -> bool:
     """Whether a function of isx needs the library of IDPS."""
-    found = function(name)
-    return found is not None and (found.__module__ == "isx.algo" or name in LICENSED_EXPORTS)
+    wanted = function(name)
+    return wanted is not None and (wanted.__module__ == "isx.algo" or name in LICENSED_EXPORTS)
 
 
 def has_algorithms() -> bool:
@@ -62,9 +62,9 @@ class IsxEngine:
         return ""  # the contract is that of isx
 
     def call(self, step: str, call: Call) -> object:
-        found = function(step)
-        assert found is not None
-        return found(**call.inputs, **call.outputs, **call.parameters)
+        called = function(step)
+        assert called is not None
+        return called(**call.inputs, **call.outputs, **call.parameters)
 
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
         return {**isx_versions(software), "algorithms": has_algorithms()}

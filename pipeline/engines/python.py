@@ -133,4 +133,4 @@ class _Loader(importlib.abc.SourceLoader):
 
 
 def _paths(values: Iterable[str | list[str]]) -> list[Path]:
-    return [Path(each) for value in values for each in ([value] if isinstance(value, str) else value)]
+    return [Path(path) for value in values for path in ([value] if isinstance(value, str) else value)]

@@ -95,9 +95,9 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
         warn(f"its acquisition metadata cannot be read: {why}")
         return {}
     lacking: list[str] = []
-    found = dict(sorted((read_camera if is_camera(stored) else read)(noted, lacking)))
+    acquired = dict(sorted((read_camera if is_camera(stored) else read)(noted, lacking)))
     warn(f"its acquisition metadata lack {', '.join(lacking) or f'something ({why})'}: only the rest of them is known")
-    return found
+    return acquired
 
 
 def is_camera(stored: Path) -> bool:

@@ -90,7 +90,7 @@ def _pair(before: Movie, after: Movie) -> Pair | None:
         for here, there, size in zip(before.spacing.top_left, after.spacing.top_left, before.spacing.pixel)
         if size > 0
     ]
-    if len(from_corner) < 2 or any(each.denominator != 1 for each in from_corner):
+    if len(from_corner) < 2 or any(distance.denominator != 1 for distance in from_corner):
         return None
     column, row = map(int, from_corner)
     is_within = row >= 0 and column >= 0

@@ -149,9 +149,9 @@ def _rows(text: str) -> pd.DataFrame:
     rows = [text[start:end].rstrip("\n") for start, end in zip(starts, [*starts[1:], len(text)])]
     n_numbers = columns.index("Zone ID")
     fields = [row.split(",", n_numbers) for row in rows]
-    found = pd.DataFrame([[*numbers, *_zone(zone)] for *numbers, zone in fields], columns=columns)
-    found = found.replace("", np.nan)
-    return found.assign(**{name: pd.to_numeric(found[name]) for name in columns[:n_numbers]})
+    table = pd.DataFrame([[*numbers, *_zone(zone)] for *numbers, zone in fields], columns=columns)
+    table = table.replace("", np.nan)
+    return table.assign(**{name: pd.to_numeric(table[name]) for name in columns[:n_numbers]})
 
 
 def _zone(text: str) -> list[str]:

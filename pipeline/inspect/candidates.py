@@ -41,13 +41,13 @@ class Candidates:
 
     def present(self) -> list[Present]:
         """What decisions may be about."""
-        found = zip(self.cells.names, self.cells.images)
-        return [Present(name, self.cell_set_id, digest_of(name, image), STATUS, core(image)) for name, image in found]
+        pairs = zip(self.cells.names, self.cells.images)
+        return [Present(name, self.cell_set_id, digest_of(name, image), STATUS, core(image)) for name, image in pairs]
 
     def accepted(self, decisions: Decisions | None) -> list[int]:
         """Indices of those that somebody accepted."""
-        found = decisions.only().on(self.present()) if decisions else {}
-        return [i for i, name in enumerate(self.cells.names) if name in found and found[name].status == "accepted"]
+        decided = decisions.only().on(self.present()) if decisions else {}
+        return [i for i, name in enumerate(self.cells.names) if name in decided and decided[name].status == "accepted"]
 
     def pieces(self) -> list[np.ndarray]:
         """Traces of each part of the session, (candidates, samples)."""
@@ -62,8 +62,8 @@ def read(files: Sequence[Path]) -> Candidates:
 def present_in(cells: CellSet) -> list[Present]:
     """What decisions may be about, of a cell set as the recipe made it."""
     identity = cell_set_id(cells)
-    found = zip(cells.names, cells.statuses, cells.images)
-    return [Present(name, identity, digest_of(name, image), status, core(image)) for name, status, image in found]
+    as_made = zip(cells.names, cells.statuses, cells.images)
+    return [Present(name, identity, digest_of(name, image), status, core(image)) for name, status, image in as_made]
 
 
 def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | None) -> dict[str, list[str]]:
@@ -75,17 +75,17 @@ def joins(cells: CellSet, candidates: Candidates | None, decisions: Decisions | 
         return {}
     present = [*present_in(cells), *(candidates.present() if candidates else ())]
     decided = decisions.only().on(present)
-    known = {safe: each.name for each in present for safe in (each.name, safe_cell(each.name))}
+    known = {safe: cell.name for cell in present for safe in (cell.name, safe_cell(cell.name))}
     into = {name: known[row.joined_with] for name, row in decided.items() if row.joined_with in known}
-    found: dict[str, list[str]] = {}
+    by_kept: dict[str, list[str]] = {}
     for name in into:
         kept, seen = name, {name}
         while kept in into and into[kept] not in seen:
             kept = into[kept]
             seen.add(kept)
         if kept != name and kept not in into:
-            found.setdefault(kept, []).append(name)
-    return found
+            by_kept.setdefault(kept, []).append(name)
+    return by_kept
 
 
 def add(
@@ -111,7 +111,7 @@ def add(
             continue
         if not scales:
             raise Unusable("its cells cannot be joined: no step has noted the scale of their traces, as run_cnmfe does")
-        traces[which[0]] = joined_trace(*([each[i] for i in which] for each in (images, traces, scales)))
+        traces[which[0]] = joined_trace(*([values[i] for i in which] for values in (images, traces, scales)))
     write_like(
         out,
         cells,

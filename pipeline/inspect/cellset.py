@@ -73,7 +73,7 @@ class Activity:
     @property
     def n_transients(self) -> list[int | None]:
         """None if that is not known."""
-        return [len(each.peaks) if known else None for each, known in zip(self.transients, self.is_known)]
+        return [len(its.peaks) if known else None for its, known in zip(self.transients, self.is_known)]
 
 
 def activity(traces: np.ndarray, timing: isx.Timing) -> Activity:
@@ -92,11 +92,11 @@ def _activity(traces: np.ndarray, period_s: float) -> Activity:
         transients,
         np.array(
             [
-                len(each.peaks) / seconds if np.isfinite(sigma) else np.nan
-                for each, sigma, seconds in zip(transients, noise, known_s)
+                len(cell_transients.peaks) / seconds if np.isfinite(sigma) else np.nan
+                for cell_transients, sigma, seconds in zip(transients, noise, known_s)
             ]
         ),
-        np.array([each.half_decay_s for each in transients]),
+        np.array([cell_transients.half_decay_s for cell_transients in transients]),
     )
 
 
@@ -129,16 +129,16 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
         if names != [other.get_cell_name(i) for i in range(other.num_cells)]:
             raise Unusable("its parts have different cells: their traces cannot form one table")
 
-    times = [piece.times_s(each.timing) for each, piece in zip(sets, pieces)]
+    times = [piece.times_s(one.timing) for one, piece in zip(sets, pieces)]
     parts = [
-        piece.filled(metadata.traces(each.timing, n, each.get_cell_trace_data))
-        for each, piece in zip(sets, context.in_turn(pieces))
+        piece.filled(metadata.traces(one.timing, n, one.get_cell_trace_data))
+        for one, piece in zip(sets, context.in_turn(pieces))
     ]
     context.at(recording.path)
     tables.write_wide(out / f"{stem}-traces.csv", np.concatenate(times), names, np.concatenate(parts, axis=1))
     count = consistency.Count()
-    for each, part, piece in zip(sets, parts, pieces):
-        count.add(part[:, piece.before : part.shape[1] - piece.after][:, metadata.valid_samples(each.timing)])
+    for one, part, piece in zip(sets, parts, pieces):
+        count.add(part[:, piece.before : part.shape[1] - piece.after][:, metadata.valid_samples(one.timing)])
     candidates = context.candidates
     cells, together, identity, digests = _write_footprints(
         out / f"{stem}-footprints.tif", cell_set, pixel_um, count, context
@@ -147,50 +147,51 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
     reasons = [_reason(decided.get(name), noted) for name, noted in zip(names, reasons_of(footer))]
     cells = [replace(cell, status=decided[cell.name].status) if cell.name in decided else cell for cell in cells]
 
-    known = [each for each in times if len(each)]
-    continues = continuing([each[0] for each in known], [each[-1] + period_s for each in known], period_s)
+    known = [of_piece for of_piece in times if len(of_piece)]
+    starts, ends = [of_piece[0] for of_piece in known], [of_piece[-1] + period_s for of_piece in known]
+    continues = continuing(starts, ends, period_s)
     continues = continues if len(known) == len(times) else [False] * (len(times) - 1)
     parts, times = stretches(parts, continues), stretches(times, continues)
     traces = with_gaps(parts)
-    found = _activity(traces, period_s)
-    unknown = [name for name, known in zip(names, found.is_known) if not known]
-    if unknown and any(metadata.valid_samples(each.timing).any() for each in sets):
+    of_cells = _activity(traces, period_s)
+    unknown = [name for name, known in zip(names, of_cells.is_known) if not known]
+    if unknown and any(metadata.valid_samples(one.timing).any() for one in sets):
         context.warn(f"{len(unknown)} of {n} cells have traces without information: {_listed(unknown)}")
     pairs = quality.overlaps([cell.core for cell in cells], traces)
     nearest = _nearest(n, pairs)
     alike = [pair for pair in pairs if pair.is_alike]
-    tables.write(out / f"{stem}-cells.csv", _table(cells, decided, reasons, found, nearest, unit, pixel_um))
+    tables.write(out / f"{stem}-cells.csv", _table(cells, decided, reasons, of_cells, nearest, unit, pixel_um))
     figures.start_matplotlib(context.scratch)
     thumbnail = _draw_map(out / f"{stem}-cellmap.png", cells, together, pixel_um)
-    gaps = with_gaps([each[np.newaxis] for each in times])[0]
-    _draw_traces(out / f"{stem}-traces.png", _over_gaps(gaps), traces, found.noise, cells, unit)
+    gaps = with_gaps([piece_times[np.newaxis] for piece_times in times])[0]
+    _draw_traces(out / f"{stem}-traces.png", _over_gaps(gaps), traces, of_cells.noise, cells, unit)
 
     counts = {status: sum(cell.status == status for cell in cells) for status in figures.STATUS_COLOUR}
     shown = Cells(
         names,
         [cell.status for cell in cells],
         {
-            "SNR": found.snr,
-            "Rate [1/min]": 60 * found.rate_hz,
-            "Half decay [s]": found.half_decay_s,
+            "SNR": of_cells.snr,
+            "Rate [1/min]": 60 * of_cells.rate_hz,
+            "Half decay [s]": of_cells.half_decay_s,
             "Area [px]": [cell.area for cell in cells],
             "Overlap": _overlaps(cells, nearest),
         },
         traces,
         period_s,
         unit,
-        [each.peaks for each in found.transients],
+        [cell_transients.peaks for cell_transients in of_cells.transients],
         f"transients above {quality.EVENT_START:g} noise standard deviations",
         [cell.core for cell in cells],
         _background(together),
         together.shape,
         pixel_um,
-        _doubt(cells, found, alike),
+        _doubt(cells, of_cells, alike),
         decisions.for_page(decided),
         identity,
         reasons=reasons,
         pieces=tuple(
-            zip(first_samples([part.shape[1] for part in parts]), (float(each[0]) for each in times if len(each)))
+            zip(first_samples([part.shape[1] for part in parts]), (float(time_s[0]) for time_s in times if len(time_s)))
         ),
     )
     if candidates:
@@ -200,7 +201,7 @@ def write_of_series(pieces: Sequence[Piece], stem: str, out: Path, context: Cont
     return Outcome(
         summary=f"{n} cells ({_counted(counts)}), {n_samples} samples at {1 / period_s:.4g} Hz",
         thumbnail=thumbnail,
-        measures=_measures(cells, found, nearest, [(names[pair.first], names[pair.second]) for pair in alike]),
+        measures=_measures(cells, of_cells, nearest, [(names[pair.first], names[pair.second]) for pair in alike]),
         methods=METHODS,
         figures=_figures(stem, n),
         cells=shown if n else None,
@@ -236,7 +237,7 @@ def _decided(identity: str, cells: Sequence[Cell], digests: Sequence[str], conte
     if not context.decisions:
         return {}
     candidates = context.candidates.present() if context.candidates else []
-    theirs = {each.name for each in candidates}
+    theirs = {candidate.name for candidate in candidates}
     own = [
         Present(cell.name, identity, digest, cell.status, cell.pixels)
         for cell, digest in zip(cells, digests)
@@ -257,17 +258,17 @@ def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piec
     left = candidates.left
     filled = [piece.filled(part[left]) for piece, part in zip(pieces, candidates.pieces())]
     traces = with_gaps(stretches(filled, continues))
-    found = _activity(traces, shown.period_s)
+    of_cells = _activity(traces, shown.period_s)
     names = [candidates.cells.names[i] for i in left]
     cells = [describe(name, STATUS, candidates.cells.images[i]) for i, name in zip(left, names)]
     numbers = {
-        "SNR": found.snr,
-        "Rate [1/min]": 60 * found.rate_hz,
-        "Half decay [s]": found.half_decay_s,
+        "SNR": of_cells.snr,
+        "Rate [1/min]": 60 * of_cells.rate_hz,
+        "Half decay [s]": of_cells.half_decay_s,
         "Area [px]": [cell.area for cell in cells],
     }
     unknown = [float("nan")] * len(left)
-    rank = np.nan_to_num(found.snr).argsort().argsort() / max(1, len(left) - 1)
+    rank = np.nan_to_num(of_cells.snr).argsort().argsort() / max(1, len(left) - 1)
     return replace(
         shown,
         names=[*shown.names, *names],
@@ -284,10 +285,10 @@ def _with_candidates(shown: Cells, candidates: Candidates, pieces: Sequence[Piec
     )
 
 
-def _doubt(cells: list[Cell], found: Activity, alike: list[quality.Overlap]) -> list[float]:
+def _doubt(cells: list[Cell], of_cells: Activity, alike: list[quality.Overlap]) -> list[float]:
     """How much a look would be worth, 0 to 2: accepted cells with a low SNR, rejected ones with a high SNR, undecided
     ones, and pairs that look like one."""
-    snr = np.nan_to_num(np.asarray(found.snr, float))
+    snr = np.nan_to_num(np.asarray(of_cells.snr, float))
     rank = snr.argsort().argsort() / max(1, len(snr) - 1)
     of_status = {"accepted": 1 - rank, "rejected": rank, "undecided": np.full(len(rank), 1.0)}
     paired = {i for pair in alike for i in (pair.first, pair.second)}
@@ -363,7 +364,7 @@ def _table(
     cells: list[Cell],
     decided: Mapping[str, Decision],
     reasons: Sequence[str],
-    found: Activity,
+    of_cells: Activity,
     nearest: list[quality.Overlap | None],
     unit: str,
     pixel_um: PixelSize,
@@ -381,12 +382,12 @@ def _table(
         "centroid_y_um": [round(cell.centroid[1] * down, 6) for cell in cells],
         "area_px": [cell.area for cell in cells],
         "area_um2": [round(cell.area * across * down, 6) for cell in cells],
-        "noise": found.noise,
-        "snr": found.snr,
+        "noise": of_cells.noise,
+        "snr": of_cells.snr,
         "trace_unit": [unit] * len(cells),
-        "n_transients": pd.array(found.n_transients, "Int64"),
-        "transient_rate_hz": found.rate_hz,
-        "half_decay_s": found.half_decay_s,
+        "n_transients": pd.array(of_cells.n_transients, "Int64"),
+        "transient_rate_hz": of_cells.rate_hz,
+        "half_decay_s": of_cells.half_decay_s,
         "overlap": _overlaps(cells, nearest),
         "overlaps_most_with": [names[pair.other(i)] if pair else "" for i, pair in enumerate(nearest)],
         "correlation_with_it": [pair.correlation if pair else np.nan for pair in nearest],
@@ -423,7 +424,7 @@ def _figures(stem: str, n: int) -> tuple[Figure, ...]:
 
 
 def _measures(
-    cells: list[Cell], found: Activity, nearest: list[quality.Overlap | None], alike: list[tuple[str, str]]
+    cells: list[Cell], of_cells: Activity, nearest: list[quality.Overlap | None], alike: list[tuple[str, str]]
 ) -> tuple[Measure, ...]:
     """Quality of the cell set; medians are over all cells but rejected ones. See docs/quality.md."""
     kept = np.array([cell.status != "rejected" for cell in cells], bool)
@@ -433,12 +434,16 @@ def _measures(
     which = "median over the cells that are not rejected"
     return (
         Measure(
-            "snr_median", "SNR", quality.median(found.snr[kept]), "", f"(maximum - median) / noise of a trace; {which}"
+            "snr_median",
+            "SNR",
+            quality.median(of_cells.snr[kept]),
+            "",
+            f"(maximum - median) / noise of a trace; {which}",
         ),
         Measure(
             "transient_rate_median_per_min",
             "Transients",
-            quality.median(60 * found.rate_hz[kept]),
+            quality.median(60 * of_cells.rate_hz[kept]),
             "1/min",
             f"stretches that rise above {quality.EVENT_START:g} noise standard deviations over the median, until they "
             f"fall under {quality.EVENT_END:g}; {which}",
@@ -446,7 +451,7 @@ def _measures(
         Measure(
             "half_decay_median_s",
             "Half decay",
-            quality.median(found.half_decay_s[kept]),
+            quality.median(of_cells.half_decay_s[kept]),
             "s",
             f"time from a transient's peak to half of it, median of each cell; {which}",
         ),
@@ -478,10 +483,10 @@ def _measures(
 
 def _nearest(n: int, pairs: list[quality.Overlap]) -> list[quality.Overlap | None]:
     """For each cell, the pair in which it overlaps most."""
-    found: list[quality.Overlap | None] = [None] * n
+    nearest: list[quality.Overlap | None] = [None] * n
     for pair in sorted(pairs, key=lambda pair: pair.cosine):
-        found[pair.first] = found[pair.second] = pair
-    return found
+        nearest[pair.first] = nearest[pair.second] = pair
+    return nearest
 
 
 def _background(together: np.ndarray) -> bytes:
@@ -555,12 +560,12 @@ def _outlines(cells: list[Cell], pixel_um: PixelSize) -> list[np.ndarray]:
     """Where each footprint has half its maximum, (points, 2) x, y in µm."""
     from contourpy import contour_generator
 
-    found = []
+    outlines = []
     for cell in cells:
         if min(cell.outline.shape) >= 2:
             lines = contour_generator(z=cell.outline).lines(0.5)
-            found += [(line + cell.corner[::-1]) * pixel_um for line in lines]
-    return found
+            outlines += [(line + cell.corner[::-1]) * pixel_um for line in lines]
+    return outlines
 
 
 def _write_names(axes: Any, cells: list[Cell], n: int, pixel_um: PixelSize) -> None:

@@ -53,11 +53,11 @@ class Count:
         return {"n_non_finite_values": self.non_finite, "n_implausible_values": self.implausible}
 
 
-def values(what: str, found: np.ndarray | list[np.ndarray], warn: Warn) -> dict[str, int]:
+def values(what: str, stored: np.ndarray | list[np.ndarray], warn: Warn) -> dict[str, int]:
     """Count, for the JSON, the stored values that are not finite numbers, and those that no sensor gives."""
     count = Count()
-    for each in found if isinstance(found, list) else [found]:
-        count.add(each)
+    for array in stored if isinstance(stored, list) else [stored]:
+        count.add(array)
     return count.report(what, warn)
 
 
@@ -82,7 +82,8 @@ def packets(recording: OpenRecording, warn: Warn) -> None:
     names = footer["channel list"]
     ordered = stored[np.argsort(stored["channel"], kind="stable")]
     channels = np.split(ordered, np.searchsorted(ordered["channel"], np.arange(1, len(names))))
-    start, end = (each["secsSinceEpoch"]["num"] / each["secsSinceEpoch"]["den"] for each in footer["global times"][:2])
+    moments = (moment["secsSinceEpoch"] for moment in footer["global times"][:2])
+    start, end = (moment["num"] / moment["den"] for moment in moments)
     _warn_of_late(stored["offset_us"], (end - start) * 1e6, warn)
     for what, wrong in _wrong_channels(channels, footer, end - start):
         some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
@@ -146,7 +147,7 @@ def _times_of_parts(times: Mapping[str, np.ndarray], footer: Mapping[str, Any], 
     early = int((everything < start_us - 1e6).sum())
     if early:
         warn(f"{early} of {len(everything)} values lie before the start that the file states: it may be damaged")
-    back = [f"{name} {count}" for name, each in times.items() if (count := _backwards(each))]
+    back = [f"{name} {count}" for name, offsets in times.items() if (count := _backwards(offsets))]
     if back:
         some = "; ".join(back[:3]) + ("; ..." if len(back) > 3 else "")
         warn(f"{len(back)} of {len(times)} channels have values that are earlier than the one before: {some}")
@@ -171,22 +172,22 @@ def _wrong_channels(
     claims = zip(named, footer["numSamples"])
     yield (
         "do not hold as many values as they claim",
-        [f"{name} has {len(each)} of {claimed}" for (name, each), claimed in claims if len(each) != claimed],
+        [f"{name} has {len(stored)} of {claimed}" for (name, stored), claimed in claims if len(stored) != claimed],
     )
     firsts = [
-        (name, int(each["offset_us"][0]), claimed)
-        for (name, each), claimed in zip(named, footer["startOffsets"])
-        if len(each)
+        (name, int(stored["offset_us"][0]), claimed)
+        for (name, stored), claimed in zip(named, footer["startOffsets"])
+        if len(stored)
     ]
     yield (
         "do not begin when they claim to",
         [f"{name} at {first} µs, not {claimed}" for name, first, claimed in firsts if first != claimed],
     )
-    back = [(name, _backwards(each["offset_us"])) for name, each in named]
+    back = [(name, _backwards(stored["offset_us"])) for name, stored in named]
     yield "have values that are earlier than the one before", [f"{name} {count}" for name, count in back if count]
     regular = [
-        (name, _off_grid(each["offset_us"], step), len(each) * step["num"] / step["den"] - seconds)
-        for (name, each), step, kind in zip(named, footer["signalSteps"], footer["signalTypes"])
+        (name, _off_grid(stored["offset_us"], step), len(stored) * step["num"] / step["den"] - seconds)
+        for (name, stored), step, kind in zip(named, footer["signalSteps"], footer["signalTypes"])
         if kind == DENSE and step["num"]
     ]
     yield (
@@ -216,7 +217,7 @@ def stated(properties: Mapping[str, Any], warn: Warn) -> None:
     footer = properties.get("file_metadata") or {}
     timing = footer.get("timingInfo") or {}
     stated = [timing["start"]] if timing else footer.get("global times", [])[:1]
-    offsets = [each["utcOffset"] for each in stated] + [60 * footer.get("header", {}).get("utc_offset_min", 0)]
+    offsets = [moment["utcOffset"] for moment in stated] + [60 * footer.get("header", {}).get("utc_offset_min", 0)]
     for offset in offsets:
         if abs(offset) > FARTHEST:
             warn(f"its offset from UTC is {offset / 3600:.3g} h, which no place has: its time may be damaged")
@@ -256,7 +257,7 @@ def video(
     samples = meta.get("samples", [])
     for name in ("fc", "tsc"):
         counted = [sample.get(name) if isinstance(sample, dict) else None for sample in samples]
-        counts = [each for each in counted if isinstance(each, int)]
+        counts = [count for count in counted if isinstance(count, int)]
         back = sum(after <= before for before, after in zip(counts, counts[1:]))
         if back or len(counts) != len(samples):
             warn(f"{back + len(samples) - len(counts)} of {len(samples)} frames have no {name} after the one before")
@@ -269,14 +270,14 @@ def image_offsets(recording: Path, header: formats.IsxbHeader) -> list[int]:
     """Where the images of the video begin. JPEGs begin with FFD8, and another marker follows: no compressed data holds
     that.
     """
-    found, last, at = [], b"", header.video_offset
+    offsets, last, at = [], b"", header.video_offset
     with recording.open("rb") as file:
         file.seek(at)
         while at < header.meta_offset and (chunk := file.read(min(header.meta_offset - at, CHUNK))):
             both = last + chunk
-            found += [at - len(last) + match.start() for match in IMAGE.finditer(both)]
+            offsets += [at - len(last) + match.start() for match in IMAGE.finditer(both)]
             last, at = chunk[-2:], at + len(chunk)
-    return found
+    return offsets
 
 
 def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:
@@ -293,7 +294,7 @@ def has_boxes(samples: list[Any]) -> bool:
     trackers = [sample.get("tracker") for sample in samples if isinstance(sample, dict)]
     boxes = [tracker["box"] for tracker in trackers if isinstance(tracker, dict) and "box" in tracker]
     return all(
-        isinstance(box, list) and len(box) >= 4 and all(isinstance(each, (int, float)) for each in box[:4])
+        isinstance(box, list) and len(box) >= 4 and all(isinstance(number, (int, float)) for number in box[:4])
         for box in boxes
     )
 

@@ -91,14 +91,14 @@ class Decisions:
             self.present.setdefault(cell.cells, []).append(cell)
         by_name = {(cell.cells, safe_cell(cell.name)): cell for cell in cells}
         by_name |= {(cell.cells, cell.name): cell for cell in cells}
-        found = {by_name[row.cells, row.cell].name: row for row in self.rows if (row.cells, row.cell) in by_name}
+        decided = {by_name[row.cells, row.cell].name: row for row in self.rows if (row.cells, row.cell) in by_name}
         by_digest = {cell.digest: cell for cell in cells}
         for cell, its in ((by_digest.get(one.digest), one.decision) for one in self._edited()):
-            row = found.get(cell.name) if cell else None
+            row = decided.get(cell.name) if cell else None
             if cell and its.status != (row.status if row else cell.status) and not (row and row.at > its.at):
-                found[cell.name] = its
+                decided[cell.name] = its
                 self.held[its.by] = self.held.get(its.by, 0) + 1
-        return found
+        return decided
 
     @property
     def digest(self) -> str:
@@ -138,12 +138,12 @@ class Decisions:
     def _stale(self) -> dict[str, list[Decision]]:
         """Decisions that no cell is left for, by the file that they are in."""
         rows = [row for row in self.rows if row.cells not in self.present]
-        found = {self.file: rows} if rows else {}
+        stale = {self.file: rows} if rows else {}
         digests = {cell.digest for cells in self.present.values() for cell in cells}
         for file, cells in self.edited.items():
             gone = [one.decision for one in cells if one.digest not in digests]
-            found |= {file: gone} if gone else {}
-        return found
+            stale |= {file: gone} if gone else {}
+        return stale
 
     def by_footprint(self) -> list[tuple[Decision, Present, float]]:
         """Decisions that no cell is left for, the present cell in the same place, and how much of both they share."""
@@ -158,7 +158,7 @@ class Decisions:
 
     def _earlier_cores(self, rows: Sequence[Decision]) -> dict[int, Core]:
         """Where the cells of these rows were, by the rows' id(), if the results that they are about are still there."""
-        found: dict[int, Core] = {}
+        cores: dict[int, Core] = {}
         for path in sorted(self.earlier.rglob("*.isxd")) if self.earlier and rows else ():
             try:
                 cells = read_cell_set(path) if check(path).kind == "cell_set" else None
@@ -168,16 +168,16 @@ class Decisions:
             mine = {row.cell: id(row) for row in rows if row.cells == identity}
             for name, image in zip(cells.names, cells.images) if mine else ():
                 for text in {name, safe_cell(name)} & set(mine):
-                    found[mine[text]] = core(image)
-        return found
+                    cores[mine[text]] = core(image)
+        return cores
 
     def _where_they_are(self, stale: Sequence[Decision], places: Sequence[tuple[Decision, Present, float]]) -> str:
-        found = [(row, cell) for row, cell, _ in places if any(row is one for one in stale)]
-        if not found:
+        moved = [(row, cell) for row, cell, _ in places if any(row is one for one in stale)]
+        if not moved:
             return "Decide on the page again and save"
-        said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in found)
+        said = _named(f"{row.cell} ({row.status}) where {cell.name} is now" for row, cell in moved)
         return (
-            f"{len(found)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} lists "
+            f"{len(moved)} of {len(stale)} have a cell in the same place: {said}. {self.session}{BY_FOOTPRINT} lists "
             f"them for the present cells: check each, then put it beside the recording as {self.session}{DECISIONS}"
         )
 
@@ -213,17 +213,17 @@ def read(text: str, session: str, edited: Sequence[Path] = (), earlier: Path | N
     if not text and not edited:
         return None
     try:
-        found = parse(text, file) if text else Decisions(file, session)
+        decisions = parse(text, file) if text else Decisions(file, session)
     except Unusable as error:
-        found = Decisions(file, session, problems=(f"no decision was applied: {error}",))
-    problems, cells = [*found.problems], {}
+        decisions = Decisions(file, session, problems=(f"no decision was applied: {error}",))
+    problems, cells = [*decisions.problems], {}
     for path in edited:
         try:
             if check(path).kind == "cell_set":
                 cells[path.name] = _edited_cells(path)
         except (Unusable, BadRecording) as error:
             problems.append(f"{path.name} was edited, and its statuses cannot be read: {error}")
-    return replace(found, problems=tuple(problems), edited=cells, earlier=earlier)
+    return replace(decisions, problems=tuple(problems), edited=cells, earlier=earlier)
 
 
 def _edited_cells(path: Path) -> list[Edited]:
@@ -231,11 +231,11 @@ def _edited_cells(path: Path) -> list[Edited]:
     cells = read_cell_set(path)
     at = datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     by = f"edited in {path.name}"
-    found = []
+    edited = []
     for name, status, image in zip(cells.names, cells.statuses, cells.images):
         decision = Decision(name, status, "", by, at)
-        found.append(Edited(digest_of(name, image), decision, core(image)))
-    return found
+        edited.append(Edited(digest_of(name, image), decision, core(image)))
+    return edited
 
 
 def parse(text: str, file: str) -> Decisions:
@@ -335,7 +335,7 @@ class Verdict:
 
 def verdicts(decided: Sequence[Mapping[str, str]]) -> dict[str, Verdict]:
     """Verdicts by the name of the cell, from what the page's script reads."""
-    return {each["cell"]: Verdict(each["status"], each["by"] or HAND) for each in decided}
+    return {row["cell"]: Verdict(row["status"], row["by"] or HAND) for row in decided}
 
 
 def _named(cells: Iterable[str]) -> str:

@@ -124,8 +124,8 @@ def _joined(parts: Sequence[list[packets.Channel]], offsets_us: Sequence[int]) -
 
 def _median_interval(times: Sequence[np.ndarray]) -> float:
     """Median interval, in s, between events without a gap between them."""
-    found = np.concatenate([np.diff(each) for each in times])
-    return float(np.median(found)) if found.size else float("nan")
+    intervals = np.concatenate([np.diff(cell_times) for cell_times in times])
+    return float(np.median(intervals)) if intervals.size else float("nan")
 
 
 def _is_dense(cells: list[packets.Channel]) -> bool:

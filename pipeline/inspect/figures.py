@@ -102,8 +102,8 @@ def _framed(picture: Image.Image, um_per_px: float, where: str, caption: str) ->
 
 def _font() -> ImageFont.ImageFont:
     """Matplotlib's own font, found without importing Matplotlib; Pillow's has no µ."""
-    found = importlib.util.find_spec("matplotlib")
-    folder = Path(found.submodule_search_locations[0]) if found and found.submodule_search_locations else Path()
+    spec = importlib.util.find_spec("matplotlib")
+    folder = Path(spec.submodule_search_locations[0]) if spec and spec.submodule_search_locations else Path()
     try:
         return ImageFont.truetype(str(folder / "mpl-data/fonts/ttf/DejaVuSans.ttf"), 13)
     except OSError:

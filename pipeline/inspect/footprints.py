@@ -75,10 +75,10 @@ def shared(a: Core, b: Core) -> float:
 def matches(first: Sequence[Core], second: Sequence[Core]) -> list[tuple[int, int, float]]:
     """Indices of those in the same place and the share of their pixels, each once at most, the best first."""
     pairs = [(shared(a, b), i, j) for i, a in enumerate(first) for j, b in enumerate(second)]
-    found, taken = [], (set(), set())
+    best, taken = [], (set(), set())
     for share, i, j in sorted((pair for pair in pairs if pair[0] >= SAME_PLACE), key=lambda pair: -pair[0]):
         if i not in taken[0] and j not in taken[1]:
-            found.append((i, j, share))
+            best.append((i, j, share))
             taken[0].add(i)
             taken[1].add(j)
-    return found
+    return best

@@ -56,11 +56,11 @@ def valid_samples(timing: Any) -> np.ndarray:
 
 def traces(timing: Any, n: int, read: Callable[[int], np.ndarray]) -> np.ndarray:
     """Traces of n cells or vessels, shape (n, samples), float32; NaN if the sample is missing."""
-    found = np.full((n, timing.num_samples), np.nan, np.float32)
+    filled = np.full((n, timing.num_samples), np.nan, np.float32)
     valid = valid_samples(timing)
-    for trace, i in zip(found, range(n)):
+    for trace, i in zip(filled, range(n)):
         trace[valid] = read(i)[valid]
-    return found
+    return filled
 
 
 def duration_s(timing: Any) -> float:
@@ -87,13 +87,13 @@ def spacing(spacing: Any) -> dict[str, Any]:
 @functools.cache
 def software() -> Mapping[str, Any]:
     """Versions of the software that reads recordings and writes results."""
-    found: dict[str, Any] = {NAME: ours(), "python": platform.python_version()}
+    versions: dict[str, Any] = {NAME: ours(), "python": platform.python_version()}
     for package in READERS:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = None
-    return found
+            versions[package] = None
+    return versions
 
 
 def write(path: Path, content: Any) -> None:
@@ -104,9 +104,9 @@ def write(path: Path, content: Any) -> None:
 
 def _strict(value: Any) -> Any:
     if isinstance(value, dict):
-        return {str(key): _strict(each) for key, each in value.items()}
+        return {str(key): _strict(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_strict(each) for each in value]
+        return [_strict(part) for part in value]
     if hasattr(value, "tolist"):  # NumPy's
         return _strict(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):

@@ -58,8 +58,8 @@ def _of_frames(
         )
     unit = "counts" if layout.dtype != "<f4" else "au"
 
-    found = movie_statistics(frames, context.threads, context.progress) if n_valid else None
-    extremes = [found.frame_min, found.frame_max] if found else []
+    statistics = movie_statistics(frames, context.threads, context.progress) if n_valid else None
+    extremes = [statistics.frame_min, statistics.frame_max] if statistics else []
     time_s = times_s(timing, context.offset_us)
     columns = {"index": np.arange(layout.n_samples), "time_s": time_s}
     if layout.has_timestamps:
@@ -69,21 +69,21 @@ def _of_frames(
             "it lacks producer.version, which is needed to read its frames' headers: hardware times are unknown"
         )
     columns["status"] = status
-    columns |= {name: _spread(values, valid) for name, values in _frame_columns(found, unit).items()}
+    columns |= {name: _spread(values, valid) for name, values in _frame_columns(statistics, unit).items()}
     tables.write(out / f"{stem}-frames.csv", columns)
 
     thumbnail = b""
-    if found:
+    if statistics:
         for name in ("mean", "std", "max", "min"):
-            tiff.write(out / f"{stem}-{name}.tif", getattr(found, name), pixel_um)
-        image, caption = _picture(found, n_valid)
+            tiff.write(out / f"{stem}-{name}.tif", getattr(statistics, name), pixel_um)
+        image, caption = _picture(statistics, n_valid)
         thumbnail = figures.preview(out / f"{stem}-preview.png", image, pixel_um, f"{caption} [{unit}]")
         figures.start_matplotlib(context.scratch)
         _draw_intensity(out / f"{stem}-intensity.png", time_s, status, columns, unit, timing.period.secs_float)
 
-    measures = movie_quality.measures(frames, status, times_s(timing, 0), found, unit)
+    measures = movie_quality.measures(frames, status, times_s(timing, 0), statistics, unit)
     source = export.Source(frames, timing.period.secs_float)
-    _export(source, found, out / f"{stem}-movie", pixel_um, context)
+    _export(source, statistics, out / f"{stem}-movie", pixel_um, context)
     size = f"{layout.columns} × {layout.rows} px"
     rate = 1 / timing.period.secs_float
     return Outcome(
@@ -93,7 +93,7 @@ def _of_frames(
         thumbnail=thumbnail,
         measures=measures,
         methods=METHODS,
-        figures=_figures(stem, found, n_valid, unit, pixel_um) if found else (),
+        figures=_figures(stem, statistics, n_valid, unit, pixel_um) if statistics else (),
         metadata={
             **metadata.timing(timing),
             **spacing,
@@ -103,23 +103,25 @@ def _of_frames(
             "n_colours": origin.n_colours,
             "planes": list(origin.planes),
             **consistency.values("extremes of frames", extremes, context.warn),
-            "saturation_level_counts": found.saturation_level if found else None,
+            "saturation_level_counts": statistics.saturation_level if statistics else None,
             "acquisition": recording.acquisition(context.warn),
             "file_metadata": recording.footer,
         },
     )
 
 
-def _picture(found: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str]:
+def _picture(statistics: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str]:
     """The image that shows most, and what it is: the mean of ΔF/F is but noise."""
-    if movie_quality.is_flat(found):
-        return found.max, f"Maximum of {n_valid} frames"
-    return found.mean, f"Mean of {n_valid} frames"
+    if movie_quality.is_flat(statistics):
+        return statistics.max, f"Maximum of {n_valid} frames"
+    return statistics.mean, f"Mean of {n_valid} frames"
 
 
-def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str, pixel_um: PixelSize) -> tuple[Figure, ...]:
+def _figures(
+    stem: str, statistics: MovieStatistics, n_valid: int, unit: str, pixel_um: PixelSize
+) -> tuple[Figure, ...]:
     return (
-        Figure(f"{stem}-preview.png", f"{_picture(found, n_valid)[1]}. The bar is a length {pixel_um.where}."),
+        Figure(f"{stem}-preview.png", f"{_picture(statistics, n_valid)[1]}. The bar is a length {pixel_um.where}."),
         Figure(
             f"{stem}-intensity.png",
             f"Mean of each frame [{unit}] over time. Frames that were dropped, cropped or blank are shaded.",
@@ -128,13 +130,13 @@ def _figures(stem: str, found: MovieStatistics, n_valid: int, unit: str, pixel_u
 
 
 def _export(
-    source: export.Source, found: MovieStatistics | None, target: Path, pixel_um: PixelSize, context: Context
+    source: export.Source, statistics: MovieStatistics | None, target: Path, pixel_um: PixelSize, context: Context
 ) -> None:
     """The movie in other formats, as asked for; `target` lacks only its suffix."""
     if context.options.movie_tiff:
         export.to_tiff(source, target.with_name(f"{target.name}.tif"), pixel_um, context.progress)
-    if context.options.movie_mp4 and found:
-        grey_range = (float(np.nanpercentile(found.min, 0.5)), float(np.nanpercentile(found.max, 99.5)))
+    if context.options.movie_mp4 and statistics:
+        grey_range = (float(np.nanpercentile(statistics.min, 0.5)), float(np.nanpercentile(statistics.max, 99.5)))
         film = target.with_name(f"{target.name}.mp4")
         export.to_mp4(source, film, grey_range, context.threads, context.progress)
 
@@ -149,14 +151,14 @@ def sample_status(layout: formats.MovieLayout) -> np.ndarray:
     return status
 
 
-def _frame_columns(found: MovieStatistics | None, unit: str) -> dict[str, np.ndarray]:
+def _frame_columns(statistics: MovieStatistics | None, unit: str) -> dict[str, np.ndarray]:
     none = np.empty(0)
     return {
-        f"mean_{unit}": found.frame_mean if found else none,
-        f"std_{unit}": found.frame_std if found else none,
-        f"min_{unit}": found.frame_min if found else none,
-        f"max_{unit}": found.frame_max if found else none,
-        "saturated_fraction": found.frame_saturated if found else none,
+        f"mean_{unit}": statistics.frame_mean if statistics else none,
+        f"std_{unit}": statistics.frame_std if statistics else none,
+        f"min_{unit}": statistics.frame_min if statistics else none,
+        f"max_{unit}": statistics.frame_max if statistics else none,
+        "saturated_fraction": statistics.frame_saturated if statistics else none,
     }
 
 

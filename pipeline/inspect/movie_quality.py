@@ -18,7 +18,7 @@ def measures(
     frames: StoredFrames,
     status: np.ndarray,
     time_s: np.ndarray,
-    found: MovieStatistics | None,
+    statistics: MovieStatistics | None,
     unit: str,
 ) -> tuple[Measure, ...]:
     """All of one movie. `status` and `time_s` (s) have one value a sample; `unit` is that of the pixels.
@@ -36,65 +36,67 @@ def measures(
             "frames that the recording says were dropped, of all",
         )
     ]
-    if not found:
+    if not statistics:
         return tuple(found_measures)
-    means, valid = found.frame_mean, status == "valid"
-    if found.saturation_level is not None:
-        clipped = int((found.frame_saturated > 0).sum())
+    means, valid = statistics.frame_mean, status == "valid"
+    if statistics.saturation_level is not None:
+        clipped = int((statistics.frame_saturated > 0).sum())
         found_measures += [
             Measure(
                 "saturated_frames_percent",
                 "Frames with saturated pixels",
                 quality.percent(clipped, len(means)),
                 "%",
-                f"valid frames with a pixel at {found.saturation_level:g} counts, of all valid ones",
+                f"valid frames with a pixel at {statistics.saturation_level:g} counts, of all valid ones",
                 "what is brighter than the sensor's highest value is cut off there" if clipped else "",
             ),
             Measure(
                 "saturated_pixels_max_percent",
                 "Saturated pixels, worst frame",
-                100 * float(found.frame_saturated.max()),
+                100 * float(statistics.frame_saturated.max()),
                 "%",
-                f"pixels at {found.saturation_level:g} counts in the frame that has most of them",
+                f"pixels at {statistics.saturation_level:g} counts in the frame that has most of them",
             ),
         ]
     found_measures += [
         Measure(
             "brightness_change_percent",
             "Change of brightness",
-            None if is_flat(found) else quality.brightness_change(means),
+            None if is_flat(statistics) else quality.brightness_change(means),
             "%",
             "median of the frames' means in the last tenth of the frames, against the first tenth",
         ),
         Measure(
             "bleaching_percent_per_min",
             "Bleaching",
-            None if is_flat(found) else quality.bleaching(time_s[valid], means),
+            None if is_flat(statistics) else quality.bleaching(time_s[valid], means),
             "%/min",
             "loss of brightness by a line through the logarithm of the frames' means; from a minute on; "
             "the dark level is not subtracted",
         ),
-        *_frame_measures(frames, valid, found, unit),
+        *_frame_measures(frames, valid, statistics, unit),
     ]
     return tuple(found_measures)
 
 
-def is_flat(found: MovieStatistics) -> bool:
+def is_flat(statistics: MovieStatistics) -> bool:
     """Whether the mean image is but what is left of the noise, as that of ΔF/F is: nothing can be compared to it."""
-    return bool(np.median(np.abs(found.mean)) < 0.1 * np.median(found.std))
+    return bool(np.median(np.abs(statistics.mean)) < 0.1 * np.median(statistics.std))
 
 
-def _frame_measures(source: StoredFrames, valid: np.ndarray, found: MovieStatistics, unit: str) -> tuple[Measure, ...]:
+def _frame_measures(
+    source: StoredFrames, valid: np.ndarray, statistics: MovieStatistics, unit: str
+) -> tuple[Measure, ...]:
     """Measures of some frames: sharpness, shift and noise, in the middle of the field of view."""
     layout = source.layout
     rows, columns = _middle(layout.rows), _middle(layout.columns)
     if min(rows.stop - rows.start, columns.stop - columns.start) < 8:
         return ()
     frames = _some_frames(source, valid, rows, columns)
-    checks = quality.check_frames(frames, found.mean[rows, columns])
+    checks = quality.check_frames(frames, statistics.mean[rows, columns])
     n = len(checks.sharpness)
     which = "every frame" if n == layout.n_stored else f"{n} frames, evenly spread"
-    has_structure = not is_flat(found)
+    has_structure = not is_flat(statistics)
     shift_px = checks.shift_px if has_structure else np.empty(0)
     outlier = f"modified z-score beyond {quality.OUTLIER} (Iglewicz and Hoaglin 1993)"
     blurred, shifted = quality.outliers(checks.sharpness, below=True), quality.outliers(shift_px, below=False)
@@ -139,7 +141,7 @@ def _frame_measures(source: StoredFrames, valid: np.ndarray, found: MovieStatist
         Measure(
             "crispness_per_px",
             "Crispness of the mean image",
-            quality.crispness(found.mean[rows, columns]) if has_structure else None,
+            quality.crispness(statistics.mean[rows, columns]) if has_structure else None,
             "1/px",
             "norm of its gradients over that of the image less its mean; it rises when motion is corrected",
         ),
@@ -202,8 +204,8 @@ def glance(recording: Path) -> Glance:
         return Glance(0, np.zeros((layout.rows, layout.columns), np.float32), None)
     mean = np.mean(frames, axis=0, dtype=np.float64)
     flat = (mean - mean.mean()).ravel()
-    found = [_correlation(frame.ravel(), flat) for frame in frames]
-    return Glance(len(frames), mean, quality.median(np.array(found)))
+    correlations = [_correlation(frame.ravel(), flat) for frame in frames]
+    return Glance(len(frames), mean, quality.median(np.array(correlations)))
 
 
 def _correlation(frame: np.ndarray, centred: np.ndarray) -> float:

@@ -52,7 +52,7 @@ def index(tracks: Sequence[Track], durations: np.ndarray, ticks_per_s: int, colu
     times = struct.pack(">QQIQ", 0, 0, ticks_per_s, ticks)
     still = struct.pack(">iHHII", 1 << 16, 0, 0, 0, 0)
     movie = _full(b"mvhd", times, still, UNITY, bytes(24), _u32(len(tracks) + 1), version=1)
-    shown = b"".join(_u32(count, each) for each, count in _runs(durations))
+    shown = b"".join(_u32(count, ticks_shown) for ticks_shown, count in _runs(durations))
     media = (times, ticks, shown)
     return _box(b"moov", movie, *(_track(i + 1, track, media, columns, rows) for i, track in enumerate(tracks)))
 
@@ -70,14 +70,14 @@ def jpeg_entry(columns: int, rows: int, largest: int) -> bytes:
 
 def samples(film: memoryview) -> tuple[bytes, list[bytes]]:
     """How the pictures of a film's only track are encoded (its entry), and each of them."""
-    found = {kind: film[start:end] for kind, start, end in boxes(film, 0, len(film))}
-    (n,) = struct.unpack_from(">I", found[b"stsz"], 8)
-    sizes = np.frombuffer(found[b"stsz"], ">u4", n, 12)
-    n_pieces, at = struct.unpack_from(">II", found[b"stco"], 4)
+    content = {kind: film[start:end] for kind, start, end in boxes(film, 0, len(film))}
+    (n,) = struct.unpack_from(">I", content[b"stsz"], 8)
+    sizes = np.frombuffer(content[b"stsz"], ">u4", n, 12)
+    n_pieces, at = struct.unpack_from(">II", content[b"stco"], 4)
     if n_pieces != 1:
         raise ValueError("the encoder writes its pictures in several pieces")
     ends = (at + np.cumsum(sizes, dtype=np.int64)).tolist()
-    return bytes(found[b"stsd"][8:]), [bytes(film[end - size : end]) for end, size in zip(ends, sizes.tolist())]
+    return bytes(content[b"stsd"][8:]), [bytes(film[end - size : end]) for end, size in zip(ends, sizes.tolist())]
 
 
 def _track(number: int, track: Track, media: tuple[bytes, int, bytes], columns: int, rows: int) -> bytes:
@@ -104,14 +104,14 @@ def _tables(track: Track, shown: bytes) -> Iterator[bytes]:
     yield _full(b"stsd", _u32(1), track.entry)
     yield _full(b"stts", _u32(len(shown) // 8), shown)
     if track.keyframes:
-        yield _full(b"stss", _u32(len(track.keyframes), *(each + 1 for each in track.keyframes)))
+        yield _full(b"stss", _u32(len(track.keyframes), *(keyframe + 1 for keyframe in track.keyframes)))
     yield _full(b"stsc", _u32(1), _u32(1, n, 1))  # all of them lie in one piece
     yield _full(b"stsz", _u32(0, n), track.sizes.astype(">u4").tobytes())
     yield _full(b"co64", _u32(1), struct.pack(">Q", track.start))
 
 
 def _runs(values: np.ndarray) -> list[tuple[int, int]]:
-    return [(each, len(list(run))) for each, run in groupby(values.tolist())]
+    return [(value, len(list(run))) for value, run in groupby(values.tolist())]
 
 
 def _u32(*numbers: int) -> bytes:

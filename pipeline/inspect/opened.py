@@ -104,10 +104,10 @@ class OpenRecording:
 
     def acquisition(self, warn: Callable[[str], None] = lambda message: None) -> Mapping[str, Any]:
         """What the acquisition software noted, by isx's names; empty if it noted nothing."""
-        found, doubts = self._acquired
+        acquired, doubts = self._acquired
         for doubt in doubts:
             warn(doubt)
-        return found
+        return acquired
 
 
 @dataclass

@@ -107,7 +107,7 @@ def _tracking_area(session: Mapping[str, Any], camera: object) -> Mapping[str, A
     interface = session.get("trackingInterface")
     sections = interface.values() if isinstance(interface, Mapping) else interface
     each_camera = map(_mapping, sections if isinstance(sections, Iterable) else ())
-    mine = [each for each in each_camera if each.get("cameraName") == camera]
+    mine = [section for section in each_camera if section.get("cameraName") == camera]
     return _mapping(mine[0].get("trackingArea")) if mine else {}
 
 

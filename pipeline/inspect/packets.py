@@ -71,7 +71,7 @@ def _channel(name: str, packets: np.ndarray) -> Channel:
 def _through_library(source: Any) -> list[Channel]:
     """Every channel of an isx.GpioSet or isx.EventSet."""
     if hasattr(source, "get_channel_data"):
-        found = ((source.get_channel_name(i), *source.get_channel_data(i)) for i in range(source.num_channels))
+        channel_data = ((source.get_channel_name(i), *source.get_channel_data(i)) for i in range(source.num_channels))
     else:
-        found = ((source.get_cell_name(i), *source.get_cell_data(i)) for i in range(source.num_cells))
-    return [Channel(*each) for each in found]
+        channel_data = ((source.get_cell_name(i), *source.get_cell_data(i)) for i in range(source.num_cells))
+    return [Channel(*channel) for channel in channel_data]

@@ -46,13 +46,13 @@ def continuing(begins_s: Sequence[float], ends_s: Sequence[float], period_s: flo
 
 def stretches(arrays: Sequence[np.ndarray], continues: Sequence[bool]) -> list[np.ndarray]:
     """The pieces, joined where no sample is missing between them. The last axis is that of samples."""
-    found = [[arrays[0]]]
+    joined = [[arrays[0]]]
     for array, follows in zip(arrays[1:], continues):
         if follows:
-            found[-1].append(array)
+            joined[-1].append(array)
         else:
-            found.append([array])
-    return [np.concatenate(each, axis=-1) for each in found]
+            joined.append([array])
+    return [np.concatenate(arrays_joined, axis=-1) for arrays_joined in joined]
 
 
 def with_gaps(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -30,15 +30,15 @@ def write(path: Path, measures: Mapping[str, Sequence[Measure]]) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(["recording", "measure", "value", "unit", "mark", "definition"])
-        for recording, found in measures.items():
-            for each in found:
-                value = "" if each.value is None else f"{each.value:.6g}"
-                rows.writerow([cell(recording), each.name, value, each.unit, cell(each.mark), each.meaning])
+        for recording, of_recording in measures.items():
+            for measure in of_recording:
+                value = "" if measure.value is None else f"{measure.value:.6g}"
+                rows.writerow([cell(recording), measure.name, value, measure.unit, cell(measure.mark), measure.meaning])
 
 
 def to_json(measures: Sequence[Measure]) -> dict[str, Any]:
     """Value, unit and mark of each measure, by name."""
-    return {each.name: {key: asdict(each)[key] for key in ("value", "unit", "mark")} for each in measures}
+    return {measure.name: {key: asdict(measure)[key] for key in ("value", "unit", "mark")} for measure in measures}
 
 
 def percent(part: float, whole: float) -> float | None:
@@ -206,7 +206,7 @@ def overlaps(cores: Sequence[tuple[int, int, np.ndarray]], traces: np.ndarray) -
     """Overlaps of cells that share pixels; `cores` are row, column and values, 0 outside; `traces` (cells, samples)."""
     boxes = np.array([(top, left, top + v.shape[0], left + v.shape[1]) for top, left, v in cores]).reshape(-1, 4)
     norms = [float(np.linalg.norm(values)) for _, _, values in cores]
-    found = []
+    pairs = []
     for i, (top, left, values) in enumerate(cores):
         later = boxes[i + 1 :]
         meets = (later[:, 0] < boxes[i, 2]) & (later[:, 2] > top) & (later[:, 1] < boxes[i, 3]) & (later[:, 3] > left)
@@ -218,8 +218,8 @@ def overlaps(cores: Sequence[tuple[int, int, np.ndarray]], traces: np.ndarray) -
             theirs = other[row - other_top : end_row - other_top, column - other_left : end_column - other_left]
             shared = float((mine * theirs).sum())
             if shared > 0:
-                found.append(Overlap(i, int(j), shared / (norms[i] * norms[j]), _correlation(traces[i], traces[j])))
-    return found
+                pairs.append(Overlap(i, int(j), shared / (norms[i] * norms[j]), _correlation(traces[i], traces[j])))
+    return pairs
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:

@@ -43,7 +43,7 @@ def write_pages(
         metadata = {"unit": "um", **imagej}
         _write(path, pages, imagej=True, resolution=_per_um(pixel_um), metadata=metadata, **common)
     else:
-        per_cm = tuple(1e4 * each for each in _per_um(pixel_um))
+        per_cm = tuple(1e4 * density for density in _per_um(pixel_um))
         _write(path, pages, bigtiff=True, resolution=per_cm, resolutionunit="CENTIMETER", metadata=None, **common)
 
 

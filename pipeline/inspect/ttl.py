@@ -44,10 +44,10 @@ def pulses(channel: Channel) -> tuple[np.ndarray, np.ndarray]:
 
 def table(channels: Sequence[Channel]) -> dict[str, np.ndarray]:
     """Columns `channel`, `onset_s`, `offset_s`: a row a pulse, in order of time. Times are those of the channels."""
-    found = [(channel.name, *pulses(channel)) for channel in channels if has_two_levels(channel)]
-    names = np.array([name for name, onsets, _ in found for _ in onsets], dtype=object)
-    onsets = np.concatenate([onsets for _, onsets, _ in found]) if found else np.empty(0)
-    offsets = np.concatenate([offsets for _, _, offsets in found]) if found else np.empty(0)
+    channel_pulses = [(channel.name, *pulses(channel)) for channel in channels if has_two_levels(channel)]
+    names = np.array([name for name, onsets, _ in channel_pulses for _ in onsets], dtype=object)
+    onsets = np.concatenate([onsets for _, onsets, _ in channel_pulses]) if channel_pulses else np.empty(0)
+    offsets = np.concatenate([offsets for _, _, offsets in channel_pulses]) if channel_pulses else np.empty(0)
     order = np.lexsort((names.astype(str), np.where(np.isnan(onsets), -np.inf, onsets)))
     return {"channel": names[order], "onset_s": onsets[order] / 1e6, "offset_s": offsets[order] / 1e6}
 
@@ -55,7 +55,8 @@ def table(channels: Sequence[Channel]) -> dict[str, np.ndarray]:
 def described(channels: Sequence[Channel]) -> list[dict[str, Any]]:
     """What each channel holds, for whoever must choose one: pulses, their rate, shortest and longest pulse."""
     times = [channel.offset_us for channel in channels if len(channel.offset_us)]
-    length_s = (max(int(each.max()) for each in times) - min(int(each.min()) for each in times)) / 1e6 if times else 0
+    together = np.concatenate(times) if times else np.zeros(1, np.int64)
+    length_s = (int(together.max()) - int(together.min())) / 1e6
     return [_described(channel, length_s) for channel in channels]
 
 

@@ -40,7 +40,7 @@ def write_results(recording: OpenRecording, stem: str, out: Path, context: Conte
     status = [vessel_set.get_vessel_status(i) for i in range(n)]
     lines = [vessel_set.get_vessel_line_data(i) for i in range(n)]
     time_s = times_s(timing, context.offset_us)
-    traces = {"_".join(each): metadata.traces(timing, n, read) for each, read in readers.items()}
+    traces = {"_".join(quantity): metadata.traces(timing, n, read) for quantity, read in readers.items()}
 
     columns = {f"{name}_{what}": values[i] for what, values in traces.items() for i, name in enumerate(names)}
     tables.write_wide(out / f"{stem}-traces.csv", time_s, list(columns), np.array(list(columns.values())))
@@ -85,12 +85,12 @@ def measured(vessel_set: isx.VesselSet, footer: Mapping[str, Any]) -> dict[tuple
     """What was measured of each vessel and in which unit, the main quantity first, and how to read it."""
     measure, default = MEASURE[vessel_set.get_vessel_set_type()]
     stated = footer["extraProperties"]["idps"]["vesselset"].get("units")  # the output_units that it was made with
-    found = {(measure, UNITS.get(str(stated), default)): vessel_set.get_vessel_trace_data}
+    readers = {(measure, UNITS.get(str(stated), default)): vessel_set.get_vessel_trace_data}
     if footer.get("VesselCenterSaved"):
-        found["center", "px"] = vessel_set.get_vessel_center_trace_data
+        readers["center", "px"] = vessel_set.get_vessel_center_trace_data
     if footer.get("VesselDirectionSaved"):
-        found["direction", "deg"] = vessel_set.get_vessel_direction_trace_data
-    return found
+        readers["direction", "deg"] = vessel_set.get_vessel_direction_trace_data
+    return readers
 
 
 def _vessel_columns(names: list[str], status: list[str], lines: list[np.ndarray], traces: dict) -> dict:

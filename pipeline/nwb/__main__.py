@@ -26,17 +26,17 @@ def main(arguments: list[str]) -> int:
     copies, names = ORIGINALS, arguments[1:]
     if names[:1] == ["--copies"]:
         copies, names = Copies(Path(names[1]), making=True), names[2:]
-    found = []
+    mistakes = []
     for name in names:
         try:
             read([Path(name)], copies)
         except MetadataMistakes as error:
-            found += error.messages
+            mistakes += error.messages
         except NotCopied as error:
             say([str(error)])
             return NO_OUTPUT
-    say(found)
-    return BAD if found else OK
+    say(mistakes)
+    return BAD if mistakes else OK
 
 
 if __name__ == "__main__":

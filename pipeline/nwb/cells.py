@@ -49,18 +49,18 @@ def add(session: SessionFile, recording: Opened) -> None:
 
 def rooms(path: Path) -> list[Room]:
     """Where a file that has just been written keeps room for the numbers of an animal's cells: see runner.numbers."""
-    found: list[Room] = []
+    reserved: list[Room] = []
 
     def note(name: str, item: h5py.Dataset | h5py.Group) -> None:
         if name.endswith(f"/{ANIMAL_CELL}"):
-            names = [cell(each) for each in item.parent["cell_name"].asstr()[:]]
+            names = [cell(cell_name) for cell_name in item.parent["cell_name"].asstr()[:]]
             (n,) = item.shape
-            found.append(Room(path.name, item.id.get_chunk_info(0).byte_offset, n, digest(names)))
+            reserved.append(Room(path.name, item.id.get_chunk_info(0).byte_offset, n, digest(names)))
 
     with h5py.File(path) as file:
         if "processing" in file:
             file["processing"].visititems(note)
-    return found
+    return reserved
 
 
 def _same_cells(session: SessionFile, recording: Opened, names: list[str]) -> PlaneSegmentation | None:
@@ -87,7 +87,7 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
     by = [decided[name].by if name in decided else "" for name in names]
     counted = activity.n_transients
     n_transients = np.array(counted, float) if None in counted else counted  # NaN if not known
-    found = [
+    fields = [
         ("image_mask", masks, "Footprint, as isx reads it; axes x, y"),
         ("cell_name", names, "Name in the cell set"),
         ("status", status, "accepted, undecided or rejected"),
@@ -97,8 +97,8 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
             else []
         ),
         # These three as neuroconv writes and roiextractors reads them.
-        ("Accepted", [each == "accepted" for each in status], "Whether the status is accepted"),
-        ("Rejected", [each == "rejected" for each in status], "Whether the status is rejected"),
+        ("Accepted", [its == "accepted" for its in status], "Whether the status is accepted"),
+        ("Rejected", [its == "rejected" for its in status], "Whether the status is rejected"),
         (
             "ROICentroids",
             np.array([cell.centroid for cell in described], dtype=np.float64),
@@ -113,11 +113,11 @@ def _table(session: SessionFile, recording: Opened, names: list[str], traces: np
     ]
     if recording.source.is_of_session:
         nobody = np.full(n, NOBODY, "<i4")
-        found.append((ANIMAL_CELL, H5DataIO(nobody, chunks=(n,), maxshape=(n,)), FOLLOWED))
+        fields.append((ANIMAL_CELL, H5DataIO(nobody, chunks=(n,), maxshape=(n,)), FOLLOWED))
     table = session.segmentation(
         recording,
         names,
-        [VectorData(name=name, data=data, description=what) for name, data, what in found],
+        [VectorData(name=name, data=data, description=what) for name, data, what in fields],
         f"Cells of {recording.title}",
     )
 

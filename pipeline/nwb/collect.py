@@ -68,8 +68,8 @@ def write_inspected(job: Job, summaries: Sequence[Summary], context: Context) ->
         path for summary in summaries if f"{job.stem}-cells.csv" in summary.products for path in summary.recordings
     }
     sources = [
-        replace(each, decided=decided.get(each.path, {}), is_of_session=each.path in of_session)
-        for each in _sources(job, context.warn)
+        replace(source, decided=decided.get(source.path, {}), is_of_session=source.path in of_session)
+        for source in _sources(job, context.warn)
     ]
     out = job.staging / f"{job.stem}.nwb"
     return [path.name for path in _write(out, sources, [], projections, job.session, context)]
@@ -114,7 +114,7 @@ def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
     n_parts = len(job.inputs)
     members = job.session.members or [Member(path, job.kind, job.stem) for path in job.inputs]
     stems = [path.stem for path in job.inputs]
-    found = []
+    sources = []
     for one in members:
         if one.kind not in IN_NWB:
             warn(f"{one.path.name} is left out of the NWB file, which does not support {KINDS[one.kind].a} yet")
@@ -122,13 +122,13 @@ def _sources(job: Job, warn: Callable[[str], None]) -> list[Source]:
         part = stems.index(one.path.stem) if one.path.stem in stems else one.part
         if one.path in job.inputs:
             label, part, made_by = "", job.inputs.index(one.path), ""
-            found.append(Source(one.path, one.kind, f"-{part + 1}", "", "", part, one.offset_us))
+            sources.append(Source(one.path, one.kind, f"-{part + 1}", "", "", part, one.offset_us))
             continue
         origin = stems[min(part, n_parts - 1)]
         label = one.path.stem.removeprefix(origin) if one.is_made or one.path.stem.startswith(origin) else ""
         made_by = "found beside the recording" if one.is_made else ""
-        found.append(Source(one.path, one.kind, _numbered(label, part, n_parts), made_by, label, part, one.offset_us))
-    return found
+        sources.append(Source(one.path, one.kind, _numbered(label, part, n_parts), made_by, label, part, one.offset_us))
+    return sources
 
 
 def _numbered(label: str, part: int, n_parts: int) -> str:

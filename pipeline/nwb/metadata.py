@@ -174,7 +174,7 @@ class MetadataMistakes(Exception):
 
 def read(paths: Iterable[Path], copies: Copies = ORIGINALS) -> Metadata:
     """The metadata of these files, of which later ones override earlier ones. Raises MetadataMistakes."""
-    found, messages = Metadata(), []
+    metadata, messages = Metadata(), []
     for path in paths:
         try:
             document = _load(path, copies)
@@ -184,10 +184,10 @@ def read(paths: Iterable[Path], copies: Copies = ORIGINALS) -> Metadata:
         wrong = [f"{path}:{line}: {message}" for line, message in sorted(_problems(document))]
         messages += wrong
         if not wrong:
-            found = _metadata(document).over(found)
+            metadata = _metadata(document).over(metadata)
     if messages:
         raise MetadataMistakes(messages)
-    return found
+    return metadata
 
 
 def _metadata(document: Document) -> Metadata:

@@ -72,7 +72,7 @@ def stack_of(session: SessionFile, movie: Opened, n_samples: int) -> Stack | Non
     original = session.originals.get(part)
     if original is None or not movie.source.is_product:
         return None
-    same = [each for each in session.translations if (each.part, each.movie) == (part, label) and each.fits(n_samples)]
+    same = [one for one in session.translations if (one.part, one.movie) == (part, label) and one.fits(n_samples)]
     if not same:
         return None
     session.translations.remove(same[0])
@@ -81,11 +81,11 @@ def stack_of(session: SessionFile, movie: Opened, n_samples: int) -> Stack | Non
 
 def add(session: SessionFile, translations: Translations, recordings: list[Opened]) -> None:
     """A TimeSeries by itself; its clock is that of the part's latest movie of as many frames."""
-    movies = [each for each in recordings if each.kind == "movie" and each.source.part == translations.part]
+    movies = [one for one in recordings if one.kind == "movie" and one.source.part == translations.part]
     fitting = [movie for movie in movies if translations.fits(movie.timing.num_samples)]
     if not fitting:
         session.warn(f"{translations.path.name} is not in the NWB file: no movie of the session has as many frames")
         return
-    movie = max(fitting, key=lambda each: each.source.is_product)
+    movie = max(fitting, key=lambda one: one.source.is_product)
     name = session.name("MotionTranslations", translations.label)
     session.ophys.add(translations.series(session, movie, name))

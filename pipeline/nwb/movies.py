@@ -115,8 +115,8 @@ def _light(acquired: dict[str, Any]) -> dict[str, float]:
     """The microscope's settings in NWB's units: s, mW/mm^2."""
     numbers = {name: float(value) for name, value in acquired.items() if isinstance(value, (int, float)) and value}
     power = next((numbers[name] for name in LED if name in numbers), None)
-    found = {"exposure_time": numbers.get("Exposure Time (ms)", 0.0) / 1000, "intensity": power}
-    return {name: value for name, value in found.items() if value}
+    settings = {"exposure_time": numbers.get("Exposure Time (ms)", 0.0) / 1000, "intensity": power}
+    return {name: value for name, value in settings.items() if value}
 
 
 def note_invalid(session: SessionFile, recording: Opened, status: np.ndarray, name: str) -> None:

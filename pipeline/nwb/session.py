@@ -137,8 +137,8 @@ def on_one_clock(recordings: Sequence[Opened], start: datetime | None) -> list[O
     if start is not None:
         zero = (start - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1) * MICROSECOND
     return [
-        each if each.source.offset_us is None else replace(each, start=zero + each.source.offset_us * MICROSECOND)
-        for each in recordings
+        one if one.source.offset_us is None else replace(one, start=zero + one.source.offset_us * MICROSECOND)
+        for one in recordings
     ]
 
 
@@ -249,7 +249,7 @@ def start_of(recordings: list[Opened], metadata: Metadata) -> datetime:
     given = metadata.get("NWBFile", "session_start_time")
     if given is not None:
         return given
-    first = min(recordings, key=lambda each: each.start)
+    first = min(recordings, key=lambda recording: recording.start)
     zone = timezone(timedelta(seconds=first.utc_offset))
     whole = first.start // MICROSECOND  # a datetime holds no less
     return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=whole)).astimezone(zone)
@@ -289,17 +289,17 @@ def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:
 
 def _pixel_sizes(session: SessionFile, key: str) -> list[tuple[PixelSize, str]]:
     """Those that occur in this plane, each with the first recording that has it: down-sampling makes others."""
-    found: dict[PixelSize, str] = {}
-    for each in session.recordings:
-        if each.in_plane and plane_key(each) == key:
-            found.setdefault(optics.pixel_um(each.opened), each.name)
-    return [*found.items()]
+    names: dict[PixelSize, str] = {}
+    for recording in session.recordings:
+        if recording.in_plane and plane_key(recording) == key:
+            names.setdefault(optics.pixel_um(recording.opened), recording.name)
+    return [*names.items()]
 
 
 def plane_key(recording: Opened) -> str:
     """Colour or focus that a name tells, "" for most."""
-    found = PLANE.search(recording.source.path.stem)
-    return found[1].replace("_", "-") if found else ""
+    plane = PLANE.search(recording.source.path.stem)
+    return plane[1].replace("_", "-") if plane else ""
 
 
 def is_two_photon(recording: Opened) -> bool:

@@ -52,8 +52,9 @@ def write(path: Path, contents: Contents, context: Context) -> list[Path]:
 
     Returns all of them. Raises Unusable, BadRecording.
     """
-    found = [opened(each, context.open(each.path, each.kind), IN_NWB[each.kind].in_plane) for each in contents.sources]
-    recordings = sorted(on_one_clock(found, contents.start), key=_order)
+    sources = contents.sources
+    as_recorded = [opened(one, context.open(one.path, one.kind), IN_NWB[one.kind].in_plane) for one in sources]
+    recordings = sorted(on_one_clock(as_recorded, contents.start), key=_order)
     temporary = path.with_name(f".{path.stem}.tmp.nwb")  # pynwb wants this suffix
     session = _session(path, recordings, contents, context)
     films = [path.with_name(name) for name in session.films]
@@ -64,14 +65,14 @@ def write(path: Path, contents: Contents, context: Context) -> list[Path]:
         with NWBHDF5IO(str(temporary), "w") as io:
             io.write(session.file)
         with h5py.File(temporary, "r+") as file:
-            for each in session.fills:
-                fill(file[each.dataset], each.slabs(), context.threads, context.progress)
+            for fill_in in session.fills:
+                fill(file[fill_in.dataset], fill_in.slabs(), context.threads, context.progress)
         temporary.replace(path)
         return [path, *films]
     except BaseException:
-        for each in (temporary, *films):
+        for unfinished in (temporary, *films):
             with contextlib.suppress(FileNotFoundError):
-                each.unlink()
+                unfinished.unlink()
         raise
 
 
@@ -85,16 +86,16 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, context: 
     _warn_of_refused(said, known, context.warn)
     _advise(known, contents.advise)
     start = start_of(recordings, known)
-    zero = min(each.start for each in recordings)
+    zero = min(recording.start for recording in recordings)
     if known.get("NWBFile", "session_start_time") is None:
         zero = zero // MICROSECOND * MICROSECOND  # as start_of
     given = known.section("NWBFile")
     given.pop("session_start_time", None)
-    names = ", ".join(each.name for each in recordings)
+    names = ", ".join(recording.name for recording in recordings)
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
     software = {**inspect_metadata.software(), "pynwb": version("pynwb"), **_acquired_with(recordings)}
-    acquired = [each for each in recordings if not each.source.is_product] or recordings
-    changed = max(each.source.path.stat().st_mtime for each in acquired)
+    acquired = [recording for recording in recordings if not recording.source.is_product] or recordings
+    changed = max(recording.source.path.stat().st_mtime for recording in acquired)
     file = NWBFile(
         identifier=contents.identifier,
         session_start_time=start,
@@ -123,7 +124,7 @@ def _labelled(recordings: Sequence[Opened]) -> list[Opened]:
         like = sum((other.kind, other.source.is_product) == (one.kind, one.source.is_product) for other in recordings)
         return like > 1 or (one.kind == "movie" and one.source.is_product)
 
-    return [each if needs(each) else replace(each, source=replace(each.source, label="")) for each in recordings]
+    return [one if needs(one) else replace(one, source=replace(one.source, label="")) for one in recordings]
 
 
 # ---- metadata
@@ -145,8 +146,8 @@ def stated(recordings: Sequence[Opened]) -> Metadata:
 
 def _stated_session(acquired: Mapping[str, Any]) -> dict[str, Any]:
     name, experimenter = acquired.get("Session Name"), acquired.get("Experimenter Name")
-    found = {"session_id": str(name or "").replace("/", "-"), "experimenter": [experimenter] if experimenter else None}
-    return {name: value for name, value in found.items() if value}
+    facts = {"session_id": str(name or "").replace("/", "-"), "experimenter": [experimenter] if experimenter else None}
+    return {name: value for name, value in facts.items() if value}
 
 
 def _acquired_with(recordings: Sequence[Opened]) -> dict[str, str]:
@@ -160,14 +161,14 @@ def _acquired_with(recordings: Sequence[Opened]) -> dict[str, str]:
 
 
 def _stated_subject(acquired: Mapping[str, Any]) -> dict[str, Any]:
-    found = {
+    subject = {
         "subject_id": str(acquired["Animal ID"]).replace("/", "-"),
         "sex": str(acquired.get("Animal Sex", "")).upper(),
         "species": acquired.get("Animal Species"),
         "description": acquired.get("Animal Description"),
         "date_of_birth": acquired.get("Animal Date of Birth"),
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in subject.items() if value}
 
 
 def accepted(said: Metadata) -> Metadata:

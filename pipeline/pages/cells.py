@@ -135,11 +135,11 @@ def backgrounds(cells: Cells) -> list[dict[str, str]]:
     }
     tissue = [
         {
-            "label": each.label,
-            "meaning": each.meaning,
-            "address": f"data:image/jpeg;base64,{b64encode(each.picture).decode()}",
+            "label": picture.label,
+            "meaning": picture.meaning,
+            "address": f"data:image/jpeg;base64,{b64encode(picture.picture).decode()}",
         }
-        for each in cells.tissue
+        for picture in cells.tissue
     ]
     return [*tissue, footprints]
 
@@ -151,11 +151,9 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
     return {
         "names": list(cells.names),
         "status": list(cells.status),
-        "doubt": [float(f"{each:.4g}") for each in cells.doubt] or [0] * len(cells.names),
+        "doubt": [float(f"{doubt:.4g}") for doubt in cells.doubt] or [0] * len(cells.names),
         "decided": list(cells.decided),
-        "clear": [
-            float(f"{each:.4g}") if each == each else 0 for each in cells.columns.get("SNR", [0] * len(cells.names))
-        ],
+        "clear": [float(f"{snr:.4g}") if snr == snr else 0 for snr in cells.columns.get("SNR", [0] * len(cells.names))],
         "cellSet": cells.cell_set_id,
         "ofCandidates": [i for i, name in enumerate(cells.names) if name in cells.of_candidates],
         "candidateSet": cells.candidates_id,
@@ -168,9 +166,9 @@ def for_script(cells: Cells, session: str, n_sets: int = 1) -> dict[str, Any]:
         "unit": cells.unit,
         "eventKind": cells.event_kind,
         "traces": traces,
-        "low": [float(f"{each:.7g}") for each in lows],
-        "high": [float(f"{each:.7g}") for each in highs],
-        "events": [np.asarray(each).tolist() for each in cells.events],
+        "low": [float(f"{low:.7g}") for low in lows],
+        "high": [float(f"{high:.7g}") for high in highs],
+        "events": [np.asarray(samples).tolist() for samples in cells.events],
         "footprints": [_picture(core) for core in cells.cores],
         "backgrounds": backgrounds(cells),
     }

@@ -148,14 +148,14 @@ class Decisions {
     this.key = `isx-decisions:${data.session}:${data.cellSet}`;
     this.ofCandidates = new Set(data.ofCandidates);
     const index = new Map(data.names.map((name, i) => [name, i]));
-    this.made = new Map(data.decided.map(each => [index.get(each.cell), each]));
+    this.made = new Map(data.decided.map(decision => [index.get(decision.cell), decision]));
     this.undone = []; // states to go back to: [index, what stood there]
     this.unsaved = 0;
     this.keeps = true;
-    for (const each of remembered(this.key) || []) {
-      const i = index.get(each.cell), there = this.made.get(i);
-      if (i === undefined || !STATUSES.includes(each.status) || (there && there.status === each.status && there.joined_with === each.joined_with)) continue;
-      this.made.set(i, each);
+    for (const kept of remembered(this.key) || []) {
+      const i = index.get(kept.cell), there = this.made.get(i);
+      if (i === undefined || !STATUSES.includes(kept.status) || (there && there.status === kept.status && there.joined_with === kept.joined_with)) continue;
+      this.made.set(i, kept);
       this.unsaved++;
     }
   }
@@ -184,7 +184,7 @@ class Decisions {
   table() {
     // The outline tells where the cell is, for the day on which it has another name.
     const rows = [...this.made].sort(([a], [b]) => a - b), { cellSet, candidateSet } = this.data;
-    const lines = rows.map(([i, each]) => [each.cell, each.status, this.ofCandidates.has(i) ? candidateSet : cellSet, each.by, each.at, each.note, this.outlineOf(i), each.joined_with || ""]);
+    const lines = rows.map(([i, decision]) => [decision.cell, decision.status, this.ofCandidates.has(i) ? candidateSet : cellSet, decision.by, decision.at, decision.note, this.outlineOf(i), decision.joined_with || ""]);
     return [["cell", "status", "cells", "by", "at", "note", "outline", "joined_with"], ...lines].map(line => line.map(csvCell).join(",") + "\r\n").join("");
   }
 }
@@ -208,7 +208,7 @@ class CellMap {
     const image = this.svg.querySelector("image"), meaning = root.querySelector(".meaning");
     const choice = root.querySelector("select[name=background]"), contrast = root.querySelector("input[name=contrast]");
     const first = { address: image.getAttribute("href"), text: meaning.textContent };
-    const pictures = [first, ...others.map(each => ({ address: each.address, text: `${each.label} (${each.meaning})` }))];
+    const pictures = [first, ...others.map(picture => ({ address: picture.address, text: `${picture.label} (${picture.meaning})` }))];
     const curves = [...this.svg.querySelectorAll("filter feComponentTransfer *")], dimmed = +curves[0].getAttribute("slope");
     choice.addEventListener("change", () => {
       image.setAttribute("href", pictures[+choice.value].address);
@@ -385,7 +385,7 @@ function explore(root) {
     mark.textContent = status;
     rows[i].classList.toggle("by-hand", byHand);
     if (outline) {
-      for (const each of SHOWN) outline.classList.toggle(each, each === status);
+      for (const name of SHOWN) outline.classList.toggle(name, name === status);
       outline.classList.toggle("by-hand", byHand);
       const why = byHand ? ", decided by eye" : data.reasons[i] ? `: ${data.reasons[i]}` : "";
       outline.querySelector("title").textContent = `${data.names[i]}, ${status}${why}`;
@@ -401,9 +401,9 @@ function explore(root) {
   function summarize() {
     const counts = Object.fromEntries(SHOWN.map(status => [status, 0]));
     for (let i = 0; i < rows.length; i++) counts[decisions.status(i)]++;
-    for (const each of all("[data-count]")) {
-      each.textContent = `${counts[each.dataset.count]} ${each.dataset.count}${each.dataset.count === CANDIDATE && counts[CANDIDATE] !== 1 ? "s" : ""}`;
-      each.hidden = !counts[each.dataset.count];
+    for (const label of all("[data-count]")) {
+      label.textContent = `${counts[label.dataset.count]} ${label.dataset.count}${label.dataset.count === CANDIDATE && counts[CANDIDATE] !== 1 ? "s" : ""}`;
+      label.hidden = !counts[label.dataset.count];
     }
     const n = decisions.made.size, state = !n ? "Nothing is decided by eye yet."
       : `${n} decided by eye` + (decisions.unsaved ? "; not saved to a file yet." : ".");
@@ -493,7 +493,7 @@ function explore(root) {
   function sort(heading) {
     const column = [...heading.parentNode.cells].indexOf(heading), isNumber = heading.classList.contains("num");
     const falling = heading.ariaSort ? heading.ariaSort === "ascending" : isNumber;
-    for (const each of headings) each.removeAttribute("aria-sort");
+    for (const other of headings) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
     const key = row => {
       const text = row.cells[column].textContent;
@@ -508,7 +508,7 @@ function explore(root) {
   }
 
   function sortByDoubt() {
-    for (const each of headings) each.removeAttribute("aria-sort");
+    for (const heading of headings) heading.removeAttribute("aria-sort");
     order = rows.slice().sort((a, b) => data.doubt[+b.dataset.i] - data.doubt[+a.dataset.i]);
     body.append(...order);
     list.scrollTop = 0;
@@ -573,8 +573,8 @@ function explore(root) {
 
 for (const screen of document.querySelectorAll(".film svg")) {
   const { rows, columns } = screen.dataset, option = screen.closest("figure").querySelector("label");
-  const maps = [...document.querySelectorAll(".map svg")].filter(each => {
-    const image = each.querySelector("image");
+  const maps = [...document.querySelectorAll(".map svg")].filter(svg => {
+    const image = svg.querySelector("image");
     return image.getAttribute("width") === columns && image.getAttribute("height") === rows;
   });
   if (maps.length !== 1) continue; // no cells of this field of view, or those of several planes

@@ -33,16 +33,16 @@ def text(parts: Sequence[Part], steps: Sequence[StepShown], software: Mapping[st
             cited.append(key)
         return f"[@{key}]"
 
-    found = [f"Recordings were read with isx {software.get('isx') or '(unknown version)'} {cite('isx')}."]
-    found += [_sentence(step, software, cite) for step in steps]
+    sentences = [f"Recordings were read with isx {software.get('isx') or '(unknown version)'} {cite('isx')}."]
+    sentences += [_sentence(step, software, cite) for step in steps]
     for said in dict.fromkeys(part.methods for part in parts if part.methods):
-        found.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), said))
+        sentences.append(re.sub(r"\[\{(\w+)\}\]", lambda match: cite(match[1]), said))
     in_steps = {name for step in steps for name in step.software}
-    libraries = [*LIBRARIES, *(each for each in STEPS_LIBRARIES if each[0] in in_steps)]
+    libraries = [*LIBRARIES, *(library for library in STEPS_LIBRARIES if library[0] in in_steps)]
     versions = {**{name: text for step in steps for name, text in step.software.items()}, **software}
     used = [f"{title} {versions[name]} {cite(key)}" for name, title, key in libraries if versions.get(name)]
-    found.append(f"Tables and figures were made in Python {software.get('python', '')} with {_listed(used)}.")
-    return Methods(" ".join(found) + "\n", tuple(cited))
+    sentences.append(f"Tables and figures were made in Python {software.get('python', '')} with {_listed(used)}.")
+    return Methods(" ".join(sentences) + "\n", tuple(cited))
 
 
 def bibliography(keys: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ function filter() {
 function sort(heading) {
   const column = heading.cellIndex, isNumber = heading.classList.contains("num");
   const falling = heading.ariaSort ? heading.ariaSort === "ascending" : isNumber;
-  for (const each of heading.parentNode.cells) each.removeAttribute("aria-sort");
+  for (const cell of heading.parentNode.cells) cell.removeAttribute("aria-sort");
   heading.setAttribute("aria-sort", falling ? "descending" : "ascending");
   const key = row => isNumber ? parseFloat(row.cells[column].dataset.value) : row.cells[column].textContent;
   const compare = isNumber ? (a, b) => a - b : new Intl.Collator("en", { numeric: true }).compare;

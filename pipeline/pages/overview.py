@@ -58,8 +58,8 @@ def html(overview: Overview) -> str:
             n_warned=len(warned),
             warnings=_said(warned, lambda row: row.warnings),
             advice=_said(rows, lambda row: row.advice),
-            facts={title: name for title, name in FACTS.items() if any(getattr(each.first, name) for each in entries)},
-            columns={name: title for name, title in MEASURES.items() if any(name in each.measures for each in entries)},
+            facts={title: name for title, name in FACTS.items() if any(getattr(one.first, name) for one in entries)},
+            columns={name: title for name, title in MEASURES.items() if any(name in one.measures for one in entries)},
             kind=lambda row: KINDS[row.kind].name if row.kind in KINDS else row.kind,
             members=_members,
             rounded=_rounded,
@@ -78,7 +78,7 @@ def links(overview: Overview) -> list[Room]:
         return Room(page, templating.NEIGHBOURS, texts)
 
     pages = [(entry.first.page, _shortened(entry.name)) for entry in overview.entries if entry.first.page]
-    alone = [row.page for row in overview.others] + [each.page for each in overview.animals]
+    alone = [row.page for row in overview.others] + [animal.page for animal in overview.animals]
     return [
         *(
             room(page, way(page, previous=before, next=after), way(page))
@@ -94,12 +94,12 @@ def comparisons(overview: Overview) -> list[Room]:
     for entry in overview.entries:
         if entry.first.page and entry.measures:
             by_kind.setdefault(entry.first.kind, {})[entry.first.page] = entry.measures
-    room, found = templating.BYTES[templating.OTHERS], []
+    room, rooms = templating.BYTES[templating.OTHERS], []
     for sessions in by_kind.values():
         everyone = strips.populations(sessions.values())
         for page, measures in sessions.items():
-            found.append(Room(page, templating.OTHERS, (strips.text(strips.strips(measures, everyone), room),)))
-    return found
+            rooms.append(Room(page, templating.OTHERS, (strips.text(strips.strips(measures, everyone), room),)))
+    return rooms
 
 
 def _shortened(name: str) -> str:

@@ -16,6 +16,6 @@ for (const button of document.querySelectorAll("[data-copies]")) {
 document.addEventListener("keydown", event => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea")) return;
   const link = { "[": ".way .previous", "]": ".way .next" }[event.key];
-  const found = link && document.querySelector(`${link}[href]`);
-  if (found) found.click();
+  const target = link && document.querySelector(`${link}[href]`);
+  if (target) target.click();
 });

@@ -64,7 +64,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
     names = {path.name for path in out.iterdir() if path.is_file() and not path.name.startswith(".")}
     n_sets = sum(part.cells is not None for part in page.parts)
     template = templates().get_template("page.html")
-    recordings = [each["name"] for each in (page.session or {}).get("recordings", ())]
+    recordings = [recording["name"] for recording in (page.session or {}).get("recordings", ())]
     page = replace(page, warnings=merged(page.warnings, recordings))
     return template.render(
         page=page,
@@ -87,7 +87,7 @@ def html(page: Page, out: Path, methods_text: str) -> str:
 
 def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Size and time of a recording, as labels and texts."""
-    found = [
+    labelled = [
         ("Start", _moment(record.get("start"))),
         ("Duration", _time(record.get("duration_s"))),
         ("Rate", _number(record.get("sampling_rate_hz"), "Hz")),
@@ -100,7 +100,7 @@ def facts(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Events", _count(record.get("n_events"))),
         ("Unit of traces", record.get("trace_unit", "")),
     ]
-    return [(label, text) for label, text in found if text]
+    return [(label, text) for label, text in labelled if text]
 
 
 def acquisition(record: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -129,8 +129,8 @@ def parameter(value: Any) -> str:
 
 def _moment(start: Any) -> str:
     """2022-10-11 12:31:59 +01:00."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(.*)", str(start or ""))
-    return f"{found[1]} {found[2]} {'UTC' if found[3] == '+00:00' else found[3]}".strip() if found else ""
+    moment = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d+)?(.*)", str(start or ""))
+    return f"{moment[1]} {moment[2]} {'UTC' if moment[3] == '+00:00' else moment[3]}".strip() if moment else ""
 
 
 def _time(seconds: Any) -> str:
@@ -169,7 +169,7 @@ def _pixel(record: Mapping[str, Any]) -> str:
 
 def _tissue_bytes(part: Part) -> int:
     """Bytes of base64: what lies behind the outlines takes its room from the pictures."""
-    return sum(len(each.picture) * 4 // 3 for each in part.cells.tissue) if part.cells else 0
+    return sum(len(picture.picture) * 4 // 3 for picture in part.cells.tissue) if part.cells else 0
 
 
 class _Pictures:

@@ -35,7 +35,7 @@ class Population:
     @cached_property
     def spread(self) -> float:
         """Robust standard deviation, from the median deviation; from the mean one if most sessions have one value."""
-        away = [abs(each - self.middle) for each in self.values]
+        away = [abs(value - self.middle) for value in self.values]
         return median(away) / SD_TO_MAD or 1.2533 * fsum(away) / len(away)
 
     def place(self, value: float) -> int:
@@ -111,36 +111,35 @@ class Strip:
 
 def populations(sessions: Iterable[Mapping[str, tuple[str, str]]]) -> dict[str, Population]:
     """Populations by measure. `sessions` are all of one kind, with value and unit by measure, as text."""
-    found: dict[str, list[float]] = {}
+    by_measure: dict[str, list[float]] = {}
     for measures in sessions:
         for name, (text, _) in measures.items():
             value = _value(text)
             if value is not None:
-                found.setdefault(name, []).append(value)
-    return {name: Population(sorted(values)) for name, values in found.items()}
+                by_measure.setdefault(name, []).append(value)
+    return {name: Population(sorted(values)) for name, values in by_measure.items()}
 
 
 def strips(mine: Mapping[str, tuple[str, str]], everyone: Mapping[str, Population]) -> list[Strip]:
     """One strip for each measure of a session. `everyone` holds the measures of all sessions, this one included."""
-    found = []
+    comparable = []
     for name, (text, unit) in mine.items():
         value = _value(text)
         if value is not None and len(everyone[name].values) > 1:
-            found.append(Strip(name, unit, value, everyone[name]))
-    return sorted(found, key=lambda strip: not strip.is_out_of_line)
+            comparable.append(Strip(name, unit, value, everyone[name]))
+    return sorted(comparable, key=lambda strip: not strip.is_out_of_line)
 
 
-def text(found: Sequence[Strip], room: int) -> str:
+def text(fitting: Sequence[Strip], room: int) -> str:
     """What a page says of them in `room` bytes: all, else fewer, those out of line first; "" if nothing fits."""
-    if not found:
+    if not fitting:
         return ""
     template = templating.environment().get_template("others.html")
-    n_others = max(each.n_others for each in found)
-    sentences = [each.sentence for each in found if each.is_out_of_line]
-    for n in range(len(found), 0, -1):
+    n_others = max(strip.n_others for strip in fitting)
+    sentences = [strip.sentence for strip in fitting if strip.is_out_of_line]
+    for n in range(len(fitting), 0, -1):
         shown = template.render(
-            found=found,
-            rows=found[:n],
+            rows=fitting[:n],
             out=sentences,
             sessions="session" if n_others == 1 else f"{n_others} sessions",
             is_enough=n_others + 1 >= FEWEST,

@@ -65,5 +65,5 @@ def policy(styles: Sequence[str], scripts: Sequence[str], media: str = "img-src 
 
 
 def _digests(texts: Sequence[str]) -> str:
-    found = [f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts]
-    return " ".join(found) if found else "'none'"
+    digests = [f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'" for text in texts]
+    return " ".join(digests) if digests else "'none'"

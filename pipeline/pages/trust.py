@@ -25,7 +25,8 @@ class Trust:
 
 def trust(parts: Sequence[Part], warnings: Sequence[str], failure: str) -> Trust:
     """Judge from everything that the page shows whether the session can be trusted."""
-    marks = [f"{each.label} ({part.name}): {each.mark}" for part in parts for each in part.measures if each.mark]
+    marked = [(part, measure) for part in parts for measure in part.measures if measure.mark]
+    marks = [f"{measure.label} ({part.name}): {measure.mark}" for part, measure in marked]
     against = [*marks, *_of_motion(parts)]
     checks = [*against[:MOST_NAMED], *_of_warnings(warnings), *_of_cells(parts)]
     if failure:
@@ -55,7 +56,7 @@ def _of_warnings(warnings: Sequence[str]) -> Iterator[str]:
 def _of_motion(parts: Sequence[Part]) -> Iterator[str]:
     """A correction that leaves the mean image less sharp has made things worse."""
     for part in parts:
-        values = {each.name: each.value for each in part.measures}
+        values = {measure.name: measure.value for measure in part.measures}
         before, after = values.get("crispness_before_per_px"), values.get("crispness_after_per_px")
         if before and after and after < before:
             yield f"{part.name}: the mean image is less crisp after it ({after:.3g}) than before ({before:.3g})"

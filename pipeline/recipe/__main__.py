@@ -41,15 +41,15 @@ def main(arguments: list[str]) -> int:
         return BAD_RECIPE
     try:
         recipe = read(Path(rest[0]), *rest[1:], copies=copies)
-        found = complaints(recipe)
+        mistakes = complaints(recipe)
     except NotCopied as error:
         say([str(error)])
         return NO_OUTPUT
     except (ImportError, OSError) as error:
         say([f"isx cannot be loaded: {error}"])
         return NO_ISX
-    if found:
-        say(found)
+    if mistakes:
+        say(mistakes)
         return BAD_RECIPE
     say([describe(recipe).to_json().decode()], fd=1)
     return OK

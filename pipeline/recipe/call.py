@@ -31,7 +31,7 @@ class Files:
 
 
 def files_of(
-    each: PlannedStep,
+    planned: PlannedStep,
     read: Mapping[str, list[Any]],
     names: Callable[..., list[str]],
     folder: Path,
@@ -39,28 +39,30 @@ def files_of(
 ) -> Files:
     """`names` gives the file names of a stream. Outputs that are split by a parameter alternate, part by part."""
     grouped: dict[int, tuple[Makes, list[list[str]]]] = {}
-    for makes, stream in each.outputs:
+    for makes, stream in planned.outputs:
         grouped.setdefault(id(makes), (makes, []))[1].append(names(stream))
     made = [(makes, [name for part in zip(*names) for name in part]) for makes, names in grouped.values()]
     return Files(read, made, folder, deferred)
 
 
-def call_step(each: PlannedStep, files: Files, context: StepContext, estimated: Mapping[str, Any]) -> None:
+def call_step(planned: PlannedStep, files: Files, context: StepContext, estimated: Mapping[str, Any]) -> None:
     """Call the step's function, once for all parts or once for each, as its contract says.
 
     `estimated`: the values of the parameters that the recipe leaves to the movie.
     """
-    step = each.step
+    step = planned.step
     first = next(iter(files.read.values()))
-    n_calls = len(first) if step.contract.each else 1
+    n_calls = len(first) if step.contract.per_part else 1
     for part in range(n_calls):
-        _call_once(each, files, part, {**step.parameters, **estimated}, context)
+        _call_once(planned, files, part, {**step.parameters, **estimated}, context)
         context.progress((part + 1) / n_calls)
 
 
-def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext) -> None:
-    step, contract = each.step, each.step.contract
-    inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in each.inputs}
+def _call_once(
+    planned: PlannedStep, files: Files, part: int, parameters: Mapping[str, Any], context: StepContext
+) -> None:
+    step, contract = planned.step, planned.step.contract
+    inputs = {takes.parameter: _input(takes, files.read[takes.parameter], part) for takes, _ in planned.inputs}
     if contract.edits:
         inputs[contract.edits] = _copies(inputs[contract.edits], files, contract.edits, context.scratch)
     outputs: dict[str, Any] = {}
@@ -72,22 +74,22 @@ def _call_once(each: PlannedStep, files: Files, part: int, parameters: Mapping[s
             folder.mkdir(exist_ok=True)
             outputs[makes.parameter] = str(folder)
         elif makes.parameter is None:
-            returned = names[part if contract.each else 0]
+            returned = names[part if contract.per_part else 0]
         elif makes.parameter != contract.edits:
-            outputs[makes.parameter] = _output(makes, [files.target(name) for name in names], part, contract.each)
-    found = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
+            outputs[makes.parameter] = _output(makes, [files.target(name) for name in names], part, contract.per_part)
+    answer = _carry_out(step, Call(inputs, outputs, {**parameters, **_fills(step, context)}, context))
     if returned:
-        metadata.write(files.folder / returned, found)
+        metadata.write(files.folder / returned, answer)
     for prefix, folder in folders.items():
         _collect(folder, files.folder, prefix)
 
 
 def _carry_out(step: Step, call: Call) -> object:
-    found = step.bound.call(step.function, call)
-    complaint = step.contract.complaint(found)
+    answer = step.bound.call(step.function, call)
+    complaint = step.contract.complaint(answer)
     if complaint:
         call.context.warn(complaint)
-    return found
+    return answer
 
 
 def _fills(step: Step, context: StepContext) -> dict[str, Any]:
@@ -96,7 +98,7 @@ def _fills(step: Step, context: StepContext) -> dict[str, Any]:
 
 
 def _input(takes: Takes, files: list[Any], part: int) -> Any:
-    given = [str(each) if isinstance(each, Path) else each for each in files]
+    given = [str(file) if isinstance(file, Path) else file for file in files]
     return given if takes.files == "list" else given[part if takes.files == "each" else 0]
 
 

@@ -43,9 +43,9 @@ def beside(
     """
     first = origin(stream, planned)
     entry = entry_of(first.step) if first.step >= 0 else None
-    found = [candidates_of(file) for file in files_of(first)] if entry else []
-    is_whole = entry and {file.name for file in found} <= set(entry.extras) and all(file.is_file() for file in found)
-    return found if is_whole else []
+    files = [candidates_of(file) for file in files_of(first)] if entry else []
+    is_whole = entry and {file.name for file in files} <= set(entry.extras) and all(file.is_file() for file in files)
+    return files if is_whole else []
 
 
 NO_SCALES = "no step has noted the scale of the traces, as run_cnmfe of the open engine does"
@@ -71,10 +71,10 @@ class Curated:
 
 
 def curated(
-    found: Sequence[Path], decisions: Decisions | None, cells: Sequence[Path], warn: Callable[[str], None]
+    files: Sequence[Path], decisions: Decisions | None, cells: Sequence[Path], warn: Callable[[str], None]
 ) -> Curated:
     """Cells by decisions on those of `cells` and the candidates of `found`, a file for each part. Raises Unusable."""
-    read = candidates.read(found) if found else None
+    read = candidates.read(files) if files else None
     if read:
         chosen = read.accepted(decisions)
         read = replace(read, taken=frozenset(read.cells.names[i] for i in chosen))
@@ -107,7 +107,7 @@ def add_events(
     old = dict(zip(both.names, read_events(events, both)))
     names = names_of(events[0])
     names += [name for name in both.names if name in its.new and name not in names]
-    found = [(new if name in its.new else old)[name] for name in names]
+    chosen = [(new if name in its.new else old)[name] for name in names]
     write_event_sets(
-        [str(path) for path in out], both, names, [Events(each.samples, each.amplitudes) for each in found]
+        [str(path) for path in out], both, names, [Events(of_cell.samples, of_cell.amplitudes) for of_cell in chosen]
     )

@@ -26,7 +26,7 @@ class Stream:
 
     def names(self, stem: str, parts: Sequence[str]) -> list[str]:
         """File names; `parts` are the stems of the parts, `stem` is that of the whole."""
-        return [f"{each}{self.chain}{self.extension}" for each in ([stem] if self.once else parts)]
+        return [f"{one}{self.chain}{self.extension}" for one in ([stem] if self.once else parts)]
 
 
 @dataclass
@@ -75,26 +75,28 @@ def latest(planned: Sequence[PlannedStep]) -> list[Stream]:
 
     Several, if the step that makes it splits its input.
     """
-    last = {(each.step.plane, stream.kind): stream.step for each in planned for stream in each.made}
+    last = {
+        (planned_step.step.plane, stream.kind): stream.step for planned_step in planned for stream in planned_step.made
+    }
     of_planes = {kind for plane, kind in last if plane}
     return [
         stream
-        for each in planned
-        for stream in each.made
+        for planned_step in planned
+        for stream in planned_step.made
         if stream.kind != FILE
-        and last[each.step.plane, stream.kind] == stream.step
-        and (each.step.plane or stream.kind not in of_planes)
+        and last[planned_step.step.plane, stream.kind] == stream.step
+        and (planned_step.step.plane or stream.kind not in of_planes)
     ]
 
 
 def kept(planned: Sequence[PlannedStep], keep: str) -> set[Stream]:
     """The products that stay: all, or (`keep = "last"`) those that no later step used, and the latest of each kind."""
-    used = {stream for each in planned for stream in each.read}
+    used = {stream for planned_step in planned for stream in planned_step.read}
     last = set(latest(planned))
     return {
         stream
-        for each in planned
-        for stream in each.made
+        for planned_step in planned
+        for stream in planned_step.made
         if keep == "all" or stream.kind == FILE or stream not in used or stream in last
     }
 
@@ -147,11 +149,11 @@ def _newest(
     """The latest product that an input takes. If there is none, or the choice is ambiguous, a message says so."""
     if sum(other.kinds == takes.kinds and not other.optional for other in step.contract.takes) > 1:
         return [], f"{step.name} takes two {KINDS[takes.kinds[0]].name}s: name both with from = [..., ...]"
-    found = [latest[kind] for kind in takes.kinds if kind in latest]
-    if not found:
+    possible = [latest[kind] for kind in takes.kinds if kind in latest]
+    if not possible:
         wanted = " or ".join(KINDS[kind].a for kind in takes.kinds)
         return [], f"{step.name} needs {wanted}, and no earlier step makes one"
-    newest = max(found, key=lambda streams: streams[0].step)
+    newest = max(possible, key=lambda streams: streams[0].step)
     if len(newest) > 1 and not takes.several:
         named = [f'"{name}.{one.label}"' for name, made in by_name.items() for one in made if one in newest]
         return [], f"{step.name} takes one of several products: choose it with from = one of {', '.join(named)}"
@@ -203,7 +205,7 @@ def _free(chain: str, extension: str, taken: set[str]) -> str:
     """Two products never share a name, nor does a file have one that the inspect results of a recording have."""
     number, free = 1, chain
     endings = (".isxd", ".json", ".tif", ".csv") if extension == ".isxd" else (extension,)
-    while taken & (names := {free + each for each in endings}):
+    while taken & (names := {free + ending for ending in endings}):
         number += 1
         free = f"{chain}-{number}"
     taken |= names
@@ -218,10 +220,10 @@ def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], 
     shapes = {-1: recording, COMPANIONS: recording}
     sizes: dict[Stream, int] = {}
     needed = peak = 0
-    for index, each in enumerate(planned):
-        before = shapes[each.read[0].step]
-        shapes[index] = after = each.step.contract.shape(each.step.values, before)
-        for stream in each.made:
+    for index, planned_step in enumerate(planned):
+        before = shapes[planned_step.read[0].step]
+        shapes[index] = after = planned_step.step.contract.shape(planned_step.step.values, before)
+        for stream in planned_step.made:
             if stream in wanted:
                 sizes[stream] = KINDS.get(stream.kind, KINDS["image"]).n_bytes(after)
                 needed += sizes[stream]

@@ -17,25 +17,25 @@ from recording.errors import Unusable
 from recording.kinds import KINDS
 
 
-def has(each: PlannedStep) -> bool:
-    return any(stream.step == COMPANIONS for stream in each.read)
+def has(planned: PlannedStep) -> bool:
+    return any(stream.step == COMPANIONS for stream in planned.read)
 
 
-def check(each: PlannedStep, job: Job, context: Context) -> None:
+def check(planned: PlannedStep, job: Job, context: Context) -> None:
     """Whether a step will find what it reads: before hours of work, not after. Raises Unusable."""
     try:
-        _check(each, job, context)
+        _check(planned, job, context)
     except Unusable as error:
-        raise Unusable(f"{each.step.label}: {error}") from error
+        raise Unusable(f"{planned.step.label}: {error}") from error
 
 
-def _check(each: PlannedStep, job: Job, context: Context) -> None:
-    step, lead = each.step, job.inputs[0]
-    for path in _tables(each, job):
+def _check(planned: PlannedStep, job: Job, context: Context) -> None:
+    step, lead = planned.step, job.inputs[0]
+    for path in _tables(planned, job):
         if not path.is_file():
             raise Unusable(f"{path.name} is not there: it belongs beside {lead.name}")
         event_times.read_times(path, job.session.name)
-    for stream in each.read:
+    for stream in planned.read:
         if stream.step != COMPANIONS or step.files_beside:
             continue
         if not of_kind(stream.kind, job.session, job.inputs):
@@ -48,25 +48,25 @@ def _check(each: PlannedStep, job: Job, context: Context) -> None:
 
 def of_kind(kind: str, session: Session, inputs: Sequence[Path]) -> list[Member]:
     """Members of a kind, in order of their starts."""
-    found = [one for one in session.members if one.kind == kind and one.path not in inputs]
-    return sorted(found, key=lambda one: one.offset_us)
+    members = [one for one in session.members if one.kind == kind and one.path not in inputs]
+    return sorted(members, key=lambda one: one.offset_us)
 
 
-def _tables(each: PlannedStep, job: Job) -> list[Path]:
-    return [table_beside(job.inputs[0].parent, job.session.name, name) for name in each.step.files_beside]
+def _tables(planned: PlannedStep, job: Job) -> list[Path]:
+    return [table_beside(job.inputs[0].parent, job.session.name, name) for name in planned.step.files_beside]
 
 
-def _members(each: PlannedStep, job: Job) -> list[Member]:
-    kinds = [stream.kind for stream in each.read if stream.step == COMPANIONS]
+def _members(planned: PlannedStep, job: Job) -> list[Member]:
+    kinds = [stream.kind for stream in planned.read if stream.step == COMPANIONS]
     return [one for kind in kinds for one in of_kind(kind, job.session, job.inputs)]
 
 
-def facts(each: PlannedStep, job: Job) -> dict[str, Any]:
+def facts(planned: PlannedStep, job: Job) -> dict[str, Any]:
     """Facts for a step's fingerprint: what its products depend on beside other products. Empty for most steps."""
-    if not has(each):
+    if not has(planned):
         return {}
-    files = _tables(each, job)
-    files += [one.path for one in _members(each, job)]
+    files = _tables(planned, job)
+    files += [one.path for one in _members(planned, job)]
     return {
         "companions": [[path.name, *(stamp(path) or [])] for path in files],
         "clock": [[one.path.name, one.offset_us] for one in job.session.members],

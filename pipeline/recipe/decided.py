@@ -28,18 +28,18 @@ def later(planned: Sequence[PlannedStep], kind: str) -> frozenset[int]:
     events, after these are made, and all that follow from them. `kind` is that of the recording."""
     cells = _sets_of_cells(planned, kind)
     events = [stream for stream in latest(planned) if stream.kind == "event_set"]
-    found: set[int] = set()
-    for index, each in enumerate(planned):
+    indices: set[int] = set()
+    for index, step in enumerate(planned):
         are_made = [one for one in events if any(_are_of(one, its, planned) and its.step < index for its in cells)]
-        if any(one in cells or one in are_made or one.step in found for one in each.read):
-            found.add(index)
-    return frozenset(found)
+        if any(one in cells or one in are_made or one.step in indices for one in step.read):
+            indices.add(index)
+    return frozenset(indices)
 
 
 def sets_as_decided(this: Run) -> dict[Stream, list[Path]]:
     """The session's cells and their events as people have decided, for the steps that come later: copies, a file for
     each part, of those that differ from what the recipe made. Raises Unusable."""
-    found: dict[Stream, list[Path]] = {}
+    as_decided: dict[Stream, list[Path]] = {}
     decisions, folder = this.context.decisions, this.context.scratch / "decided"
     folder.mkdir()
     for stream in _sets_of_cells(this.planned, this.job.kind) if decisions else ():
@@ -49,37 +49,37 @@ def sets_as_decided(this: Run) -> dict[Stream, list[Path]]:
         statuses = {name: row.status for name, row in decisions.only().on(present).items()}
         if not statuses and not its.new:
             continue
-        found[stream] = [folder / file.name for file in cells]
+        as_decided[stream] = [folder / file.name for file in cells]
         if its.new:
-            its.write(cells, found[stream])
+            its.write(cells, as_decided[stream])
             for events in _events_of(this, stream):
-                found[events] = [folder / name for name in this.names(events)]
-                _add_events(this, stream, its, events, found[events])
-        for file, copy in zip(cells, found[stream]):
+                as_decided[events] = [folder / name for name in this.names(events)]
+                _add_events(this, stream, its, events, as_decided[events])
+        for file, copy in zip(cells, as_decided[stream]):
             if not its.new:
                 shutil.copyfile(file, copy)
             now = read_cell_set(copy)
             status = [statuses.get(name, status) for name, status in zip(now.names, now.statuses)]
             edit_footer(copy, CellStatuses=status_numbers(status))
-    return found
+    return as_decided
 
 
 def _sets_of_cells(planned: Sequence[PlannedStep], kind: str) -> list[Stream]:
     """Those that a session ends with, which decisions are about."""
-    found = [stream for stream in latest(planned) if stream.kind == "cell_set"]
-    return found or [stream for stream in [Stream(-1, kind)] if kind == "cell_set"]
+    cell_sets = [stream for stream in latest(planned) if stream.kind == "cell_set"]
+    return cell_sets or [stream for stream in [Stream(-1, kind)] if kind == "cell_set"]
 
 
 def _are_of(events: Stream, cells: Stream, planned: Sequence[PlannedStep]) -> bool:
     """Whether these events were found in those cells, whatever their statuses were."""
-    read = [each for each in planned[events.step].read if each.kind == "cell_set"]
+    read = [stream for stream in planned[events.step].read if stream.kind == "cell_set"]
     return len(read) == 1 and candidates.origin(read[0], planned) == candidates.origin(cells, planned)
 
 
 def _events_of(this: Run, cells: Stream) -> list[Stream]:
     """The last events of these cells, found before somebody could decide on them."""
     events = [stream for stream in latest(this.planned) if stream.kind == "event_set"]
-    return [each for each in events if _are_of(each, cells, this.planned) and each.step not in this.later]
+    return [stream for stream in events if _are_of(stream, cells, this.planned) and stream.step not in this.later]
 
 
 def _beside(this: Run, cells: Stream) -> list[Path]:
@@ -104,9 +104,9 @@ def honour_decisions(
     """
     decided: dict[str, Sequence[Mapping[str, str]]] = {}
     parts = {of_parts(stream): this.names(stream) for stream in whole}
-    for key, each in of_session.items():
-        cells = each.summary.part.cells
-        if cells and cells.decided and each.step >= 0:  # what was in the input stays as it is
+    for key, product in of_session.items():
+        cells = product.summary.part.cells
+        if cells and cells.decided and product.step >= 0:  # what was in the input stays as it is
             for name in parts.get(key, [key]):
                 path = out / titles[name][0]
                 copy = path.with_name(f".{path.name}.decided")
@@ -133,24 +133,24 @@ def with_accepted(
     def tops(stream: Stream) -> list[Path]:
         return [out / titles[name][0] for name in this.names(stream)]
 
-    found: dict[Stream, Candidates] = {}
+    looked_at: dict[Stream, Candidates] = {}
     last = [stream for stream in latest(this.planned) if set(this.names(stream)) <= set(names)]
-    for stream in [each for each in last if each.kind == "cell_set"]:
+    for stream in [one for one in last if one.kind == "cell_set"]:
         cells = this.files(stream)
         its = candidates.curated(_beside(this, stream), this.context.decisions, cells, this.context.warn)
         if its.candidates:
-            found[stream] = its.candidates
+            looked_at[stream] = its.candidates
         if its.new:
             its.write(cells, tops(stream))
             for events in _events_of(this, stream):
                 if events in last:
                     _add_events(this, stream, its, events, tops(events))
-    return found
+    return looked_at
 
 
 def _add_events(this: Run, cells: Stream, its: Curated, events: Stream, out: Sequence[Path]) -> None:
     """Events of cells, with those of the cells that are new."""
-    (read,) = [each for each in this.planned[events.step].read if each.kind == "cell_set"]
+    (read,) = [stream for stream in this.planned[events.step].read if stream.kind == "cell_set"]
     again = functools.partial(_again, this, events, read)
     scratch = this.context.scratch / f"events-{this.planned[events.step].step.number}"
     scratch.mkdir()
@@ -161,14 +161,14 @@ def _add_events(this: Run, cells: Stream, its: Curated, events: Stream, out: Seq
 def _again(this: Run, events: Stream, cells: Stream, files: list[Path], folder: Path) -> list[Path]:
     """The events of other cell sets, found by the same step as it ran; paths, one a part. It has said before what it
     warns of."""
-    each = this.planned[events.step]
+    step = this.planned[events.step]
 
     def read(stream: Stream) -> Sequence[Path]:
         return files if stream == cells else this.files(stream)
 
     entry = this.store.entries[this.fingerprints[events.step]]
-    context = step_context(this, each, folder, read, lambda text: None, lambda done: None)
-    call_step(each, files_of(each, files_read(each, read), this.names, folder, {}), context, entry.estimated)
+    context = step_context(this, step, folder, read, lambda text: None, lambda done: None)
+    call_step(step, files_of(step, files_read(step, read), this.names, folder, {}), context, entry.estimated)
     return [folder / name for name in this.names(events)]
 
 

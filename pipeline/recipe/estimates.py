@@ -50,17 +50,16 @@ def _temporal_factor(movie: Movie) -> int:
 
 def _spatial_factor(movie: Movie) -> int:
     """The whole factor that leaves cells of about DIAMETER_PX; 1 if their size is in doubt."""
-    found = movie.diameter()
-    return 1 if found.doubt else max(1, round(found.px / movie.factor / DIAMETER_PX))
+    diameter = movie.diameter()
+    return 1 if diameter.doubt else max(1, round(diameter.px / movie.factor / DIAMETER_PX))
 
 
 def _cell_diameter(movie: Movie) -> int:
-    found = movie.diameter()
-    px = max(1, round(found.px / movie.factor))
-    if found.doubt:
-        movie.warn(
-            f"the size of cells is in doubt, because {found.doubt}: {px} px is used; set cell_diameter if you know it"
-        )
+    diameter = movie.diameter()
+    px = max(1, round(diameter.px / movie.factor))
+    if diameter.doubt:
+        doubt = f"the size of cells is in doubt, because {diameter.doubt}"
+        movie.warn(f"{doubt}: {px} px is used; set cell_diameter if you know it")
     return px
 
 

@@ -15,14 +15,14 @@ def joined(
     this: Run, keepers: Sequence[Stream], names: Sequence[str], titles: Mapping[str, tuple[str, str]]
 ) -> dict[Stream, list[Piece]]:
     """Sets of cells, and of their events, that name the same cells in each part: they are one for the session."""
-    found = {}
+    pieces = {}
     for stream in latest(this.planned):
         files = [name for name in this.names(stream) if name in names]
         if stream in keepers and stream.kind in JOINED_KINDS and len(files) == len(this.inputs) > 1:
             paths = [this.store.staging / name for name in files]
             if len({check(path).names for path in paths}) == 1:
-                found[stream] = [_piece(this, stream, name, titles) for name in files]
-    return found
+                pieces[stream] = [_piece(this, stream, name, titles) for name in files]
+    return pieces
 
 
 def _piece(this: Run, stream: Stream, name: str, titles: Mapping[str, tuple[str, str]]) -> Piece:

@@ -20,7 +20,7 @@ def titles(this: Run) -> dict[str, tuple[str, str]]:
 
     Cells, events and the movie have no results of equal names; other kinds add theirs.
     """
-    found = {}
+    by_file = {}
     last = latest(this.planned)
     for stream in last:
         several = sum(other.kind == stream.kind for other in last) > 1
@@ -29,27 +29,27 @@ def titles(this: Run) -> dict[str, tuple[str, str]]:
         stems = [this.stem] if stream.once or len(this.inputs) == 1 else [short(path.stem) for path in this.inputs]
         for name, stem in zip(this.names(stream), stems):
             title = f"{stem}{label}" + ("" if KINDS[stream.kind].is_plain else f"-{KINDS[stream.kind].called}")
-            found[name] = f"{stem}{label}-{KINDS[stream.kind].called}{stream.extension}", title
-    return found
+            by_file[name] = f"{stem}{label}-{KINDS[stream.kind].called}{stream.extension}", title
+    return by_file
 
 
 def results_of_steps(this: Run, names: Sequence[str]) -> dict[str, str]:
     """Names at the top of the files that are results of the session. No two steps may have one name."""
-    found: dict[str, str] = {}
-    for each in this.planned:
-        for makes, stream in each.outputs:
+    tops: dict[str, str] = {}
+    for planned_step in this.planned:
+        for makes, stream in planned_step.outputs:
             if not makes.result:
                 continue
             (begin,) = this.names(stream)
-            top = "-".join(filter(None, (this.stem, each.step.plane, makes.suffix)))
+            top = "-".join(filter(None, (this.stem, planned_step.step.plane, makes.suffix)))
             its = {name: f"{top}-{name.removeprefix(begin + '-')}" for name in names if name.startswith(f"{begin}-")}
             its = {name: shown for name, shown in its.items() if name in _products_of(this, stream)}
-            clash = set(its.values()) & set(found.values())
-            found |= {
-                name: shown.replace(top, f"{top}-{each.step.number}", 1) if clash else shown
+            clash = set(its.values()) & set(tops.values())
+            tops |= {
+                name: shown.replace(top, f"{top}-{planned_step.step.number}", 1) if clash else shown
                 for name, shown in its.items()
             }
-    return found
+    return tops
 
 
 def _products_of(this: Run, stream: Stream) -> dict[str, Any]:

@@ -27,8 +27,8 @@ UNFINISHED = ".unfinished"  # what a step writes lies here until it is whole
 
 def run_step(this: Run, index: int, progress: Callable[[float], None], refused: str = "") -> None:
     """`refused`: why it cannot be carried out on the cells as people have decided; it is on those of the recipe."""
-    each = this.planned[index]
-    step, engine = each.step, each.step.bound
+    planned = this.planned[index]
+    step, engine = planned.step, planned.step.bound
     folder, scratch = this.store.staging / UNFINISHED, this.context.scratch / f"step-{step.number}"
     for new in (folder, scratch):
         shutil.rmtree(new, ignore_errors=True)  # of an attempt on other cells
@@ -38,7 +38,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
     by_eye = ", on the cells as they were decided by eye" if this.reads_decided(index) and not refused else ""
     print(f"{label} begins{by_eye}", flush=True)  # noqa: T201 - standard output is the log
     began = time.monotonic()
-    read = files_read(each, files)
+    read = files_read(planned, files)
     warnings: list[str] = []
 
     def warn(text: str) -> None:
@@ -49,12 +49,12 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
 
     if refused:
         warn(f"{refused}; {STEPS}/ has what it makes of the cells as the recipe left them")
-    context = step_context(this, each, scratch, files, warn, progress)
+    context = step_context(this, planned, scratch, files, warn, progress)
     try:
-        estimated = _estimated(this, each, context)
-        call_step(each, files_of(each, read, this.names, folder, this.deferred), context, estimated)
+        estimated = _estimated(this, planned, context)
+        call_step(planned, files_of(planned, read, this.names, folder, this.deferred), context, estimated)
         _replace_links(folder)
-        _check_products(this, each, folder)
+        _check_products(this, planned, folder)
         if engine.name != "python":  # what a lab's own function writes is its own affair
             for table in folder.glob("*.csv"):
                 tables.make_safe(table)
@@ -66,7 +66,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
         raise
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise Unusable(f"{label} failed: {_why(error, step)}") from error
-    expected = {name for stream in each.made for name in this.names(stream)}
+    expected = {name for stream in planned.made for name in this.names(stream)}
     for path in sorted(path for path in folder.iterdir() if not path.is_file()):
         context.warn(f"{path.name}, which it made beside its products, is not a file and was not kept")
     entry = Entry(
@@ -93,23 +93,24 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
     print(f"{label} took {entry.seconds} s ({engine.title})", flush=True)  # noqa: T201
 
 
-def files_read(each: PlannedStep, files: Callable[[Stream], Sequence[Any]]) -> dict[str, list[Any]]:
+def files_read(planned: PlannedStep, files: Callable[[Stream], Sequence[Any]]) -> dict[str, list[Any]]:
     """Files that a step reads, by parameter. `files` returns those of a stream."""
-    return {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in each.inputs}
+    inputs = planned.inputs
+    return {takes.parameter: [file for stream in streams for file in files(stream)] for takes, streams in inputs}
 
 
 def step_context(
     this: Run,
-    each: PlannedStep,
+    planned: PlannedStep,
     scratch: Path,
     files: Callable[[Stream], Sequence[Path]],
     warn: Callable[[str], None],
     progress: Callable[[float], None],
 ) -> StepContext:
     """What a step is given besides its files, which are those of `files`."""
-    begins_us = companions.begins_us(this.job.session) if companions.has(each) else {}
+    begins_us = companions.begins_us(this.job.session) if companions.has(planned) else {}
     if begins_us:
-        for stream in each.read:
+        for stream in planned.read:
             if stream.step >= 0:
                 offsets = [offset_us(this, stream, name) for name in this.names(stream)]
             else:
@@ -120,9 +121,9 @@ def step_context(
     return StepContext(scratch, this.context.threads, warn, progress, beside, begins_s, session)
 
 
-def _estimated(this: Run, each: PlannedStep, context: StepContext) -> dict[str, Any]:
+def _estimated(this: Run, planned: PlannedStep, context: StepContext) -> dict[str, Any]:
     """The values of the step's parameters that the recipe leaves to the movie."""
-    step, stream = each.step, next(iter(each.read), None)
+    step, stream = planned.step, next(iter(planned.read), None)
     if stream is None or not estimates.wanted(step.parameters):
         return {}
     files = this.files(stream)
@@ -153,9 +154,9 @@ def _replace_links(folder: Path) -> None:
         copy.replace(link)
 
 
-def _check_products(this: Run, each: PlannedStep, folder: Path) -> None:
+def _check_products(this: Run, planned: PlannedStep, folder: Path) -> None:
     """A step that went wrong without saying so is found here, not by the next one."""
-    for makes, stream in each.outputs:
+    for makes, stream in planned.outputs:
         if makes.kind == FILE and not makes.required:
             continue
         for name in this.names(stream):

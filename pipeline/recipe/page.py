@@ -41,11 +41,11 @@ def shown_parts(made: Mapping[str, Made]) -> list[Part]:
     for kind in sorted(MADE_KINDS, key=lambda kind: KINDS[kind].page):
         if KINDS[kind].page > 1 and shown:
             break  # cells are what a lab looks for
-        of_kind = [each for each in made.values() if each.kind == kind]
-        last = {each.plane: each.step for each in sorted(of_kind, key=lambda each: each.step)}
+        of_kind = [product for product in made.values() if product.kind == kind]
+        last = {product.plane: product.step for product in sorted(of_kind, key=lambda product: product.step)}
         if any(last):
             last.pop("", None)  # what was there before planes were taken apart
-        shown += [each.summary for each in of_kind if last.get(each.plane) == each.step]
+        shown += [product.summary for product in of_kind if last.get(product.plane) == product.step]
     return with_events(shown)
 
 
@@ -68,7 +68,7 @@ def shown_steps(
     entries: Sequence[tuple[int, str, Entry]], made: Mapping[str, Made], pictures: Mapping[str, bytes]
 ) -> list[StepShown]:
     """Each step with its engine's title; `pictures` are those of the recordings that the recipe began with."""
-    thumbnails = {**pictures, **{name: each.summary.thumbnail for name, each in made.items()}}
+    thumbnails = {**pictures, **{name: product.summary.thumbnail for name, product in made.items()}}
     steps = []
     for number, title, entry in entries:
         read = [name for names in entry.inputs.values() for name in names]
@@ -117,11 +117,11 @@ def motion(
     `<stem>-motion.mp4` with so many threads, unless that is 0. Warns of tables that cannot be read.
     """
     tables = [find(name) for name in entry.products if name.endswith("-translations.csv")]
-    found = [(table.name, _translations(table)) for table in tables if table]
-    unread = [name for name, read in found if read is None]
+    translations = [(table.name, _translations(table)) for table in tables if table]
+    unread = [name for name, read in translations if read is None]
     if unread:
         warn(f"the page shows no motion for {', '.join(unread)}, which holds no translations")
-    shifts = [read for _, read in found if read is not None]
+    shifts = [read for _, read in translations if read is not None]
     if not shifts:
         return None
     file = f"{stem}-motion.png"

@@ -34,8 +34,8 @@ def parts(names: Sequence[str], stem: str, out: Path) -> list[Part]:
 
 def tables(names: Collection[str]) -> list[str]:
     """The tables of cells that the step wrote, among these file names; without ".csv"."""
-    found = [name.removesuffix(".csv") for name in names]
-    return [table for table in found if {f"{table}{MEAN}", f"{table}{TRIALS}"} <= set(names)]
+    stems = [name.removesuffix(".csv") for name in names]
+    return [table for table in stems if {f"{table}{MEAN}", f"{table}{TRIALS}"} <= set(names)]
 
 
 def _part(table: str, title: str, out: Path) -> Part:

@@ -165,8 +165,8 @@ class _Reader:
         step = Step(self.number, self.line, use, use, contract, lines=self.lines)
         signature = inspect.signature(function).parameters
         settable = {
-            name: None if each.default is each.empty else (each.default,)
-            for name, each in signature.items()
+            name: None if parameter.default is parameter.empty else (parameter.default,)
+            for name, parameter in signature.items()
             if name not in contract.set_by_runner
         }
         self._parameters(step, table, _Settable(settable, contract.rules, frozenset(signature) - set(settable)))
@@ -295,7 +295,7 @@ class _Reader:
             return (), ()
         inputs = tuple(Takes(f"{kind} {number}", (kind,)) for number, kind in enumerate(takes, 1))
         made = [(kind, suffix) if kind in MADE_KINDS else (FILE, suffix, kind) for kind, suffix in zip(makes, suffixes)]
-        return inputs, tuple(Makes(f"output {number}", *each, required=True) for number, each in enumerate(made, 1))
+        return inputs, tuple(Makes(f"output {number}", *output, required=True) for number, output in enumerate(made, 1))
 
     def _list_of(self, key: str, value: object, good: Callable[[str], bool], choices: tuple[str, ...]) -> list[str]:
         values = [value] if isinstance(value, str) else value
@@ -314,7 +314,7 @@ def _why_unknown(use: str, contract: Contract | None, function: object) -> str:
         return "the isx in this image does not have it"
     if function is not None:
         return "isx has it, but a recipe cannot chain it; a step in Python can call it"
-    usable = [name for name, each in STEPS.items() if not each.unusable and engines.function(name, each.own)]
+    usable = [name for name, its in STEPS.items() if not its.unusable and engines.function(name, its.own)]
     return "there is no such step" + did_you_mean(use, usable)
 
 
@@ -407,8 +407,8 @@ def _digest(recipe: Recipe, content: bytes) -> str:
 
 def complaints(recipe: Recipe) -> list[str]:
     """Why a recipe cannot be used in this image; empty if it can."""
-    found = list(recipe.messages)
+    messages = list(recipe.messages)
     if recipe.licensed:
         these = f"the steps {', '.join(recipe.licensed)} need" if len(recipe.licensed) > 1 else ""
-        found.append(NOT_OFFERED.format(path=recipe.path, these=these or f"the step {recipe.licensed[0]} needs"))
-    return found
+        messages.append(NOT_OFFERED.format(path=recipe.path, these=these or f"the step {recipe.licensed[0]} needs"))
+    return messages

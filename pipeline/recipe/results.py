@@ -39,22 +39,22 @@ COMPUTING = ("idps", "open")  # engines that the report names: the others read, 
 
 def results(this: Run, progress: Callable[[float], None]) -> Result:
     """Write the results once all steps are done. Raises Unusable, BadRecording."""
-    found = _Results.gathered(this)
-    found.looked_at = with_accepted(this, found.titles, found.names, found.out)
-    found.whole = joined(this, found.keepers, found.names, found.titles)
-    found.name_at_the_top()
-    found.inspect_products(progress)
-    found.inspect_joined()
-    found.inspect_inputs_that_stay()
-    failed = found.inspect_beside()
-    decided = honour_decisions(found.of_session, found.titles, found.whole, this, found.out)
-    measures = found.write_pages()
+    gathered = _Results.gathered(this)
+    gathered.looked_at = with_accepted(this, gathered.titles, gathered.names, gathered.out)
+    gathered.whole = joined(this, gathered.keepers, gathered.names, gathered.titles)
+    gathered.name_at_the_top()
+    gathered.inspect_products(progress)
+    gathered.inspect_joined()
+    gathered.inspect_inputs_that_stay()
+    failed = gathered.inspect_beside()
+    decided = honour_decisions(gathered.of_session, gathered.titles, gathered.whole, this, gathered.out)
+    measures = gathered.write_pages()
     if this.job.session.nwb:
-        around_events = peri_event.tables(found.of_steps.values())
-        found.products += write_nwb(this, found.made, found.names, decided, around_events)
-    products = sorted(set(found.products))
-    write_record(this, products, measures, found.records())
-    summaries = [(each.kind, each.summary) for each in found.of_session.values()]
+        around_events = peri_event.tables(gathered.of_steps.values())
+        gathered.products += write_nwb(this, gathered.made, gathered.names, decided, around_events)
+    products = sorted(set(gathered.products))
+    write_record(this, products, measures, gathered.records())
+    summaries = [(made.kind, made.summary) for made in gathered.of_session.values()]
     return replace(_result(summaries, [*products, f"{this.stem}.json"], this.recipe), failed=failed)
 
 
@@ -77,7 +77,7 @@ class _Results:
     @classmethod
     def gathered(cls, this: Run) -> _Results:
         """Results that begin with the files of the steps that stay."""
-        keepers = [stream for each in this.planned for stream in each.made if stream in this.keep]
+        keepers = [stream for step in this.planned for stream in step.made if stream in this.keep]
         names = [name for stream in keepers for name in this.names(stream)]
         names = [name for name in names if any(this.store.find(entry, name) for entry in this.entries_done())]
         names += [name for entry in this.entries_done() for name in entry.extras]
@@ -122,7 +122,7 @@ class _Results:
             more = f" and {len(about) - 1} more" if len(about) > 1 else ""
             self.this.context.warn(f"{about[0]}{more}: {text}")
         joined_names = {name for stream in self.whole for name in self.this.names(stream)}
-        self.of_session = {name: each for name, each in self.made.items() if name not in joined_names}
+        self.of_session = {name: product for name, product in self.made.items() if name not in joined_names}
 
     def _is_at_top(self, name: str, stream: Stream) -> bool:
         """Whether its results are; those of a part of a set lie with the steps."""
@@ -199,7 +199,8 @@ class _Results:
         self.products += sets.join_ttl(this.stem, self.products, out)
         shown = page_of(this, self.made, self.of_session, self.inspected, [*self.of_steps.values()])
         self.products += write_page(shown, out)
-        drawn = [name for part in shown.parts for each in part.figures for name in (each.file, each.vector) if name]
+        drawings = [figure for part in shown.parts for figure in part.figures]
+        drawn = [name for figure in drawings for name in (figure.file, figure.vector) if name]
         films = [part.film.file for part in shown.parts if part.kind == "motion" and part.film]
         measures = {part.name: part.measures for part in shown.parts}
         quality.write(out / f"{this.stem}-quality.csv", measures)
@@ -209,7 +210,7 @@ class _Results:
     def records(self) -> dict[str, Mapping[str, Any]]:
         """Records of the session's recordings, by name."""
         tops = [
-            each.summary.part for name, each in self.of_session.items() if name in self.titles or name not in self.made
+            made.summary.part for name, made in self.of_session.items() if name in self.titles or name not in self.made
         ]
         return {part.name: part.record for part in [*tops, *(summary.part for summary in self.inspected)]}
 
@@ -217,7 +218,7 @@ class _Results:
 def _inputs_that_stay(this: Run, out: Path) -> list[Summary]:
     """What the recipe ran on is what the session has, if no step made another: sets, GPIO, IMU, cameras."""
     kind = this.job.kind
-    if kind not in (*JOINED_KINDS, *BESIDE_KINDS) or any(each.kind == kind for each in latest(this.planned)):
+    if kind not in (*JOINED_KINDS, *BESIDE_KINDS) or any(stream.kind == kind for stream in latest(this.planned)):
         return []
     mine = [one for one in members.of(this.job) if one.path in this.job.inputs]
     if kind in JOINED_KINDS:
@@ -227,8 +228,8 @@ def _inputs_that_stay(this: Run, out: Path) -> list[Summary]:
             if len(mine) == 1:
                 raise
             this.context.warn(str(error))
-    contexts = (replace(this.context, offset_us=one.offset_us) for one in mine)
-    return [write_results(one.path, one.kind, one.stem, out, each, is_part=True) for one, each in zip(mine, contexts)]
+    pairs = [(one, replace(this.context, offset_us=one.offset_us)) for one in mine]
+    return [write_results(one.path, one.kind, one.stem, out, context, is_part=True) for one, context in pairs]
 
 
 def _result(summaries: list[tuple[str, Summary]], products: list[str], recipe: Recipe) -> Result:

@@ -57,7 +57,7 @@ class Rule:
     def _fits(self, value: object, shape: tuple[int | None, ...]) -> bool:
         if shape:
             right_length = isinstance(value, list) and len(value) == (shape[0] or max(1, len(value)))
-            return right_length and all(self._fits(each, shape[1:]) for each in value)
+            return right_length and all(self._fits(entry, shape[1:]) for entry in value)
         if self.type is float and type(value) is int:
             value = float(value)
         if type(value) is not self.type:
@@ -104,13 +104,13 @@ class Filters:
         good = isinstance(value, list) and bool(value) and all(map(self._is_filter, value))
         return "" if good else f"must be {self}, not {_shown(value)}"
 
-    def _is_filter(self, each: object) -> bool:
+    def _is_filter(self, triple: object) -> bool:
         return (
-            isinstance(each, list)
-            and len(each) == 3
-            and each[0] in self.statistics
-            and each[1] in self.operators
-            and type(each[2]) in (int, float)
+            isinstance(triple, list)
+            and len(triple) == 3
+            and triple[0] in self.statistics
+            and triple[1] in self.operators
+            and type(triple[2]) in (int, float)
         )
 
 

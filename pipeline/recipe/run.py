@@ -44,11 +44,11 @@ SPARE = 1.05  # for the inspect results of the products
 def run(job: Job, context: Context) -> Result:
     """Do a job. Raises Unusable, BadRecording."""
     recipe = read(Path(job.recipe), job.options.engine, Copies(job.copies))
-    found = complaints(recipe)
+    why_not = complaints(recipe)
     if job.copies and recipe.sha256 != job.provenance["recipe_sha256"]:
-        found.append(f"the recipe {recipe.path} changed during the run: run again")
-    if found:
-        raise Unusable("; ".join(found))
+        why_not.append(f"the recipe {recipe.path} changed during the run: run again")
+    if why_not:
+        raise Unusable("; ".join(why_not))
     if job.kind not in recipe.kinds:
         raise Unusable(f"the recipe {recipe.path.name} takes {' or '.join(recipe.kinds)} recordings, not {job.kind}")
     recipe = untangled(recipe, job.kind, job.inputs)
@@ -59,8 +59,8 @@ def run(job: Job, context: Context) -> Result:
     this = Run(recipe, planned, keep, [*job.inputs], job.stem, store, remembering, warnings, job)
     _check_names(this)
     _check_number(this)
-    for each in planned:
-        companions.check(each, job, this.context)
+    for planned_step in planned:
+        companions.check(planned_step, job, this.context)
     this.later = later(planned, job.kind)
     this.fingerprints = _fingerprints(this)
     store.tidy(set(this.fingerprints))
@@ -99,7 +99,7 @@ def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:
 
 def _check_names(this: Run) -> None:
     """Refuse names that are too long before hours of work, not after. Raises Unusable."""
-    names = [name for each in this.planned for stream in each.made for name in this.names(stream)]
+    names = [name for step in this.planned for stream in step.made for name in this.names(stream)]
     longest = max(names, key=lambda name: len(os.fsencode(name)))
     if len(os.fsencode(longest)) > LONGEST_NAME:
         raise Unusable(f"a product would be called {longest}, which is too long: shorten the recording's name")
@@ -107,10 +107,10 @@ def _check_names(this: Run) -> None:
 
 def _check_number(this: Run) -> None:
     """A step that compares recordings would find one to be like itself. Raises Unusable."""
-    for each in this.planned:
-        if len(this.inputs) < each.step.contract.at_least:
+    for step in (planned_step.step for planned_step in this.planned):
+        if len(this.inputs) < step.contract.at_least:
             raise Unusable(
-                f"step {each.step.number} ({each.step.name}) compares at least {each.step.contract.at_least} "
+                f"step {step.number} ({step.name}) compares at least {step.contract.at_least} "
                 f"recordings, and there is only {this.inputs[0].name}: recordings that belong together lie in one "
                 "folder, have names that differ only by a number, and are equal in size and rate"
             )
@@ -119,26 +119,26 @@ def _check_number(this: Run) -> None:
 def _fingerprints(this: Run) -> list[str]:
     """One for each step: equal only if its products would be."""
     recording = [[path.name, *(stamp(path) or [])] for path in this.inputs]
-    found: list[str] = []
+    fingerprints: list[str] = []
     decided = this.context.decisions
-    for index, each in enumerate(this.planned):
+    for index, planned_step in enumerate(this.planned):
         content = {
             "rules": RULES,
-            "engine": each.step.bound.name,
-            "function": each.step.function,
-            "parameters": each.step.parameters,
+            "engine": planned_step.step.bound.name,
+            "function": planned_step.step.function,
+            "parameters": planned_step.step.parameters,
             "inputs": [
-                [takes.parameter, stream.label, recording if stream.step < 0 else found[stream.step]]
-                for takes, streams in each.inputs
+                [takes.parameter, stream.label, recording if stream.step < 0 else fingerprints[stream.step]]
+                for takes, streams in planned_step.inputs
                 for stream in streams
             ],
-            "outputs": [name for stream in each.made for name in this.names(stream)],
-            "software": software(each.step, this.context),
-            **companions.facts(each, this.job),
+            "outputs": [name for stream in planned_step.made for name in this.names(stream)],
+            "software": software(planned_step.step, this.context),
+            **companions.facts(planned_step, this.job),
             **({"decided": decided.digest} if decided and index in this.later else {}),
         }
-        found.append(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
-    return found
+        fingerprints.append(hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest())
+    return fingerprints
 
 
 def _unfinished(this: Run) -> set[int]:
@@ -157,7 +157,7 @@ def _unfinished(this: Run) -> set[int]:
 
 def _deferred(this: Run, todo: set[int], keep: set[Stream]) -> dict[str, Any]:
     """Movies that no file is made of: nobody keeps them, and their engine can compute them as later steps read them."""
-    found: dict[str, Any] = {}
+    movies: dict[str, Any] = {}
     for index in todo:
         step = this.planned[index].step
         engine = step.bound
@@ -166,8 +166,8 @@ def _deferred(this: Run, todo: set[int], keep: set[Stream]) -> dict[str, Any]:
             theirs = all(reader.bound is engine for reader in readers)
             if stream.kind == "movie" and stream not in keep and theirs and isinstance(engine, Defers):
                 functions = [reader.function for reader in readers]
-                found |= {name: engine.defer(name, step.function, functions) for name in this.names(stream)}
-    return {name: each for name, each in found.items() if each is not None}
+                movies |= {name: engine.defer(name, step.function, functions) for name in this.names(stream)}
+    return {name: movie for name, movie in movies.items() if movie is not None}
 
 
 def _is_whole(this: Run, entry: Entry | None, wanted: Sequence[Stream]) -> bool:
@@ -218,5 +218,5 @@ def _gigabytes(n_bytes: int) -> str:
 
 def _drop_used(this: Run, later: Sequence[int]) -> None:
     still = {stream for index in later for stream in this.planned[index].read} | this.keep
-    gone = [stream for each in this.planned for stream in each.made if stream not in still]
+    gone = [stream for step in this.planned for stream in step.made if stream not in still]
     this.store.drop([name for stream in gone for name in this.names(stream)])

@@ -40,13 +40,13 @@ def write_nwb(
             stream.kind,
             stream.chain,
             part,
-            _made_by(each.step),
+            _made_by(planned_step.step),
             made[name].summary.beside if name in made else None,
             offset_us(this, stream, name) if stream.kind != FILE else 0,
             decided.get(name, ()),
         )
-        for each in this.planned
-        for stream in each.made
+        for planned_step in this.planned
+        for stream in planned_step.made
         if stream in last
         for part, name in enumerate(this.names(stream))
         if name in names
@@ -69,8 +69,8 @@ def page_of(
     """Everything that the page of this run shows."""
     steps, inputs = this.store.staging, {path.name: path for path in this.inputs}
     done = [
-        (each.step.number, each.step.bound.title, this.store.entries[fingerprint])
-        for each, fingerprint in zip(this.planned, this.fingerprints)
+        (planned_step.step.number, planned_step.step.bound.title, this.store.entries[fingerprint])
+        for planned_step, fingerprint in zip(this.planned, this.fingerprints)
         if fingerprint in this.store.entries
     ]
 
@@ -86,8 +86,8 @@ def page_of(
         page.motion(entry, find, this.stem, this.job.staging, this.context.warn, threads) for entry in corrections[-1:]
     ]
     shown = page.shown_parts(of_session)
-    for plane in {each.plane for each in of_session.values()}:
-        of_plane = {each.summary.part.name for each in of_session.values() if each.plane == plane}
+    for plane in {product.plane for product in of_session.values()}:
+        of_plane = {product.summary.part.name for product in of_session.values() if product.plane == plane}
         shown = page.with_tissue(shown, of_plane, _behind_cells(this, made, plane))
     return Page(
         title=members.title(this.job),
@@ -107,11 +107,16 @@ def _behind_cells(this: Run, made: Mapping[str, Made], plane: str) -> list[tissu
 
     That may be the recording itself. Empty if the movie was not kept.
     """
-    steps = [each for each in this.planned if each.step.plane == plane]
-    cells = [each for each in steps if any(stream.kind == "cell_set" for stream in each.made)]
+    steps = [planned_step for planned_step in this.planned if planned_step.step.plane == plane]
+    cells = [planned_step for planned_step in steps if any(stream.kind == "cell_set" for stream in planned_step.made)]
     candidates = [
-        *(stream for each in reversed(cells) for stream in each.read),
-        *(stream for each in steps if each.step.function == "motion_correct" for stream in each.made),
+        *(stream for planned_step in reversed(cells) for stream in planned_step.read),
+        *(
+            stream
+            for planned_step in steps
+            if planned_step.step.function == "motion_correct"
+            for stream in planned_step.made
+        ),
     ]
     movies = [stream for stream in candidates if stream.kind == "movie"]
     for stream in reversed(movies):
@@ -142,7 +147,7 @@ def write_record(
         "session": members.facts(this.job.session),
         "recordings": records,
         "results": products,
-        "quality": {name: quality.to_json(each) for name, each in measures.items()},
+        "quality": {name: quality.to_json(its) for name, its in measures.items()},
         "software": metadata.software(),
         "provenance": this.context.provenance,
     }

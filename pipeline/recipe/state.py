@@ -64,7 +64,8 @@ class Run:
 
     def entries_done(self) -> list[Entry]:
         """Entries of the steps done, in order. With `keep = "last"` some may not have been needed."""
-        return [self.store.entries[each] for each in self.fingerprints if each in self.store.entries]
+        entries = map(self.store.entries.get, self.fingerprints)
+        return [entry for entry in entries if entry is not None]
 
 
 def software(step: Step, context: Context) -> dict[str, Any]:

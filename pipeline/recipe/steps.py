@@ -71,7 +71,7 @@ class Contract:
     makes: tuple[Makes, ...] = ()
     rules: Mapping[str, Rule] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
-    each: bool = False  # called once for each part, not once for all
+    per_part: bool = False  # called once for each part, not once for all
     edits: str = ""  # the input that it changes in place, and so gets a copy of
     fills: Mapping[str, str] = field(default_factory=dict)  # parameter: "scratch" or "threads"
     shape: Callable[[Mapping[str, Any], Shape], Shape] = lambda values, before: before  # of the products
@@ -153,7 +153,7 @@ def _cell_finder(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ..
 
 def _cell_set_editor(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ...] = ()) -> Contract:
     takes, makes = _cells("input_cellset_file", files="each"), Makes("output_cellset_file", "cell_set", suffix)
-    return Contract((takes,), (makes,), rules, checks, each=True)
+    return Contract((takes,), (makes,), rules, checks, per_part=True)
 
 
 def _cell_set_pair(suffix: str, rules: Mapping[str, Rule]) -> Contract:
@@ -166,7 +166,7 @@ def _cell_set_pair(suffix: str, rules: Mapping[str, Rule]) -> Contract:
         ),
         {"lower_threshold": FRACTION, "upper_threshold": FRACTION, "accepted_cells_only": SWITCH, **rules},
         (ordered("lower_threshold", "upper_threshold"),),
-        each=True,
+        per_part=True,
     )
 
 
@@ -214,7 +214,7 @@ STEPS: dict[str, Contract] = {
         (Makes("output_movie_file", "movie", "TPC"),),
         {"crop_segments": Rule(int, at_least=0, shape=(None, 2)), "keep_start_time": SWITCH},
         (segments_in_order,),
-        each=True,
+        per_part=True,
     ),
     "interpolate_movie": Contract(
         (_movies(),),
@@ -359,7 +359,7 @@ STEPS: dict[str, Contract] = {
         (_cells("input_cell_set_file", files="each"),),
         (Makes("output_json_file", FILE, "contours", ".json"),),
         {"threshold": FRACTION, "rectify_first": SWITCH},
-        each=True,
+        per_part=True,
     ),
     "create_neural_activity_movie": Contract(
         (_cells(),),
@@ -375,7 +375,7 @@ STEPS: dict[str, Contract] = {
         (_cells("input_cellset_file1", files="each"), _cells("input_cellset_file2", files="each")),
         (Makes("output_csv_file", FILE, "overlap", ".csv"),),
         {"accepted_cells_only": SWITCH},
-        each=True,
+        per_part=True,
     ),
     "register_cellsets": _cell_set_pair(
         "REG",
@@ -443,7 +443,7 @@ STEPS: dict[str, Contract] = {
             "output_coordinates": SWITCH,
         },
         (ordered("start_frame", "end_frame"),),
-        each=True,
+        per_part=True,
     ),
     "estimate_rbc_velocity": Contract(
         (_movies(),),
@@ -496,7 +496,7 @@ STEPS: dict[str, Contract] = {
             "binary": SWITCH,
             "rgb": one_of("red", "green", "blue"),
         },
-        each=True,
+        per_part=True,
     ),
     "export_movie_to_tiff": _movie_export(
         "output_tiff_file", ("movie",), "frames", ".tif", write_invalid_frames=SWITCH

@@ -118,8 +118,8 @@ class Store:
 def _entries(path: Path) -> Iterator[Entry]:
     try:
         content = json.loads(path.read_bytes())
-        for each in content if isinstance(content, list) else content.get("steps", []):
-            yield read(Entry, each)
+        for entry in content if isinstance(content, list) else content.get("steps", []):
+            yield read(Entry, entry)
     except (OSError, ValueError, TypeError, AttributeError):  # missing, or of another kind
         return
 

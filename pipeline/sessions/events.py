@@ -14,10 +14,11 @@ from pipeline.pages.content import Part
 
 def with_events(shown: Sequence[Summary]) -> list[Part]:
     """Cell sets get the events that were found in them: of event sets that name the same cells."""
-    events = [each for each in shown if each.part.kind == "event_set"]
-    cells = [each.part.name for each in shown if each.part.kind == "cell_set"]
-    found = dict(zip(cells, events)) if len(events) == len(cells) else {}
-    return [_with_events(each.part, found[each.part.name]) if each.part.name in found else each.part for each in shown]
+    events = [summary for summary in shown if summary.part.kind == "event_set"]
+    cells = [summary.part.name for summary in shown if summary.part.kind == "cell_set"]
+    events_of = dict(zip(cells, events)) if len(events) == len(cells) else {}
+    parts = [summary.part for summary in shown]
+    return [_with_events(part, events_of[part.name]) if part.name in events_of else part for part in parts]
 
 
 def _with_events(part: Part, events: Summary) -> Part:
@@ -29,5 +30,6 @@ def _with_events(part: Part, events: Summary) -> Part:
         return part
     samples = part.cells.samples_at(table["time_s"].to_numpy(float))
     by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
-    found = [by_cell[name].to_numpy() if name in by_cell else np.empty(0, np.int64) for name in part.cells.names]
-    return replace(part, cells=replace(part.cells, events=found, event_kind=f"events of {events.part.name}"))
+    names, none = part.cells.names, np.empty(0, np.int64)
+    of_cells = [by_cell[name].to_numpy() if name in by_cell else none for name in names]
+    return replace(part, cells=replace(part.cells, events=of_cells, event_kind=f"events of {events.part.name}"))

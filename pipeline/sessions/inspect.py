@@ -70,7 +70,7 @@ def _alone(job: Job, member: Member, context: Context) -> Result:
 
 def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[str, str]) -> list[Summary]:
     """The last sets of cells and of events are those of the session."""
-    found: list[Summary] = []
+    summaries: list[Summary] = []
     first: Exception | None = None
     joined = {one.path: group for group in sets.last_sets(job) for one in group}
     done: set[Path] = set()
@@ -81,20 +81,20 @@ def _summaries(job: Job, mine: Sequence[Member], context: Context, failed: dict[
         group = joined.get(one.path, [one])
         if one.path in joined:
             try:
-                found.append(sets.adapt_together(group, job.stem, job.staging, part))
-                done |= {each.path for each in group}
+                summaries.append(sets.adapt_together(group, job.stem, job.staging, part))
+                done |= {member.path for member in group}
                 continue
             except Unusable as error:
                 part.warn(str(error))
         context.at(one.path)
         try:
-            found.append(write_results(one.path, one.kind, one.stem, job.staging, part, is_part=True))
+            summaries.append(write_results(one.path, one.kind, one.stem, job.staging, part, is_part=True))
         except (MemoryError, TooLittleMemory):
             raise
         except Exception as error:  # one must not cost the others
             failed[str(one.path)] = members.reason(error)
             first = first or error
     context.at(None)
-    if not found and first:
+    if not summaries and first:
         raise first
-    return found
+    return summaries

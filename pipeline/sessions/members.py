@@ -16,8 +16,8 @@ from protocol.job import Job, Member, Session
 
 def of(job: Job) -> list[Member]:
     """Those whose results this job makes: its inputs first."""
-    found = [one for one in job.session.members if not one.only_for_nwb]
-    return found or [Member(path, job.kind, job.stem) for path in job.inputs]
+    members = [one for one in job.session.members if not one.only_for_nwb]
+    return members or [Member(path, job.kind, job.stem) for path in job.inputs]
 
 
 def others(job: Job) -> list[Member]:
@@ -76,7 +76,7 @@ def write_record(
         **({"failure": job.failure} if job.failure else {}),
         "session": facts(job.session),
         "recordings": {part.name: part.record for part in parts},
-        "quality": {name: quality.to_json(each) for name, each in measures.items()},
+        "quality": {name: quality.to_json(its) for name, its in measures.items()},
         "warnings": list(warnings),
         "results": sorted(set(products)),
         "software": metadata.software(),

@@ -22,7 +22,7 @@ def last_sets(job: Job) -> list[list[Member]]:
 
     Those of most parts count, and of them those of the most steps, as far as their names tell.
     """
-    found = []
+    last = []
     for kind in JOINED_KINDS:
         groups: dict[str, list[Member]] = {}
         for one in members.of(job):
@@ -34,13 +34,13 @@ def last_sets(job: Job) -> list[list[Member]]:
             group for group in groups.values() if len({one.part for one in group}) == len(group) or not group[0].is_made
         ]
         if alike:
-            found.append(max(alike, key=lambda group: (len(group), len(group[0].path.stem), group[0].path.stem)))
-    return found
+            last.append(max(alike, key=lambda group: (len(group), len(group[0].path.stem), group[0].path.stem)))
+    return last
 
 
 def adapt_together(group: Sequence[Member], stem: str, out: Path, context: Context) -> Summary:
     """The results of sets with the same cells in each part of a session. Raises Unusable if they have others."""
-    pieces = [Piece(context.open(each.path, each.kind), each.offset_us) for each in group]
+    pieces = [Piece(context.open(member.path, member.kind), member.offset_us) for member in group]
     name = group[0].path.name + (f" and {len(group) - 1} more" if len(group) > 1 else "")
     return write_of_series(pieces, group[0].kind, name, stem, out, context)
 

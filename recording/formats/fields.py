@@ -38,9 +38,9 @@ def listed(holder: Any, name: str) -> list[Any]:
 
 def names_in(holder: Any, name: str) -> tuple[str, ...]:
     names = listed(holder, name)
-    if not all(isinstance(each, str) for each in names):
+    if not all(isinstance(entry, str) for entry in names):
         raise Damaged(f"its metadata are damaged: {name} are not all text")
-    if any(len(each) > MAX_NAME for each in names):
+    if any(len(entry) > MAX_NAME for entry in names):
         raise Damaged(f"its metadata are damaged: {name} has a name of {max(map(len, names))} characters")
     return tuple(names)
 

@@ -47,7 +47,7 @@ def check(file: File) -> RecordingInfo:
 def _ticks(file: File, start: int, end: int) -> tuple[int, int] | None:
     """The hardware clock in µs at the first and the last packet between these bytes."""
     content = file.read(start, end - start)
-    found: list[int] = []
+    ticks: list[int] = []
     for look, step in ((content.find, 1), (content.rfind, -1)):
         at = look(SYNC)
         for _ in range(1000):  # other packets have other contents
@@ -56,10 +56,10 @@ def _ticks(file: File, start: int, end: int) -> tuple[int, int] | None:
             if at + PACKET.size <= len(content):
                 _, kind, _, _, high, low = PACKET.unpack_from(content, at)
                 if kind >> 8 == EVENT:
-                    found.append(high << 32 | low)
+                    ticks.append(high << 32 | low)
                     break
             at = content.find(SYNC, at + 1) if step > 0 else content.rfind(SYNC, 0, at)
-    return (found[0], found[1]) if len(found) == 2 else None
+    return (ticks[0], ticks[1]) if len(ticks) == 2 else None
 
 
 def _session(file: File, offset: int) -> dict[str, Any]:

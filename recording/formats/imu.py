@@ -39,8 +39,8 @@ def check(file: File) -> RecordingInfo:
             claimed = whole(timing[name], "numTimes", high=MAX_SAMPLES) - len(listed(timing[name], "dropped"))
             if claimed > stored:  # the library would read on, beyond them
                 raise Damaged(f"claims {claimed} {name} samples but holds {stored}: it is damaged")
-            each = ratio(timing[name], "periodMs", 1e-6, 1e9) / 1000
-            period = each if name == "accelerometer" else period
+            period_s = ratio(timing[name], "periodMs", 1e-6, 1e9) / 1000
+            period = period_s if name == "accelerometer" else period
     start, _ = time(timing, "start"), time(timing, "end")
     return file.info(
         "imu",

@@ -80,11 +80,11 @@ def has_packets(footer: dict[str, Any]) -> bool:
 
 def extra_properties(footer: dict[str, Any]) -> dict[str, Any]:
     """What the acquisition software and, under `idps`, IDPS noted; without what is no object, and so says nothing."""
-    found = footer.get("extraProperties")
-    found = dict(found) if isinstance(found, dict) else {}
-    if not isinstance(found.get("idps", {}), dict):
-        del found["idps"]
-    return found
+    noted = footer.get("extraProperties")
+    noted = dict(noted) if isinstance(noted, dict) else {}
+    if not isinstance(noted.get("idps", {}), dict):
+        del noted["idps"]
+    return noted
 
 
 def states_version(footer: dict[str, Any]) -> bool:
@@ -298,12 +298,12 @@ def _check_events(one: _Isxd) -> RecordingInfo:
         raise Damaged("its data end in the middle of an event: it is damaged")
     n_packets = one.data_size // PACKET_SIZE
     for name, high in (("numSamples", n_packets), ("signalTypes", 255)):
-        for each in footer[name]:
-            whole({name: each}, name, high=high)
+        for number in footer[name]:
+            whole({name: number}, name, high=high)
     times = listed(footer, "global times")
     if len(times) < 2:
         raise Damaged("its footer is damaged: no start and end")
-    (start, offset), (end, _) = (time({"time": each}, "time") for each in times[:2])
+    (start, offset), (end, _) = (time({"time": moment}, "time") for moment in times[:2])
     if end < start:
         raise Damaged("its footer is damaged: it ends before it starts")
     _check_channels(one, len(names))

@@ -53,20 +53,20 @@ def read_timing(holder: dict[str, Any]) -> Timing:
     start = to_datetime(*time(timing, "start"))
 
     def indices(name: str) -> tuple[int, ...]:
-        found = listed(timing, name) if name in timing else []
-        if not all(isinstance(i, int) and 0 <= i < n_samples for i in found):
+        frames = listed(timing, name) if name in timing else []
+        if not all(isinstance(i, int) and 0 <= i < n_samples for i in frames):
             raise Damaged(f"its metadata are damaged: {name} frames that the recording does not have")
-        return tuple(found)
+        return tuple(frames)
 
     cropped = listed(timing, "cropped") if timing.get("cropped") is not None else []
-    ranges = tuple(_range(each, n_samples) for each in cropped)
+    ranges = tuple(_range(entry, n_samples) for entry in cropped)
     return Timing(n_samples, float(period), start, indices("dropped"), ranges, indices("blank"))
 
 
 def _range(text: Any, n_samples: int) -> tuple[int, int]:
     """First and last of "4 - 5" or "4"; old files hold single numbers."""
-    found = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
-    first, last = (int(found[1]), int(found[2] or found[1])) if found else (1, 0)
+    match = re.fullmatch(r"(\d{1,18})(?: - (\d{1,18}))?", str(text))
+    first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
     if not first <= last < n_samples:
         raise Damaged(f"its metadata are damaged: cropped frames {shown(text)}")
     return first, last

@@ -23,8 +23,8 @@ def number(
     Sessions of an animal that could not be followed keep those that they have, as the animal keeps its results.
     """
     by_path = {recording.relative: recording for recording in recordings}
-    kept = {each.animal for each in followed if each.status != "done"}
-    animal_of = {session: each for each in followed if each.status == "done" for session in each.sessions}
+    kept = {one.animal for one in followed if one.status != "done"}
+    animal_of = {session: one for one in followed if one.status == "done" for session in one.sessions}
     known: dict[str, dict[str, dict[str, int]]] = {}
     problems: dict[str, str] = {}
     for session, its in _by_results(records).items():
@@ -44,25 +44,25 @@ def number(
             state.log("animal-failed", reason, "error", path=session, reason=reason)
             problems.setdefault(animal or its[0].followed, reason)
     return [
-        replace(each, status="failed", reason=problems[each.animal]) if each.animal in problems else each
-        for each in followed
+        replace(one, status="failed", reason=problems[one.animal]) if one.animal in problems else one
+        for one in followed
     ]
 
 
 def _by_results(records: Iterable[Record]) -> dict[str, list[Record]]:
     """All that tell of one folder, those that are done first."""
-    found: dict[str, list[Record]] = {}
+    by_folder: dict[str, list[Record]] = {}
     for record in records:
-        its = found.setdefault(record.results, [])
+        its = by_folder.setdefault(record.results, [])
         if record not in its and table_of_cells(record):
             its.append(record)
-    return {folder: sorted(its, key=lambda record: record.status != "done") for folder, its in found.items() if its}
+    return {folder: sorted(its, key=lambda record: record.status != "done") for folder, its in by_folder.items() if its}
 
 
 def forget_others(records: Sequence[Record], followed: Sequence[Followed], state: RunState) -> None:
     """Withdraw results of animals that are followed no longer, if this run has all of their sessions."""
     here = {record.results for record in records}
-    now = {each.animal for each in followed}
+    now = {animal.animal for animal in followed}
     try:
         with state.output.folder(ANIMALS) as folder:
             others = [name for name in folder.folders() if name not in now]

@@ -36,15 +36,15 @@ class Unreadable(ValueError):
 def of_sessions(output: Folder, folder: str) -> dict[str, dict[str, int]]:
     """Numbers by session and cell, from the table of the animal in this folder. Raises Unreadable, OSError."""
     rows = _rows(_read(output, join(folder, f"{folder.rpartition('/')[2]}{CELLS}")))
-    found: dict[str, dict[str, int]] = {}
+    of_session: dict[str, dict[str, int]] = {}
     try:
         head = rows[0]
         session, cell, number = (head.index(name) for name in ("session", "cell", COLUMN))
         for row in rows[1:]:
-            found.setdefault(row[session], {})[row[cell]] = int(row[number])
+            of_session.setdefault(row[session], {})[row[cell]] = int(row[number])
     except (ValueError, IndexError) as error:
         raise Unreadable(f"{folder}: its table of cells is not as it was written ({error})") from None
-    return found
+    return of_session
 
 
 def is_up_to_date(record: Record, animal: str, mark: str) -> bool:
@@ -96,7 +96,7 @@ def with_numbers(table: bytes, numbers: Mapping[str, int]) -> tuple[bytes, list[
         raise Unreadable("a table of cells has rows of several lengths")
     names = [row[name] for row in rows[1:]]
     rows = [row[:width] for row in rows]
-    if any(each in numbers for each in names):
+    if any(cell in numbers for cell in names):
         rows = [[*rows[0], COLUMN], *([*row, str(numbers.get(row[name], ""))] for row in rows[1:])]
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)

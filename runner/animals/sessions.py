@@ -41,7 +41,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
     """Sessions with cells, one for each folder of results, from the records of what is done."""
     by_path = {recording.relative: recording for recording in recordings}
     known = MetadataFiles(state.settings.input_dir)
-    found: dict[str, WithCells] = {}
+    sessions: dict[str, WithCells] = {}
     for record in records:
         first = by_path.get(record.inputs[0])
         table = table_of_cells(record)
@@ -50,7 +50,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
         stem = record.results.rpartition("/")[2]
         source = None if _made_cells(record) else _cell_set(record, state.settings.input_dir)
         content = digest([record.fingerprint, sorted(record.products.items())])
-        found[record.results] = WithCells(
+        sessions[record.results] = WithCells(
             record.results,
             (source or state.output.anywhere / record.results / f"{stem}.json").absolute(),
             record.start,
@@ -59,7 +59,7 @@ def with_cells(recordings: Sequence[Recording], records: Iterable[Record], state
             content,
             table,
         )
-    return sorted(found.values(), key=lambda each: (each.start, each.results))
+    return sorted(sessions.values(), key=lambda session: (session.start, session.results))
 
 
 def _cell_set(record: Record, folder: Path) -> Path | None:
@@ -73,17 +73,17 @@ def _made_cells(record: Record) -> bool:
 
 
 def by_animal(those: Sequence[WithCells], state: RunState) -> dict[str, list[WithCells]]:
-    files = sorted({path for each in those for path in each.metadata})
+    files = sorted({path for session in those for path in session.metadata})
     subjects = _subjects(files, state)
-    found: dict[str, list[WithCells]] = {}
+    of_animal: dict[str, list[WithCells]] = {}
     nameless = []
-    for each in those:
-        named = [subjects.get(str(path), "") for path in each.metadata]
-        animal = next((name for name in reversed(named) if name), each.stated)
+    for session in those:
+        named = [subjects.get(str(path), "") for path in session.metadata]
+        animal = next((name for name in reversed(named) if name), session.stated)
         if animal:
-            found.setdefault(_folder_name(animal), []).append(each)
+            of_animal.setdefault(_folder_name(animal), []).append(session)
         else:
-            nameless.append(each.results)
+            nameless.append(session.results)
     if nameless:
         state.log(
             "no-animal",
@@ -91,7 +91,7 @@ def by_animal(those: Sequence[WithCells], state: RunState) -> dict[str, list[Wit
             'put an nwb.toml with [Subject] and subject_id = "..." into the folder of each animal',
             sessions=nameless[:20],
         )
-    return found
+    return of_animal
 
 
 def _subjects(files: Sequence[Path], state: RunState) -> dict[str, str]:
@@ -100,13 +100,13 @@ def _subjects(files: Sequence[Path], state: RunState) -> dict[str, str]:
         return {}
     try:
         answer = loading.ask((*ASK, *map(str, files)), ASK_SECONDS, state.tick, precheck.memory())
-        found = json.loads(answer.stdout.strip().rpartition("\n")[2]) if answer.returncode == 0 else None
+        subjects = json.loads(answer.stdout.strip().rpartition("\n")[2]) if answer.returncode == 0 else None
     except (subprocess.TimeoutExpired, ValueError):
-        found = None
-    if not isinstance(found, dict):
+        subjects = None
+    if not isinstance(subjects, dict):
         state.log("no-animal", "metadata cannot be read: animals are named as the recordings state", "warning")
         return {}
-    return {path: name for path, name in found.items() if isinstance(name, str)}
+    return {path: name for path, name in subjects.items() if isinstance(name, str)}
 
 
 def _folder_name(animal: str) -> str:

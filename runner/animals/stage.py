@@ -40,7 +40,7 @@ def followed(
     tasks = list(filter(None, map(stage.task_or_earlier, animals)))
     if tasks:
         stage.carry_out(tasks)
-    return sorted(stage.found, key=lambda each: each.animal)
+    return sorted(stage.done, key=lambda outcome: outcome.animal)
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class _Animal:
     @property
     def folders(self) -> tuple[str, ...]:
         """Folders of the results of its sessions."""
-        return tuple(each.results for each in self.sessions)
+        return tuple(session.results for session in self.sessions)
 
     def followed(self, record: Record) -> Followed:
         return Followed(
@@ -77,13 +77,13 @@ class _Stage:
     staging: Folder
     software: dict[str, str]
     code: str
-    found: list[Followed] = field(default_factory=list)
+    done: list[Followed] = field(default_factory=list)
 
     def task_or_earlier(self, animal: _Animal) -> Task | None:
         """None if an earlier run has done it, or if it cannot be written: that is on record then."""
         old = None if self.state.settings.force else read_record(self.state.output, animal.place)
         if old and old.fingerprint == self._fingerprint(animal) and is_complete(self.state.output, old):
-            self.found.append(replace(animal.followed(old), is_earlier=True))
+            self.done.append(replace(animal.followed(old), is_earlier=True))
             return None
         try:
             return self._task(animal)
@@ -92,7 +92,7 @@ class _Stage:
             return None
 
     def _fingerprint(self, animal: _Animal) -> str:
-        content = [[each.results, each.start, each.fingerprint] for each in animal.sessions]
+        content = [[session.results, session.start, session.fingerprint] for session in animal.sessions]
         return digest({"sessions": content, "software": self.software, "code": self.code})
 
     def _task(self, animal: _Animal) -> Task:
@@ -104,7 +104,7 @@ class _Stage:
             for new in ("results", "scratch"):
                 (folder / new).mkdir(parents=True)
         job = Job(
-            inputs=tuple(each.source for each in animal.sessions),
+            inputs=tuple(session.source for session in animal.sessions),
             kind=ANIMAL,
             stem=animal.name,
             staging=folder / "results",
@@ -114,9 +114,7 @@ class _Stage:
             results=output.anywhere.absolute(),
             provenance={
                 "fingerprint": self._fingerprint(animal),
-                "sessions": [
-                    {"results": each.results, "start": each.start, "table": each.table} for each in animal.sessions
-                ],
+                "sessions": [{"results": s.results, "start": s.start, "table": s.table} for s in animal.sessions],
                 "software": dict(self.software),
                 "container": container_facts(),
             },
@@ -173,14 +171,14 @@ class _Stage:
         log("animal-done", f"{place.relative}: {record.summary} ({duration(verdict.seconds)})", path=place.relative)
         for warning in verdict.warnings:
             log("animal-warning", f"{place.relative}: {warning}", "warning", path=place.relative)
-        self.found.append(animal.followed(record))
+        self.done.append(animal.followed(record))
         return ""
 
     def _settle_failure(self, animal: _Animal, reason: str) -> None:
         """Earlier results are kept: they are true of the sessions as they were then."""
         state, place = self.state, animal.place
         state.log("animal-failed", f"{place.relative}: {reason}", "error", path=place.relative, reason=reason)
-        self.found.append(Followed(animal.name, animal.folders, "failed", reason))
+        self.done.append(Followed(animal.name, animal.folders, "failed", reason))
         old = read_record(state.output, place)
         if old:
             try:

@@ -25,7 +25,7 @@ class Beside:
 
     def stamps(self, readers: Iterable[Reader]) -> list[object]:
         """What tells whether the tables of these have changed, come or gone."""
-        return [self.tables.get(path, [path.name]) for each in readers for path in (each.own, each.common)]
+        return [self.tables.get(path, [path.name]) for reader in readers for path in (reader.own, reader.common)]
 
 
 def read(root: Path, related: Related, tables: Sequence[str], copies: Path | None, tick: Callable[[], None]) -> Beside:
@@ -53,14 +53,14 @@ def read(root: Path, related: Related, tables: Sequence[str], copies: Path | Non
 
 def _names(related: Related) -> dict[str, dict[str, None]]:
     """What a session in each folder, or a recording there that is worked on by itself, may be called; in order."""
-    found: dict[str, dict[str, None]] = {}
+    by_folder: dict[str, dict[str, None]] = {}
     for recording in related.recordings.values():
-        found.setdefault(recording.folder, {}).update(dict.fromkeys((recording.stem, recording.name)))
+        by_folder.setdefault(recording.folder, {}).update(dict.fromkeys((recording.stem, recording.name)))
     for session in related.study.sessions:
         called = (session.name, related.folders[session.parts[0]].rpartition("/")[2])
         for folder in {session.folder, *(related.recordings[path].folder for path in session.members)}:
-            found.setdefault(folder, {}).update(dict.fromkeys(called))
-    return found
+            by_folder.setdefault(folder, {}).update(dict.fromkeys(called))
+    return by_folder
 
 
 def _listing(folder: Path) -> frozenset[str]:

@@ -55,21 +55,21 @@ def discover(
     Hidden files and folders are skipped, macOS's `._` files among them, and so is an output folder inside the input.
     A folder is entered once, whatever links lead there: real folders first, so that a link never takes their place.
     """
-    found = Discovery()
+    discovery = Discovery()
     seen: set[tuple[int, int]] = set()
     if output is not None and output.exists():
         seen.add(_identity(output.stat()))
     links: list[str] = []
-    _walk(root, [""], seen, links, found, tick)
+    _walk(root, [""], seen, links, discovery, tick)
     while links:
         pending, links = sorted(links), []
         for link in pending:
-            _walk(root, [link], seen, links, found, tick)
-    found.recordings.sort(key=lambda recording: recording.relative)
-    found.unreadable.sort()
-    found.left_out.sort()
-    found.recordings = name_results(found.recordings, taken)
-    return found
+            _walk(root, [link], seen, links, discovery, tick)
+    discovery.recordings.sort(key=lambda recording: recording.relative)
+    discovery.unreadable.sort()
+    discovery.left_out.sort()
+    discovery.recordings = name_results(discovery.recordings, taken)
+    return discovery
 
 
 def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERVED) -> list[Recording]:
@@ -116,11 +116,11 @@ def _in_the_way(results: str) -> set[tuple[str, str]]:
     `a/a.json/` is such a one: the results of `a.isxd` must not go to `a/`, where they have a file of that name.
     """
     parts = results.split("/")
-    found = set()
+    ambiguous = set()
     for i, (outer, inner) in enumerate(zip(parts, parts[1:])):
         if inner == STEPS or inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
-            found.add(("/".join(parts[:i]), outer.casefold()))
-    return found
+            ambiguous.add(("/".join(parts[:i]), outer.casefold()))
+    return ambiguous
 
 
 def _walk(
@@ -128,7 +128,7 @@ def _walk(
     pending: list[str],
     seen: set[tuple[int, int]],
     links: list[str],
-    found: Discovery,
+    discovery: Discovery,
     tick: Callable[[], None],
 ) -> None:
     while pending:
@@ -144,12 +144,14 @@ def _walk(
                 for number, entry in enumerate(entries, 1):
                     if number % TICK_EVERY == 0:
                         tick()
-                    _look_at(entry, join(folder, entry.name), pending, links, found)
+                    _look_at(entry, join(folder, entry.name), pending, links, discovery)
         except OSError as error:
-            found.unreadable.append((folder or ".", f"the folder cannot be listed: {error.strerror}"))
+            discovery.unreadable.append((folder or ".", f"the folder cannot be listed: {error.strerror}"))
 
 
-def _look_at(entry: os.DirEntry[str], relative: str, pending: list[str], links: list[str], found: Discovery) -> None:
+def _look_at(
+    entry: os.DirEntry[str], relative: str, pending: list[str], links: list[str], discovery: Discovery
+) -> None:
     lower = entry.name.lower()
     is_system = lower in SYSTEM_FOLDERS or _TRASH.fullmatch(lower) is not None
     if lower.startswith(".") and not is_system:
@@ -157,27 +159,27 @@ def _look_at(entry: os.DirEntry[str], relative: str, pending: list[str], links: 
     is_recording = lower.endswith(SUFFIXES)
     try:
         if is_system and entry.is_dir():
-            found.system[entry.name] += 1
+            discovery.system[entry.name] += 1
         elif lower.startswith("."):
             return
         elif entry.is_dir():
             (links if entry.is_symlink() else pending).append(relative)
         elif reason := why_left_out(entry.name):
-            found.left_out.append((relative, reason))
+            discovery.left_out.append((relative, reason))
         elif not is_recording:
-            found.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
+            discovery.others[os.path.splitext(entry.name)[1].lower()] += 1  # noqa: PTH122
         else:
             status = entry.stat()
             size = status.st_size if stat.S_ISREG(status.st_mode) else 0
-            found.recordings.append(Recording(relative, size, status.st_mtime_ns))
+            discovery.recordings.append(Recording(relative, size, status.st_mtime_ns))
     except OSError as error:
         if is_recording:
             reason = f"cannot be examined: {error.strerror}"
             if entry.is_symlink():
                 reason = f"a broken symbolic link ({error.strerror}): mount its target, too"
-            found.recordings.append(Recording(relative, problem=reason))
+            discovery.recordings.append(Recording(relative, problem=reason))
         elif error.errno not in NOT_THERE:  # it may be a folder
-            found.unreadable.append((relative, f"it cannot be examined: {error.strerror}"))
+            discovery.unreadable.append((relative, f"it cannot be examined: {error.strerror}"))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -40,17 +40,17 @@ def look_back(input: Input, state: RunState) -> Earlier:
             if is_whole[key] and not state.settings.force:
                 records[path] = record
     kept = {folder: edits.kept(state.output, folder) for folder in sorted(folders)}
-    return Earlier(records, {folder: found for folder, found in kept.items() if found})
+    return Earlier(records, {folder: files for folder, files in kept.items() if files})
 
 
 def _keep_what_was_edited(recording: Recording, record: Record, state: RunState) -> None:
     """It is said aloud."""
     try:
-        found = edits.keep(state.output, record)
+        renamed = edits.keep(state.output, record)
     except OSError as error:
         state.log("edited", f"edited results cannot be kept: {error}", "warning")
         return
-    for old, new in found.items():
+    for old, new in renamed.items():
         message = f"{old} is not what the run wrote: somebody edited it. It is kept as {new}"
         what = "; its statuses count as decisions by eye" if old.endswith("-cells.isxd") else ""
         state.log("edited", message + what, "warning", path=recording.relative, kept=new)

@@ -41,15 +41,15 @@ class MetadataFiles:
         Later ones override earlier ones.
         """
         folders = folder.split("/") if folder else []
-        found = []
+        files = []
         for depth in range(len(folders) + 1):
             place = "/".join(folders[:depth])
-            found += [self.root / join(place, name) for name in FILES if name in self._listing(place)]
+            files += [self.root / join(place, name) for name in FILES if name in self._listing(place)]
         for own in dict.fromkeys(names):
-            found += [
+            files += [
                 self.root / join(folder, f"{own}.{name}") for name in FILES if f"{own}.{name}" in self._listing(folder)
             ]
-        return [path.absolute() for path in found]
+        return [path.absolute() for path in files]
 
     def _listing(self, folder: str) -> frozenset[str]:
         if folder not in self._listings:

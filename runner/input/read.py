@@ -40,10 +40,10 @@ class Input:
         return [self.related.recordings[path] for path in sorted([*paths, *(one.relative for one in self.broken)])]
 
 
-def understand(found: Discovery, conditions: Conditions, copies: Path, state: RunState) -> Input:
+def understand(discovery: Discovery, conditions: Conditions, copies: Path, state: RunState) -> Input:
     """What the recordings that were found are. Raises BadSessions, BadMetadata, Unwritable, Stopped."""
     settings = state.settings
-    related = look_at_all(found.recordings, taken_names(settings), conditions, state)
+    related = look_at_all(discovery.recordings, taken_names(settings), conditions, state)
     sessions, broken = _shard_of(related, settings.shard) if settings.shard else _all_of(related)
     tables, for_nwb = conditions.recipe.beside, copies if conditions.nwb else None
     here = beside.read(settings.input_dir, related, tables, for_nwb, state.tick)
@@ -69,19 +69,19 @@ def taken_names(settings: Settings) -> frozenset[str]:
     return RESERVED | {settings.sentinel.name} if at_the_top else RESERVED
 
 
-def refuse_without_recordings(found: Discovery, folder: Path) -> None:
+def refuse_without_recordings(discovery: Discovery, folder: Path) -> None:
     """Raises NoInput that names the other files there."""
-    if found.recordings:
+    if discovery.recordings:
         return
     message = f"no recording found in {folder}: looked for {', '.join(SUFFIXES)}"
-    if found.left_out:
-        message += f"; {_named_left_out(found)}"
-    if found.others:
-        seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in found.others.most_common(5))
+    if discovery.left_out:
+        message += f"; {_named_left_out(discovery)}"
+    if discovery.others:
+        seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in discovery.others.most_common(5))
         message += f" and found only other files ({seen})"
-    if found.unreadable:
-        message += "; " + "; ".join(f"{folder}: {reason}" for folder, reason in found.unreadable[:MANY]) + _as_whom()
-    elif not found.others and not found.left_out:
+    if discovery.unreadable:
+        message += "".join(f"; {folder}: {reason}" for folder, reason in discovery.unreadable[:MANY]) + _as_whom()
+    elif not discovery.others and not discovery.left_out:
         message += "; it is empty: is the right folder mounted? In a clone, make demo simulates a recording"
     raise NoInput(message)
 
@@ -93,37 +93,37 @@ def _as_whom() -> str:
 # ---- what the log says of it
 
 
-def report(found: Discovery, input: Input, shard: Shard | None, log: Log) -> None:
+def report(discovery: Discovery, input: Input, shard: Shard | None, log: Log) -> None:
     """How much there is, what is left out, and which recordings are one session."""
     n_selected = len(input.recordings)
     log(
         "found",
-        f"{counted(len(found.recordings), 'recording')} in {input.root}"
+        f"{counted(len(discovery.recordings), 'recording')} in {input.root}"
         + (f", {n_selected} in shard {shard}" if shard else ""),
-        recordings=len(found.recordings),
+        recordings=len(discovery.recordings),
         selected=n_selected,
     )
-    report_left_out(found, log)
+    report_left_out(discovery, log)
     _report_sessions(input.related, input.sessions, log)
 
 
-def report_left_out(found: Discovery, log: Log) -> None:
+def report_left_out(discovery: Discovery, log: Log) -> None:
     """Nothing is passed over in silence: recordings that cannot be read, and folders that are not looked into."""
-    if found.left_out:
-        paths = [path for path, _ in found.left_out]
-        log("left-out", _named_left_out(found), "warning", paths=paths)
-    if found.system:
-        names = [f"{name} ({count} times)" if count > 1 else name for name, count in sorted(found.system.items())]
+    if discovery.left_out:
+        paths = [path for path, _ in discovery.left_out]
+        log("left-out", _named_left_out(discovery), "warning", paths=paths)
+    if discovery.system:
+        names = [f"{name} ({count} times)" if count > 1 else name for name, count in sorted(discovery.system.items())]
         message = f"folders of the operating or storage system are not looked into: {', '.join(names)}"
-        log("system-folders", message, folders=dict(found.system))
+        log("system-folders", message, folders=dict(discovery.system))
 
 
-def _named_left_out(found: Discovery) -> str:
+def _named_left_out(discovery: Discovery) -> str:
     by_reason: dict[str, list[str]] = {}
-    for path, reason in found.left_out:
+    for path, reason in discovery.left_out:
         by_reason.setdefault(reason, []).append(path)
     named = "; ".join(f"{listed(paths)}: {reason}" for reason, paths in by_reason.items())
-    count = len(found.left_out)
+    count = len(discovery.left_out)
     return f"{counted(count, 'recording')} {'is' if count == 1 else 'are'} left out: {named}"
 
 

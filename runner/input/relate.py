@@ -114,12 +114,12 @@ def _said(recordings: Sequence[Recording], state: RunState) -> list[Said]:
         return []
     said = read_sessions(list(files.values()), state.tick)
     by_file = {str(path): folder for folder, path in files.items()}
-    found = [
-        Said(by_file[each["file"]], tuple(each["recordings"]), each["name"], f"{SESSIONS}:{each['line']}")
-        for each in said
+    listed = [
+        Said(by_file[entry["file"]], tuple(entry["recordings"]), entry["name"], f"{SESSIONS}:{entry['line']}")
+        for entry in said
     ]
-    _refuse_what_is_not_there(found, recordings, root)
-    return found
+    _refuse_what_is_not_there(listed, recordings, root)
+    return listed
 
 
 def read_sessions(files: Sequence[Path], tick: Callable[[], None]) -> list[dict[str, object]]:
@@ -135,12 +135,12 @@ def read_sessions(files: Sequence[Path], tick: Callable[[], None]) -> list[dict[
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 
-def _refuse_what_is_not_there(found: Sequence[Said], recordings: Sequence[Recording], root: Path) -> None:
+def _refuse_what_is_not_there(listed: Sequence[Said], recordings: Sequence[Recording], root: Path) -> None:
     """A name that no recording has is a mistake, and so is a recording in two sessions. Raises BadSessions."""
     there = {one.relative for one in recordings}
     owner: dict[str, str] = {}
     mistakes = []
-    for said in found:
+    for said in listed:
         place = root / said.folder / said.where
         for path in (join(said.folder, name) for name in said.recordings if not set("*?[") & set(name)):
             if path not in there:
@@ -153,12 +153,12 @@ def _refuse_what_is_not_there(found: Sequence[Said], recordings: Sequence[Record
 
 
 def _with_parents(folders: Iterable[str]) -> set[str]:
-    found = {""}
+    all_folders = {""}
     for folder in folders:
-        while folder and folder not in found:
-            found.add(folder)
+        while folder and folder not in all_folders:
+            all_folders.add(folder)
             folder = folder.rpartition("/")[0]
-    return found
+    return all_folders
 
 
 # ---- where results go

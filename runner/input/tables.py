@@ -35,16 +35,17 @@ class Reader:
 
 def shared(readers: Iterable[Reader]) -> list[str]:
     """A sentence for each table that several sessions read, each with the same times from its own start."""
-    found: dict[Path, list[Reader]] = {}
-    for each in readers:
-        if each.common.is_file() and not each.own.is_file():
-            found.setdefault(each.common, []).append(each)
-    return [_sentence(each) for path, each in sorted(found.items()) if len(each) > 1 and not _names_sessions(path)]
+    of_table: dict[Path, list[Reader]] = {}
+    for reader in readers:
+        if reader.common.is_file() and not reader.own.is_file():
+            of_table.setdefault(reader.common, []).append(reader)
+    several = [(path, its) for path, its in sorted(of_table.items()) if len(its) > 1]
+    return [_sentence(its) for path, its in several if not _names_sessions(path)]
 
 
 def _sentence(readers: Sequence[Reader]) -> str:
     first = readers[0]
-    names = ", ".join(each.session for each in readers[:3]) + (", ..." if len(readers) > 3 else "")
+    names = ", ".join(reader.session for reader in readers[:3]) + (", ..." if len(readers) > 3 else "")
     return (
         f"{first.table} applies to {len(readers)} sessions ({names}), with times from each one's start: if it belongs "
         f"to one of them, name it {first.own.name}, or add a column session"

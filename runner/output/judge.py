@@ -19,7 +19,7 @@ def judge(rows: Sequence[Row], state: RunState, facts: dict[str, Any], followed:
     count = len(rows) - left_out
     made_by = {"isx": state.api.facts, "software": software(state.api), "container": container_facts()}
     facts = {"recordings": count, "failed": failed, "left_out": left_out, **facts, **made_by}
-    unfollowed = [each.animal for each in followed if each.status == "failed"]
+    unfollowed = [animal.animal for animal in followed if animal.status == "failed"]
     if followed:
         facts["animals"] = len(followed)
     earlier = f", {unchanged} of them earlier" if unchanged else ""

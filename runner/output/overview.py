@@ -13,12 +13,12 @@ from runner.output_folder import Folder
 
 def entries(rows: Iterable[Row]) -> list[Entry]:
     """Finished sessions in natural order: by animal, a folder before its subfolders."""
-    found: dict[str, Entry] = {}
+    by_session: dict[str, Entry] = {}
     for row in sorted((row for row in rows if row.status == "done"), key=_natural):
-        found.setdefault(row.session or row.path, Entry([])).rows.append(row)
-    for entry in found.values():
+        by_session.setdefault(row.session or row.path, Entry([])).rows.append(row)
+    for entry in by_session.values():
         entry.rows.sort(key=lambda row: (row.path != row.session, not row.part, row.part, row.path))
-    return list(found.values())
+    return list(by_session.values())
 
 
 def _natural(row: Row) -> tuple[object, ...]:
@@ -40,7 +40,7 @@ def read_measures(output: Folder, entry: Entry) -> Iterator[str]:
 
     Yields a table that is there and cannot be read: somebody changed it.
     """
-    row, beside = entry.first, {each.path.rpartition("/")[2] for each in entry.beside}
+    row, beside = entry.first, {row_beside.path.rpartition("/")[2] for row_beside in entry.beside}
     name = f"{row.results}/{row.results.rpartition('/')[2]}-quality.csv"
     try:
         reader = csv.DictReader(io.StringIO(output.read(name).decode(), newline=""))

@@ -91,13 +91,13 @@ def fill_rooms(output: Folder, rooms: Iterable[Room]) -> None:
 
 def _within_budget(entries: Sequence[Entry]) -> tuple[list[Entry], bool]:
     """Entries without the thumbnails for which there is no room, and whether all kept theirs."""
-    left, found = THUMBNAIL_BUDGET, []
+    left, shown = THUMBNAIL_BUDGET, []
     for entry in entries:
         left -= len(entry.first.thumbnail or "")
         rows = [replace(row, thumbnail=row.thumbnail if left >= 0 else None) for row in entry.rows[:1]]
         rows += [replace(row, thumbnail=None) for row in entry.rows[1:]]
-        found.append(replace(entry, rows=rows))
-    return found, left >= 0
+        shown.append(replace(entry, rows=rows))
+    return shown, left >= 0
 
 
 class Unmade(Exception):
@@ -151,13 +151,13 @@ def _fill(page: int, room: Room) -> None:
         if os.fstat(page).st_nlink > 1:  # it would change elsewhere, too
             return
         marked = f"(<!--{room.mark}-->)(.*?)<!--/{room.mark}-->".encode()
-        found = re.search(marked, file.read(HEAD_BYTES), re.DOTALL)
-        if not found:
+        space = re.search(marked, file.read(HEAD_BYTES), re.DOTALL)
+        if not space:
             return
-        size = len(found[2])
+        size = len(space[2])
         content = next((text.encode() for text in room.texts if len(text.encode()) <= size), b"").ljust(size)
-        if content != found[2]:
-            file.seek(found.start(2))
+        if content != space[2]:
+            file.seek(space.start(2))
             file.write(content)
 
 

@@ -23,10 +23,10 @@ def _row(recording: Recording, record: Record) -> Row:
     shown = done or record.inspected
     several = len(record.inputs) > 1
     number = record.inputs.index(recording.relative) + 1
-    found = record.infos.get(recording.relative)
+    info = record.infos.get(recording.relative)
     return Row(
         path=recording.relative,
-        kind=str(found["kind"]) if isinstance(found, dict) and found.get("kind") in KINDS else record.kind,
+        kind=str(info["kind"]) if isinstance(info, dict) and info.get("kind") in KINDS else record.kind,
         status="done" if done else "failed",
         reason=record.reason,
         seconds=record.seconds,
@@ -45,12 +45,12 @@ def _row(recording: Recording, record: Record) -> Row:
     )
 
 
-def unreadable_rows(found: Discovery, log: Log) -> list[Row]:
+def unreadable_rows(discovery: Discovery, log: Log) -> list[Row]:
     """A folder that cannot be listed may hold recordings: that is a failure, not a detail."""
-    for folder, reason in found.unreadable:
+    for folder, reason in discovery.unreadable:
         log("folder-failed", f"{folder}: {reason}", "error", path=folder, reason=reason)
-    return [Row(folder + "/", "folder", "failed", reason) for folder, reason in found.unreadable]
+    return [Row(folder + "/", "folder", "failed", reason) for folder, reason in discovery.unreadable]
 
 
-def left_out_rows(found: Discovery) -> list[Row]:
-    return [Row(path, "", LEFT_OUT, reason) for path, reason in found.left_out]
+def left_out_rows(discovery: Discovery) -> list[Row]:
+    return [Row(path, "", LEFT_OUT, reason) for path, reason in discovery.left_out]

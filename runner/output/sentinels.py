@@ -32,12 +32,12 @@ def of_shards(folder: Folder, sentinel: str) -> dict[Shard, dict[str, Any]]:
         matches = [match for name in folder.names() if (match := pattern.fullmatch(name))]
     except OSError:
         return {}
-    found = {}
+    contents = {}
     for match in matches:
         shard = Shard(int(match[1]), int(match[2]))
         if shard.index <= shard.count <= MOST and (content := _read(folder, match[0])):
-            found[shard] = content
-    return {shard: content for shard, content in found.items() if content["shard"] == str(shard)}
+            contents[shard] = content
+    return {shard: content for shard, content in contents.items() if content["shard"] == str(shard)}
 
 
 def folder_of(sentinel: Path, output: Folder, make: int | None = EVERYBODY) -> Folder:

@@ -55,14 +55,14 @@ def only_inspected(sessions: Iterable[Session], used: RecipeChoice, related: Rel
     if used.is_inspect:
         return "", {}
     takes, infos, made = used.takes, related.infos, related.study.made
-    found = []
+    products = []
     for session in sessions:
         theirs = {path for group in run_on(session, used, related) for path in group}
-        found += [path for path in session.products if takes(infos[path].kind) and path not in theirs]
-    if not found:
+        products += [path for path in session.products if takes(infos[path].kind) and path not in theirs]
+    if not products:
         return "", {}
-    named = [f"{path} (from {made[path].parent.file}, by {made[path].reason})" for path in found[:MANY]]
-    more = f" and {len(found) - MANY} more" if len(found) > MANY else ""
-    were = "it was" if len(found) == 1 else "they were"
+    named = [f"{path} (from {made[path].parent.file}, by {made[path].reason})" for path in products[:MANY]]
+    more = f" and {len(products) - MANY} more" if len(products) > MANY else ""
+    were = "it was" if len(products) == 1 else "they were"
     sentence = f"only inspected, because the recipe runs on what {were} made from: {', '.join(named)}{more}"
-    return sentence, {path: made[path].parent.path for path in found}
+    return sentence, {path: made[path].parent.path for path in products}

@@ -34,8 +34,8 @@ OF_SESSION = tuple(ending for kind in JOINED_KINDS for ending in KINDS[kind].res
 def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Unit]:
     """All units, in the order of the sessions."""
     maker = _Maker(input, conditions, earlier)
-    found = [unit for session in input.sessions for unit in _units(session, maker)]
-    return [replace(unit, done=_done(unit, earlier.records)) for unit in found]
+    units = [unit for session in input.sessions for unit in _units(session, maker)]
+    return [replace(unit, done=_done(unit, earlier.records)) for unit in units]
 
 
 def tried_again(unit: Unit, log: int) -> Unit:
@@ -49,7 +49,7 @@ def without(unit: Unit, unusable: Mapping[str, str], input: Input, conditions: C
     Where no part is left, another recording leads; no recipe failed on that one.
     """
     gone = {*unit.left_out, *unusable}
-    whole = next(each for each in input.sessions if unit.parts[0].relative in each.members)
+    whole = next(one for one in input.sessions if unit.parts[0].relative in one.members)
     left = [one.relative for one in unit.recordings if one.relative not in gone]
     session = _less(whole, gone)
     parts = [one.relative for one in unit.parts if one.relative in left]
@@ -92,8 +92,8 @@ def inspected_instead(unit: Unit, failure: str, warnings: Sequence[str], log: in
 def _done(unit: Unit, records: Mapping[str, Record]) -> Record | None:
     """The record, if an earlier run did just this and put it on record for every recording of the unit."""
     names = {recording.relative for recording in unit.recordings}
-    found = [records.get(name) for name in names]
-    if all(record and record.fingerprint == unit.fingerprint and set(record.inputs) == names for record in found):
+    earlier = [records.get(name) for name in names]
+    if all(record and record.fingerprint == unit.fingerprint and set(record.inputs) == names for record in earlier):
         return records[unit.recordings[0].relative]
     return None
 
@@ -160,7 +160,7 @@ class _Maker:
     def _describe(
         self, session: Session, mine: Sequence[str], beside: Sequence[str], n_parts: int, folder: str, nwb: bool
     ) -> JobSession:
-        related, found = self.related, self.input.beside
+        related, here = self.related, self.input.beside
         clock = clock_of(session, related.infos, related.study.made_from)
         name = folder.rpartition("/")[2]
         stems = _stems(mine, n_parts, name, related)
@@ -186,9 +186,9 @@ class _Maker:
             animal=session.animal,
             reasons=(*session.reasons, *([clock.sentence()] if several else [])),
             nwb=nwb,
-            metadata=tuple(found.metadata.of(session.folder, called)) if found.metadata else (),
-            copies=found.metadata.copies if found.metadata else None,
-            decisions=found.decisions.get((session.folder, name), ""),
+            metadata=tuple(here.metadata.of(session.folder, called)) if here.metadata else (),
+            copies=here.metadata.copies if here.metadata else None,
+            decisions=here.decisions.get((session.folder, name), ""),
         )
 
 
@@ -224,13 +224,13 @@ def _left_out(session: Session, related: Related) -> list[str]:
     """Recordings that cannot be read and would belong to it, as far as their names tell."""
     parts = [related.recordings[path].stem for path in session.parts]
     numbers = [names.numbering(stem) for stem in parts]
-    bases = {each.base for each in numbers if each and (each.is_acquisitions or len(parts) > 1)}
-    stems = [*parts, *(each.whole for each in numbers if each and len(parts) > 1)]
-    found = []
+    bases = {numbering.base for numbering in numbers if numbering and (numbering.is_acquisitions or len(parts) > 1)}
+    stems = [*parts, *(numbering.whole for numbering in numbers if numbering and len(parts) > 1)]
+    sentences = []
     for path, problem in related.problems.items():
         other = related.recordings[path]
         theirs = names.numbering(other.stem)
         is_part = theirs is not None and theirs.base in bases
         if other.folder == session.folder and (is_part or any(names.begin_alike(other.stem, stem) for stem in stems)):
-            found.append(f"{path} is left out of the session: {problem}")
-    return found
+            sentences.append(f"{path} is left out of the session: {problem}")
+    return sentences

@@ -42,14 +42,14 @@ def usage(pids: Iterable[int], proc: Path = Path("/proc")) -> dict[int, Usage]:
     """What each process has used so far, its descendants included."""
     stats = {int(entry.name): fields for entry in proc.iterdir() if entry.name.isdigit() and (fields := _stat(entry))}
     parents = {pid: int(fields[_PARENT]) for pid, fields in stats.items()}
-    found = dict.fromkeys(pids, Usage())
+    used = dict.fromkeys(pids, Usage())
     for pid, fields in stats.items():
-        owner = _first_of(pid, found, parents)
+        owner = _first_of(pid, used, parents)
         if owner:
             cpu = sum(map(int, fields[_CPU])) / os.sysconf("SC_CLK_TCK")
             disk = sum(map(int, fields[_MAJOR_FAULTS])) + _disk_bytes(proc / str(pid))
-            found[owner] = Usage(found[owner].cpu + cpu, found[owner].disk + disk)
-    return found
+            used[owner] = Usage(used[owner].cpu + cpu, used[owner].disk + disk)
+    return used
 
 
 def children(parent: int, proc: Path = Path("/proc")) -> list[int]:

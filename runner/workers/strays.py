@@ -39,7 +39,7 @@ def _children() -> list[int]:
     """The kernel's own list, or by looking at every process where it keeps none."""
     pid = os.getpid()
     with contextlib.suppress(OSError):
-        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return activity.children(pid)
 
 

@@ -42,10 +42,10 @@ def test_the_closure_is_what_the_loader_loads():
     loaded = {line.split()[0]: line.split()[2] for line in ldd.splitlines() if "=>" in line}
     found = elf.closure(LIBRARY)
     assert found.problems == []
-    assert {name: str(path.resolve()) for name, path in found.found.items() if name in loaded} == {
+    assert {name: str(path.resolve()) for name, path in found.paths.items() if name in loaded} == {
         name: str(Path(path).resolve()) for name, path in loaded.items()
     }
-    assert set(loaded) <= set(found.found)
+    assert set(loaded) <= set(found.paths)
 
 
 def test_the_glibc_that_is_needed():
