@@ -44,10 +44,10 @@ def align(reference: np.ndarray, other: np.ndarray) -> np.ndarray:
 
     Both as `cut_footprints` leaves them.
     """
-    centres = [centres_of(each) for each in (reference, other)]
+    centres = [centres_of(footprints) for footprints in (reference, other)]
     if not all(map(len, centres)):
         return IDENTITY.copy()
-    areas = np.concatenate([(each >= 0.5).sum(axis=(1, 2)) for each in (reference, other)])
+    areas = np.concatenate([(footprints >= 0.5).sum(axis=(1, 2)) for footprints in (reference, other)])
     diameter = 2 * math.sqrt(np.median(areas[areas > 0]) / math.pi)
     angle = LARGEST_ROTATION if min(map(len, centres)) >= 3 else 0.0
     starts = [_coarse(reference.max(axis=0), other.max(axis=0), angle), IDENTITY]
@@ -66,7 +66,7 @@ def _snapped(transform: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def centres_of(footprints: np.ndarray) -> np.ndarray:
     """Centres of mass, shape (cells, 2): x, y, of those footprints that are not empty."""
-    full = [ndimage.center_of_mass(each)[::-1] for each in footprints if each.any()]
+    full = [ndimage.center_of_mass(footprint)[::-1] for footprint in footprints if footprint.any()]
     return np.array(full).reshape(-1, 2)
 
 
@@ -114,8 +114,8 @@ def _moved(image: np.ndarray, start: np.ndarray, shape: tuple[int, int]) -> np.n
     """Shifted by whole pixels: to the bit."""
     out = np.zeros(shape, image.dtype)
     here = [slice(max(0, -first), min(n, size - first)) for first, n, size in zip(start, shape, image.shape)]
-    there = [slice(each.start + first, each.stop + first) for each, first in zip(here, start)]
-    if all(each.start < each.stop for each in here):
+    there = [slice(window.start + first, window.stop + first) for window, first in zip(here, start)]
+    if all(window.start < window.stop for window in here):
         out[tuple(here)] = image[tuple(there)]
     return out
 
@@ -123,12 +123,12 @@ def _moved(image: np.ndarray, start: np.ndarray, shape: tuple[int, int]) -> np.n
 def _coarse(reference: np.ndarray, other: np.ndarray, largest: float) -> np.ndarray:
     """Rotation about the reference's centre and shift with the greatest cross-correlation."""
     step = max(1, math.ceil(max(*reference.shape, *other.shape) / COARSE))
-    small = [ndimage.gaussian_filter(each, 2.0 * step)[::step, ::step] for each in (reference, other)]
-    small = [each - each.mean() for each in small]
-    sizes = [fft.next_fast_len(a + b) for a, b in zip(*(each.shape for each in small))]
+    small = [ndimage.gaussian_filter(image, 2.0 * step)[::step, ::step] for image in (reference, other)]
+    small = [image - image.mean() for image in small]
+    sizes = [fft.next_fast_len(a + b) for a, b in zip(*(image.shape for image in small))]
     spectrum = fft.rfft2(small[1], sizes)
     n = round(largest / ROTATION_STEP)
-    best, found = -np.inf, IDENTITY
+    best, transform = -np.inf, IDENTITY
     for angle in np.arange(-n, n + 1) * ROTATION_STEP:
         turn = _rotation(angle, small[0].shape)
         seen = warped(small[0], _inverse(turn), small[0].shape)  # the reference as the other session would show it
@@ -137,8 +137,8 @@ def _coarse(reference: np.ndarray, other: np.ndarray, largest: float) -> np.ndar
         if peak > best:
             row, column = np.unravel_index(correlation.argmax(), correlation.shape)
             shift = [k - size if k > size // 2 else k for k, size in ((column, sizes[1]), (row, sizes[0]))]
-            best, found = peak, turn + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
-    full = found.copy()
+            best, transform = peak, turn + np.array([[0, 0, shift[0]], [0, 0, shift[1]]])
+    full = transform.copy()
     full[:, 2] *= step
     return full
 

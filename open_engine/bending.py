@@ -72,7 +72,7 @@ class Bent:
     def rms(self, valid: np.ndarray) -> float:
         """Root mean square of the displacement in the valid frames, px."""
         few = replace(self.basis, rows=self.basis.rows[::SQUARE], columns=self.basis.columns[::SQUARE])
-        return float(np.sqrt(np.mean([(few.displacement(each) ** 2).mean() for each in self.weights[valid]])))
+        return float(np.sqrt(np.mean([(few.displacement(frame) ** 2).mean() for frame in self.weights[valid]])))
 
     def reach(self, shifts: np.ndarray, valid: np.ndarray) -> np.ndarray:
         """The least and the greatest way that the edges of the field have moved, down and right: (2, 2) px."""
@@ -110,7 +110,7 @@ class Bending:
     slopes: np.ndarray  # (2, rows, columns), of the template
     solve: np.ndarray  # (2mk, 2mk): from products with slopes to coefficients
 
-    def found(self, small: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    def coefficients(self, small: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Coefficients (2, m, k) in samples for a small copy whose rigid shift is known."""
         weights = np.zeros(self.size)
         power = float((self.template**2 * self.weight).sum())
@@ -141,13 +141,13 @@ def prior(basis: Cosines, pitch: int, noise: float) -> np.ndarray:
 
 def bending(template: np.ndarray, weight: np.ndarray, basis: Cosines, pitch: int, noise: float) -> Bending:
     slopes = np.array(np.gradient(template), np.float32)
-    down, across = (_block_means(each) for each in (basis.rows, basis.columns))
-    each = np.einsum("im,jk->ijmk", down, across).reshape(len(down) * len(across), -1).astype(float)
-    n = each.shape[1]
+    down, across = (_block_means(profiles) for profiles in (basis.rows, basis.columns))
+    fields = np.einsum("im,jk->ijmk", down, across).reshape(len(down) * len(across), -1).astype(float)
+    n = fields.shape[1]
     squares = np.empty((2, n, 2, n))
     for i, j in ((0, 0), (0, 1), (1, 1)):
         product = _block_sums(slopes[i] * slopes[j] * weight).reshape(-1, 1)
-        squares[i, :, j] = squares[j, :, i] = each.T @ (product * each)
+        squares[i, :, j] = squares[j, :, i] = fields.T @ (product * fields)
     squares = squares.reshape(2 * n, 2 * n)
     added = np.tile(prior(basis, pitch, noise).ravel(), 2)
     solve = np.linalg.inv(squares + np.diag(added + 1e-9 * squares.max() + 1e-30))
@@ -194,27 +194,27 @@ def bends(smalls: np.ndarray, shifts: np.ndarray, basis: Cosines, pitch: int) ->
     white = ((row // SQUARE + column // SQUARE) % 2).astype(np.float32)
     halves = [weight * white, weight * (1 - white)]
     alone = [bending(rigid.template, half, basis, pitch, rigid.noise) for half in halves]
-    said = [np.array([half.found(*each) for each in zip(smalls, shifts)]) for half in alone]
-    said = [each - np.median(each, axis=0) for each in said]
+    said = [np.array([half.coefficients(*frame) for frame in zip(smalls, shifts)]) for half in alone]
+    said = [weights - np.median(weights, axis=0) for weights in said]
     if not _agree(said, basis, pitch) or not _crisper(smalls, shifts, said, halves, basis, weight):
         return None
     made = rigid
     for _ in range(ROUNDS):
-        found = np.array([made.found(*each) for each in zip(smalls, shifts)])
-        made = _averaged(smalls, shifts, found - np.median(found, axis=0), weight, basis, pitch)
+        weights = np.array([made.coefficients(*frame) for frame in zip(smalls, shifts)])
+        made = _averaged(smalls, shifts, weights - np.median(weights, axis=0), weight, basis, pitch)
     return made
 
 
 def _averaged(
-    smalls: np.ndarray, shifts: np.ndarray, found: np.ndarray, weight: np.ndarray, basis: Cosines, pitch: int
+    smalls: np.ndarray, shifts: np.ndarray, weights: np.ndarray, weight: np.ndarray, basis: Cosines, pitch: int
 ) -> Bending:
     """Against the mean of small copies that are moved back."""
     total = np.zeros(smalls.shape[1:])
-    for small, shift, its in zip(smalls, shifts, found):
+    for small, shift, its in zip(smalls, shifts, weights):
         total += moved_back(small, shift, basis.displacement(its))
     mean = (total / len(smalls)).astype(np.float32)
     some = np.linspace(0, len(smalls) - 1, min(20, len(smalls))).astype(int)
-    rest = [moved_back(smalls[i], shifts[i], basis.displacement(found[i])) - mean for i in some]
+    rest = [moved_back(smalls[i], shifts[i], basis.displacement(weights[i])) - mean for i in some]
     noise = float(noise_sd(np.array(rest)[:, weight > 0], around=0))
     return bending(mean, weight, basis, pitch, max(noise, 1e-12))
 
@@ -222,8 +222,8 @@ def _averaged(
 def _agree(said: list[np.ndarray], basis: Cosines, pitch: int) -> bool:
     """Whether both halves bend alike, and enough; a shift of the whole is no bending."""
     few = replace(basis, rows=basis.rows[::SQUARE], columns=basis.columns[::SQUARE])
-    fields = [np.array([few.displacement(each) for each in half]) for half in said]
-    one, other = (each - each.mean(axis=(2, 3), keepdims=True) for each in fields)
+    fields = [np.array([few.displacement(weights) for weights in half]) for half in said]
+    one, other = (field - field.mean(axis=(2, 3), keepdims=True) for field in fields)
     both = float((one * other).mean())
     r = both / max(float(np.sqrt((one**2).mean() * (other**2).mean())), 1e-30)
     return r > AGREEMENT and both > (LEAST / pitch) ** 2
@@ -238,12 +238,12 @@ def _crisper(
     weight: np.ndarray,
 ) -> bool:
     still = _crispness(smalls, shifts, 0 * said[0], basis)
-    by_white, by_black = (_crispness(smalls, shifts, each, basis) for each in said)
+    by_white, by_black = (_crispness(smalls, shifts, weights, basis) for weights in said)
     white, black = halves
     return bool((by_white * black + by_black * white).sum() > (still * weight).sum())
 
 
-def _crispness(smalls: np.ndarray, shifts: np.ndarray, found: np.ndarray, basis: Cosines) -> np.ndarray:
+def _crispness(smalls: np.ndarray, shifts: np.ndarray, weights: np.ndarray, basis: Cosines) -> np.ndarray:
     """Product of the gradients of two means, of every other frame each: noise, which they do not share, is no detail.
 
     Shape (rows, columns).
@@ -251,5 +251,5 @@ def _crispness(smalls: np.ndarray, shifts: np.ndarray, found: np.ndarray, basis:
     means = []
     for first in (0, 1):
         some = range(first, len(smalls), 2)
-        means.append(np.mean([moved_back(smalls[i], shifts[i], basis.displacement(found[i])) for i in some], axis=0))
+        means.append(np.mean([moved_back(smalls[i], shifts[i], basis.displacement(weights[i])) for i in some], axis=0))
     return np.prod([np.gradient(mean) for mean in means], axis=0).sum(axis=0)

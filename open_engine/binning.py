@@ -30,13 +30,13 @@ def binned_timing(timing: Timing, factor: int) -> Timing:
 
 def runs(indices: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """First and last of each run of adjacent numbers; `indices` are sorted."""
-    found: list[tuple[int, int]] = []
+    adjacent: list[tuple[int, int]] = []
     for i in indices:
-        if found and found[-1][1] == i - 1:
-            found[-1] = (found[-1][0], i)
+        if adjacent and adjacent[-1][1] == i - 1:
+            adjacent[-1] = (adjacent[-1][0], i)
         else:
-            found.append((i, i))
-    return tuple(found)
+            adjacent.append((i, i))
+    return tuple(adjacent)
 
 
 def binned(block: np.ndarray, valid: np.ndarray, in_time: int, in_space: int) -> np.ndarray:

@@ -39,21 +39,21 @@ def find_cells(image: np.ndarray, min_diameter: float, max_diameter: float, min_
     inside = (scale > 0) & (scale < len(diameters) - 1)
     scale, row, column = scale[inside], row[inside], column[inside]
     order = np.lexsort((column, row, -answers[scale, row, column] / np.maximum(spreads[scale], 1e-300)))
-    found = np.column_stack([row, column, diameters[scale]])[order]
-    return found[_apart(found, max(min_inter_dist, min_diameter / 2))]
+    cells = np.column_stack([row, column, diameters[scale]])[order]
+    return cells[_apart(cells, max(min_inter_dist, min_diameter / 2))]
 
 
 def _answer(image: np.ndarray, sigma: float) -> np.ndarray:
     return -(sigma**2) * ndimage.gaussian_laplace(image, sigma, mode="nearest")
 
 
-def _apart(found: np.ndarray, distance: float) -> list[int]:
+def _apart(cells: np.ndarray, distance: float) -> list[int]:
     """Indices of those that have no stronger one, itself kept, nearer than `distance`."""
-    if not len(found):
+    if not len(cells):
         return []
-    near = cKDTree(found[:, :2]).query_ball_point(found[:, :2], distance - 1e-9)
+    near = cKDTree(cells[:, :2]).query_ball_point(cells[:, :2], distance - 1e-9)
     kept: list[int] = []
-    taken = np.zeros(len(found), bool)
+    taken = np.zeros(len(cells), bool)
     for i, neighbours in enumerate(near):
         if not taken[neighbours].any():
             taken[i] = True

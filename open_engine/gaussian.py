@@ -182,10 +182,10 @@ def _low_pass(shape: tuple[int, int], cut_off: float) -> _LowPass:
     kernel = ive(n, t)
     kernel = kernel[kernel >= CUT_OFF * kernel[0]]
     passed = [np.exp(t * (np.cos(np.pi * np.arange(n) / n) - 1)) for n in shape]
-    counted = [int(np.count_nonzero(each > NEGLIGIBLE)) for each in passed]
+    counted = [int(np.count_nonzero(gain > NEGLIGIBLE)) for gain in passed]
     products = 4 * counted[0] * (1 + counted[1] / shape[0])  # a pixel, of which 14 take as long as one sum of arrays
     if products < 14 * 6 * len(kernel) or len(kernel) > min(shape):
-        roots = [np.sqrt(each[:n, np.newaxis]) * _cosines(len(each), n) for each, n in zip(passed, counted)]
+        roots = [np.sqrt(gain[:n, np.newaxis]) * _cosines(len(gain), n) for gain, n in zip(passed, counted)]
         return _Wide(*(root.astype(np.float32) for root in roots))
     return _Narrow((kernel / (2 * kernel.sum() - kernel[0])).astype(np.float32))
 

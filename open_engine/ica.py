@@ -14,7 +14,7 @@ SHIFT = 0.5  # part of the former direction in each step
 
 
 def rotation(
-    found: Components,
+    components: Components,
     weight: float,
     max_iterations: int,
     threshold: float,
@@ -22,8 +22,8 @@ def rotation(
     progress: Callable[[float], None] = lambda fraction: None,
 ) -> tuple[np.ndarray, bool]:
     """The unmixing matrix, shape (components, components), orthonormal, and whether the iteration converged."""
-    sides = [(1 - weight, found.images), (weight, found.traces)]
-    start = np.random.default_rng(SEED).standard_normal((len(found.strengths),) * 2)
+    sides = [(1 - weight, components.images), (weight, components.traces)]
+    start = np.random.default_rng(SEED).standard_normal((len(components.strengths),) * 2)
     unmixing = _orthonormal(start)
     for number in range(max_iterations):
         step = sum(share * _third_moment(vectors, unmixing, threads) for share, vectors in sides if share > 0)
@@ -35,15 +35,15 @@ def rotation(
     return unmixing, False
 
 
-def unmixed(found: Components, unmixing: np.ndarray, unmix_type: str, n: int) -> tuple[np.ndarray, np.ndarray]:
+def unmixed(components: Components, unmixing: np.ndarray, unmix_type: str, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Images (cells, pixels) and traces (cells, recorded frames) of the first `n`, signs and scale as of pca_ica."""
     small = unmixing.astype(np.float32)
-    strengths = found.strengths.astype(np.float32)
-    images, traces = small @ found.images, small @ found.traces
+    strengths = components.strengths.astype(np.float32)
+    images, traces = small @ components.images, small @ components.traces
     if unmix_type == "spatial":
-        traces = (small * strengths) @ found.traces
+        traces = (small * strengths) @ components.traces
     elif unmix_type == "temporal":
-        images = (small * strengths) @ found.images
+        images = (small * strengths) @ components.images
     else:
         traces *= (small**2 @ strengths)[:, None]
     sign = np.where(_skewness(images) < 0, -1, 1).astype(np.float32)[:, None]
@@ -70,8 +70,8 @@ def _third_moment(vectors: np.ndarray, unmixing: np.ndarray, threads: int) -> np
         return np.square(sources, out=sources) @ slab.T
 
     total = np.zeros(unmixing.shape)
-    for each in in_order(part, range(0, vectors.shape[1], SLAB), threads):
-        total += each
+    for moment in in_order(part, range(0, vectors.shape[1], SLAB), threads):
+        total += moment
     return total * math.sqrt(vectors.shape[1])
 
 
@@ -83,10 +83,10 @@ def _orthonormal(matrix: np.ndarray) -> np.ndarray:
 
 def _skewness(rows: np.ndarray) -> np.ndarray:
     """Skewness of each row; 0 where it is constant."""
-    found = np.zeros(len(rows))
+    skewness = np.zeros(len(rows))
     for i, row in enumerate(rows):
         off = row - row.mean(dtype=np.float64)
         variance = np.mean(off**2)
         if variance > 0:
-            found[i] = np.mean(off**3) / variance**1.5
-    return found
+            skewness[i] = np.mean(off**3) / variance**1.5
+    return skewness

@@ -92,16 +92,16 @@ NO_EVENTS = Events(np.zeros(0, int), np.zeros(0))
 
 def image_metrics(footprint: np.ndarray) -> ImageMetrics:
     """Metrics of a footprint, shape (rows, columns). Without positive values: no component, and a place of NaN."""
-    found = outlines(footprint, CUT)
-    if not found:
+    parts = outlines(footprint, CUT)
+    if not parts:
         return ImageMetrics()
-    largest = max(found, key=lambda outline: (outline.area, len(outline.points)))
-    x, y = np.mean([outline.center for outline in found], axis=0)
+    largest = max(parts, key=lambda outline: (outline.area, len(outline.points)))
+    x, y = np.mean([outline.center for outline in parts], axis=0)
     return ImageMetrics(
-        n_components=len(found),
+        n_components=len(parts),
         center=_whole(x, y),
-        area=sum(outline.area for outline in found),
-        width=greatest_distance(np.concatenate([outline.points for outline in found])),
+        area=sum(outline.area for outline in parts),
+        width=greatest_distance(np.concatenate([outline.points for outline in parts])),
         largest_center=_whole(*largest.center),
         largest_area=largest.area,
         largest_width=greatest_distance(largest.points),

@@ -50,22 +50,22 @@ def outlines(footprint: np.ndarray, threshold: float, rectify_first: bool = True
     if not image.max(initial=0) > 0:
         return []
     labels, n = ndimage.label(image > threshold * image.max(), np.ones((3, 3)))
-    found = []
+    borders = []
     for number, place in enumerate(ndimage.find_objects(labels, n), 1):
         points = _border(np.pad(labels[place] == number, 1))
         corner = (place[1].start - 1, place[0].start - 1)
-        found.append(Outline(points + np.array(corner)))
-    return found
+        borders.append(Outline(points + np.array(corner)))
+    return borders
 
 
 def greatest_distance(points: np.ndarray) -> float:
     """Greatest distance, px, between any two of these points, shape (points, 2)."""
     rows = np.unique(points[:, 1])
     ends = [points[points[:, 1] == row, 0] for row in rows]  # the two farthest are at the ends of rows
-    left, right = np.array([each.min() for each in ends]), np.array([each.max() for each in ends])
+    left, right = (np.array([end(x) for x in ends]) for end in (np.min, np.max))
     x, y = np.concatenate([left, right]).astype(float), np.concatenate([rows, rows]).astype(float)
     squares = ((x[i] - x[i:]) ** 2 + (y[i] - y[i:]) ** 2 for i in range(len(x)))
-    return float(np.sqrt(max(each.max() for each in squares)))
+    return float(np.sqrt(max(from_one.max() for from_one in squares)))
 
 
 def _border(mask: np.ndarray) -> np.ndarray:

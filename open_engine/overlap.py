@@ -17,16 +17,16 @@ from recording.errors import Unusable
 
 def cross_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of each pair of footprints, (cells, rows, columns) and (others, rows, columns); shape (cells, others)."""
-    a, b = (sparse.csr_array(_flat(each)) for each in (first, second))
-    lengths = [np.sqrt(np.asarray((each * each).sum(axis=1)).ravel()) for each in (a, b)]
+    a, b = (sparse.csr_array(_flat(footprints)) for footprints in (first, second))
+    lengths = [np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel()) for rows in (a, b)]
     return _ratio(np.asarray((a @ b.T).todense()), np.outer(*lengths))
 
 
 def jaccard_indices(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Jaccard index of each pair of binary footprints; shape (cells, others)."""
-    a, b = (sparse.csr_array((_flat(each) > 0).astype(np.float64)) for each in (first, second))
+    a, b = (sparse.csr_array((_flat(footprints) > 0).astype(np.float64)) for footprints in (first, second))
     both = np.asarray((a @ b.T).todense())
-    sizes = [np.asarray(each.sum(axis=1)).ravel() for each in (a, b)]
+    sizes = [np.asarray(rows.sum(axis=1)).ravel() for rows in (a, b)]
     return _ratio(both, np.add.outer(*sizes) - both)
 
 

@@ -29,11 +29,11 @@ def write_tables(
     """Write the overlap of each pair of cells and the matches; returns the decisions. Raises Unusable."""
     first, second = pair
     measure, scores = overlaps(first, second)
-    found = decisions(scores, *thresholds)
+    matches = decisions(scores, *thresholds)
     write_table(paths[0], [["", *second.names], *([name, *map(float, row)] for name, row in zip(first.names, scores))])
-    rows = [(i, first.names[i], float(scores[i, j]), second.names[j], match) for i, (j, match) in enumerate(found)]
+    rows = [(i, first.names[i], float(scores[i, j]), second.names[j], match) for i, (j, match) in enumerate(matches)]
     write_table(paths[1], [("", names[0], f"max_{measure}", names[1], "match"), *rows])
-    return found
+    return matches
 
 
 def decisions(scores: np.ndarray, lower: float, upper: float) -> list[tuple[int, str]]:
@@ -41,14 +41,14 @@ def decisions(scores: np.ndarray, lower: float, upper: float) -> list[tuple[int,
 
     Yes from `upper` on, if no other row has a greater score in that column; no up to `lower`; else uncertain.
     """
-    found = []
+    decided = []
     for i, row in enumerate(scores):
         j = int(row.argmax())
         if row[j] <= lower:
-            found.append((j, "no"))
+            decided.append((j, "no"))
         else:
-            found.append((j, "yes" if row[j] >= upper and scores[:, j].argmax() == i else "uncertain"))
-    return found
+            decided.append((j, "yes" if row[j] >= upper and scores[:, j].argmax() == i else "uncertain"))
+    return decided
 
 
 def write_maps(folder: Path, pair: Pair, stems: Sequence[str], colours: tuple[int, int], extension: str) -> None:

@@ -167,10 +167,10 @@ def _by_iteration(movie: Centred, n: int, pool: ThreadPoolExecutor, progress: Ca
 
 def _projected(movie: Centred, images: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:
     """Images times X', shape (images, frames)."""
-    found = np.empty((len(images), movie.n_frames), np.float32)
+    traces = np.empty((len(images), movie.n_frames), np.float32)
     for rows, block in movie.blocks():
-        found[:, rows] = _times(block, images.T, pool).T
-    return found
+        traces[:, rows] = _times(block, images.T, pool).T
+    return traces
 
 
 def _weighted_sum_of_frames(movie: Centred, traces: np.ndarray, pool: ThreadPoolExecutor) -> np.ndarray:

@@ -81,10 +81,10 @@ class Window:
 
     def nested(self, shortest: float) -> list[Window]:
         """This one, and its half, its quarter and so on around the event, with no side below `shortest` samples."""
-        found = [self]
-        while min(-found[-1].begin, found[-1].end) >= 2 * shortest:
-            found.append(Window(-(-found[-1].begin // 2), found[-1].end // 2))
-        return found
+        windows = [self]
+        while min(-windows[-1].begin, windows[-1].end) >= 2 * shortest:
+            windows.append(Window(-(-windows[-1].begin // 2), windows[-1].end // 2))
+        return windows
 
     @property
     def offsets(self) -> np.ndarray:
@@ -210,12 +210,12 @@ def responses(
         trace = (trace - trace.mean()) / (noise[cell] if noise[cell] > 0 else 1)
         if n_events == 0:
             continue
-        change = np.array([changes(trace, each) for each in nested])
+        change = np.array([changes(trace, narrower) for narrower in nested])
         effect[cell] = change[0, trials.samples].mean()
         p[cell], upward[cell] = two_sided(trials.means(change, shifts))
         mean[cell], sem[cell] = average(single_trials(trace, trials.samples, window))
     q = benjamini_hochberg(p)
-    classes = tuple(classify(*each) for each in zip(upward, q))
+    classes = tuple(map(classify, upward, q))
     return Responses(trials, window.offsets * timeline.period_s, effect, p, q, classes, mean, sem, noise)
 
 
@@ -223,10 +223,10 @@ def changes(trace: np.ndarray, window: Window) -> np.ndarray:
     """(samples,) mean after less mean before, were there an event at each; 0 where the window leaves the trace."""
     total = np.concatenate([[0], np.cumsum(trace)])
     at = np.arange(-window.begin, len(trace) - window.end + 1)
-    found = np.zeros(len(trace))
-    found[at] = (total[at + window.end] - total[at]) / window.end
-    found[at] -= (total[at] - total[at + window.begin]) / -window.begin
-    return found
+    change = np.zeros(len(trace))
+    change[at] = (total[at + window.end] - total[at]) / window.end
+    change[at] -= (total[at] - total[at + window.begin]) / -window.begin
+    return change
 
 
 def two_sided(means: np.ndarray) -> tuple[float, bool]:

@@ -31,6 +31,6 @@ def mask(corners: Sequence[Sequence[int]], shape: tuple[int, int]) -> np.ndarray
     row, column = np.mgrid[top : bottom + 1, left : right + 1]
     border = Image.new("1", (row.shape[1], row.shape[0]))
     closed = np.column_stack([np.append(x, x[0]) - left, np.append(y, y[0]) - top])
-    ImageDraw.Draw(border).line([tuple(each) for each in closed.tolist()], fill=1)
+    ImageDraw.Draw(border).line([tuple(corner) for corner in closed.tolist()], fill=1)
     drawn[top : bottom + 1, left : right + 1] = contains(np.array(corners).tolist(), column, row) | np.asarray(border)
     return drawn

@@ -19,24 +19,25 @@ def projected(series: Series, stat_type: str, context: StepContext, span: tuple[
     recorded = [part for part in series.parts if part.valid.any()]
     if not recorded:
         raise Unusable(f"{series.parts[0].path.name}: no frame was recorded, so there is nothing to project")
-    found = []
+    statistics = []
     for i, part in enumerate(recorded):
         low, high = frames.span_of(i, len(recorded), span)
 
         def progress(fraction: float, low: float = low, high: float = high) -> None:
             context.progress(low + (high - low) * fraction)
 
-        found.append(movie_statistics(part, context.threads, progress))
+        statistics.append(movie_statistics(part, context.threads, progress))
     if stat_type in ("min", "max"):
-        return reduce(np.minimum if stat_type == "min" else np.maximum, [getattr(each, stat_type) for each in found])
-    mean, std = merged(found)
+        images = [getattr(part, stat_type) for part in statistics]
+        return reduce(np.minimum if stat_type == "min" else np.maximum, images)
+    mean, std = merged(statistics)
     return mean if stat_type == "mean" else std
 
 
 @np.errstate(invalid="ignore", over="ignore")  # what is not finite stays so
 def merged(parts: Sequence[MovieStatistics]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation over the frames of all parts."""
-    n = np.array([len(each.frame_mean) for each in parts], float)[:, np.newaxis, np.newaxis]
-    means, stds = (np.array([getattr(each, name) for each in parts]) for name in ("mean", "std"))
+    n = np.array([len(part.frame_mean) for part in parts], float)[:, np.newaxis, np.newaxis]
+    means, stds = (np.array([getattr(part, name) for part in parts]) for name in ("mean", "std"))
     mean = (n * means).sum(axis=0) / n.sum()
     return mean, np.sqrt((n * (stds**2 + (means - mean) ** 2)).sum(axis=0) / n.sum())

@@ -77,7 +77,7 @@ class Filter:
 
     def within(self, window: tuple[slice, slice]) -> Filter:
         """The filter for this part of the small copy alone."""
-        return replace(self, even=self.even[window], corner=tuple(each.start for each in window))
+        return replace(self, even=self.even[window], corner=tuple(side.start for side in window))
 
     def band_passed(self, binned: np.ndarray) -> np.ndarray:
         """The same of a frame whose pixels are averaged already."""
@@ -98,7 +98,7 @@ def make_filter(mean: np.ndarray, pitch: int, low: float | None, high: float | N
     """The filter for frames with this mean, shape (rows, columns) in bins. Cut-offs are in cycles per pixel."""
     smooth = low_passed(mean, 1.2 / min(mean.shape))
     even = 1 / np.maximum(smooth, 0.1 * smooth.max()) if smooth.max() > 0 else np.ones(mean.shape)
-    low, high = (each * pitch if each else each for each in (low, high))
+    low, high = (cut_off * pitch if cut_off else cut_off for cut_off in (low, high))
     return Filter(pitch, even.astype(np.float32), (low, high))
 
 
@@ -146,7 +146,7 @@ class Template:
 
 
 @dataclass(frozen=True)
-class Found:
+class FrameShift:
     """The shift of a frame in samples, (y, x), from the whole field and from its left and right half. NaN: none."""
 
     shift: np.ndarray
@@ -154,17 +154,17 @@ class Found:
     right: np.ndarray
 
 
-NOTHING = Found(*np.full((3, 2), np.nan))
+NOTHING = FrameShift(*np.full((3, 2), np.nan))
 
 
-def register(small: np.ndarray, template: Template) -> Found:
+def register(small: np.ndarray, template: Template) -> FrameShift:
     """Where the template is in the small copy of a frame."""
     if not small.any():
         return NOTHING
     coarse = peak(template.spectrum_of(small), template)
-    found = _refined(small, coarse, template)
-    far = np.abs(found.shift - coarse).max() > 1.5  # steps went astray, as they start within a fraction of a sample
-    return found if np.isfinite(found.shift).all() and not far else Found(coarse, *np.full((2, 2), np.nan))
+    fit = _refined(small, coarse, template)
+    far = np.abs(fit.shift - coarse).max() > 1.5  # steps went astray, as they start within a fraction of a sample
+    return fit if np.isfinite(fit.shift).all() and not far else FrameShift(coarse, *np.full((2, 2), np.nan))
 
 
 def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = None) -> np.ndarray:
@@ -180,21 +180,22 @@ def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = No
     return whole + peak_within(surface[row : row + 3, column : column + 3])
 
 
-def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
+def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> FrameShift:
     """Gauss-Newton steps from a shift that is nearly right."""
     shifts, gain = start[np.newaxis], 0.0
     for step in range(STEPS):
-        quantised = [round(float(each) * SUBPIXEL) for each in shifts[0]]
-        whole = [(each + SUBPIXEL // 2) // SUBPIXEL for each in quantised]
+        quantised = [round(float(shift) * SUBPIXEL) for shift in shifts[0]]
+        whole = [(fine + SUBPIXEL // 2) // SUBPIXEL for fine in quantised]
         fraction = [
-            n * SUBPIXEL - each for n, each in zip(whole, quantised)
+            n * SUBPIXEL - fine for n, fine in zip(whole, quantised)
         ]  # seen(p + whole) is template(p + fraction)
         inside = _shared(small.shape, whole)
-        seen = small[tuple(slice(each.start + n, each.stop + n) for each, n in zip(inside, whole))]
+        seen = small[tuple(slice(shared.start + n, shared.stop + n) for shared, n in zip(inside, whole))]
         if min(seen.shape) < 4:
             return NOTHING
         basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
-        squares = _squares(template, (*fraction, *(edge for each in inside for edge in (each.start, each.stop))), basis)
+        edges = (edge for shared in inside for edge in (shared.start, shared.stop))
+        squares = _squares(template, (*fraction, *edges), basis)
         energy = squares[0, 2, 2]
         gain = gain or (float(np.einsum("ij,ij", seen, basis[2])) / energy if energy else 0)
         if not gain > 0:
@@ -206,10 +207,10 @@ def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> Found:
         gain += unknowns[0, 2]
         if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
             return NOTHING
-    return Found(*shifts)
+    return FrameShift(*shifts)
 
 
-def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Found:
+def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> FrameShift:
     return _refined(*pair, template)
 
 
@@ -265,14 +266,14 @@ def make_template(
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
     for _ in range(ROUNDS):
         shifts = list(in_order(partial(peak, template=template, other=spectrum), spectra, threads))
-        spectrum = np.mean([each * _moving(-shift, y, x) for each, shift in zip(spectra, shifts)], axis=0)
+        spectrum = np.mean([seen * _moving(-shift, y, x) for seen, shift in zip(spectra, shifts)], axis=0)
     del spectra
     shifts = np.array(shifts) - np.median(shifts, axis=0)
     for _ in range(ROUNDS):
         template = _prepared(template, smalls, shifts)
         refined = in_order(partial(_refined_pair, template=template), zip(smalls, shifts), threads)
-        found = [each.shift for each in refined]
-        shifts = np.where(np.isfinite(found), found, shifts)
+        fits = [fit.shift for fit in refined]
+        shifts = np.where(np.isfinite(fits), fits, shifts)
     at_reference = register(reference, template).shift
     return _prepared(template, smalls, shifts - np.nan_to_num(at_reference))
 
@@ -337,19 +338,19 @@ def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.nd
     product of two means' gradients, of every other frame each: noise, which these do not share, does not count, and
     neither does that resampling blurs it. Jerks that are too rare to tell in the means: see `are_jerks`.
     """
-    left, right = (each - np.nanmedian(each, axis=0) if np.isfinite(each).any() else each for each in (left, right))
+    left, right = (half - np.nanmedian(half, axis=0) if np.isfinite(half).any() else half for half in (left, right))
     known = np.isfinite(left + right).all(axis=1)
     smalls, at = smalls[known[at]], at[known[at]]
     if len(at) < 2:
         return False
-    if _agreement(*(each - np.median(each, axis=0) for each in apart(smalls, template))) < AGREEMENT:
+    if _agreement(*(half - np.median(half, axis=0) for half in apart(smalls, template))) < AGREEMENT:
         return False
     left, right = left[at], right[at]
     rows, columns = smalls.shape[1:]
     y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
     inside = np.s_[:, :, y : rows - y, x : columns - x]
     still, by_left, by_right = (
-        _gradients(smalls, each)[inside].prod(axis=0).sum(axis=0) for each in (0 * left, left, right)
+        _gradients(smalls, shifts)[inside].prod(axis=0).sum(axis=0) for shifts in (0 * left, left, right)
     )
     middle = still.shape[1] // 2
     return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())
@@ -370,7 +371,7 @@ def far_frames(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     known = np.isfinite(left + right).all(axis=1)
     if not known.any():
         return np.zeros(0, int)
-    left, right = (each - np.median(each[known], axis=0) for each in (left, right))
+    left, right = (half - np.median(half[known], axis=0) for half in (left, right))
     least = max(1.0, JERK * noise_sd(np.concatenate([left[known], right[known]]), around=0))
     return np.flatnonzero(known & (np.hypot(*left.T) > least) & (np.hypot(*right.T) > least))
 
@@ -390,9 +391,9 @@ def apart(smalls: np.ndarray, template: Template) -> tuple[np.ndarray, np.ndarra
     Those of `register` are not independent: both halves start from the shift that the whole field suggests.
     """
     columns = np.arange(template.weight.shape[1])
-    found = []
+    halves = []
     for half in (columns < len(columns) // 2, columns >= len(columns) // 2):
         part = replace(template, weight=template.weight * half)
         spectrum = rfft2(template.ready[0, 0, 2] * part.weight, template.size)
-        found.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
-    return found[0], found[1]
+        halves.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
+    return halves[0], halves[1]

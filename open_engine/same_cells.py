@@ -27,7 +27,7 @@ def match_cells(footprints: Sequence[np.ndarray], cells: Sequence[Sequence[int]]
     `footprints` has those of one session each, in one field; `cells` their indices in the session.
     """
     known: list[list[np.ndarray]] = []  # the footprints so far of each known cell
-    found: list[Match] = []
+    matches: list[Match] = []
     for session, images in enumerate(footprints):
         cut = cut_footprints(images)
         scores = _highest(known, cut)
@@ -37,8 +37,8 @@ def match_cells(footprints: Sequence[np.ndarray], cells: Sequence[Sequence[int]]
             if who == len(known):
                 known.append([])
             known[who].append(image)
-            found.append(Match(who, session, cells[session][j], score))
-    return sorted(found, key=lambda each: (each.known, each.session))
+            matches.append(Match(who, session, cells[session][j], score))
+    return sorted(matches, key=lambda match: (match.known, match.session))
 
 
 def _highest(known: list[list[np.ndarray]], images: np.ndarray) -> np.ndarray:
@@ -46,5 +46,5 @@ def _highest(known: list[list[np.ndarray]], images: np.ndarray) -> np.ndarray:
     if not known or not len(images):
         return np.zeros((len(known), len(images)))
     starts = np.cumsum([0, *map(len, known[:-1])])
-    everything = np.stack([image for each in known for image in each])
+    everything = np.stack([image for of_cell in known for image in of_cell])
     return np.maximum.reduceat(cross_correlations(everything, images), starts, axis=0)

@@ -50,9 +50,9 @@ def estimate_shifts(
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)
 
-    found = np.concatenate(list(frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, span)))
+    measured = np.concatenate(list(frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, span)))
     recorded = series.valid
-    shifts, left, right, steps = np.moveaxis(found[recorded], 1, 0)
+    shifts, left, right, steps = np.moveaxis(measured[recorded], 1, 0)
     shifts = _filled(shifts)
     if search.weight < 1:
         shifts = combined(shifts, steps, search.weight)
@@ -84,15 +84,15 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
         mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
         prepare = registration.make_filter(mean, pitch, *search.band)
         smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
-        found = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
-    if found is None:
+        bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
+    if bends is None:
         return None
 
     def work(start: int, stop: int) -> np.ndarray:
-        made = np.zeros((stop - start, *found.size))
+        made = np.zeros((stop - start, *bends.size))
         for i, frame in zip(np.flatnonzero(series.valid[start:stop]), series.stored(start, stop)):
             small = prepare(frame.astype(np.float32, copy=False))
-            made[i] = pitch * found.found(small, shifts[start + i] / pitch)
+            made[i] = pitch * bends.coefficients(small, shifts[start + i] / pitch)
         return made
 
     blocks = frames.each_block(frames.chunks(series, frames.BLOCK_MB), work, context, (0.4, 0.6))
@@ -171,8 +171,8 @@ def _registered(
     shown = series.stored(start, stop, rows)[:, :, slice(*columns)].astype(np.float32, copy=False)
     for i, part in zip(np.flatnonzero(series.valid[start:stop]), shown):
         small = prepare.of_place(part)
-        found = registration.register(small, template)
-        made[i, :3] = found.shift, found.left, found.right
+        fit = registration.register(small, template)
+        made[i, :3] = fit.shift, fit.left, fit.right
         if with_step:
             spectrum = template.spectrum_of(small)
             if before is not None:

@@ -354,6 +354,6 @@ def _serve() -> None:
     except BadRecording:
         sys.exit(GREW_SHORTER)
     arrays = io.BytesIO()  # NumPy asks a file for its position; a pipe may have none
-    for each in fields(_Part):
-        np.save(arrays, getattr(part, each.name))
+    for field in fields(_Part):
+        np.save(arrays, getattr(part, field.name))
     sys.stdout.buffer.write(arrays.getbuffer())

@@ -57,7 +57,7 @@ def find_transients(traces: np.ndarray, rate_hz: float) -> list[Events]:
     noise = oasis.noise_level(y)
     decay = extraction.typical_decay(y, noise, rate_hz)
     spikes = oasis.denoise(y, np.full(len(y), decay), noise)[1]
-    return [_joined(*each) for each in zip(spikes, THRESHOLD * noise)]
+    return [_joined(its, level) for its, level in zip(spikes, THRESHOLD * noise)]
 
 
 def _rise_begins(trace: np.ndarray, peak: int, noise: float) -> int:

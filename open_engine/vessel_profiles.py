@@ -49,14 +49,14 @@ def _along(
 
     def work(start: int, stop: int) -> tuple[np.ndarray, list[np.ndarray]]:
         block = movie.read(start, stop)
-        seen = [block[:, each[..., 1], each[..., 0]].mean(axis=1, dtype=np.float64) for each in drawn]
+        seen = [block[:, line[..., 1], line[..., 0]].mean(axis=1, dtype=np.float64) for line in drawn]
         return block.sum(axis=0, dtype=np.float64), seen
 
     total, values = np.zeros(movie.shape), []
     for part, seen in frames.each_block(frames.chunks(movie, frames.BLOCK_MB), work, context, span):
         total += part
         values.append(seen)
-    return vesselsets.mean_image(total, movie), [np.concatenate(each) for each in zip(*values)]
+    return vesselsets.mean_image(total, movie), [np.concatenate(of_line) for of_line in zip(*values)]
 
 
 def px_per_step(line: np.ndarray, n: int) -> float:
@@ -66,7 +66,7 @@ def px_per_step(line: np.ndarray, n: int) -> float:
 def _um_per_px(movie: Movie, line: np.ndarray) -> float:
     """Along the line, as pixels need not be square."""
     apart = (line[1] - line[0]).astype(float)
-    return float(np.hypot(*(apart * [float(each) for each in movie.spacing.pixel])) / np.hypot(*apart))
+    return float(np.hypot(*(apart * [float(size) for size in movie.spacing.pixel])) / np.hypot(*apart))
 
 
 def _measured(profile: np.ndarray, method: str, rule: str) -> tuple[float, float]:
@@ -111,8 +111,8 @@ def fitted_lorentzian(profile: np.ndarray) -> tuple[float, float, float]:
     low, high = [0, 1e-3, 0], [np.inf, 4 * len(profile), len(profile) - 1]
     start = np.clip(start, np.add(low, 1e-9), np.subtract(high, 1e-9))
     scale = np.maximum(np.abs(start), 1e-3)
-    found = least_squares(lambda p: lorentzian(x, *p) - profile, start, bounds=(low, high), x_scale=scale)
-    return tuple(float(each) for each in found.x)
+    fit = least_squares(lambda p: lorentzian(x, *p) - profile, start, bounds=(low, high), x_scale=scale)
+    return tuple(float(value) for value in fit.x)
 
 
 def lorentzian(x: np.ndarray, amplitude: float, fwhm: float, centre: float) -> np.ndarray:

@@ -33,8 +33,8 @@ def weighted_means(
         with np.errstate(invalid="ignore", divide="ignore"):
             return slice(*cut), (weights @ frames.reshape(len(frames), -1).T.astype(np.float64)) / totals
 
-    for place, found in in_order(means, chunks(series, CHUNK_MB), threads):
-        traces[:, place] = found
+    for place, of_chunk in in_order(means, chunks(series, CHUNK_MB), threads):
+        traces[:, place] = of_chunk
         progress(place.stop / series.n_frames)
     traces[:, ~series.valid] = np.nan
     return traces

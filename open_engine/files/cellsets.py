@@ -278,19 +278,18 @@ def with_reasons(reasons: Sequence[str]) -> dict[str, list[str]]:
 
 def scales_of(footer: Mapping[str, Any]) -> list[float] | None:
     """What each trace is multiplied by to be in the units of the movie; None where no step has noted it."""
-    found = footer.get(SCALES)
-    if not isinstance(found, list) or len(found) != len(footer["CellNames"]):
+    scales = footer.get(SCALES)
+    if not isinstance(scales, list) or len(scales) != len(footer["CellNames"]):
         return None
-    return (
-        [float(each) for each in found] if all(isinstance(each, (int, float)) and each > 0 for each in found) else None
-    )
+    are_scales = all(isinstance(scale, (int, float)) and scale > 0 for scale in scales)
+    return [float(scale) for scale in scales] if are_scales else None
 
 
 def reasons_of(footer: Mapping[str, Any]) -> list[str]:
     """Why each cell has its status, as far as whoever set it has said so."""
-    found = footer.get(REASONS)
+    reasons = footer.get(REASONS)
     n = len(footer["CellNames"])
-    return [str(each) for each in found] if isinstance(found, list) and len(found) == n else [""] * n
+    return [str(reason) for reason in reasons] if isinstance(reasons, list) and len(reasons) == n else [""] * n
 
 
 def as_list(paths: Paths) -> list[Path]:

@@ -36,10 +36,10 @@ def write_event_sets(
         period_us = timing.period.to_usecs()
         with complete(path) as partial:
             out = isx.EventSet.write(str(partial), timing, list(names))
-            for i, each in enumerate(events):
-                here = (each.samples >= part.start) & (each.samples < part.stop)
-                offsets = (each.samples[here] - part.start) * period_us
-                out.set_cell_data(i, offsets.astype(np.uint64), each.amplitudes[here].astype(np.float32))
+            for i, of_cell in enumerate(events):
+                here = (of_cell.samples >= part.start) & (of_cell.samples < part.stop)
+                offsets = (of_cell.samples[here] - part.start) * period_us
+                out.set_cell_data(i, offsets.astype(np.uint64), of_cell.amplitudes[here].astype(np.float32))
             out.flush()
             del out
             _carry_on(partial, formats.extra_properties(part.footer))

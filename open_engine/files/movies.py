@@ -115,7 +115,7 @@ class Spacing:
 
     def as_json(self) -> dict[str, Any]:
         def both(pair: tuple[Fraction, Fraction]) -> dict[str, Any]:
-            return {axis: _ratio(each) for axis, each in zip("xy", pair)}
+            return {axis: _ratio(fraction) for axis, fraction in zip("xy", pair)}
 
         pixels = {"x": self.columns, "y": self.rows}
         return {"numPixels": pixels, "pixelSize": both(self.pixel), "topLeft": both(self.top_left)}
@@ -457,5 +457,5 @@ def in_order(work: Callable[[Item], Made], items: Iterable[Item], threads: int) 
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for each in waiting:
-                each.cancel()
+            for future in waiting:
+                future.cancel()

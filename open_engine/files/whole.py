@@ -35,4 +35,4 @@ def write_table(path: str | os.PathLike[str], rows: Iterable[Sequence[object]]) 
     """A CSV file, numbers with six digits."""
     with complete(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([f"{each:.6g}" if isinstance(each, float) else each for each in row] for row in rows)
+        writer.writerows([f"{value:.6g}" if isinstance(value, float) else value for value in row] for row in rows)

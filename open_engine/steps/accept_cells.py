@@ -30,8 +30,8 @@ def accept_cells(
 
     def reasons_by(least: float) -> list[str]:
         images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
-        found = zip(events, images)
-        return [doubt(image, diameter, least) if len(its.samples) else "no transient" for its, image in found]
+        pairs = zip(events, images)
+        return [doubt(image, diameter, least) if len(its.samples) else "no transient" for its, image in pairs]
 
     reasons = reasons_by(0)
     if reasons.count("") < FEW:

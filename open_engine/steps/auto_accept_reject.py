@@ -36,12 +36,12 @@ def auto_accept_reject(
     one status. A cell of which a filter's statistic is not known, as its trace holds no number, stays undecided unless
     another filter rejects it. Raises Unusable for any other statistic or operator.
     """
-    tests = [_test(*each) for each in (DEFAULT_FILTERS if filters is None else filters)]
+    tests = [_test(*entry) for entry in (DEFAULT_FILTERS if filters is None else filters)]
     cells = read_cell_set(input_cell_set_files)
     of_cells = all_metrics(cells, input_event_set_files)
-    found = [[test(trace, image) for test in tests] for trace, image in of_cells]
-    decided = [_status([passes for passes, _ in each]) for each in found]
-    reasons = ["; ".join(reason for passes, reason in each if not passes) for each in found]
+    outcomes = [[test(trace, image) for test in tests] for trace, image in of_cells]
+    decided = [_status([passes for passes, _ in of_cell]) for of_cell in outcomes]
+    reasons = ["; ".join(reason for passes, reason in of_cell if not passes) for of_cell in outcomes]
     if "accepted" not in decided:
         context.warn(f"none of {cells.n_cells} cells passes all filters")
     unknown = [name for name, status in zip(cells.names, decided) if status == "undecided"]
@@ -65,9 +65,9 @@ def _test(statistic: str, sign: str, value: float) -> Callable[[TraceMetrics, Im
         )
 
     def passes(trace: TraceMetrics, image: ImageMetrics) -> tuple[bool | None, str]:
-        found = STATISTICS[statistic](trace, image)
-        if found != found:
+        measured = STATISTICS[statistic](trace, image)
+        if measured != measured:
             return None, f"{statistic} is not known"
-        return bool(OPERATORS[sign](found, value)), f"{statistic} {found:.3g} is not {sign} {value:g}"
+        return bool(OPERATORS[sign](measured, value)), f"{statistic} {measured:.3g} is not {sign} {value:g}"
 
     return passes

@@ -55,7 +55,7 @@ def cell_metrics(
         ("footprints are empty, so places are", [not image.n_components for _, image in of_cells]),
     ):
         if any(unknown):
-            names = listed(name for name, each in zip(cells.names, unknown) if each)
+            names = listed(name for name, is_unknown in zip(cells.names, unknown) if is_unknown)
             context.warn(f"cells whose {what} not known: {names}")
     rows = [[name, *map(float, _row(trace, image))] for name, (trace, image) in zip(cells.names, of_cells)]
     write_table(output_metrics_file, [COLUMNS, *rows])

@@ -35,7 +35,7 @@ def detect_transients(
     if not chosen:
         raise Unusable(f"no cell of {cells.parts[0].path.name} is accepted or undecided: accept some first")
     traces = np.array([filled(cells.traces[i], cells.valid) for i in chosen])
-    events = [_within(each, cells.valid) for each in find_transients(traces, 1 / cells.period_s)]
+    events = [_within(transients, cells.valid) for transients in find_transients(traces, 1 / cells.period_s)]
     write_event_sets(output_event_set_files, cells, [cells.names[i] for i in chosen], events)
 
 

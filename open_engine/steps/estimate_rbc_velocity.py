@@ -55,16 +55,16 @@ def estimate_rbc_velocity(
         with frames.open_movie(source) as movie:
             windows = vesselsets.windows(movie, time_window, time_increment)
             corners = [_in_turn(movie, np.asarray(roi, np.int64)) for roi in rois]
-            scale = [float(each) for each in movie.spacing.pixel] if output_units == "microns" else [1.0, 1.0]
-            image, found = _measured(movie, corners, windows, context, frames.span_of(i, len(input_movie_files)))
+            scale = [float(size) for size in movie.spacing.pixel] if output_units == "microns" else [1.0, 1.0]
+            image, motions = _measured(movie, corners, windows, context, frames.span_of(i, len(input_movie_files)))
             vessels = []
-            for name, roi, (moved, maps) in zip(vesselsets.names_of((), len(rois)), corners, found):
+            for name, roi, (moved, maps) in zip(vesselsets.names_of((), len(rois)), corners, motions):
                 across, down = moved.T
                 speed = np.hypot(across * scale[0], down * scale[1]) * movie.timing.rate_hz
                 direction = np.degrees(np.arctan2(-down * scale[1], across * scale[0])) % 360
                 if lost := int(np.isnan(speed).sum()) - len(windows.timing.dropped):
                     context.warn(f"{movie.path.name}: {name} has no clear motion in {lost} of {len(speed)} windows")
-                traces = [each.astype(np.float32) for each in (speed, direction)]
+                traces = [values.astype(np.float32) for values in (speed, direction)]
                 vessels.append((image, roi, *traces, maps if save_correlation_heatmaps else None, name))
             noted = {"units": f"{output_units} per second", "inputMovieFps": movie.timing.rate_hz}
             vesselsets.write(target, "rbc velocity", movie, windows, vessels, ["undecided"] * len(vessels), **noted)
@@ -111,9 +111,9 @@ def _measured(
         total += part
     image = vesselsets.mean_image(total, movie)
     one_by_one = [(i, i + 1) for i in range(len(windows.starts))]
-    found = [each for (each,) in frames.each_block(one_by_one, work, context, (middle, high))]
+    by_window = [window for (window,) in frames.each_block(one_by_one, work, context, (middle, high))]
     return image, [
-        (np.array([moved for moved, _ in vessel]), np.array([maps for _, maps in vessel])) for vessel in zip(*found)
+        (np.array([moved for moved, _ in vessel]), np.array([maps for _, maps in vessel])) for vessel in zip(*by_window)
     ]
 
 

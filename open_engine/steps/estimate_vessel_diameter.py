@@ -74,8 +74,8 @@ def estimate_vessel_diameter(
             for line, name, seen in zip(lines, names, values):
                 line = np.asarray(line, np.int64)
                 profiles = [_window_mean(seen, movie.valid, start, windows.length) for start in windows.starts]
-                found = [_measured(profile, estimation_method, height_estimate_rule) for profile in profiles]
-                length, centre = (np.array(found) * px_per_step(line, seen.shape[1])).T
+                fits = [_measured(profile, estimation_method, height_estimate_rule) for profile in profiles]
+                length, centre = (np.array(fits) * px_per_step(line, seen.shape[1])).T
                 bad = _is_unsteady(length, rejection_threshold_fraction, rejection_threshold_count)
                 statuses.append(("rejected" if bad else "accepted") if auto_accept_reject else "undecided")
                 trace = length * (_um_per_px(movie, line) if output_units == "microns" else 1)

@@ -48,8 +48,8 @@ def interpolate_movie(
             filled = {at: gap for gap in gaps for at in range(gap[0], gap[1] + 1)}
             timing = replace(
                 movie.timing,
-                dropped=tuple(each for each in movie.timing.dropped if each not in filled),
-                blank=tuple(each for each in movie.timing.blank if each not in filled),
+                dropped=tuple(frame for frame in movie.timing.dropped if frame not in filled),
+                blank=tuple(frame for frame in movie.timing.blank if frame not in filled),
             )
             extra = frames.with_idps(movie.extra, interpolatedFrames=sorted(filled)) if filled else movie.extra
             span = frames.span_of(i, len(input_movie_files))

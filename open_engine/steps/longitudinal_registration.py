@@ -69,7 +69,7 @@ def longitudinal_registration(
     transforms = _transforms(sessions, used)
     crop = _shared_field(sessions, transforms)
     context.progress(0.3)
-    registered = [_registered(session, each, crop) for session, each in zip(sessions, transforms)]
+    registered = [_registered(session, transform, crop) for session, transform in zip(sessions, transforms)]
     matches = match_cells([images[cells] for images, cells in zip(registered, used)], used, min_correlation)
     context.progress(0.6)
     _write_sets(as_list(output_cell_set_files), sessions, registered, matches, crop)
@@ -77,10 +77,10 @@ def longitudinal_registration(
         _write_movie(source, target, transforms[number], crop, sessions[0])
         context.progress(0.6 + 0.4 * (number + 1) / len(movies))
     if csv_file:
-        rows = [(each.known, each.session, each.cell, each.correlation) for each in matches]
+        rows = [(match.known, match.session, match.cell, match.correlation) for match in matches]
         write_table(csv_file, [("global_cell_index", "local_cellset_index", "local_cell_index", "NCC"), *rows])
     if transform_csv_file:
-        write_table(transform_csv_file, [[float(each) for each in transform.ravel()] for transform in transforms])
+        write_table(transform_csv_file, [[float(number) for number in transform.ravel()] for transform in transforms])
     if crop_csv_file:
         write_table(crop_csv_file, [crop])
 
@@ -120,7 +120,7 @@ def _write_sets(
     crop: Rectangle,
 ) -> None:
     spacing = Spacing.of(sessions[0].footer["spacingInfo"]).cropped(*crop).as_json()
-    n_known = 1 + max((each.known for each in matches), default=-1)
+    n_known = 1 + max((match.known for match in matches), default=-1)
     for number, (target, session, images) in enumerate(zip(targets, sessions, registered)):
         write_like(target, session, images=images, spacing=spacing, **_stated(number, session, matches, n_known))
 
@@ -128,9 +128,9 @@ def _write_sets(
 def _stated(number: int, session: CellSet, matches: Sequence[Match], n_known: int) -> dict[str, Any]:
     """Entries of a footer: of each cell its known one (-1 if it took no part), and the correlation."""
     who, scores = [-1] * session.n_cells, [0.0] * session.n_cells
-    for each in matches:
-        if each.session == number:
-            who[each.cell], scores[each.cell] = each.known, each.correlation
+    for match in matches:
+        if match.session == number:
+            who[match.cell], scores[match.cell] = match.known, match.correlation
     return {"SizeGlobalCS": n_known, "Matches": who, "PairScores": scores}
 
 

@@ -110,7 +110,7 @@ def motion_correct(
             moved = _MovedBack(shifts[first:end], area, fill, bent and bent.part(first, end))
             _produce(target, part, moved, context, span, table)
     if output_crop_rect_file:
-        write_text(output_crop_rect_file, ",".join(str(each) for each in area) + "\n")
+        write_text(output_crop_rect_file, ",".join(str(edge) for edge in area) + "\n")
 
 
 def _reference(

@@ -55,7 +55,7 @@ def multicolor_registration(
     for cells in pair:
         warn_of_unmatched(cells, context.warn)
     tables = (output_spatial_overlap_csv_file, output_registration_matrix_csv_file)
-    found = write_tables(tables, pair, ("primary", "secondary"), (lower_threshold, upper_threshold))
+    matches = write_tables(tables, pair, ("primary", "secondary"), (lower_threshold, upper_threshold))
     write_maps(folder, pair, [path.stem for path in paths], COLOURS, image_format)
     wanted = {
         "matched": ("yes", save_matched_cellset),
@@ -63,7 +63,7 @@ def multicolor_registration(
         "uncertain": ("uncertain", save_uncertain_cellset),
     }
     for name, (decision, save) in wanted.items():
-        cells = [i for i, (_, match) in enumerate(found) if match == decision]
+        cells = [i for i, (_, match) in enumerate(matches) if match == decision]
         if save and cells:
             write_like(folder / f"{paths[0].stem}-cellset-{name}.isxd", pair[0].chosen(cells))
 

@@ -64,7 +64,7 @@ def multiplane_registration(
     cut = [cut_footprints(plane.images) for plane in planes]
     traces = [_fitted(plane.traces, n_samples, np.nan) for plane in planes]
     same = _same_cells(
-        cut, [each[:, recorded] for each in traces], min_spat_correlation, temp_correlation_thresh, context
+        cut, [of_plane[:, recorded] for of_plane in traces], min_spat_correlation, temp_correlation_thresh, context
     )
     images, activity = np.concatenate([plane.images for plane in planes]), np.concatenate(traces)
     strengths = [_strength(trace[recorded]) for trace in activity]
@@ -102,8 +102,8 @@ def _same_cells(
             level = float(np.quantile(chance, percentile))
         for i, j in zip(*np.nonzero(near & (correlations > level))):
             first, second = group[starts[a] + i], group[starts[b] + j]
-            group = [first if each == second else each for each in group]
-    return [[i for i, each in enumerate(group) if each == who] for who in sorted(set(group))]
+            group = [first if its == second else its for its in group]
+    return [[i for i, its in enumerate(group) if its == who] for who in sorted(set(group))]
 
 
 def _correlations(a: np.ndarray, b: np.ndarray) -> np.ndarray:

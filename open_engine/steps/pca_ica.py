@@ -81,14 +81,14 @@ def pca_ica(
             num_pcs = math.ceil(PCS_PER_IC * num_ics)
             noted = {"pcaica": {"estimated": {"num_ics": num_ics}}}
         movie = centred(series, block_size)
-        found = principal_components(movie, num_pcs, context.threads, lambda part: context.progress(0.7 * part))
-        n_pcs = len(found.strengths)
+        components = principal_components(movie, num_pcs, context.threads, lambda part: context.progress(0.7 * part))
+        n_pcs = len(components.strengths)
         if n_pcs == 0:
             raise Unusable(f"{series.parts[0].path.name} does not change from frame to frame: PCA-ICA finds no cells")
         if n_pcs < num_pcs:
             context.warn(f"the movie has {n_pcs} principal components, not {num_pcs}: PCA-ICA used these")
         unmixing, converged = rotation(
-            found,
+            components,
             ica_temporal_weight,
             max_iterations,
             convergence_threshold,
@@ -99,7 +99,7 @@ def pca_ica(
             context.warn(
                 f"ICA did not converge within max_iterations = {max_iterations}: raise it, or ask for fewer components"
             )
-        images, traces = unmixed(found, unmixing, unmix_type, num_ics)
+        images, traces = unmixed(components, unmixing, unmix_type, num_ics)
         everywhere = np.full((len(traces), series.n_frames), np.nan, np.float32)
         everywhere[:, series.valid] = traces
         cellsets.write_cell_set(

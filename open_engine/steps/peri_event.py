@@ -94,23 +94,23 @@ def peri_event(
 
 def _rates(files: str | list[str], cells: CellSet) -> np.ndarray:
     """(cells, samples) events per second."""
-    found = np.zeros((cells.n_cells, len(cells.valid)))
-    for row, its in zip(found, metrics.read_events(files, cells)):
+    rates = np.zeros((cells.n_cells, len(cells.valid)))
+    for row, its in zip(rates, metrics.read_events(files, cells)):
         np.add.at(row, its.samples, 1 / cells.period_s)
-    return found
+    return rates
 
 
 def _stems(table: str, labels: Iterable[str]) -> dict[str, str]:
     """What the tables of each label are called: no two alike, and none a path."""
-    found: dict[str, str] = {}
+    stems: dict[str, str] = {}
     for label in labels:
         plain = re.sub(r"[/\\\x00-\x1f]", "_", "-".join(filter(None, (table, label))))[:80]
         number, free = 1, plain
-        while free.casefold() in {each.casefold() for each in found.values()}:
+        while free.casefold() in {stem.casefold() for stem in stems.values()}:
             number += 1
             free = f"{plain}-{number}"
-        found[label] = free
-    return found
+        stems[label] = free
+    return stems
 
 
 # ---- what is said and written

@@ -94,7 +94,7 @@ def _produce(target: Source, movie: Movie, reduced: _Reduced, context: StepConte
     noted = movie.extra.get("idps", {})
     known = {name: value for name, value in noted.items() if isinstance(value, int)}
     factors = {"spatialDownsampling": reduced.in_space, "temporalDownsampling": reduced.in_time}
-    extra = frames.with_idps(movie.extra, **{name: known.get(name, 1) * each for name, each in factors.items()})
+    extra = frames.with_idps(movie.extra, **{name: known.get(name, 1) * factor for name, factor in factors.items()})
     frames.produce(target, movie, reduced, context, span, timing=timing, spacing=reduced.spacing, extra=extra)
 
 
@@ -116,7 +116,7 @@ class _Reduced:
         return made
 
     def _block(self, movie: Movie, start: int, stop: int) -> np.ndarray:
-        begin, end = (self.first + each * self.in_time for each in (start, stop))
+        begin, end = (self.first + index * self.in_time for index in (start, stop))
         smaller = self.in_time > 1 or self.in_space > 1
         block = movie.read(begin, end) if smaller else movie.samples(begin, end)
         self.repair(block)

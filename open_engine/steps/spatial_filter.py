@@ -49,9 +49,9 @@ def spatial_filter(
     """
     with frames.open_series(input_movie_files) as series:
         band = BandPass(series.shape, low_cutoff, high_cutoff, retain_mean)
-        deferred = any(isinstance(each, Deferred) for each in output_movie_files)
+        deferred = any(isinstance(target, Deferred) for target in output_movie_files)
         if subtract_global_minimum and not deferred:
-            _write_and_lower(series, [Path(each) for each in output_movie_files], band, context)
+            _write_and_lower(series, [Path(target) for target in output_movie_files], band, context)
             return
         less = _least(series, band, context) if subtract_global_minimum else None
         for i, (part, target) in enumerate(zip(series.parts, output_movie_files)):
@@ -62,7 +62,7 @@ def spatial_filter(
 
 def _write_and_lower(series: Series, targets: Sequence[Path], band: BandPass, context: StepContext) -> None:
     """One pass that filters and finds the least value, and one over the products that subtracts it."""
-    unfinished = [each.with_name(f".{each.stem}-unfinished.isxd") for each in targets]
+    unfinished = [target.with_name(f".{target.stem}-unfinished.isxd") for target in targets]
     least = np.inf
 
     def blocks(part: Movie, span: tuple[float, float]) -> Iterator[np.ndarray]:
@@ -92,8 +92,8 @@ def _least(series: Series, band: BandPass, context: StepContext) -> float:
     least = np.inf
     for i, part in enumerate(series.parts):
         cuts, span = frames.chunks(part, frames.BLOCK_MB), frames.span_of(i, len(series.parts))
-        found = frames.each_block(cuts, lambda *cut, part=part: filtered.with_least(part, *cut)[1], context, span)
-        least = min(least, *found)
+        of_blocks = frames.each_block(cuts, lambda *cut, part=part: filtered.with_least(part, *cut)[1], context, span)
+        least = min(least, *of_blocks)
     return least if np.isfinite(least) else 0
 
 

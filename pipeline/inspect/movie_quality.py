@@ -27,7 +27,7 @@ def measures(
     """
     layout = frames.layout
     dropped = int((status == "dropped").sum())
-    found_measures = [
+    of_movie = [
         Measure(
             "dropped_percent",
             "Dropped frames",
@@ -37,11 +37,11 @@ def measures(
         )
     ]
     if not statistics:
-        return tuple(found_measures)
+        return tuple(of_movie)
     means, valid = statistics.frame_mean, status == "valid"
     if statistics.saturation_level is not None:
         clipped = int((statistics.frame_saturated > 0).sum())
-        found_measures += [
+        of_movie += [
             Measure(
                 "saturated_frames_percent",
                 "Frames with saturated pixels",
@@ -58,7 +58,7 @@ def measures(
                 f"pixels at {statistics.saturation_level:g} counts in the frame that has most of them",
             ),
         ]
-    found_measures += [
+    of_movie += [
         Measure(
             "brightness_change_percent",
             "Change of brightness",
@@ -76,7 +76,7 @@ def measures(
         ),
         *_frame_measures(frames, valid, statistics, unit),
     ]
-    return tuple(found_measures)
+    return tuple(of_movie)
 
 
 def is_flat(statistics: MovieStatistics) -> bool:
