@@ -69,7 +69,6 @@ RUN --mount=type=bind,source=stages/installer.py,target=/build/installer.py \
 # base with another Python ends the build here.
 FROM base AS lock
 COPY requirements /locks
-COPY requirements.txt /locks/python3.11.txt
 ARG NUMPY=""
 ARG PYTHON_PACKAGES=""
 RUN --mount=type=bind,source=stages/lock.py,target=/build/lock.py \

@@ -122,8 +122,8 @@ def section_build(quick: bool) -> dict[str, Any]:
         build("", project=copy, **idps)
         contenders = {
             "nothing_changed": lambda: build("image", project=copy),
-            "code_changed": lambda: changed("runner/report.py"),
-            "lock_changed": lambda: changed("requirements.txt"),
+            "code_changed": lambda: changed("runner/output/report.py"),
+            "lock_changed": lambda: changed(os.readlink(PROJECT / "requirements.txt")),
             "installer_changed": installer_changed,
         }
         measured = interleaved(contenders, 1 if quick else 3)

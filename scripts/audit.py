@@ -44,7 +44,7 @@ class Finding:
 
 
 def locks() -> list[Path]:
-    return [PROJECT / "requirements.txt", *sorted((PROJECT / "requirements").glob("python*.txt"))]
+    return sorted((PROJECT / "requirements").glob("python*.txt"))
 
 
 def locked(files: list[Path]) -> Locked:

@@ -40,7 +40,7 @@ def engine():
         pytest.skip("no Docker engine answers: 'make test' brings one, or eval \"$(make engine-env)\"")
     yield
     names = docker("images", "--format", "{{.Repository}}:{{.Tag}}").stdout.split()
-    mine = [name for name in names if name.partition(":")[0].split("/")[-1].startswith(IMAGE)]
+    mine = [name for name in names if f"{name.partition(':')[0].split('/')[-1]}-".startswith(f"{IMAGE}-")]
     if mine:
         docker("image", "rm", "--force", *mine)
 
@@ -48,7 +48,7 @@ def engine():
 @pytest.fixture(scope="session")
 def installers(engine) -> None:
     """The stand-ins for the IDPS installer, in harness.INSTALLERS."""
-    bake("test-installer")
+    bake("test-installer", f"--set=test-installer.output=type=local,dest={INSTALLERS}")
 
 
 @pytest.fixture(scope="session")

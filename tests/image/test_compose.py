@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from harness import PROJECT, docker
+from harness import IMAGE, PROJECT, docker
 
 sys.path.insert(0, str(PROJECT))
 
 from runner.settings import OPTIONS
 
-PROJECT_NAME = "isx-test-compose"
+PROJECT_NAME = f"{IMAGE}-compose"
 
 
 def compose(*arguments: str, **options: object):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import IMAGE, INSTALLERS, docker, inspect
+from harness import IMAGE, INSTALLERS, LOCK, docker, inspect
 
 TAG = f"{IMAGE}-layers"
 STEP = re.compile(r"\[(?:\S+ )?(\S+) +\d+/\d+\] (?!FROM )")
@@ -47,7 +47,7 @@ CHANGES = {
     "a module of PID 1": ("runner/run.py", {"app", "proven-public", "runtime"}, 1),
     "what the build asks too": ("native/loading.py", {"isx-public", "loads", "app", "proven-public", "runtime"}, 1),
     "a file that is not in the image": ("scripts/build.py", set(), 0),
-    "the lock": ("requirements.txt", {"lock", "deps", "loads", "app", "proven-public", "runtime"}, 1),
+    "the lock": (LOCK, {"lock", "deps", "loads", "app", "proven-public", "runtime"}, 1),
     "the lock for another Python": ("requirements/python3.9.txt", {"lock"}, 0),
 }
 

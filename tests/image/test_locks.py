@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import bake, gateway
+from harness import LOCK, bake, gateway
 
 
 def test_each_lock_follows_from_what_is_asked_for():
@@ -44,7 +44,7 @@ def test_dependencies_come_from_the_index_of_the_pip_configuration(index, projec
     address, asked = index
     configuration = project / "pip.conf"
     configuration.write_text(f"[global]\nindex-url = http://someone:p4ssword@{address}/simple\n")
-    with (project / "requirements.txt").open("a") as lock:
+    with (project / LOCK).open("a") as lock:
         lock.write(f"\n# a change that no cache knows: {uuid.uuid4()}\n")
     done = bake("deps", cwd=project, PIP_CONFIG_FILE=configuration, check=False)
     assert done.returncode != 0

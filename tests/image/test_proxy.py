@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import PROJECT, bake, gateway, run
+from harness import LOCK, PROJECT, bake, gateway, run
 
 NO_PACKAGE = "no-such-package"  # asked for so that a build ends early, at a step that no cache knows
 DEAD = "http://127.0.0.1:9"  # nobody listens there
@@ -114,7 +114,7 @@ def ask(project: Path, address: str, **variables: object) -> str:
     """Have a build install from an index that has nothing; what it said."""
     configuration = project / "pip.conf"
     configuration.write_text(f"[global]\nindex-url = {address}\n")
-    with (project / "requirements.txt").open("a") as lock:
+    with (project / LOCK).open("a") as lock:
         lock.write(f"\n# a change that no cache knows: {uuid.uuid4()}\n")
     done = bake("deps", cwd=project, check=False, **{**CLEARED, "PIP_CONFIG_FILE": configuration, **variables})
     assert done.returncode != 0

@@ -31,7 +31,9 @@ def advisory(name: str, versions: list[str], **more: object) -> dict:
 def project(tmp_path, monkeypatch) -> Path:
     """A project with two locks."""
     (tmp_path / "requirements").mkdir()
-    (tmp_path / "requirements.txt").write_text("numpy==2.4.6 \\\n    --hash=sha256:00\nruamel-yaml==0.19.1 \\\n")
+    (tmp_path / "requirements/python3.11.txt").write_text(
+        "numpy==2.4.6 \\\n    --hash=sha256:00\nruamel-yaml==0.19.1 \\\n"
+    )
     (tmp_path / "requirements/python3.9.txt").write_text("numpy==2.0.2 \\\n    --hash=sha256:00\n")
     (tmp_path / "requirements/builder.txt").write_text("uv==0.1 \\\n    --hash=sha256:00\n")
     monkeypatch.setattr(audit, "PROJECT", tmp_path)
@@ -58,7 +60,7 @@ RECORDS = {
         1,
         "numpy 2.0.2 (python3.9.txt): PYSEC-1, CVE-7: reads too far\n",
     ),
-    "a name in another spelling": (advisory("ruamel.yaml", ["0.19.1"]), 1, "ruamel-yaml 0.19.1 (requirements.txt): "),
+    "a name in another spelling": (advisory("ruamel.yaml", ["0.19.1"]), 1, "ruamel-yaml 0.19.1 (python3.11.txt): "),
     "no versions": (advisory("numpy", []), 1, "lists no versions: look whether this one is meant"),
 }
 
