@@ -123,7 +123,7 @@ def section_build(quick: bool) -> dict[str, Any]:
         contenders = {
             "nothing_changed": lambda: build("image", project=copy),
             "code_changed": lambda: changed("runner/output/report.py"),
-            "lock_changed": lambda: changed(os.readlink(PROJECT / "requirements.txt")),
+            "lock_changed": lambda: changed("requirements/python3.11.txt"),
             "installer_changed": installer_changed,
         }
         measured = interleaved(contenders, 1 if quick else 3)

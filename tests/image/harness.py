@@ -19,7 +19,7 @@ from tests.trees import sentinel as sentinel  # noqa: E402 - tests take it from 
 # Processes of pytest that run side by side build under names of their own, and never the name that users build under.
 IMAGE = "-".join(filter(None, ("isx-test", os.environ.get("PYTEST_XDIST_WORKER"))))
 INSTALLERS = PROJECT / f"build/installers/{IMAGE}"
-LOCK = os.readlink(PROJECT / "requirements.txt")  # of the default base
+LOCK = (PROJECT / "requirements.txt").resolve().relative_to(PROJECT)  # of the default base
 PUBLIC, IDPS = f"{IMAGE}:public", f"{IMAGE}:idps-1.9.6"
 CODE = ("python", "-c")  # a command in the image
 

@@ -28,7 +28,7 @@ def build(project: Path, tag: str = "public", **variables: str) -> tuple[set[str
     return ran, inspect(f"{TAG}:{tag}")["RootFS"]["Layers"]
 
 
-def append(name: str) -> Callable[[Path], None]:
+def append(name: str | Path) -> Callable[[Path], None]:
     def change(project: Path) -> None:
         with (project / name).open("a") as file:
             file.write(f"\n# a change that no cache knows: {uuid.uuid4()}\n")

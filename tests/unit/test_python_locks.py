@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHONS = {"3.9": ("", "-numpy1"), "3.11": ("", "-numpy1"), "3.13": ("",)}  # and NumPy 1 where it exists
-DEFAULT = re.search(r"[\d.]+\d", os.readlink(PROJECT / "requirements.txt"))[0]  # the Python of the default base
+DEFAULT = (PROJECT / "requirements.txt").resolve().stem.removeprefix("python")  # of the default base
 
 
 def lock_of(python: str, numpy: str = "") -> str:
