@@ -19,15 +19,15 @@ EVERY = 10.0  # seconds between two versions of the file
 MEANING = {  # by name without the prefix `isx_`: what a value is; all are gauges
     "start_time_seconds": "When the run started, seconds since 1970",
     "updated_time_seconds": "When this file was written, seconds since 1970",
-    "recordings": "Recordings that this run or shard handles",
-    "recordings_failed": "Of these, those that failed so far",
-    "tasks": "What workers are to do: sessions, or parts of them, that no earlier run has finished",
-    "tasks_done": "Of these, those that came to an end, good or bad",
-    "work_ratio": "Share of that work that is done, by bytes of recordings, from 0 to 1",
+    "recordings": "Recordings that this run or shard processes",
+    "recordings_failed": "Of these, those that have failed so far",
+    "tasks": "Sessions, or parts of them, that no earlier run has finished",
+    "tasks_done": "Of these, those that have ended, whether done or failed",
+    "work_ratio": "Fraction of these that is done, by bytes of recordings, from 0 to 1",
     "shards": "Shards that a gather step looked for",
     "shards_missing": "Of these, those that are not done",
-    "ended": "1 if the run came to its end, else 0",
-    "exit_code": "Its exit code, once it has come to its end",
+    "ended": "1 if the run has ended, else 0",
+    "exit_code": "Its exit code, once it has ended",
 }
 
 

@@ -43,7 +43,7 @@ def of_sessions(output: Folder, folder: str) -> dict[str, dict[str, int]]:
         for row in rows[1:]:
             of_session.setdefault(row[session], {})[row[cell]] = int(row[number])
     except (ValueError, IndexError) as error:
-        raise Unreadable(f"{folder}: its table of cells is not as it was written ({error})") from None
+        raise Unreadable(f"{folder}: its table of cells was changed ({error})") from None
     return of_session
 
 
@@ -93,7 +93,7 @@ def with_numbers(table: bytes, numbers: Mapping[str, int]) -> tuple[bytes, list[
         raise Unreadable("a table of cells has no names")
     name, width = rows[0].index("name"), len(rows[0]) - (rows[0][-1] == COLUMN)
     if any(len(row) < width for row in rows):
-        raise Unreadable("a table of cells has rows of several lengths")
+        raise Unreadable("a table of cells has rows of different lengths")
     names = [row[name] for row in rows[1:]]
     rows = [row[:width] for row in rows]
     if any(cell in numbers for cell in names):

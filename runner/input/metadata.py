@@ -88,4 +88,4 @@ def check(files: Sequence[Path], copies: Path, tick: Callable[[], None]) -> None
 
 
 def _unchecked(files: Sequence[Path], why: str) -> str:
-    return "\n".join(f"{path}:1: is not checked: {why}" for path in files)
+    return "\n".join(f"{path}:1: cannot be checked: {why}" for path in files)

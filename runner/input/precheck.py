@@ -102,7 +102,7 @@ class Checker:
             if time.monotonic() > deadline:
                 raise BadRecording(
                     path,
-                    f"its check did not finish within {self._seconds:.0f} s: the disk is too slow, or it is damaged",
+                    f"its check did not finish within {self._seconds:.0f} s: the disk is slow, or the file is damaged",
                 )
             if not select.select([checker.stdout], [], [], 1)[0]:
                 self._tick()

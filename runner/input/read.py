@@ -114,7 +114,7 @@ def report_left_out(discovery: Discovery, log: Log) -> None:
         log("left-out", _named_left_out(discovery), "warning", paths=paths)
     if discovery.system:
         names = [f"{name} ({count} times)" if count > 1 else name for name, count in sorted(discovery.system.items())]
-        message = f"folders of the operating or storage system are not looked into: {', '.join(names)}"
+        message = f"folders of the operating system or of the storage are skipped: {', '.join(names)}"
         log("system-folders", message, folders=dict(discovery.system))
 
 

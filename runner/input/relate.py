@@ -127,11 +127,11 @@ def read_sessions(files: Sequence[Path], tick: Callable[[], None]) -> list[dict[
     try:
         answer = loading.ask((*READER, *map(str, files)), READER_SECONDS, tick, precheck.memory())
     except subprocess.TimeoutExpired:
-        raise BadSessions(f"{files[0]}:1: is not read: reading it did not finish within {READER_SECONDS} s") from None
+        raise BadSessions(f"{files[0]}:1: cannot be read within {READER_SECONDS} s") from None
     if answer.returncode == USAGE:
         raise BadSessions(answer.stderr.strip())
     if answer.returncode:
-        raise BadSessions(f"{files[0]}:1: is not read: it ended early: {loading.ending(answer.returncode)}")
+        raise BadSessions(f"{files[0]}:1: cannot be read: the process ended early: {loading.ending(answer.returncode)}")
     return [json.loads(line) for line in answer.stdout.splitlines()]
 
 

@@ -56,7 +56,7 @@ def refuse_foreign(folder: Folder, name: str) -> None:
     if what:
         path = folder.path / name
         raise UsageError(
-            f"{path} is {what} and stays as it is: move it away, or set EXPECTED_OUTPUT_FILE, the name of a marker "
+            f"{path} is {what} and was not changed: move it away, or set EXPECTED_OUTPUT_FILE, the name of a marker "
             "that the run writes, to another name"
         )
 
@@ -117,7 +117,7 @@ def _foreign(folder: Folder, name: str) -> str:
         mode = folder.status(name).st_mode
         if not stat.S_ISREG(mode):
             kinds = {stat.S_IFDIR: "a folder", stat.S_IFLNK: "a symbolic link"}
-            return kinds.get(stat.S_IFMT(mode), "no regular file")
+            return kinds.get(stat.S_IFMT(mode), "not a regular file")
         return "" if own.sentinel_content(folder.read(name)) else "not a sentinel of an earlier run"
     except FileNotFoundError:
         return ""

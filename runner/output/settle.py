@@ -119,7 +119,7 @@ class Settlement:
         """Say it, put it on record, and return what is tried instead."""
         unit = place.unit
         if verdict.died and not unit.is_retried:
-            said = f"{unit.name}: is tried once more, when nothing else runs: {verdict.reason}"
+            said = f"{unit.name}: will be tried once more when nothing else runs: {verdict.reason}"
             self.state.log("tried-again", said, "warning", path=unit.name, reason=verdict.reason)
             return [tried_again(unit, os.dup(place.log))]
         if unit.failure:

@@ -242,7 +242,7 @@ def _read_events(worker: _Worker) -> bool:
             for line in lines:
                 _take_event(worker, line)
         if len(worker.buffer) > MAX_LINE:
-            worker.failure, worker.buffer = f"{BROKEN}: it sent an event without end", bytearray()
+            worker.failure, worker.buffer = f"{BROKEN}: it sent an event that does not end", bytearray()
             _kill(worker)
 
 

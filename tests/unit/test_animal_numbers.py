@@ -311,7 +311,7 @@ def test_the_column_of_a_table(before, given, after):
     [
         (b"", "a table of cells has no names"),
         (b"status,x\na,1\n", "a table of cells has no names"),
-        (b"name,x\na\n", "a table of cells has rows of several lengths"),
+        (b"name,x\na\n", "a table of cells has rows of different lengths"),
         (b"name\n" + b"x" * 200_000, "a table of cells cannot be read: field larger than field limit"),
     ],
 )

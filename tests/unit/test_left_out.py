@@ -82,7 +82,7 @@ def test_they_are_named_in_log_summary_and_overview(samples, input, output):
         packed = "b.isxd.gz: a packed recording: unpack it, then run again"
         assert event["message"] == f"3 recordings are left out: {packed}; day1/m2.ISXC, day1/mouse.isxc: {COMPRESSED}"
         (event,) = done.named("system-folders")
-        assert event["message"].endswith("are not looked into: @eaDir (2 times)")
+        assert event["message"].endswith("are skipped: @eaDir (2 times)")
         check_report(output)
     assert bootstrap("--gather", "--input-dir", input, "--output-dir", output, env={"SHARD_COUNT": "1"}).code == 0
     check_report(output)

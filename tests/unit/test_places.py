@@ -73,13 +73,16 @@ REFUSED = {  # where the sentinel is to be, below the lab, and what is said
     "a folder of results": ("output/day1/d", "is where the results of day1/d.isxd go"),
     "no name": ("output/..", "is not a file name"),
     "a long name": ("output/" + "x" * 201, "its name has more than 200 bytes"),
-    "a foreign file": ("output/flags/list.csv", "is not a sentinel of an earlier run and stays as it is: move it away"),
+    "a foreign file": (
+        "output/flags/list.csv",
+        "is not a sentinel of an earlier run and was not changed: move it away",
+    ),
     "a foreign file that is JSON": (
         "elsewhere/protocol.json",
-        "is not a sentinel of an earlier run and stays as it is",
+        "is not a sentinel of an earlier run and was not changed",
     ),
-    "a folder": ("output/flags", "is a folder and stays as it is: move it away, or set EXPECTED_OUTPUT_FILE"),
-    "the folder of the output": ("output", "is a folder and stays as it is"),
+    "a folder": ("output/flags", "is a folder and was not changed: move it away, or set EXPECTED_OUTPUT_FILE"),
+    "the folder of the output": ("output", "is a folder and was not changed"),
 }
 ALSO_WRONG = {
     "alone": ([], ""),
@@ -129,7 +132,7 @@ PLANTED: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link to a file": (lambda path: path.symlink_to("../elsewhere/protocol.json"), "is a symbolic link"),
     "a link to nothing": (lambda path: path.symlink_to("nowhere"), "is a symbolic link"),
     "a folder": (lambda path: path.mkdir(), "is a folder"),
-    "a FIFO": (os.mkfifo, "is no regular file"),
+    "a FIFO": (os.mkfifo, "is not a regular file"),
     "a terabyte": (planted_huge, "is not a sentinel"),
 }
 

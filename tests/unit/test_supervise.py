@@ -83,7 +83,7 @@ CASES = {
     "endless event": (
         "\nwhile True: os.write(job['events_fd'], b'x' * (1 << 20))",
         False,
-        "sent an event without end",
+        "sent an event that does not end",
     ),
     "unknown event": (say(event="joke") + RESULT, True, ""),
 }

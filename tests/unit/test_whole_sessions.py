@@ -228,7 +228,7 @@ def test_a_session_whose_worker_is_killed_once_is_whole(code, day, output, tmp_p
     assert (done.code, done.end) == (0, "3 recordings, all done")
     (event,) = done.named("tried-again")
     assert event["message"].startswith(
-        "m.isxd and 2 more: is tried once more, when nothing else runs: its worker ended"
+        "m.isxd and 2 more: will be tried once more when nothing else runs: its worker ended"
     )
     assert "signal SIGKILL" in event["reason"]
     assert tree(output) == tree(tmp_path / "undisturbed")
