@@ -8,6 +8,7 @@ width at half of the peak: it doubles the value.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 
 VENV = Path(__file__).resolve().parent.parent / "build/peer/venv"
 NEEDS = ("inscopix-cnmfe==1.0.2", "tifffile")
-PYTHONS = ("python3.10", "python3.9", "python3.8")
+PYTHONS = ("3.10", "3.9", "3.8")
 THRESHOLDS = ((0.8, 10), (0.6, 6))  # min_pixel_correlation, min_peak_to_noise_ratio
 
 
@@ -39,7 +40,7 @@ def install() -> None:
     """By the ordinary pip, unless it is there. Raises NotHere."""
     if (VENV / "ready").exists():
         return
-    python = next((each for each in PYTHONS if _works(each)), None)
+    python = next((each for each in pythons() if _works(each)), None)
     if python is None:
         raise NotHere("inscopix-cnmfe needs a Python of at most 3.10, and none was found")
     subprocess.run([python, "-m", "venv", "--clear", VENV], check=True)
@@ -50,9 +51,17 @@ def install() -> None:
     (VENV / "ready").touch()
 
 
+def pythons() -> list[str]:
+    """Pythons that the peer may run on, the newest first: those on the PATH, then those that pyenv has installed."""
+    kept = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    on_path = (shutil.which(f"python{version}") for version in PYTHONS)
+    of_pyenv = (str(each) for version in PYTHONS for each in sorted(kept.glob(f"{version}*/bin/python{version}")))
+    return [*filter(None, on_path), *of_pyenv]
+
+
 def _works(python: str) -> bool:
-    found = shutil.which(python)
-    return bool(found) and not subprocess.run([found, "-c", "import venv"], check=False, capture_output=True).returncode
+    """Whether it starts, which pyenv's stand-in for a version that is not chosen does not, and can make environments."""
+    return not subprocess.run([python, "-c", "import venv, ensurepip"], check=False, capture_output=True).returncode
 
 
 def find_cells(folder: Path, name: str, correlation: float, peak_to_noise: float) -> None:
