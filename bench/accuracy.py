@@ -43,7 +43,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "bench")]
 
 import conditions  # noqa: E402
 from open_engine import metrics  # noqa: E402
-from open_engine.cell_shape import is_cell  # noqa: E402
+from open_engine.cell_shape import doubts  # noqa: E402
 from open_engine.cnmfe import estimate  # noqa: E402
 from open_engine.context import StepContext  # noqa: E402
 from open_engine.files import cellsets, frames  # noqa: E402
@@ -232,7 +232,8 @@ def _context(work: Path) -> StepContext:
 def accepted(found: Cells, truth: Truth) -> Cells:
     """What the recipe's acceptance leaves of the cells of any method, told the diameter."""
     events = find_transients(found.C.astype(float), truth.rate_hz)
-    good = [len(its.samples) > 0 and is_cell(image, truth.diameter) for its, image in zip(events, found.A)]
+    active = np.flatnonzero([len(its.samples) > 0 for its in events])
+    good = [i for i, doubt in zip(active, doubts(found.A[active], truth.diameter)) if not doubt]
     return Cells(found.A[good], found.C[good])
 
 

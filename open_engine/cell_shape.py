@@ -1,42 +1,116 @@
-"""Whether a footprint has the shape of a cell.
+"""Whether footprints have the shape of cells.
 
 Light that is 1 to 3 diameters wide, such as waves of neuropil, a bright edge or a patch out of focus, is found as
 pieces that are larger than a cell, or bent. Compactness tells them (metrics.py). IDPS's "# Comps" does not: one stray
 pixel above half of the peak is a second component, and noise leaves many.
+
+How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide again
+is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
+between. So what is larger than the diameter allows is still a cell's if it is no larger than the sizes of the other
+cells of this movie suggest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
 
-from open_engine.cnmfe.gate import elongation
-from open_engine.metrics import compactness
+from open_engine.cnmfe.gate import diameter_of_disc, elongation
+from open_engine.metrics import NEAR, compactness
 
 LEAST_COMPACT = 0.8
 LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
+LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are: those not wider than taken
+FEW = 8  # cells
 ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
+SPREADS = 2.5  # standard deviations of the logarithms of sizes: what is larger is not one of them
+RAGGED = 1.75  # widths across what holds most of a footprint; 1.1 for a Gaussian, more where noise is part of it
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is measured of a footprint."""
+
+    compactness: float
+    elongation: float  # length over width, above half of the peak
+    width: float  # px, of a disc as large as the part above half of the peak
+    radius: float  # px around the centre, within which LEAST_COMPACT of the square is
+    to_border: float  # px from the centre to the border of the field, negative outside
+
+
+EMPTY = Shape(0, 1, 0, 0, 0)
 
 
 def is_cell(footprint: np.ndarray, diameter: float) -> bool:
-    """Whether a footprint (rows, columns) is compact, and its cell's centre in the field."""
-    return not doubt(footprint, diameter)
+    """Whether a footprint (rows, columns) alone is compact, and its cell's centre in the field."""
+    return not _doubt(shape(footprint, diameter), diameter)
 
 
-def doubt(footprint: np.ndarray, diameter: float, least_compact: float = 0) -> str:
-    """Why a footprint (rows, columns) is no cell's, in words; "" if it may be one's.
+def doubts(footprints: Iterable[np.ndarray], diameter: float) -> list[str]:
+    """Why each footprint (rows, columns) of a movie is no cell's, in words; "" if it may be one's. diameter: px."""
+    shapes = [shape(each, diameter) for each in footprints]
+    found = [_doubt(each, diameter) for each in shapes]
+    passes = np.array([not each for each in found], bool)
+    if passes.sum() < FEW:
+        return [_doubt(each, diameter, LEAST_COMPACT_OF_FEW) for each in shapes]
+    whole = np.array([_in_field(each, diameter) and 2 * each.radius < RAGGED * each.width for each in shapes])
+    radii = np.array([each.radius for each in shapes])
+    as_others = whole & (radii <= _largest(radii, passes, whole, NEAR * diameter))
+    return ["" if same else each for same, each in zip(as_others, found)]
 
-    least_compact: of it, where more is asked for than of others.
-    """
-    if not footprint.max(initial=0) > 0:
+
+def shape(footprint: np.ndarray, diameter: float) -> Shape:
+    """The shape of a footprint (rows, columns); diameter, px, is that of cells."""
+    lit = np.argwhere(footprint > 0)
+    if not len(lit):
+        return EMPTY
+    first, end = lit.min(axis=0), lit.max(axis=0) + 1
+    part = footprint[first[0] : end[0], first[1] : end[1]]
+    y, x = (lit - first).T
+    power = part[y, x].astype(np.float64) ** 2
+    centre = np.array([np.average(y, weights=power), np.average(x, weights=power)])
+    away = np.hypot(y - centre[0], x - centre[1])
+    order = np.argsort(away, kind="stable")
+    share = np.cumsum(power[order]) / power.sum()
+    at = centre + first + 0.5
+    return Shape(
+        compactness=compactness(part, diameter),
+        elongation=elongation(part),
+        width=diameter_of_disc(part),
+        radius=float(np.interp(LEAST_COMPACT, share, away[order])),
+        to_border=float(min(*at, *(np.array(footprint.shape) - at))),
+    )
+
+
+def _doubt(seen: Shape, diameter: float, least_compact: float = 0) -> str:
+    """least_compact: of it, where more is asked for than of others."""
+    if seen is EMPTY:
         return "its footprint is empty"
-    power = np.maximum(footprint, 0).astype(np.float64) ** 2
-    for axis, length in enumerate(footprint.shape):
-        middle = np.average(np.arange(length), weights=power.sum(axis=1 - axis))
-        if min(middle + 0.5, length - 0.5 - middle) < ON_BORDER * diameter:
-            return "on the border of the field, its centre outside"
-    compact = compactness(footprint, diameter)
-    least = max(least_compact, LEAST_COMPACT_OF_ROUND if elongation(footprint) < ROUND else LEAST_COMPACT)
-    if compact > least:
+    if not _in_field(seen, diameter):
+        return "on the border of the field, its centre outside"
+    least = max(least_compact, LEAST_COMPACT_OF_ROUND if seen.elongation < ROUND else LEAST_COMPACT)
+    if seen.compactness > least:
         return ""
-    return f"not compact: {100 * compact:.0f}% of its light is near its centre, less than {100 * least:.0f}%"
+    return f"not compact: {100 * seen.compactness:.0f}% of its light is near its centre, less than {100 * least:.0f}%"
+
+
+def _in_field(seen: Shape, diameter: float) -> bool:
+    return seen.to_border >= ON_BORDER * diameter
+
+
+def _largest(radii: np.ndarray, cells: np.ndarray, others: np.ndarray, least: float) -> float:
+    """The radius that a cell of a movie may have, px: `least` or more.
+
+    radii: of all footprints; cells: which of them are known to be cells; others: which may be. Those that are as large
+    as the cells are cells too, and count when it is asked again how large cells are.
+    """
+    largest = least
+    while True:
+        sizes = np.log(np.maximum(radii[cells | (others & (radii <= largest))], 1e-3))
+        grown = float(np.exp(sizes.mean() + SPREADS * sizes.std()))
+        if grown <= largest * (1 + 1e-6):
+            return largest
+        largest = grown

@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from open_engine.cell_shape import doubt
+from open_engine.cell_shape import doubts
 from open_engine.cnmfe.gate import diameter_of_disc
 from open_engine.context import StepContext
 from open_engine.files.cellsets import CellSet, edit_footer, idps_of, read_cell_set, status_numbers, with_reasons
 from open_engine.metrics import read_events
-
-LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are: those not wider than taken
-FEW = 8  # cells
 
 
 def accept_cells(
@@ -27,15 +24,10 @@ def accept_cells(
     cells = read_cell_set(input_cell_set_files)
     events = read_events(input_event_set_files, cells)
     diameter = _diameter(cells)
-
-    def reasons_by(least: float) -> list[str]:
-        images = (np.nan_to_num(cells.images[i]) for i in range(cells.n_cells))
-        pairs = zip(events, images)
-        return [doubt(image, diameter, least) if len(its.samples) else "no transient" for its, image in pairs]
-
-    reasons = reasons_by(0)
-    if reasons.count("") < FEW:
-        reasons = reasons_by(LEAST_COMPACT_OF_FEW)
+    active = [i for i, its in enumerate(events) if len(its.samples)]
+    reasons = ["no transient"] * cells.n_cells
+    for i, doubt in zip(active, doubts((np.nan_to_num(cells.images[i]) for i in active), diameter)):
+        reasons[i] = doubt
     if all(reasons):
         context.warn(f"none of {cells.n_cells} cells has a transient and the shape of a cell")
     statuses = status_numbers(["rejected" if reason else "accepted" for reason in reasons])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from open_engine.cell_shape import is_cell
+from open_engine.cell_shape import doubts, is_cell
 from open_engine.context import StepContext
 from open_engine.files.cellsets import edit_footer, read_cell_set, reasons_of
 from open_engine.metrics import compactness, image_metrics
@@ -68,6 +68,40 @@ SHAPES = {
 def test_the_shape_of_a_cell(name: str) -> None:
     image, expected = SHAPES[name]
     assert is_cell(image, DIAMETER) == expected
+
+
+LARGE = 15.0  # px wide, where cells are 8
+OF_ALL_SIZES = np.geomspace(6, 14, 12)
+ALIKE = np.linspace(7.4, 8.6, 12)
+
+
+def ragged(width: float = LARGE) -> np.ndarray:
+    """As much of its light as a large cell's is far from its centre, but in pieces."""
+    image = cell(width=6)
+    image[::3, ::3] = 0.8
+    return np.where(cell(width=width) > 0.3, image, 0)
+
+
+@pytest.mark.parametrize(
+    ("others", "image", "expected"),
+    [
+        (OF_ALL_SIZES, cell(width=LARGE), True),
+        (OF_ALL_SIZES, cell(width=40), False),
+        (OF_ALL_SIZES, cell(row=-8, width=LARGE), False),
+        (OF_ALL_SIZES, ragged(), False),
+        (OF_ALL_SIZES, cell() * 0, False),
+        (ALIKE, cell(width=LARGE), False),
+        (OF_ALL_SIZES[:7], cell(width=LARGE), False),
+    ],
+)
+def test_how_large_a_cell_may_be_depends_on_how_much_the_cells_of_the_movie_differ(
+    others: np.ndarray, image: np.ndarray, expected: bool
+) -> None:
+    assert not is_cell(image, DIAMETER)
+    *found, last = doubts([*(cell(width=width) for width in others), image], DIAMETER)
+    assert (last == "") == expected
+    if len(others) > 8:
+        assert not any(found)
 
 
 def test_the_stray_pixel_is_a_component_for_idps() -> None:
