@@ -60,7 +60,7 @@ def pythons() -> list[str]:
 
 
 def _works(python: str) -> bool:
-    """Whether it starts, which pyenv's stand-in for a version that is not chosen does not, and can make environments."""
+    """Whether it starts and can make environments; pyenv's stand-in for a version that is not chosen does not start."""
     return not subprocess.run([python, "-c", "import venv, ensurepip"], check=False, capture_output=True).returncode
 
 

@@ -4,8 +4,8 @@ Light that is 1 to 3 diameters wide, such as waves of neuropil, a bright edge or
 pieces that are larger than a cell, or bent. Compactness tells them (metrics.py). IDPS's "# Comps" does not: one stray
 pixel above half of the peak is a second component, and noise leaves many.
 
-How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide again
-is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
+How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide
+again is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
 between. So what is larger than the diameter allows is still a cell's if it is no larger than the sizes of the other
 cells of this movie suggest.
 """
