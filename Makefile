@@ -20,10 +20,10 @@ demo: image ## Build the image and run it on recordings made on the spot: input/
 	@$(ENGINE) $(PYTHON) scripts/demo.py
 
 .PHONY: test
-test: .venv/ready ## Run every test: unit tests in the image, pages in a browser, image tests against the engine
+test: .venv/ready ## Run every test: unit tests in the image, pages in a browser, the image; JOBS=2: two processes for these
 	@$(BAKE) test browser
 	@$(ENGINE) for tag in test browser; do docker run --rm --cap-add SYS_ADMIN "$${IMAGE:-isx}:$$tag" || exit; done
-	@$(ENGINE) .venv/bin/python -m pytest tests/image
+	@$(ENGINE) .venv/bin/python -m pytest $(if $(JOBS),--numprocesses $(JOBS) --dist loadfile) tests/image
 
 .PHONY: test-workflows
 test-workflows: image ## Run the examples for Snakemake and IDEAS, whose programs are fetched, with the image
