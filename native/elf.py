@@ -134,12 +134,12 @@ def version_key(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
 
 
-def find_library(tree: Path, name: str = LIBRARY) -> list[Path]:
-    """Every file of this name below a folder, each once even if symbolic links show it twice."""
+def find_library(tree: Path) -> list[Path]:
+    """Every LIBRARY below a folder, each once even if symbolic links show it twice."""
     if tree.is_file():
         return [tree]
-    files = sorted(tree.rglob(name))
-    return list({path.resolve(): path for path in reversed(files)}.values())
+    files = sorted(tree.rglob(LIBRARY), reverse=True)
+    return list({path.resolve(): path for path in files}.values())
 
 
 def glibc_needed(tree: Path) -> str:

@@ -76,12 +76,7 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
     most = max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1]))
     even = evenly(np.flatnonzero(series.valid), min(BENT_SAMPLE, most))
     with frames.one_blas_thread():
-
-        def small(i: int) -> np.ndarray:
-            return registration.binned_frame(series.read(i, i + 1)[0], pitch)
-
-        binned = np.array(list(frames.in_order(small, even, context.threads)))
-        mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
+        binned, mean = _binned(series, even, pitch, context.threads)
         prepare = registration.make_filter(mean, pitch, *search.band)
         smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
         bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
@@ -106,22 +101,27 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
     return bent
 
 
+def _binned(series: Series, at: Sequence[int], pitch: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Small copies of the frames at these samples, shape (n, rows, columns), and their mean."""
+
+    def small(i: int) -> np.ndarray:
+        return registration.binned_frame(series.read(i, i + 1)[0], pitch)
+
+    binned = np.array(list(frames.in_order(small, at, threads)))
+    return binned, np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
+
+
 def _compared(
     series: Series, even: np.ndarray, reference: np.ndarray, search: Search, threads: int
 ) -> tuple[Filter, Template, np.ndarray]:
     """How frames are compared, with what, and the small copies of those at `even`."""
     pitch = registration.pitch_of(series.shape, search.band[1])
 
-    def small(i: int) -> np.ndarray:
-        return registration.binned_frame(series.read(i, i + 1)[0], pitch)
-
     def shown(i: int) -> np.ndarray:
         return prepare(series.read(i, i + 1)[0])
 
     some = evenly(even, max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1])))
-    binned = np.array(list(frames.in_order(small, some, threads)))
-    mean = np.nan_to_num(binned, posinf=0, neginf=0).mean(axis=0)
-    del binned
+    mean = _binned(series, some, pitch, threads)[1]
     prepare = registration.make_filter(mean, pitch, *search.band)
     weight = _weight(prepare, series.shape, search.roi)
     prepare = prepare.within(registration.window(prepare.band_passed(mean), weight, 4 * search.greatest / pitch))

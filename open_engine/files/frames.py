@@ -157,12 +157,10 @@ def write_movie(
         file.write(text + b"\0" + struct.pack("<Q", len(text)))
 
 
-def write_image(
-    path: str | os.PathLike[str], like: Movie | Series, image: np.ndarray, extra: dict[str, Any] | None = None
-) -> None:
+def write_image(path: str | os.PathLike[str], like: Movie | Series, image: np.ndarray) -> None:
     """Write one frame, float32, with the start, period, spacing and extra properties of a movie."""
     timing = replace(like.timing, n_samples=1, dropped=(), cropped=(), blank=())
-    write_movie(path, like, [image[np.newaxis]], timing=timing, extra=extra)
+    write_movie(path, like, [image[np.newaxis]], timing=timing)
 
 
 def converted(frames: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -14,7 +14,6 @@ from pipeline.pages.page import Page
 from pipeline.recipe import page, peri_event
 from pipeline.recipe.chain import kept
 from pipeline.recipe.decided import with_decisions
-from pipeline.recipe.model import Step
 from pipeline.recipe.names import titles
 from pipeline.recipe.page import Made
 from pipeline.recipe.state import Run, offset_us
@@ -40,7 +39,7 @@ def write_nwb(
             stream.kind,
             stream.chain,
             part,
-            _made_by(planned_step.step),
+            f"made by {planned_step.step.function} ({planned_step.step.bound.title})",
             made[name].summary.beside if name in made else None,
             offset_us(this, stream, name) if stream.kind != FILE else 0,
             decided.get(name, ()),
@@ -53,10 +52,6 @@ def write_nwb(
     ]
     responses = [this.job.staging / f"{table}.csv" for table in around_events]
     return [path.name for path in write_run(this.job, products, responses, out, this.context)]
-
-
-def _made_by(step: Step) -> str:
-    return f"made by {step.function} ({step.bound.title})"
 
 
 def page_of(

@@ -139,8 +139,8 @@ def _cells(parameter: str = "input_cell_set_files", **more: Any) -> Takes:
     return Takes(parameter, ("cell_set",), **more)
 
 
-def _events(parameter: str = "input_event_set_files", **more: Any) -> Takes:
-    return Takes(parameter, ("event_set",), **more)
+def _events(**more: Any) -> Takes:
+    return Takes("input_event_set_files", ("event_set",), **more)
 
 
 def _movie_filter(suffix: str, rules: Mapping[str, Rule], checks: tuple[Check, ...] = (), **more: Any) -> Contract:

@@ -187,11 +187,8 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _possible_names(recording: Recording) -> Iterator[str]:
-    names = _first_names(recording)
-    yield from names
+    yield short(recording.stem)
+    whole = short(recording.file)
+    yield whole
     for number in count(2):
-        yield f"{names[1]}-{number}"
-
-
-def _first_names(recording: Recording) -> tuple[str, str]:
-    return short(recording.stem), short(recording.file)
+        yield f"{whole}-{number}"

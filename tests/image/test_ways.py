@@ -158,12 +158,6 @@ def test_latest_does_not_change_unseen(way, project, tmp_path):
     assert_holds("public")
 
 
-HOLDS = {
-    "public": "This image holds the public isx, without the algorithms of IDPS.",
-    "idps": "This image holds IDPS: ",
-}
-
-
 @pytest.mark.parametrize("way", ["bake", "compose"])
 def test_the_last_step_says_what_was_baked(way, project):
     """Also from the cache, and where the tag held something else: neither can look at the tag."""

@@ -45,7 +45,6 @@ def lab(samples: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
 REFUSED = {  # where the sentinel is to be, below the lab, and what is said
     "a recording": ("input/c.isxd", "has the ending of a recording"),
     "a recording, by a link": ("link/c.isxd", "has the ending of a recording"),

@@ -113,11 +113,8 @@ def test_two_colours_are_brought_to_one_form(tmp_path, context):
     green = bars(2, 12, 22, rows=28, width=35) * np.array([5, 6, 7], np.float32)[:, None, None]
     first = written(tmp_path, "green", green, {"type": "analog"}, idps={"pre_mc": field})
     second = written(tmp_path, "red", bars(2, 14, 33))
-    _, matrix = (
-        run(multicolor_registration, tmp_path, first, second, context, idps_like=True)
-        if False
-        else run(multicolor_registration, tmp_path, first, second, context, upper_threshold=0.9, image_format="png")
-    )
+    settings = {"upper_threshold": 0.9, "image_format": "png"}
+    _, matrix = run(multicolor_registration, tmp_path, first, second, context, **settings)
     assert [row[4] for row in matrix[1:]] == ["yes", "uncertain", "no"]
     made = tmp_path / "made"
     red = {"green-REG.isxd", "red-REG.isxd"} & {each.name for each in made.iterdir()}
