@@ -41,8 +41,8 @@ def scale_out(quick: bool) -> dict[str, Any]:
 
 def accuracy(quick: bool) -> dict[str, Any]:
     """What movies.section_accuracy finds, with a date of its own: it is seldom measured together with the rest."""
-    found = movies.section_accuracy(quick)
-    return {"made": today(), **found, **page.summary(found.get("recordings", {}))}
+    measured = movies.section_accuracy(quick)
+    return {"made": today(), **measured, **page.summary(measured.get("recordings", {}))}
 
 
 def peri_event(quick: bool) -> dict[str, Any]:
@@ -96,7 +96,7 @@ def kept(report: dict[str, Any]) -> dict[str, Any]:
     before = json.loads(REPORT.read_text())
     if SECTIONS.keys() - report.keys() <= {"accuracy", "peri_event", "sessions", "followed"}:
         return {**before, **report}
-    return {**before, **{name: found for name, found in report.items() if name not in ("made", "machine")}}
+    return {**before, **{name: section for name, section in report.items() if name not in ("made", "machine")}}
 
 
 def draw() -> None:

@@ -30,7 +30,7 @@ def bars(axes: Axes, title: str, unit: str, content: Bars) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def start(found: dict[str, Any]) -> Bars:
+def start(seconds: dict[str, Any]) -> Bars:
     names = {
         "true": ("container alone", LIMIT),
         "import_isx": ("import isx", LIMIT),
@@ -38,7 +38,7 @@ def start(found: dict[str, Any]) -> Bars:
         "install_warm": ("install at start, again", THEIRS),
         "install_cold": ("install at start, first", THEIRS),
     }
-    return [(label, found[name]["median"], colour) for name, (label, colour) in names.items()]
+    return [(label, seconds[name]["median"], colour) for name, (label, colour) in names.items()]
 
 
 def throughput(movie: dict[str, Any]) -> Bars:
@@ -53,14 +53,14 @@ def throughput(movie: dict[str, Any]) -> Bars:
     return [(label, movie[way]["mb_per_s"]["median"], colour) for way, (label, colour) in names.items() if way in movie]
 
 
-def build(found: dict[str, Any]) -> Bars:
+def build(seconds: dict[str, Any]) -> Bars:
     names = ("nothing_changed", "code_changed", "installer_changed", "lock_changed", "cold")
-    return [(name.replace("_", " "), found[name]["median"], MINE) for name in names]
+    return [(name.replace("_", " "), seconds[name]["median"], MINE) for name in names]
 
 
-def size(found: dict[str, Any]) -> Bars:
+def size(sizes: dict[str, Any]) -> Bars:
     return [
-        (f"{label}, {kind}", found[name][kind], colour)
+        (f"{label}, {kind}", sizes[name][kind], colour)
         for kind in ("unpacked", "compressed")
         for name, label, colour in (("image", "this image", MINE), ("single_stage", "single stage", THEIRS))
     ]
@@ -79,15 +79,14 @@ def accuracy(folder: Path, recordings: dict[str, Any]) -> None:
     """F1 and processor time, a group of bars for each recording."""
     figure = Figure(figsize=(11, 6.2), layout="constrained")
     panels = figure.subplots(2, 1, sharex=True)
-    shown = [method for method in METHODS if any(method in each["methods"] for each in recordings.values())]
+    shown = [method for method in METHODS if any(method in recording["methods"] for recording in recordings.values())]
     for axes, measure, title in zip(panels, ("f1", "cpu_s"), ("F1 of cells", "Processor time, s")):
         for k, method in enumerate(shown):
             label, colour = METHODS[method]
-            known = [
-                (i, each["methods"][method]) for i, each in enumerate(recordings.values()) if method in each["methods"]
-            ]
+            methods = enumerate(recording["methods"] for recording in recordings.values())
+            known = [(i, figures[method]) for i, figures in methods if method in figures]
             at = [i + (k - (len(shown) - 1) / 2) * 0.8 / len(shown) for i, _ in known]
-            axes.bar(at, [each[measure] for _, each in known], 0.75 / len(shown), color=colour, label=label)
+            axes.bar(at, [figures[measure] for _, figures in known], 0.75 / len(shown), color=colour, label=label)
         axes.set_title(title, loc="left", fontweight="bold", fontsize=11)
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylim(0, 1)

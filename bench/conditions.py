@@ -91,7 +91,7 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
     bodies = np.array([_body(rng, side, at, d, what.gaussian) for at, d in zip(centres, diameters)])
     bodies = bodies.reshape(-1, side, side)
     spikes = _spikes(rng, what)[: len(bodies)]
-    calcium = np.array([_calcium(rng, each, what) for each in spikes]).reshape(len(bodies), what.frames)
+    calcium = np.array([_calcium(rng, of_cell, what) for of_cell in spikes]).reshape(len(bodies), what.frames)
     still, others, courses = _tissue(rng, side, what)
     peaks = rng.uniform(*what.flash, len(bodies))[:, None]
     images = np.concatenate([bodies, others]).reshape(-1, side * side).astype(np.float32)
@@ -258,7 +258,7 @@ def _moved(seen: np.ndarray, shift: np.ndarray, bending: np.ndarray | None, size
     dy, dx = shift[0], shift[1]
     if bending is not None:
         at = np.mgrid[:size, :size] * 2 / (size - 1)
-        dy, dx = (d + ndimage.map_coordinates(each, at, order=2, mode="nearest") for d, each in zip(shift, bending))
+        dy, dx = (d + ndimage.map_coordinates(bend, at, order=2, mode="nearest") for d, bend in zip(shift, bending))
     return ndimage.map_coordinates(seen, [y - dy, x - dx], order=3, mode="nearest", prefilter=True)
 
 

@@ -23,28 +23,28 @@ def section_followed(quick: bool) -> dict[str, Any]:
     seeds = range(FIRST, FIRST + (1 if quick else SEEDS))
     these = ("--first", FIRST, "--seeds", len(seeds))
     made = time.strftime("%Y-%m-%d", time.gmtime())
-    found: dict[str, Any] = {"made": made, "first": FIRST, "studies": len(seeds)}
+    report: dict[str, Any] = {"made": made, "first": FIRST, "studies": len(seeds)}
     if quick:
         conditions = in_image("followed_cells.py", *QUICK, *these)
-        return {**found, "conditions": conditions, "roicat_left_out": "it takes minutes"}
+        return {**report, "conditions": conditions, "roicat_left_out": "it takes minutes"}
     with ThreadPoolExecutor(3) as pool:
         roicat = pool.submit(by_roicat, seeds)
         many = pool.submit(in_image, "followed_cells.py", "many", "--first", FIRST, "--seeds", 1)
         conditions = pool.submit(in_image, "followed_cells.py", *these).result()
-    found |= {"conditions": conditions, "many": many.result()["many"]}
+    report |= {"conditions": conditions, "many": many.result()["many"]}
     try:
         for condition, its in roicat.result().items():
             conditions[condition] |= its
     except peer_roicat.NotHere as reason:
-        found["roicat_left_out"] = str(reason)
-    return found
+        report["roicat_left_out"] = str(reason)
+    return report
 
 
 def by_roicat(seeds: range) -> dict[str, dict[str, float]]:
     """Means of each condition. Raises peer_roicat.NotHere."""
-    found = {}
+    means = {}
     for condition in ROICAT:
         rows = peer_roicat.run([condition], seeds)
         names = ("recall", "precision", "seconds")
-        found[condition] = {f"roicat_{name}": sum(row[name] for row in rows) / len(rows) for name in names}
-    return found
+        means[condition] = {f"roicat_{name}": sum(row[name] for row in rows) / len(rows) for name in names}
+    return means

@@ -52,7 +52,7 @@ def calibration(probability: np.ndarray, right: np.ndarray) -> float:
 def present(days: Sequence[Day]) -> Linked | None:
     """What the step of recipes finds, or None where it refuses."""
     images = [cut_footprints(day.footprints.toarray().reshape(-1, *day.shape)) for day in days]
-    transforms = [IDENTITY, *(align(images[0], each) for each in images[1:])]
+    transforms = [IDENTITY, *(align(images[0], day_images) for day_images in images[1:])]
     everywhere = np.ones(days[0].shape, bool)
     for transform, day in zip(transforms, days):
         everywhere &= reached(transform, days[0].shape, day.shape)
@@ -61,16 +61,16 @@ def present(days: Sequence[Day]) -> Linked | None:
         return None
     x, y, width, height = crop
     seen = [
-        np.array([warped(image, transform, (height, width), (x, y)) for image in each])
-        for each, transform in zip(images, transforms)
+        np.array([warped(image, transform, (height, width), (x, y)) for image in footprints])
+        for footprints, transform in zip(images, transforms)
     ]
     try:
-        found = match_cells(seen, [range(len(each)) for each in seen], 0.5)
+        known_cells = match_cells(seen, [range(len(footprints)) for footprints in seen], 0.5)
     except Unusable:
         return None
-    labels = [np.zeros(len(each), int) for each in seen]
-    for each in found:
-        labels[each.session][each.cell] = each.known
+    labels = [np.zeros(len(footprints), int) for footprints in seen]
+    for match in known_cells:
+        labels[match.session][match.cell] = match.known
     return linked(labels)
 
 
@@ -87,12 +87,12 @@ def measured(condition: str, seed: int, beside: bool) -> dict[str, object]:
         days = elsewhere.submit(_drawn, condition, seed).result()
     sessions = sessions_of(days)
     began = time.process_time()
-    found = follow(sessions)
+    following = follow(sessions)
     seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     true = linked([day.truth for day in days])
-    recall, precision = recall_and_precision(days, linked(found.groups))
-    probability, right = _reported(found, true)
+    recall, precision = recall_and_precision(days, linked(following.groups))
+    probability, right = _reported(following, true)
     sure = right[probability >= 0.95]
     row: dict[str, object] = {
         "condition": condition,
@@ -101,10 +101,10 @@ def measured(condition: str, seed: int, beside: bool) -> dict[str, object]:
         "precision": precision,
         "calibration_error": calibration(probability, right),
         "sure_right": float(sure.mean()) if len(sure) else None,
-        "strangers_noticed": sum(s in found.flags for s, day in enumerate(days) if day.stranger),
+        "strangers_noticed": sum(s in following.flags for s, day in enumerate(days) if day.stranger),
         "strangers": sum(day.stranger for day in days),
         "sessions": len(days),
-        "others_flagged": sum(s in found.flags for s, day in enumerate(days) if not day.stranger),
+        "others_flagged": sum(s in following.flags for s, day in enumerate(days) if not day.stranger),
         "seconds": seconds,
         "cells_a_session": sum(len(day.names) for day in days) / len(days),
         "peak_gb": peak / 2**20,
@@ -115,9 +115,9 @@ def measured(condition: str, seed: int, beside: bool) -> dict[str, object]:
     return row
 
 
-def _reported(found: Following, true: Linked) -> tuple[np.ndarray, np.ndarray]:
-    keys = [((each.session, each.cell), (each.other_session, each.other_cell)) for each in found.pairs]
-    return np.array([each.probability for each in found.pairs]), np.array([key in true for key in keys], bool)
+def _reported(following: Following, true: Linked) -> tuple[np.ndarray, np.ndarray]:
+    keys = [((pair.session, pair.cell), (pair.other_session, pair.other_cell)) for pair in following.pairs]
+    return np.array([pair.probability for pair in following.pairs]), np.array([key in true for key in keys], bool)
 
 
 def together(rows: Sequence[dict[str, object]]) -> dict[str, float]:
@@ -129,9 +129,9 @@ def together(rows: Sequence[dict[str, object]]) -> dict[str, float]:
     means = ("recall", "precision", "present_recall", "present_precision", "calibration_error", "sure_right", "seconds")
     means += ("cells_a_session", "peak_gb")
     counts = ("strangers_noticed", "strangers", "others_flagged", "sessions")
-    found = {name: float(np.mean(known(name))) for name in means if known(name)}
-    found |= {name: int(sum(known(name))) for name in counts}
-    return {**found, "calibration_worst": max(known("calibration_error")), "studies": len(rows)}
+    summary = {name: float(np.mean(known(name))) for name in means if known(name)}
+    summary |= {name: int(sum(known(name))) for name in counts}
+    return {**summary, "calibration_worst": max(known("calibration_error")), "studies": len(rows)}
 
 
 def main() -> None:

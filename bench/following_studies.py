@@ -78,17 +78,17 @@ Linked = set[tuple[tuple[int, int], tuple[int, int]]]  # pairs of cells, each (s
 def linked(labels: Sequence[Iterable[int]]) -> Linked:
     """Cells of different sessions that have one label; -1 is none."""
     members: dict[int, list[tuple[int, int]]] = {}
-    for s, each in enumerate(labels):
-        for i, label in enumerate(each):
+    for s, of_day in enumerate(labels):
+        for i, label in enumerate(of_day):
             if label != -1:
                 members.setdefault(int(label), []).append((s, i))
     return {(a, b) for group in members.values() for k, a in enumerate(group) for b in group[k + 1 :] if a[0] != b[0]}
 
 
-def recall_and_precision(days: Sequence[Day], found: Linked) -> tuple[float, float]:
+def recall_and_precision(days: Sequence[Day], paired: Linked) -> tuple[float, float]:
     """Recall and precision of the pairs of cells across sessions. A pair that includes a false cell counts as wrong."""
     true = linked([day.truth for day in days])
-    return len(true & found) / max(len(true), 1), len(true & found) / max(len(found), 1)
+    return len(true & paired) / max(len(true), 1), len(true & paired) / max(len(paired), 1)
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _drawn(
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     image[near] = np.exp(-(((u / a) ** 2 + (v / b) ** 2) ** 1.4))
     whole = np.pi * a * b * 0.886  # the integral, by Gamma(1 + 1 / 1.4)
-    box = tuple(slice(max(0, each.min() - 3), each.max() + 4) for each in near)
+    box = tuple(slice(max(0, along.min() - 3), along.max() + 4) for along in near)
     seen = ndimage.gaussian_filter(image[box], blur)
     image[box] = _cut(seen)
     return image, float(seen.sum()) / whole
@@ -211,7 +211,7 @@ def _drawn(
 def _near(at: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Rows and columns of the pixels that show what is around a place of the tissue; sought first in every 8th."""
     far = np.abs(at[:, ::8, ::8] - centre[:, None, None]).max(axis=0)
-    rows, columns = (each * 8 for each in np.nonzero(far < 2 * DIAMETER + 16))
+    rows, columns = (index * 8 for index in np.nonzero(far < 2 * DIAMETER + 16))
     if not len(rows):
         return rows, columns
     low = np.maximum([rows.min() - 8, columns.min() - 8], 0)
@@ -228,7 +228,7 @@ def _as_found(
     rng: np.random.Generator, condition: Condition, images: list[np.ndarray], places: np.ndarray, truth: list[int]
 ) -> tuple[list[np.ndarray], list[int]]:
     """Some are cut, mixed with a neighbour, or merged with it (and the neighbour is not found)."""
-    found, gone = list(images), set()
+    seen, gone = list(images), set()
     for i in range(len(images)):
         if i in gone:
             continue
@@ -238,14 +238,14 @@ def _as_found(
         close = apart[neighbour] < 1.8 * DIAMETER and neighbour not in gone
         what = rng.random()
         if what < condition.cropped:
-            found[i] = _cropped(rng, images[i])
+            seen[i] = _cropped(rng, images[i])
         elif what < condition.cropped + condition.contaminated and close:
-            found[i] = images[i] + rng.uniform(0.2, 0.6) * images[neighbour]
+            seen[i] = images[i] + rng.uniform(0.2, 0.6) * images[neighbour]
         elif what > 1 - condition.merged and close:
-            found[i] = images[i] + rng.uniform(0.4, 0.9) * images[neighbour]
+            seen[i] = images[i] + rng.uniform(0.4, 0.9) * images[neighbour]
             gone.add(neighbour)
     keep = [i for i in range(len(images)) if i not in gone]
-    return [found[i] for i in keep], [truth[i] for i in keep]
+    return [seen[i] for i in keep], [truth[i] for i in keep]
 
 
 def _cropped(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:

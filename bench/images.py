@@ -131,8 +131,8 @@ def section_build(quick: bool) -> dict[str, Any]:
             measured["cold"] = [build("image", "--no-cache", project=copy) for _ in range(2)]
     build("image")
     return {
-        name: {**spread([each["seconds"] for each in found]), "rebuilt": found[-1]["rebuilt"]}
-        for name, found in measured.items()
+        name: {**spread([run["seconds"] for run in runs]), "rebuilt": runs[-1]["rebuilt"]}
+        for name, runs in measured.items()
     }
 
 
@@ -169,10 +169,10 @@ def section_start(quick: bool) -> dict[str, Any]:
             measured = {**interleaved(contenders, 3 if quick else 9), **interleaved(cold, 1 if quick else 3)}
         finally:
             docker("volume", "rm", "--force", volume)
-    found: dict[str, Any] = {name: spread(values) for name, values in measured.items()}
+    spreads: dict[str, Any] = {name: spread(values) for name, values in measured.items()}
     for name in ("install_cold", "install_warm"):
-        found[f"{name}_ratio"] = rounded(found[name]["median"] / found["image"]["median"])
-    return found
+        spreads[f"{name}_ratio"] = rounded(spreads[name]["median"] / spreads["image"]["median"])
+    return spreads
 
 
 def proxy() -> tuple[str, ...]:
@@ -191,21 +191,21 @@ def section_size(quick: bool) -> dict[str, Any]:
     """MB, unpacked and gzipped, of this image and of one stage with the same content, which is built without cache."""
     version = docker("image", "inspect", "--format", '{{index .Config.Labels "isx.version"}}', IMAGE)
     seconds = build("bench-single-stage", "--no-cache", ISX_VERSION=version)["seconds"]
-    found: dict[str, Any] = {}
+    sizes: dict[str, Any] = {}
     for name, image in {"image": IMAGE, "single_stage": f"{NAME}:single-stage"}.items():
         measured = layers(image)
         unpacked, compressed = (
             sum(getattr(layer, kind) for layer in measured) / 1e6 for kind in ("unpacked", "compressed")
         )
-        found[name] = {"unpacked": rounded(unpacked), "compressed": rounded(compressed)}
-    ratios = {kind: rounded(found["image"][kind] / found["single_stage"][kind]) for kind in ("unpacked", "compressed")}
-    return {**found, "ratio": ratios, "single_stage_build": rounded(seconds)}
+        sizes[name] = {"unpacked": rounded(unpacked), "compressed": rounded(compressed)}
+    ratios = {kind: rounded(sizes["image"][kind] / sizes["single_stage"][kind]) for kind in ("unpacked", "compressed")}
+    return {**sizes, "ratio": ratios, "single_stage_build": rounded(seconds)}
 
 
 def section_health(quick: bool) -> dict[str, Any]:
     """Seconds within a running container, of the check and of what it replaces."""
     measured = json.loads(inside("commands", 5 if quick else 20))
     return {
-        name: {"wall": spread([one["seconds"] for one in found]), "cpu": spread([one["cpu"] for one in found])}
-        for name, found in measured.items()
+        name: {"wall": spread([one["seconds"] for one in runs]), "cpu": spread([one["cpu"] for one in runs])}
+        for name, runs in measured.items()
     }

@@ -96,11 +96,11 @@ def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
         (sound / ".moved").rename(alone / path.name)
     kinds = {name: sound / f"of {path.name}" / path.name for name, path in kinds.items()}
     made = []
-    for number, each in enumerate(damage.variants(kinds, seed, n)):
-        path = folder / str(number) / kinds[each.name].name
+    for number, variant in enumerate(damage.variants(kinds, seed, n)):
+        path = folder / str(number) / kinds[variant.name].name
         path.parent.mkdir()
-        path.write_bytes(each.data)
-        made.append({"of": each.name, "file": path.name, "damage": each.label, "where": each.where})
+        path.write_bytes(variant.data)
+        made.append({"of": variant.name, "file": path.name, "damage": variant.label, "where": variant.where})
     return made
 
 

@@ -76,7 +76,7 @@ def run(recipe: str, movie: Path, folder: Path) -> dict[str, Any]:
     if process.returncode:
         raise RuntimeError(f"the recipe {recipe} failed: {log.decode()[-2000:]}")
     record = json.loads((output / movie.stem / f"{movie.stem}.json").read_text())
-    steps = [[each["step"], each["seconds"]] for each in record["steps"]]
+    steps = [[step["step"], step["seconds"]] for step in record["steps"]]
     return {
         "seconds": round(time.monotonic() - started, 1),
         "cpu_s": round(_processor_s() - before, 1),
@@ -95,7 +95,7 @@ def held_by(pid: int) -> int:
     """Bytes that a process and its children hold, without pages of files."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
-        children = [int(each) for task in Path(f"/proc/{pid}/task").iterdir() for each in _children(task)]
+        children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     except OSError:
         return 0
     own = sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
@@ -119,11 +119,11 @@ def extraction_gb(threads: int) -> float:
     return round((min(READ_SHARE * 16e9, READ_MOST, field) + threads * copies * patch) / 1e9, 1)
 
 
-def report(found: dict[str, Any]) -> str:
-    n = found["frames"]
-    lines = [f"{n} frames of {COLUMNS} x {ROWS} px with {found['cells']} cells, {found['cores']} cores"]
-    lines += [f"run_cnmfe on 20 minutes: {found['extraction_gb']} GB with 4 threads, its default"]
-    for recipe, one in found["recipes"].items():
+def report(measured: dict[str, Any]) -> str:
+    n = measured["frames"]
+    lines = [f"{n} frames of {COLUMNS} x {ROWS} px with {measured['cells']} cells, {measured['cores']} cores"]
+    lines += [f"run_cnmfe on 20 minutes: {measured['extraction_gb']} GB with 4 threads, its default"]
+    for recipe, one in measured["recipes"].items():
         share = one["seconds"] * RATE_HZ / n
         lines.append(
             f"{recipe}: {one['seconds']} s, {one['cpu_s']} s of processor time, {one['peak_mb']} MB; "
@@ -147,14 +147,14 @@ def main() -> None:
         cells = write_movie(movie, options.frames)
         recipes = {recipe: run(recipe, movie, folder) for recipe in options.recipes}
     cores = len(os.sched_getaffinity(0))
-    found = {
+    measured = {
         "frames": options.frames,
         "cells": cells,
         "cores": cores,
         "recipes": recipes,
         "extraction_gb": extraction_gb(4),
     }
-    print(json.dumps(found) if options.json else report(found))
+    print(json.dumps(measured) if options.json else report(measured))
 
 
 if __name__ == "__main__":

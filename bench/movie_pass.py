@@ -73,7 +73,7 @@ def _measure(path: Path, layout: MovieLayout, processes: int, rounds: int) -> tu
         "naive": lambda: _in_processes("naive", path, layout, processes),
     }
     measured = interleaved({name: partial(_timed, run) for name, run in contenders.items()}, rounds)
-    wall, processor = ({name: [one[i] for one in each] for name, each in measured.items()} for i in (0, 1))
+    wall, processor = ({name: [one[i] for one in runs] for name, runs in measured.items()} for i in (0, 1))
     return wall, processor
 
 
@@ -143,12 +143,12 @@ PARTS = {"floor": floor, "naive": naive}
 
 
 def _report(wall: Seconds, processor: Seconds, n_bytes: int) -> dict[str, float]:
-    rate = {name: n_bytes / medians.median(each) / 1e6 for name, each in wall.items()}
-    found = {f"{name}_mb_per_s": round(value) for name, value in rate.items()}
-    found["pass_to_floor"] = round(rate["pass"] / rate["floor"], 3)
-    found["pass_to_floor_processor"] = round(medians.median(processor["floor"]) / medians.median(processor["pass"]), 3)
-    found["pass_to_naive"] = round(rate["pass"] / rate["naive"], 2)
-    return found
+    rate = {name: n_bytes / medians.median(seconds) / 1e6 for name, seconds in wall.items()}
+    report = {f"{name}_mb_per_s": round(value) for name, value in rate.items()}
+    report["pass_to_floor"] = round(rate["pass"] / rate["floor"], 3)
+    report["pass_to_floor_processor"] = round(medians.median(processor["floor"]) / medians.median(processor["pass"]), 3)
+    report["pass_to_naive"] = round(rate["pass"] / rate["naive"], 2)
+    return report
 
 
 def _table(report: dict[str, float]) -> str:

@@ -108,25 +108,25 @@ def rates(folder: Path, n: int, rows: int, columns: int, threads: int) -> dict[s
     megapixels, steps = n * rows * columns / 1e6, {}
     for name in STEPS:
         command = [sys.executable, __file__, "--one", name, "--threads", str(threads), str(source)]
-        found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        (step, step_cpu), (copy, copy_cpu) = found["step"], found["copy"]
+        measured = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+        (step, step_cpu), (copy, copy_cpu) = measured["step"], measured["copy"]
         steps[name] = {
             "mpx_per_s": rounded(megapixels / step),
             "copy_mpx_per_s": rounded(megapixels / copy),
             "ratio": rounded(copy / step),
             "ratio_by_processor": rounded(copy_cpu / (step_cpu / threads)),
-            "mb": round(found["mb"]),
+            "mb": round(measured["mb"]),
         }
     source.unlink()
     return {"frames": n, "size": f"{columns} x {rows}", "threads": threads, "steps": steps}
 
 
-def table(found: dict[str, Any]) -> str:
+def table(measured: dict[str, Any]) -> str:
     lines = [
-        f"{found['frames']} frames of {found['size']} px, uint16, {found['threads']} threads",
+        f"{measured['frames']} frames of {measured['size']} px, uint16, {measured['threads']} threads",
         f"{'step':34} {'Mpx/s':>7} {'read + write':>12} {'ratio':>6} {'by processor':>12} {'memory MB':>10}",
     ]
-    for name, one in found["steps"].items():
+    for name, one in measured["steps"].items():
         lines.append(
             f"{name:34} {one['mpx_per_s']:7.0f} {one['copy_mpx_per_s']:12.0f} {one['ratio']:6.2f} "
             f"{one['ratio_by_processor']:12.2f} {one['mb']:10}"
@@ -152,10 +152,10 @@ def errors(folder: Path, sims: list[Path], threads: int, band: tuple[float, floa
             context=context,
             **settings,
         )
-        found = -np.loadtxt(table, delimiter=",", skiprows=1)[:, [1, 0]]
-        away = found - true
+        shifts = -np.loadtxt(table, delimiter=",", skiprows=1)[:, [1, 0]]
+        away = shifts - true
         error = np.sqrt(((away - away.mean(axis=0)) ** 2).mean())
-        print(f"{sim.name:12} motion {true.std():5.2f} px, error {error:.3f} px, {np.abs(found).max():.2f} px at most")
+        print(f"{sim.name:12} motion {true.std():5.2f} px, error {error:.3f} px, {np.abs(shifts).max():.2f} px at most")
 
 
 def main() -> None:
@@ -177,8 +177,8 @@ def main() -> None:
         if options.sims:
             errors(Path(folder), options.sims, options.threads, tuple(options.band))
         else:
-            found = rates(Path(folder), options.frames, *options.size, options.threads)
-            print(json.dumps(found) if options.json else table(found))
+            report = rates(Path(folder), options.frames, *options.size, options.threads)
+            print(json.dumps(report) if options.json else table(report))
 
 
 if __name__ == "__main__":

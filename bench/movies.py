@@ -39,7 +39,7 @@ ALONE = ("naive", "floor", "isx", "memmap")
 def section_movie(quick: bool) -> dict[str, Any]:
     """One movie in the page cache, gone through by PID 1 on one core and on two, and by others on one core."""
     cores = sorted(os.sched_getaffinity(0))
-    found: dict[str, Any] = {}
+    by_movie: dict[str, Any] = {}
     for gigabytes in QUICK_GIGABYTES if quick else GIGABYTES:
         for dtype in DTYPES:
             say(f"  {gigabytes} GB of {dtype}")
@@ -50,8 +50,8 @@ def section_movie(quick: bool) -> dict[str, Any]:
                 inside("movie", "/data/movie.isxd", gigabytes, dtype, options=("-v", f"{folder}:/data"))
                 size = (folder / "movie.isxd").stat().st_size
                 key = f"{dtype}_{str(gigabytes).replace('.', '_')}gb"
-                found[key] = one_movie(folder, size, cores, 2 if quick or gigabytes > 2 else 3)
-    return found
+                by_movie[key] = one_movie(folder, size, cores, 2 if quick or gigabytes > 2 else 3)
+    return by_movie
 
 
 def one_movie(folder: Path, size: int, cores: list[int], rounds: int) -> dict[str, Any]:
@@ -66,16 +66,16 @@ def one_movie(folder: Path, size: int, cores: list[int], rounds: int) -> dict[st
         while movie.read(1 << 24):
             pass
     measured = interleaved(ways, rounds)
-    found: dict[str, Any] = {
+    by_way: dict[str, Any] = {
         name: {
-            "mb_per_s": spread([size / 1e6 / one["seconds"] for one in each]),
-            "peak_mb": spread([one["peak"] for one in each]),
+            "mb_per_s": spread([size / 1e6 / one["seconds"] for one in runs]),
+            "peak_mb": spread([one["peak"] for one in runs]),
         }
-        for name, each in measured.items()
+        for name, runs in measured.items()
     }
     for name in ("naive", "floor"):
-        found[f"run_1_to_{name}"] = rounded(found["run_1"]["mb_per_s"]["median"] / found[name]["mb_per_s"]["median"])
-    return found
+        by_way[f"run_1_to_{name}"] = rounded(by_way["run_1"]["mb_per_s"]["median"] / by_way[name]["mb_per_s"]["median"])
+    return by_way
 
 
 def section_nwb(quick: bool) -> dict[str, Any]:
@@ -119,12 +119,12 @@ def section_peri_event(quick: bool) -> dict[str, Any]:
         command = ("run", "--rm", "--user", ME, *mounts, IMAGE, "python", "/app/bench/peri_event.py", "/made", "--json")
         options = ("--first", seeds.start, "--seeds", len(seeds))
         docker(*command, *options, "--make")
-        found: dict[str, Any] = {}
+        of_peer: dict[str, Any] = {}
         try:
             peri_event_peer.run(folder, [str(seed) for seed in seeds])
         except peri_event_peer.NotHere as reason:
-            found["peer_left_out"] = str(reason)
-        return {**found, **json.loads(docker(*command, *options)), "cost": json.loads(docker(*command, "--cost"))}
+            of_peer["peer_left_out"] = str(reason)
+        return {**of_peer, **json.loads(docker(*command, *options)), "cost": json.loads(docker(*command, "--cost"))}
 
 
 def in_image(script: str, *options: object) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def in_image(script: str, *options: object) -> dict[str, Any]:
 def section_many(quick: bool) -> dict[str, Any]:
     """Seconds of `docker run` as small recordings grow in number, and of a second run that finds all done."""
     numbers = QUICK_MANY if quick else MANY
-    found: dict[str, Any] = {}
+    spreads: dict[str, Any] = {}
     with workspace() as folder:
         for n in numbers:
             say(f"  {n} recordings")
@@ -153,13 +153,13 @@ def section_many(quick: bool) -> dict[str, Any]:
                 return seconds
 
             outputs = [new_folder(folder / f"output-{n}-{number}") for number in range(rounds)]
-            found[f"n_{n}"] = spread([run(output) for output in outputs])
-            found[f"again_{n}"] = spread([run(output) for output in outputs])
+            spreads[f"n_{n}"] = spread([run(output) for output in outputs])
+            spreads[f"again_{n}"] = spread([run(output) for output in outputs])
     first, last = numbers[0], numbers[-1]
     for name in ("n", "again"):
-        difference = found[f"{name}_{last}"]["median"] - found[f"{name}_{first}"]["median"]
-        found["each" if name == "n" else "each_again"] = rounded(difference / (last - first))
-    return found
+        difference = spreads[f"{name}_{last}"]["median"] - spreads[f"{name}_{first}"]["median"]
+        spreads["each" if name == "n" else "each_again"] = rounded(difference / (last - first))
+    return spreads
 
 
 def section_accuracy(quick: bool) -> dict[str, Any]:
@@ -172,13 +172,13 @@ def section_accuracy(quick: bool) -> dict[str, Any]:
         return {"left_out": str(reason)}
     mounts = (*CODE, "-v", f"{PROJECT / 'scripts'}:/app/scripts:ro", "-v", f"{folder}:/made")
     command = ("run", "--rm", "--user", ME, *mounts, IMAGE, "python", "/app/bench/accuracy.py", "/made")
-    found: dict[str, Any] = {}
+    report: dict[str, Any] = {}
     try:
         if not quick:
             docker(*command, "--align", *names)
             peer.run(folder, names)
     except peer.NotHere as reason:
-        found["peer_left_out"] = str(reason)
-    found["recordings"] = json.loads(docker(*command, "--json", *names))
+        report["peer_left_out"] = str(reason)
+    report["recordings"] = json.loads(docker(*command, "--json", *names))
     whole = docker(*command, "--json", "--recipe", *(QUICK_CONDITIONS if quick else ()))
-    return {**found, "conditions": json.loads(whole)}
+    return {**report, "conditions": json.loads(whole)}

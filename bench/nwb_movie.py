@@ -34,11 +34,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.dir) as folder:
         movie = _make_movie(Path(folder) / "movie.isxd", options.frames, rows, columns, options.dtype)
         ways = {name: partial(_in_process, name, movie, options.threads) for name in WAYS}
-        found = interleaved(ways, options.rounds)
+        measured = interleaved(ways, options.rounds)
         _compare(movie)
         sizes = {name: movie.with_suffix(f".{name}.nwb").stat().st_size for name in WAYS}
         n_bytes = movie.stat().st_size
-    report = _report(found, sizes, n_bytes) | {"threads": options.threads, "size": options.size, "dtype": options.dtype}
+    given = {"threads": options.threads, "size": options.size, "dtype": options.dtype}
+    report = _report(measured, sizes, n_bytes) | given
     print(json.dumps(report) if options.json else _table(report))
 
 
@@ -121,7 +122,7 @@ def _way(name: str, movie: Path, threads: int) -> None:
 
 def _memory(what: str) -> float:
     """MB, as the kernel counts for this process; getrusage's peak includes that of the parent."""
-    line = next(each for each in Path("/proc/self/status").read_text().splitlines() if each.startswith(what))
+    line = next(entry for entry in Path("/proc/self/status").read_text().splitlines() if entry.startswith(what))
     return int(line.split()[1]) * 1024 / 1e6
 
 
@@ -136,9 +137,9 @@ def _compare(movie: Path) -> None:
             assert np.array_equal(one[first : first + one.chunks[0]], other[first : first + one.chunks[0]])
 
 
-def _report(found: dict[str, list], sizes: dict[str, int], n_bytes: int) -> dict[str, float]:
+def _report(by_way: dict[str, list], sizes: dict[str, int], n_bytes: int) -> dict[str, float]:
     wall, processor, peak = (
-        {name: statistics.median(each[what] for each in measured) for name, measured in found.items()}
+        {name: statistics.median(run[what] for run in measured) for name, measured in by_way.items()}
         for what in range(3)
     )
     report: dict[str, float] = {}

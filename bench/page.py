@@ -99,10 +99,10 @@ def table(columns: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def figure(found: dict[str, float], unit: str = "") -> str:
+def figure(spread: dict[str, float], unit: str = "") -> str:
     """median (low to high) unit"""
-    each = f"{short(found['median'])} ({short(found['low'])} to {short(found['high'])})"
-    return f"{each} {unit}".rstrip()
+    text = f"{short(spread['median'])} ({short(spread['low'])} to {short(spread['high'])})"
+    return f"{text} {unit}".rstrip()
 
 
 def short(value: float) -> str:
@@ -110,9 +110,9 @@ def short(value: float) -> str:
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}".rstrip(".")
 
 
-def start(found: dict[str, Any]) -> str:
+def start(seconds: dict[str, Any]) -> str:
     rows = [
-        [text, figure(found[name], "s"), f"{short(found[name]['median'] / found['image']['median'])} ×"]
+        [text, figure(seconds[name], "s"), f"{short(seconds[name]['median'] / seconds['image']['median'])} ×"]
         for name, text in START.items()
     ]
     return f"""\
@@ -123,8 +123,8 @@ One movie of 12 frames. The design that installs `isx` at each start (`bench/bas
 {table(["", "seconds", "of this image"], rows)}"""
 
 
-def build(found: dict[str, Any], sizes: dict[str, Any]) -> str:
-    rows = [[text, figure(found[name], "s"), steps(found[name]["rebuilt"])] for name, text in BUILDS.items()]
+def build(builds: dict[str, Any], sizes: dict[str, Any]) -> str:
+    rows = [[text, figure(builds[name], "s"), steps(builds[name]["rebuilt"])] for name, text in BUILDS.items()]
     single = short(sizes["single_stage_build"])
     return f"""\
 ## Build
@@ -138,26 +138,27 @@ def steps(rebuilt: dict[str, int]) -> str:
     return ", ".join(f"{stage} {count}" for stage, count in rebuilt.items()) or "none"
 
 
-def size(found: dict[str, Any]) -> str:
+def size(sizes: dict[str, Any]) -> str:
     texts = {"image": "this image", "single_stage": "a single stage (`bench/single-stage/`)", "ratio": "ratio"}
     rows = [
-        [text, *(short(found[name][kind]) + ("" if name == "ratio" else " MB") for kind in ("unpacked", "compressed"))]
+        [text, *(short(sizes[name][kind]) + ("" if name == "ratio" else " MB") for kind in ("unpacked", "compressed"))]
         for name, text in texts.items()
     ]
     return f"## Size\n\n{table(['', 'unpacked', 'gzipped'], rows)}"
 
 
-def health(found: dict[str, Any]) -> str:
-    rows = [[text, figure(found[name]["wall"], "s"), figure(found[name]["cpu"], "s")] for name, text in HEALTH.items()]
+def health(checks: dict[str, Any]) -> str:
+    rows = [[text, *(figure(checks[name][kind], "s") for kind in ("wall", "cpu"))] for name, text in HEALTH.items()]
     return f"## Health check\n\nIn a running container.\n\n{table(['', 'wall', 'CPU'], rows)}"
 
 
-def movie(found: dict[str, Any]) -> str:
+def movie(by_movie: dict[str, Any]) -> str:
     blocks = []
     for measure, unit in (("mb_per_s", "MB/s"), ("peak_mb", "MB")):
-        columns = [f"{unit}", *(name.replace("_", " ", 1).replace("_", ".").replace("gb", " GB") for name in found)]
+        columns = [f"{unit}", *(name.replace("_", " ", 1).replace("_", ".").replace("gb", " GB") for name in by_movie)]
+        ways = by_movie.values()
         rows = [
-            [text, *(short(each[way][measure]["median"]) if way in each else "" for each in found.values())]
+            [text, *(short(its[way][measure]["median"]) if way in its else "" for its in ways)]
             for way, text in WAYS.items()
         ]
         blocks.append(table(columns, rows))
@@ -176,15 +177,15 @@ Peak memory of all processes together, without pages of files.
 {blocks[1]}"""
 
 
-def movie_steps(found: dict[str, Any]) -> str:
-    first, second = found["short"], found["long"]
+def movie_steps(measured: dict[str, Any]) -> str:
+    first, second = measured["short"], measured["long"]
     rows = []
     for name, one in second["steps"].items():
         step, *how = name.split(", ", 1)
         rates = (one["mpx_per_s"], one["mpx_per_s"] / REAL_TIME_MPX_PER_S, one["copy_mpx_per_s"], one["ratio"])
-        figures = [short(each) for each in rates]
+        figures = [short(rate) for rate in rates]
         rows.append([", ".join([f"`{step}`", *how]), *figures, str(first["steps"][name]["mb"]), str(one["mb"])])
-    memory = [f"MB, {each['frames']} frames" for each in (first, second)]
+    memory = [f"MB, {of_length['frames']} frames" for of_length in (first, second)]
     threads, size = second["threads"], second["size"]
     return f"""\
 ## Movie steps of the open engine
@@ -197,10 +198,11 @@ A field of 1280 × 800 px at 20 Hz is {REAL_TIME_MPX_PER_S:.1f} Mpx/s.
 {table(["", "Mpx/s", "× that field", "reading plus writing, Mpx/s", "ratio", *memory], rows)}"""
 
 
-def long(found: dict[str, Any]) -> str:
-    n, whole, held = found["frames"], 24_000, short(found["extraction_gb"])
+def long(measured: dict[str, Any]) -> str:
+    n, whole, held = measured["frames"], 24_000, short(measured["extraction_gb"])
+    cells, cores = measured["cells"], measured["cores"]
     rows = []
-    for recipe, one in found["recipes"].items():
+    for recipe, one in measured["recipes"].items():
         steps = "; ".join(f"{name} {short(seconds)} s" for name, seconds in one["steps"])
         minutes = one["seconds"] * whole / n / 60
         share = short(one["seconds"] * 20 / n)  # frames a second
@@ -208,33 +210,33 @@ def long(found: dict[str, Any]) -> str:
     return f"""\
 ## A whole field
 
-{n} frames of 1280 × 800 px at 20 Hz, {found["cells"]} cells, `keep = "last"`, {found["cores"]} cores, from start to
+{n} frames of 1280 × 800 px at 20 Hz, {cells} cells, `keep = "last"`, {cores} cores, from start to
 sentinel. Time grows with the number of frames, so 20 minutes (24,000 frames, 48 GB) take 24,000 / {n} times as long.
 For these, `run_cnmfe` holds {held} GB with its default of 4 threads: the patches that it has read and works on.
 
 {table(["recipe", "s", "memory, MB", "× the time recorded", "20 minutes of recording, min", "steps"], rows)}"""
 
 
-def nwb(found: dict[str, Any]) -> str:
+def nwb(measured: dict[str, Any]) -> str:
     rows = [
-        [title, *(short(found[f"{name}_{what}"]) for what in ("mb_per_s", "peak_mb", "file_mb"))]
+        [title, *(short(measured[f"{name}_{what}"]) for what in ("mb_per_s", "peak_mb", "file_mb"))]
         for name, title in (("nwb", "`NWB_MOVIE=1`"), ("h5py", "`h5py`, the same chunks and compression"))
     ]
-    pixels = found["size"].replace("x", " × ")
+    pixels = measured["size"].replace("x", " × ")
     return f"""\
 ## NWB
 
-A movie of {found["movie_mb"]} MB, {pixels} px {found["dtype"]}. `h5py` compresses on one thread, the image on \
-{found["threads"]}. Memory
-is what comes on top of the libraries. `NWB_MOVIE=1` is {found["nwb_to_h5py"]} × as fast as `h5py`, \
-{found["nwb_to_h5py_processor"]} × by processor time.
+A movie of {measured["movie_mb"]} MB, {pixels} px {measured["dtype"]}. `h5py` compresses on one thread, the image on \
+{measured["threads"]}. Memory
+is what comes on top of the libraries. `NWB_MOVIE=1` is {measured["nwb_to_h5py"]} × as fast as `h5py`, \
+{measured["nwb_to_h5py_processor"]} × by processor time.
 
 {table(["", "MB/s", "peak memory, MB", "file, MB"], rows)}"""
 
 
-def pages(found: dict[str, Any]) -> str:
+def pages(by_kind: dict[str, Any]) -> str:
     rows = []
-    for name, one in found.items():
+    for name, one in by_kind.items():
         share = one["page_seconds"] / one["seconds"]
         rows.append([name, short(1000 * one["seconds"]), short(100 * share), short(one["page_bytes"] / 1000)])
     return f"""\
@@ -245,10 +247,10 @@ The share of the page in the processor time of all results of a small recording.
 {table(["recording", "all results, ms", "page, %", "page, kB"], rows)}"""
 
 
-def many(found: dict[str, Any]) -> str:
-    numbers = [int(name[2:]) for name in found if name.startswith("n_")]
-    rows = [[f"{n:,}", figure(found[f"n_{n}"], "s"), figure(found[f"again_{n}"], "s")] for n in numbers]
-    each, again = (short(1000 * found[name]) for name in ("each", "each_again"))
+def many(seconds: dict[str, Any]) -> str:
+    numbers = [int(name[2:]) for name in seconds if name.startswith("n_")]
+    rows = [[f"{n:,}", figure(seconds[f"n_{n}"], "s"), figure(seconds[f"again_{n}"], "s")] for n in numbers]
+    per_recording, again = (short(1000 * seconds[name]) for name in ("each", "each_again"))
     return f"""\
 ## Many small recordings
 
@@ -256,13 +258,13 @@ Movies of 12 frames, from `docker run` to the sentinel.
 
 {table(["recordings", "first run", "second run, nothing changed"], rows)}
 
-Each further recording takes {each} ms, or {again} ms if it is already done."""
+Each further recording takes {per_recording} ms, or {again} ms if it is already done."""
 
 
-def scale_out(found: dict[str, Any]) -> str:
-    if "left_out" in found:
-        return f"## Scale-out\n\nNot measured: {found['left_out']}."
-    rows = [[name, f"{value:g}"] for name, value in found.items()]
+def scale_out(measured: dict[str, Any]) -> str:
+    if "left_out" in measured:
+        return f"## Scale-out\n\nNot measured: {measured['left_out']}."
+    rows = [[name, f"{value:g}"] for name, value in measured.items()]
     return f"""\
 ## Scale-out
 
@@ -272,25 +274,25 @@ container on both cores (`bench/scaleout.py`). Figures are medians.
 {table(["", "measured"], rows)}"""
 
 
-def peri_event(found: dict[str, Any]) -> str:
-    left_out = f"\n\nNot beside it: {found['peer_left_out']}." if "peer_left_out" in found else ""
+def peri_event(measured: dict[str, Any]) -> str:
+    left_out = f"\n\nNot beside it: {measured['peer_left_out']}." if "peer_left_out" in measured else ""
     rows = []
     for name, title in EVENT_TESTS.items():
-        if name in found:
-            one = found[name]
+        if name in measured:
+            one = measured[name]
             false, cells = one["false_cells_of_nothing"]
             recall = [short(one["recall"][channel]) for channel in ("GPIO-1", "GPIO-2")]
             sessions = f"{one['sessions_with_a_false_cell']} of {one['sessions']}"
             rows.append([title, *recall, f"{false} of {cells}", sessions, short(one["uniform"])])
     columns = ["", "recall, GPIO-1", "recall, GPIO-2", "false cells, GPIO-3", "sessions with one", "p is uniform, p"]
-    cost = found["cost"]
+    cost = measured["cost"]
     return f"""\
 ## Activity around events
 
 `peri_event` on the traces of simulated sessions: 12 of 48 cells respond to GPIO-1, 6 to GPIO-2, none to GPIO-3
 (`bench/peri_event.py`). Beside it Inscopix's "Peri-Event Analysis Workflow" of the IDEAS collection, which calls each
 cell at p below 0.05 and does not correct for their number.
-Measured on {found["made"]}.{left_out}
+Measured on {measured["made"]}.{left_out}
 
 {table(columns, rows)}
 
@@ -298,8 +300,8 @@ Measured on {found["made"]}.{left_out}
 {cost["peak_mb"]} MB."""
 
 
-def sessions(found: dict[str, Any]) -> str:
-    one, many_ = found["session"], found["many"]
+def sessions(measured: dict[str, Any]) -> str:
+    one, many_ = measured["session"], measured["many"]
     rows = []
     for name, title in (("plain", "results"), ("nwb", "results and NWB")):
         whole, parts = one[f"{name}_whole_s"], one[f"{name}_sum_s"]
@@ -308,7 +310,7 @@ def sessions(found: dict[str, Any]) -> str:
 ## Sessions
 
 Processor time from start to sentinel (`bench/sessions.py`): a movie in {one["parts"]} parts of {one["frames"]} frames
-with GPIO, as one session, against the sum of runs over each recording alone. Measured on {found["made"]}.
+with GPIO, as one session, against the sum of runs over each recording alone. Measured on {measured["made"]}.
 
 {table(["", "session, s", "recordings one by one, s", "share"], rows)}
 
@@ -316,29 +318,30 @@ with GPIO, as one session, against the sum of runs over each recording alone. Me
 {short(many_["ms_a_recording"])} ms each."""
 
 
-def accuracy(found: dict[str, Any]) -> str:
-    if "left_out" in found:
-        return f"## Accuracy\n\nNot measured: {found['left_out']}."
-    recordings = found["recordings"]
-    unknown = {method for each in recordings.values() for method in each["methods"]} - METHODS.keys()
+def accuracy(measured: dict[str, Any]) -> str:
+    if "left_out" in measured:
+        return f"## Accuracy\n\nNot measured: {measured['left_out']}."
+    recordings = measured["recordings"]
+    unknown = {method for recording in recordings.values() for method in recording["methods"]} - METHODS.keys()
     assert not unknown, f"nothing shows {unknown}"
-    shown = [method for method in METHODS if any(method in each["methods"] for each in recordings.values())]
+    shown = [method for method in METHODS if any(method in recording["methods"] for recording in recordings.values())]
     blocks = []
     for measure, title in MEASURES.items():
         rows = []
         for method in shown:
             values = [
-                *(each["methods"].get(method, {}) for each in recordings.values()),
-                found["means"].get(method, {}),
+                *(recording["methods"].get(method, {}) for recording in recordings.values()),
+                measured["means"].get(method, {}),
             ]
-            if any(measure in each for each in values):
-                rows.append([METHODS[method], *(short(each[measure]) if measure in each else "" for each in values)])
+            if any(measure in its for its in values):
+                figures = (short(its[measure]) if measure in its else "" for its in values)
+                rows.append([METHODS[method], *figures])
         if not rows:
             continue
         blocks.append(f"**{title}**\n\n{table(['', *recordings, 'mean'], rows)}")
-    motion = ", ".join(f"{name} {short(each['motion_rms_px'])}" for name, each in recordings.items())
-    beside = conditions(found.get("conditions", {})) + against_the_peer(found.get("against_peer"))
-    missing = f"\n\nWithout Inscopix's CNMF-E: {found['peer_left_out']}." if "peer_left_out" in found else ""
+    motion = ", ".join(f"{name} {short(recording['motion_rms_px'])}" for name, recording in recordings.items())
+    beside = conditions(measured.get("conditions", {})) + against_the_peer(measured.get("against_peer"))
+    missing = f"\n\nWithout Inscopix's CNMF-E: {measured['peer_left_out']}." if "peer_left_out" in measured else ""
     return f"""\
 ## Accuracy
 
@@ -346,7 +349,7 @@ Cells in simulated recordings whose truth is known: six kinds by minisim, and `o
 number is the seed. `bench/accuracy.py` says what counts, and `bench/minisim_movies.py` what is simulated. Each raw
 movie goes through `motion_correct` and `run_cnmfe` at their defaults. The other methods get the same aligned movie.
 FastICA is told the true number of cells. inscopix-cnmfe (`bench/peer.py`) runs at its default thresholds and at lower
-ones. One seed says little about differences of a few hundredths. Measured on {found["made"]}.{missing}
+ones. One seed says little about differences of a few hundredths. Measured on {measured["made"]}.{missing}
 
 ![F1 and processor time of each method](images/accuracy.png)
 
@@ -354,22 +357,22 @@ ones. One seed says little about differences of a few hundredths. Measured on {f
 {beside}Error of the motion, px (root mean square): {motion}."""
 
 
-def followed(found: dict[str, Any]) -> str:
+def followed(measured: dict[str, Any]) -> str:
     """A dash is what was not measured."""
 
     def shown(its: dict[str, Any], name: str) -> str:
         return f"{its[name]:.3f}" if name in its else "–"
 
     rows, sure = [], []
-    for name, its in found["conditions"].items():
+    for name, its in measured["conditions"].items():
         ways = ("", "present_", "roicat_")
         rows.append([name, *(f"{shown(its, f'{way}recall')} / {shown(its, f'{way}precision')}" for way in ways)])
         strangers = f"{its['strangers_noticed']} of {its['strangers']}" if its["strangers"] else ""
         others = f"{its['others_flagged']} of {its['sessions'] - its['strangers']}"
-        figures = [shown(its, each) for each in ("calibration_error", "calibration_worst", "sure_right")]
+        figures = [shown(its, measure) for measure in ("calibration_error", "calibration_worst", "sure_right")]
         sure.append([name, *figures, strangers, others, short(its["seconds"])])
-    missing = f"\n\nWithout ROICaT: {found['roicat_left_out']}." if "roicat_left_out" in found else ""
-    many = found.get("many")
+    missing = f"\n\nWithout ROICaT: {measured['roicat_left_out']}." if "roicat_left_out" in measured else ""
+    many = measured.get("many")
     scale = (
         f"\n\n{many['sessions']} sessions of {many['cells_a_session']:.0f} cells: {short(many['seconds'])} s of "
         f"processor time and {short(many['peak_gb'])} GB; recall {many['recall']:.3f}, precision "
@@ -389,11 +392,11 @@ def followed(found: dict[str, Any]) -> str:
     return f"""\
 ## Followed cells
 
-Recall / precision of pairs of cells that two sessions hold, means of {found["studies"]} studies each, from seed
-{found["first"]}. `bench/following_studies.py` says what each kind is; every day is turned, shifted and, where it is
+Recall / precision of pairs of cells that two sessions hold, means of {measured["studies"]} studies each, from seed
+{measured["first"]}. `bench/following_studies.py` says what each kind is; every day is turned, shifted and, where it is
 hard, warped by itself. A pair with something that is no cell counts as wrong. ROICaT runs without the networks whose
 weights it downloads (`bench/peer_roicat.py`). It then finds shifts but no rotations, so its figures say
-little about it where days are rotated far. Measured on {found["made"]}.{missing}
+little about it where days are rotated far. Measured on {measured["made"]}.{missing}
 
 {table(["", "followed", "`longitudinal_registration`", "ROICaT"], rows)}
 
@@ -403,14 +406,14 @@ noticed, and how many of the others are left by themselves.
 {table(heads, sure)}{scale}"""
 
 
-def conditions(found: dict[str, Any]) -> str:
-    if not found:
+def conditions(by_condition: dict[str, Any]) -> str:
+    if not by_condition:
         return ""
     measures = ("f1", "precision", "recall", "event_f1", "cpu_s")
     rows = []
-    for name, one in found.items():
+    for name, one in by_condition.items():
         its = one["methods"]["recipe"]
-        values = [short(its[each]) if each in its and one["counted"] else "" for each in measures]
+        values = [short(its[measure]) if measure in its and one["counted"] else "" for measure in measures]
         rows.append([name, str(one["counted"]), str(its["accepted"]), *values])
     head = ["", "true cells", "accepted", "F1", "precision", "recall", "F1 of events", "CPU, s"]
     return f"""\
@@ -425,17 +428,17 @@ They are of `bench/conditions.py`, which shares nothing with the others; those t
 
 def summary(recordings: dict[str, Any]) -> dict[str, Any]:
     """Means over the recordings, and the open engine against the setting of inscopix-cnmfe that finds more on each."""
-    every = [each["methods"] for each in recordings.values()]
+    every = [recording["methods"] for recording in recordings.values()]
     means: dict[str, dict[str, float]] = {}
     for method, measure in itertools.product(METHODS, MEASURES):
-        values = [each[method][measure] for each in every if measure in each.get(method, {})]
+        values = [methods[method][measure] for methods in every if measure in methods.get(method, {})]
         if values and len(values) == len(every):
             means.setdefault(method, {})[measure] = rounded(sum(values) / len(values))
     pairs = []
-    for each in every:
-        settings = [found for name, found in each.items() if name.startswith("peer_")]
+    for methods in every:
+        settings = [setting for name, setting in methods.items() if name.startswith("peer_")]
         if settings:
-            pairs.append((each["open"], max(settings, key=lambda found: found["f1"])))
+            pairs.append((methods["open"], max(settings, key=lambda setting: setting["f1"])))
     if not pairs:
         return {"means": means}
     compared = {
@@ -447,11 +450,11 @@ def summary(recordings: dict[str, Any]) -> dict[str, Any]:
     return {"means": means, "against_peer": spans}
 
 
-def against_the_peer(found: dict[str, dict[str, float]] | None) -> str:
-    if not found:
+def against_the_peer(spans: dict[str, dict[str, float]] | None) -> str:
+    if not spans:
         return ""
-    f1, r = (f"{found[name]['least']:+.3f} to {found[name]['most']:+.3f}" for name in ("f1", "r"))
-    fast = f"{short(found['times_as_fast']['least'])} to {short(found['times_as_fast']['most'])}"
+    f1, r = (f"{spans[name]['least']:+.3f} to {spans[name]['most']:+.3f}" for name in ("f1", "r"))
+    fast = f"{short(spans['times_as_fast']['least'])} to {short(spans['times_as_fast']['most'])}"
     return (
         f"Against the better setting of inscopix-cnmfe on each recording, the open engine's F1 differs by {f1}, and\n"
         f"its r over the cells that both found by {r}; inscopix-cnmfe takes {fast} times the processor time.\n\n"

@@ -36,14 +36,14 @@ def main() -> None:
         page.warm_up()
         made = recordings.every_kind(folder)
         made["70 cells"] = recordings.cell_set(folder / "many.isxd", n_cells=70, n=4000, rows=200, columns=260)
-        found = {
+        costs = {
             name: min(measured(path, folder / f"{name}-{i}") for i in range(ROUNDS)) for name, path in made.items()
         }
     if "--json" in sys.argv:
         keys = ("seconds", "page_seconds", "page_bytes")
-        print(json.dumps({name: dict(zip(keys, one)) for name, one in found.items()}))
+        print(json.dumps({name: dict(zip(keys, one)) for name, one in costs.items()}))
         return
-    for name, (whole, share, size) in found.items():
+    for name, (whole, share, size) in costs.items():
         print(f"{name}: {1000 * whole:.0f} ms, the page {share / whole:.0%} of it and {size / 1000:.0f} kB")
 
 

@@ -26,7 +26,7 @@ class NotHere(Exception):
 
 def run(folder: Path, names: list[str]) -> None:
     """Raises NotHere."""
-    left = [name for name in names if not all(result(folder, name, *each).exists() for each in THRESHOLDS)]
+    left = [name for name in names if not all(result(folder, name, *thresholds).exists() for thresholds in THRESHOLDS)]
     if left:
         install()
         subprocess.run([VENV / "bin/python", __file__, folder, *left], check=True)
@@ -40,7 +40,7 @@ def install() -> None:
     """By the ordinary pip, unless it is there. Raises NotHere."""
     if (VENV / "ready").exists():
         return
-    python = next((each for each in pythons() if _works(each)), None)
+    python = next((candidate for candidate in pythons() if _works(candidate)), None)
     if python is None:
         raise NotHere("inscopix-cnmfe needs a Python of at most 3.10, and none was found")
     subprocess.run([python, "-m", "venv", "--clear", VENV], check=True)
@@ -55,7 +55,7 @@ def pythons() -> list[str]:
     """Pythons that the peer may run on, the newest first: those on the PATH, then those that pyenv has installed."""
     kept = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     on_path = (shutil.which(f"python{version}") for version in PYTHONS)
-    of_pyenv = (str(each) for version in PYTHONS for each in sorted(kept.glob(f"{version}*/bin/python{version}")))
+    of_pyenv = (str(path) for version in PYTHONS for path in sorted(kept.glob(f"{version}*/bin/python{version}")))
     return [*filter(None, on_path), *of_pyenv]
 
 
@@ -104,6 +104,6 @@ if __name__ == "__main__":
             name, correlation, peak_to_noise = name.split("@")
             find_cells(where, name, float(correlation), float(peak_to_noise))
             continue
-        for each in THRESHOLDS:
-            if not result(where, name, *each).exists():
-                subprocess.run([sys.executable, __file__, where, f"{name}@{each[0]}@{each[1]}"], check=True)
+        for thresholds in THRESHOLDS:
+            if not result(where, name, *thresholds).exists():
+                subprocess.run([sys.executable, __file__, where, f"{name}@{thresholds[0]}@{thresholds[1]}"], check=True)

@@ -102,7 +102,7 @@ def track(days: Sequence[Any]) -> list[Any]:
     wavelets = tracking.scatteringWaveletTransformer.SWT(
         image_shape=(SIDE, SIDE), device="cpu", kwargs_Scattering2D=given["SWT"]["kwargs_Scattering2D"]
     )
-    pictures = np.concatenate([each.astype(np.float32) for each in data.ROI_images])
+    pictures = np.concatenate([footprints.astype(np.float32) for footprints in data.ROI_images])
     wavelets.transform(ROI_images=pictures, batch_size=given["SWT"]["batch_size"])
     metrics = [metric for metric in DEFAULT_METRICS if metric.name != "nn"]
     graph = tracking.similarity_graph.ROI_graph(

@@ -127,9 +127,9 @@ def write(folder: Path, made: Session) -> None:
     images = np.zeros((CELLS, 8, 8), np.float32)
     images[:, 2:6, 2:6] = 1  # the peer draws outlines
     write_cell_set(cell_sets(folder), footers, images, made.traces.astype(np.float32), statuses=["accepted"] * CELLS)
-    pulses = [(name, f"{at:.6f}", f"{at + 0.1:.6f}") for name, each in made.events.items() for at in clock(each)]
+    pulses = [(name, f"{at:.6f}", f"{at + 0.1:.6f}") for name, samples in made.events.items() for at in clock(samples)]
     write_table(folder / "session-ttl.csv", ("channel", "onset_s", "offset_s"), pulses)
-    events = [(name, f"{at / RATE_HZ:.6f}") for name, each in made.events.items() for at in each]
+    events = [(name, f"{at / RATE_HZ:.6f}") for name, samples in made.events.items() for at in samples]
     write_table(folder / "without-gaps.csv", ("channel", "time_s"), events)
 
 
@@ -150,7 +150,7 @@ def read_table(path: Path) -> list[dict[str, str]]:
 class Score:
     """How well one way of testing does, over all sessions."""
 
-    found: dict[str, list[bool]]  # by channel: of the cells that respond
+    detected: dict[str, list[bool]]  # by channel: of the cells that respond
     false: dict[str, list[bool]]  # of the others
     corrected: list[
         bool
@@ -166,7 +166,7 @@ class Score:
         for channel, responds in truth.responds.items():
             rows = read_table(folder / f"{prefix}{channel}.csv")
             called = np.array([row["class"] != "none" for row in rows])
-            self.found[channel] += called[responds].tolist()
+            self.detected[channel] += called[responds].tolist()
             self.false[channel] += called[~responds].tolist()
             p = np.array([float(row["p"]) for row in rows])
             self.corrected += (benjamini_hochberg(p) < LEVEL)[responds].tolist()
@@ -176,9 +176,9 @@ class Score:
     def summary(self) -> dict[str, object]:
         return {
             "sessions": len(self.sessions),
-            "recall": {name: float(np.mean(self.found[name])) for name in ("GPIO-1", "GPIO-2")},
+            "recall": {name: float(np.mean(self.detected[name])) for name in ("GPIO-1", "GPIO-2")},
             "recall_by_q": float(np.mean(self.corrected)),
-            "false": {name: float(np.mean(each)) for name, each in self.false.items()},
+            "false": {name: float(np.mean(are_called)) for name, are_called in self.false.items()},
             "false_cells_of_nothing": [sum(self.false["GPIO-3"]), len(self.false["GPIO-3"])],
             "sessions_with_a_false_cell": sum(self.sessions),
             "uniform": float(stats.kstest(self.p, "uniform").pvalue),
@@ -202,8 +202,8 @@ def measured(folder: Path, seeds: range, only_make: bool) -> dict[str, object]:
         for name in PEERS:
             if (place / f"{name}-GPIO-3.csv").is_file():
                 scores[name].add(place, f"{name}-", truth)
-    found: dict[str, object] = {name: score.summary() for name, score in scores.items() if score.sessions}
-    return {**found, "cpu_s": round(seconds, 2)}
+    summaries: dict[str, object] = {name: score.summary() for name, score in scores.items() if score.sessions}
+    return {**summaries, "cpu_s": round(seconds, 2)}
 
 
 # ---- cost
@@ -248,10 +248,10 @@ def main() -> None:
         return
     if options.cost:
         options.folder.mkdir(parents=True, exist_ok=True)
-        found: dict[str, object] = dict(one_large(options.folder))
+        report: dict[str, object] = dict(one_large(options.folder))
     else:
-        found = measured(options.folder, range(options.first, options.first + options.seeds), options.make)
-    print(json.dumps(found, indent=None if options.json else 1))
+        report = measured(options.folder, range(options.first, options.first + options.seeds), options.make)
+    print(json.dumps(report, indent=None if options.json else 1))
 
 
 if __name__ == "__main__":

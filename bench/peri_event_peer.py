@@ -99,14 +99,14 @@ def test(place: Path) -> None:
                 )
                 (made,) = Path(work).rglob("*STATISTICS.csv")
                 with made.open(newline="") as file:
-                    found = [row for row in csv.DictReader(file) if row["name"].startswith("C")]
+                    of_cells = [row for row in csv.DictReader(file) if row["name"].startswith("C")]
                 os.chdir("/")
             with (place / f"{way}-{channel}.csv").open("w", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")
                 writer.writerow(("cell", "p", "class"))
-                writer.writerows(
-                    (row["name"], min(1, 2 * float(row["p-value"])), CLASSES[float(row["modulation"])]) for row in found
-                )
+                for row in of_cells:
+                    p, modulation = float(row["p-value"]), float(row["modulation"])
+                    writer.writerow((row["name"], min(1, 2 * p), CLASSES[modulation]))
 
 
 if __name__ == "__main__":

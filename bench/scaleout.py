@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def summarise(seconds: dict[str, list[float]], shards: int) -> dict[str, float]:
-    median = {name: statistics.median(each) for name, each in seconds.items()}
+    median = {name: statistics.median(runs) for name, runs in seconds.items()}
     report = {f"{name} (s)": round(value, 2) for name, value in median.items()}
     report["seconds per empty shard"] = round(median["empty shards"] / shards, 2)
     report["one node / two nodes"] = round(median["one node"] / median["two nodes"], 2)

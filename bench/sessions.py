@@ -37,12 +37,12 @@ def run(source: Path, output: Path, **environment: str) -> float:
 
 def session(folder: Path, parts: int, frames: int) -> list[Path]:
     folder.mkdir()
-    found = []
+    parts_written = []
     for part in range(parts):
         start = recordings.START_MS + part * (frames * 50 + 10_000)
         path = folder / f"m_part{part + 1}.isxd"
-        found.append(recordings.movie(path, frames, 200, 260, start_ms=start))
-    return [*found, recordings.gpio(folder / "m.gpio", n=400)]
+        parts_written.append(recordings.movie(path, frames, 200, 260, start_ms=start))
+    return [*parts_written, recordings.gpio(folder / "m.gpio", n=400)]
 
 
 def whole_and_parts(work: Path, parts: int, frames: int) -> dict[str, float]:
@@ -53,14 +53,14 @@ def whole_and_parts(work: Path, parts: int, frames: int) -> dict[str, float]:
         folder.mkdir()
         os.link(path, folder / path.name)
         alone.append(folder)
-    found: dict[str, float] = {"parts": parts, "frames": frames}
+    report: dict[str, float] = {"parts": parts, "frames": frames}
     for name, environment in (("plain", {}), ("nwb", {"NWB": "1"})):
-        whole, each = [], []
+        whole, one_by_one = [], []
         for round_ in range(ROUNDS):
             whole.append(run(together, work / f"{name}-{round_}", **environment))
-            each.append(sum(run(one, work / f"{name}-{round_}-{one.name}", **environment) for one in alone))
-        found |= {f"{name}_whole_s": round(min(whole), 2), f"{name}_sum_s": round(min(each), 2)}
-    return found
+            one_by_one.append(sum(run(one, work / f"{name}-{round_}-{one.name}", **environment) for one in alone))
+        report |= {f"{name}_whole_s": round(min(whole), 2), f"{name}_sum_s": round(min(one_by_one), 2)}
+    return report
 
 
 def many(work: Path, n: int) -> dict[str, float]:
@@ -82,11 +82,11 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = {
+        report = {
             "session": whole_and_parts(Path(folder), options.parts, options.frames),
             "many": many(Path(folder), options.recordings),
         }
-    print(json.dumps(found, indent=None if options.json else 1))
+    print(json.dumps(report, indent=None if options.json else 1))
 
 
 if __name__ == "__main__":

@@ -77,9 +77,9 @@ def variant(name: str, sound: Mapping[str, Path], files: Mapping[str, bytes], se
 
 def corpus(sound: Mapping[str, Path], folder: Path, seed: int, n: int) -> Iterator[Path]:
     """Write n variants, and what is no file at all; yield the paths."""
-    for number, each in enumerate(variants(sound, seed, n)):
-        path = folder / f"{each.name}-{each.label}-{number}{sound[each.name].suffix}"
-        path.write_bytes(each.data)
+    for number, damaged in enumerate(variants(sound, seed, n)):
+        path = folder / f"{damaged.name}-{damaged.label}-{number}{sound[damaged.name].suffix}"
+        path.write_bytes(damaged.data)
         yield path
     yield from not_files(folder)
 
@@ -94,7 +94,7 @@ def not_files(folder: Path) -> Iterator[Path]:
 
 
 def damages(suffix: str, name: str) -> dict[str, Damage]:
-    found: dict[str, Damage] = {
+    kinds: dict[str, Damage] = {
         "truncated": lambda data, rng: (data[: rng.randrange(len(data))], "its end"),
         "without_beginning": lambda data, rng: (data[rng.randrange(1, len(data)) :], "its beginning"),
         "appended": lambda data, rng: (data + rng.randbytes(rng.randrange(1, 64)), "its end"),
@@ -103,7 +103,7 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
         "block": _block,
     }
     for part in PARTS[suffix]:
-        found |= {
+        kinds |= {
             f"{part}_number": _leaf(suffix, part, (int, float), _number),
             f"{part}_type": _leaf(suffix, part, object, lambda value, rng: rng.choice(TYPES)),
             f"{part}_text": _leaf(suffix, part, str, lambda value, rng: rng.choice(TEXTS)),
@@ -112,14 +112,14 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
             f"{part}_json": _not_json(suffix, part),
         }
     if name == "gpio_bare":
-        found["truncated"] = _cut_bare
+        kinds["truncated"] = _cut_bare
     elif suffix in HEADERS:
-        found["header"] = _header(suffix)
-    found |= _DATA.get(suffix, {})
+        kinds["header"] = _header(suffix)
+    kinds |= _DATA.get(suffix, {})
     if suffix == ".isxd":
-        found["length"] = _length
-        found |= _PACKETS if name in ("event_set", "gpio_isxd", "imu_isxd") else _ARRAYS
-    return found
+        kinds["length"] = _length
+        kinds |= _PACKETS if name in ("event_set", "gpio_isxd", "imu_isxd") else _ARRAYS
+    return kinds
 
 
 # ---- any file
@@ -168,7 +168,7 @@ def _differing(old: bytes, new: bytes) -> str:
     """The field of JSON that differs, if that is all."""
     try:
         before, after = (
-            {path: holder[key] for holder, key, path in leaves(json.loads(text), each="")} for text in (old, new)
+            {path: holder[key] for holder, key, path in leaves(json.loads(text), entry="")} for text in (old, new)
         )
     except (ValueError, TypeError):
         return " as a whole"
@@ -234,12 +234,12 @@ def _json(content: Any) -> bytes:
     return json.dumps(content).encode()  # surrogates and NaN included
 
 
-def leaves(value: Any, path: str = "", each: str = "*") -> Iterator[tuple[Any, Any, str]]:
-    """Holder, key and path of each value that holds no other; entries of lists are called `each`, else by number."""
+def leaves(value: Any, path: str = "", entry: str = "*") -> Iterator[tuple[Any, Any, str]]:
+    """Holder, key and path of each value that holds no other; entries of lists are called `entry`, else by number."""
     for key in list(value) if isinstance(value, dict) else range(len(value)):
-        inner = f"{path}/{key}" if isinstance(value, dict) else f"{path}/{each or key}"
+        inner = f"{path}/{key}" if isinstance(value, dict) else f"{path}/{entry or key}"
         if isinstance(value[key], (dict, list)) and value[key]:
-            yield from leaves(value[key], inner, each)
+            yield from leaves(value[key], inner, entry)
         else:
             yield value, key, inner
 
@@ -249,7 +249,7 @@ def _leaf(suffix: str, part: str, wanted: Any, change: Callable[[Any, random.Ran
 
     def damage(data: bytes, rng: random.Random) -> Damaged:
         content = json.loads(read(data))
-        places = [each for each in leaves(content or {}) if isinstance(each[0][each[1]], wanted)]
+        places = [leaf for leaf in leaves(content or {}) if isinstance(leaf[0][leaf[1]], wanted)]
         if not places:
             return _bit(data, rng)
         holder, key, path = rng.choice(places)
@@ -267,11 +267,11 @@ def _holders(value: Any, path: str = "") -> Iterator[tuple[dict[str, Any], str]]
     if isinstance(value, dict):
         if value:
             yield value, path
-        for key, each in value.items():
-            yield from _holders(each, f"{path}/{key}")
+        for key, child in value.items():
+            yield from _holders(child, f"{path}/{key}")
     elif isinstance(value, list):
-        for each in value:
-            yield from _holders(each, f"{path}/*")
+        for child in value:
+            yield from _holders(child, f"{path}/*")
 
 
 def fields(content: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
@@ -310,8 +310,8 @@ def _list(suffix: str, part: str) -> Damage:
         lists = [
             (holder, name, f"{path}/{name}")
             for holder, path in _holders(content)
-            for name, each in holder.items()
-            if isinstance(each, list)
+            for name, value in holder.items()
+            if isinstance(value, list)
         ]
         if not lists:
             return _bit(data, rng)
@@ -431,7 +431,7 @@ _ARRAYS: dict[str, Damage] = {"values": _values, "frames": _frames}
 
 def _jpegs(data: bytes, rng: random.Random) -> Damaged:
     video = video_of(data)
-    images = [b"\xff\xd8" + each for each in video.split(b"\xff\xd8")[1:]]
+    images = [b"\xff\xd8" + image for image in video.split(b"\xff\xd8")[1:]]
     if rng.random() < 0.5:
         return with_isxb(data, video=b"".join(_changed_items(images, rng))), "frames of the video"
     i = rng.randrange(len(images))

@@ -74,7 +74,7 @@ def recording(
     centres = _apart(rng, canvas, n_cells, diameter_px, margin)
     bodies = np.array([_cell_body(rng, canvas, centre, diameter_px) for centre in centres])
     spikes = _spikes(rng, len(bodies), n, rate_hz)
-    traces = np.array([_calcium(rng, each, rate_hz) for each in spikes])
+    traces = np.array([_calcium(rng, of_cell, rate_hz) for of_cell in spikes])
     resting = rng.uniform(0.1, 0.5, len(bodies))
     population = _smooth_in_time(traces.mean(axis=0), 0.3 * rate_hz)
     diffuse, diffuse_traces = _diffuse(rng, canvas, population, n, rate_hz, diameter_px)
@@ -128,8 +128,8 @@ class _Canvas:
     def line(self, rng: np.random.Generator, start: np.ndarray, angle: float, width: float, bend: float) -> np.ndarray:
         """A line that wanders through the field and grows thinner, as it would be without optics. 0 to 1."""
         image, place = np.zeros(self.shape), np.array(start, float)
-        while width > 0.5 and all(-5 < each < size + 5 for each, size in zip(place, self.shape)):
-            y, x = (int(np.clip(each, 0, size - 1)) for each, size in zip(place, self.shape))
+        while width > 0.5 and all(-5 < position < size + 5 for position, size in zip(place, self.shape)):
+            y, x = (int(np.clip(position, 0, size - 1)) for position, size in zip(place, self.shape))
             reach = int(width) + 3
             near = (slice(max(0, y - reach), y + reach + 1), slice(max(0, x - reach), x + reach + 1))
             away = np.hypot(self.y[near] - place[0], self.x[near] - place[1])
