@@ -201,7 +201,8 @@ def open_engine(movie: Path, diameter: float | None, work: Path) -> Cells:
             diameter = estimate.estimate_cell_diameter(series).px
     run_cnmfe.run_cnmfe([str(movie)], [str(out)], cell_diameter=diameter, context=_context(work))
     found = cellsets.read_cell_set([out])
-    return Cells(np.stack([found.images[i] for i in range(found.n_cells)]), np.nan_to_num(found.traces))
+    traces = np.nan_to_num(found.traces) * np.array(cellsets.scales_of(found.footer))[:, None]  # in the movie's units
+    return Cells(np.stack([found.images[i] for i in range(found.n_cells)]), traces)
 
 
 def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
@@ -233,7 +234,8 @@ def accepted(found: Cells, truth: Truth) -> Cells:
     """What the recipe's acceptance leaves of the cells of any method, told the diameter."""
     events = find_transients(found.C.astype(float), truth.rate_hz)
     active = np.flatnonzero([len(its.samples) > 0 for its in events])
-    good = [i for i, doubt in zip(active, doubts(found.A[active], truth.diameter)) if not doubt]
+    brightness = found.C[active].max(axis=1, initial=0)
+    good = [i for i, doubt in zip(active, doubts(found.A[active], brightness, truth.diameter)) if not doubt]
     return Cells(found.A[good], found.C[good])
 
 

@@ -71,6 +71,7 @@ CONDITIONS = {
     "edge": Condition(edge=300),
     "focus": Condition(drift=3.0),
     "all": Condition(waves=60, patches=90, edge=200, vessels=80),
+    "mixed_all": Condition(diameters=(5, 11), waves=60, patches=90, edge=200, vessels=80),
     "zhou": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, bursts_hz=(0.08, 0.12)),
     "zhou_noisy": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, noise=90),
     "no_noise": Condition(cells=0),

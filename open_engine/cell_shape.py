@@ -6,8 +6,8 @@ pixel above half of the peak is a second component, and noise leaves many.
 
 How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide
 again is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
-between. So what is larger than the diameter allows is still a cell's if it is no larger than the sizes of the other
-cells of this movie suggest.
+between, and dimmer. So what is larger than the diameter allows is still a cell's if it is neither larger nor dimmer
+than the other cells of this movie suggest.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from open_engine.cnmfe.gate import diameter_of_disc, elongation
-from open_engine.metrics import NEAR, compactness
+from open_engine.metrics import compactness
 
 LEAST_COMPACT = 0.8
 LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
@@ -26,7 +26,8 @@ LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are:
 FEW = 8  # cells
 ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
-SPREADS = 2.5  # standard deviations of the logarithms of sizes: what is larger is not one of them
+MANY = 20  # cells: fewer do not say how much cells differ
+SPREADS = 2.5  # standard deviations of the logarithms of sizes and of brightness, beyond which it is not one of them
 RAGGED = 1.75  # widths across what holds most of a footprint; 1.1 for a Gaussian, more where noise is part of it
 
 
@@ -49,17 +50,22 @@ def is_cell(footprint: np.ndarray, diameter: float) -> bool:
     return not _doubt(shape(footprint, diameter), diameter)
 
 
-def doubts(footprints: Iterable[np.ndarray], diameter: float) -> list[str]:
-    """Why each footprint (rows, columns) of a movie is no cell's, in words; "" if it may be one's. diameter: px."""
+def doubts(footprints: Iterable[np.ndarray], brightness: np.ndarray, diameter: float) -> list[str]:
+    """Why each footprint (rows, columns) of a movie is no cell's, in words; "" if it may be one's.
+
+    brightness: at each one's peak when it is most active, (footprints,), in any unit. diameter: px.
+    """
     shapes = [shape(each, diameter) for each in footprints]
     found = [_doubt(each, diameter) for each in shapes]
     passes = np.array([not each for each in found], bool)
     if passes.sum() < FEW:
         return [_doubt(each, diameter, LEAST_COMPACT_OF_FEW) for each in shapes]
-    whole = np.array([_in_field(each, diameter) and 2 * each.radius < RAGGED * each.width for each in shapes])
-    radii = np.array([each.radius for each in shapes])
-    as_others = whole & (radii <= _largest(radii, passes, whole, NEAR * diameter))
-    return ["" if same else each for same, each in zip(as_others, found)]
+    if passes.sum() < MANY:
+        return found
+    radii = np.log([max(each.radius, 1e-3) for each in shapes])
+    light = np.log(np.maximum(brightness, 1e-30))
+    smooth = np.array([_in_field(each, diameter) and 2 * each.radius < RAGGED * each.width for each in shapes])
+    return ["" if like else each for like, each in zip(_like_the_cells(passes, smooth, radii, light), found)]
 
 
 def shape(footprint: np.ndarray, diameter: float) -> Shape:
@@ -101,16 +107,16 @@ def _in_field(seen: Shape, diameter: float) -> bool:
     return seen.to_border >= ON_BORDER * diameter
 
 
-def _largest(radii: np.ndarray, cells: np.ndarray, others: np.ndarray, least: float) -> float:
-    """The radius that a cell of a movie may have, px: `least` or more.
+def _like_the_cells(cells: np.ndarray, others: np.ndarray, radii: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """Which footprints are cells or neither larger nor dimmer than these are, (footprints,).
 
-    radii: of all footprints; cells: which of them are known to be cells; others: which may be. Those that are as large
-    as the cells are cells too, and count when it is asked again how large cells are.
+    cells: which are known to be; others: which may be. radii, light: logarithms. What is like the cells is one too, and
+    counts when it is asked again what they are like.
     """
-    largest = least
     while True:
-        sizes = np.log(np.maximum(radii[cells | (others & (radii <= largest))], 1e-3))
-        grown = float(np.exp(sizes.mean() + SPREADS * sizes.std()))
-        if grown <= largest * (1 + 1e-6):
-            return largest
-        largest = grown
+        largest = radii[cells].mean() + SPREADS * radii[cells].std()
+        dimmest = light[cells].mean() - SPREADS * light[cells].std()
+        more = cells | (others & (radii <= largest) & (light >= dimmest))
+        if (more == cells).all():
+            return cells
+        cells = more

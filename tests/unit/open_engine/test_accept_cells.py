@@ -71,8 +71,8 @@ def test_the_shape_of_a_cell(name: str) -> None:
 
 
 LARGE = 15.0  # px wide, where cells are 8
-OF_ALL_SIZES = np.geomspace(6, 14, 12)
-ALIKE = np.linspace(7.4, 8.6, 12)
+OF_ALL_SIZES = np.geomspace(5, 14, 32)
+ALIKE = np.linspace(7.4, 8.6, 24)
 
 
 def ragged(width: float = LARGE) -> np.ndarray:
@@ -83,25 +83,27 @@ def ragged(width: float = LARGE) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("others", "image", "expected"),
+    ("others", "image", "brightness", "expected"),
     [
-        (OF_ALL_SIZES, cell(width=LARGE), True),
-        (OF_ALL_SIZES, cell(width=40), False),
-        (OF_ALL_SIZES, cell(row=-8, width=LARGE), False),
-        (OF_ALL_SIZES, ragged(), False),
-        (OF_ALL_SIZES, cell() * 0, False),
-        (ALIKE, cell(width=LARGE), False),
-        (OF_ALL_SIZES[:7], cell(width=LARGE), False),
+        (OF_ALL_SIZES, cell(width=LARGE), 60, True),
+        (OF_ALL_SIZES, cell(width=LARGE), 10, False),
+        (OF_ALL_SIZES, cell(width=40), 60, False),
+        (OF_ALL_SIZES, cell(row=-8, width=LARGE), 60, False),
+        (OF_ALL_SIZES, ragged(), 60, False),
+        (OF_ALL_SIZES, cell() * 0, 60, False),
+        (OF_ALL_SIZES[::2], cell(width=LARGE), 60, False),
+        (ALIKE, cell(width=LARGE), 60, False),
     ],
+    ids=["large", "dim", "too large", "cut", "ragged", "empty", "too few to tell", "all others alike"],
 )
 def test_how_large_a_cell_may_be_depends_on_how_much_the_cells_of_the_movie_differ(
-    others: np.ndarray, image: np.ndarray, expected: bool
+    others: np.ndarray, image: np.ndarray, brightness: float, expected: bool
 ) -> None:
     assert not is_cell(image, DIAMETER)
-    *found, last = doubts([*(cell(width=width) for width in others), image], DIAMETER)
+    light = np.append(np.geomspace(50, 200, len(others)), brightness)
+    *found, last = doubts([*(cell(width=width) for width in others), image], light, DIAMETER)
     assert (last == "") == expected
-    if len(others) > 8:
-        assert not any(found)
+    assert any(found) == (len(others) < 20)
 
 
 def test_the_stray_pixel_is_a_component_for_idps() -> None:
