@@ -84,7 +84,7 @@ class Ended:
     @property
     def reasons(self) -> dict[str, str]:
         """Why each recording failed that did."""
-        return {each["path"]: each["reason"] for each in self.events if each["event"] == "recording-failed"}
+        return {event["path"]: event["reason"] for event in self.events if event["event"] == "recording-failed"}
 
     @property
     def last(self) -> dict:
@@ -207,11 +207,11 @@ class Chaos:
         """A run that nothing disturbs, after those that were."""
         ended = self.run(output, *arguments, inputs=inputs)
         self.tally.expect(ended.code == 0, f"the next run ends with {ended.code}: {ended.last} {ended.reasons}")
-        found = {
-            name: content for name, content in self.tree(output).items() if not any(each in name for each in beside)
+        files = {
+            name: content for name, content in self.tree(output).items() if not any(part in name for part in beside)
         }
         different = sorted(
-            name for name in found.keys() | self.reference.keys() if found.get(name) != self.reference.get(name)
+            name for name in files.keys() | self.reference.keys() if files.get(name) != self.reference.get(name)
         )
         self.tally.expect(not different, f"the next run leaves another tree: {different[:5]}")
         self.tally.completed += ended.code == 0 and not different
@@ -222,8 +222,8 @@ def half_written(
     output: Path, reference: dict[str, bytes], read: Callable[[Path], dict[str, bytes]] = tree
 ) -> Iterator[str]:
     """Files that an undisturbed run would not have left under this name; records, logs and hidden files aside."""
-    found = read(output)
-    for name, content in found.items():
+    files = read(output)
+    for name, content in files.items():
         if name.startswith((".", "logs/", "damaged/", "done.marker")):
             continue
         if name in REPORTS:
@@ -232,10 +232,10 @@ def half_written(
                 yield f"{name} is not whole: {problem}"
         elif content != reference.get(name):
             yield f"{name} is not what an undisturbed run writes"
-    for name in found:
+    for name in files:
         folder, _, file = name.rpartition("/")
         if folder and file == f"{folder.rpartition('/')[2]}.json" and not name.startswith((".", "damaged/")):
-            missing = [other for other in reference if other.startswith(f"{folder}/") and other not in found]
+            missing = [other for other in reference if other.startswith(f"{folder}/") and other not in files]
             if missing:
                 yield f"{name} says complete, but {missing} are missing"
 
@@ -293,7 +293,7 @@ def workers_killed(chaos: Chaos) -> None:
         ended = running.end()
         chaos.tally.hits += hits
         chaos.judge(output, ended, {0})
-        said = sum(each["event"] in ("tried-again", "overview-failed") for each in ended.events)
+        said = sum(event["event"] in ("tried-again", "overview-failed") for event in ended.events)
         chaos.tally.expect(said == hits, f"{hits:d} workers killed, {said} said")
         chaos.complete(output)
 
@@ -349,7 +349,7 @@ def out_of_memory(chaos: Chaos) -> None:
         ended = chaos.run(output, options=("--memory", limit, "--memory-swap", limit))
         chaos.judge(output, ended, {71})
         chaos.tally.expect(
-            any("out of memory" in each for each in ended.reasons.values()), f"{limit}: no failure names the memory"
+            any("out of memory" in reason for reason in ended.reasons.values()), f"{limit}: no failure names the memory"
         )
         chaos.complete(output)
 
@@ -376,7 +376,7 @@ def disk_full(chaos: Chaos) -> None:
             docker("volume", "rm", volume)
         chaos.judge(copies / "output", ended, {1, 73})
         said = [*ended.reasons.values(), ended.last.get("message", "")]
-        chaos.tally.expect(any("space" in each for each in said), f"{size} KB: no failure names the disk: {said}")
+        chaos.tally.expect(any("space" in text for text in said), f"{size} KB: no failure names the disk: {said}")
         chaos.complete(copies / "output")
 
 
@@ -443,11 +443,11 @@ def clocks(chaos: Chaos) -> None:
 
 def damaged_files(chaos: Chaos) -> None:
     """2,000 damaged files beside sound ones (fuzz.py)"""
-    found = fuzz.fuzz(new_folder(chaos.folder / "fuzz"), chaos.rng.randrange(1 << 32), fuzz.VARIANTS, measure.IMAGE)
-    fuzz.print_tables(found)
-    chaos.tally.codes += found.codes
-    chaos.tally.failures += found.failures
-    chaos.tally.completed += not found.failures
+    fuzzed = fuzz.fuzz(new_folder(chaos.folder / "fuzz"), chaos.rng.randrange(1 << 32), fuzz.VARIANTS, measure.IMAGE)
+    fuzz.print_tables(fuzzed)
+    chaos.tally.codes += fuzzed.codes
+    chaos.tally.failures += fuzzed.failures
+    chaos.tally.completed += not fuzzed.failures
 
 
 def two_at_once(chaos: Chaos) -> None:
@@ -548,7 +548,7 @@ def second_engine(home: Path) -> Iterator:
         if containerd.exists():
             engine.stop(int(containerd.read_text()))
         mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
-        for folder in reversed([each for each in mounted if each.startswith(f"{home}/")]):
+        for folder in reversed([place for place in mounted if place.startswith(f"{home}/")]):
             engine.quiet("umount", folder)
 
 

@@ -21,9 +21,9 @@ def pictures(path: Path) -> np.ndarray:
     assert film[at + 12 : at + 16] == b"vide"
     film[at + 12 : at + 16] = b"pict"
     film[film.index(b"free") : film.index(b"free") + 4] = b"meta"
-    found = []
+    frames = []
     with Image.open(io.BytesIO(film)) as picture:
         for i in range(picture.n_frames):
             picture.seek(i)
-            found.append(np.asarray(picture.convert("L")))
-    return np.stack(found)
+            frames.append(np.asarray(picture.convert("L")))
+    return np.stack(frames)

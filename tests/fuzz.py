@@ -124,44 +124,44 @@ class Fuzzed:
 
 def fuzz(folder: Path, seed: int, n: int, image: str, ways: Sequence[str] = tuple(WAYS)) -> Fuzzed:
     """A run on n variants in each of these ways; `folder` is an empty one that any user may write to."""
-    found = Fuzzed()
+    fuzzed = Fuzzed()
     inputs, canary = new_folder(folder / "input"), new_folder(folder / "canary")
     (canary / "canary").write_text(CANARY)
     (folder / "recipe.toml").write_text(RECIPE)
     made = json.loads(inside("variants", "/made", n, seed, options=("-v", f"{inputs}:/made")))
     for way in ways:
         say(f"  {way}")
-        one_way(folder, way, made, image, found)
-    return found
+        one_way(folder, way, made, image, fuzzed)
+    return fuzzed
 
 
-def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, found: Fuzzed) -> None:
+def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, fuzzed: Fuzzed) -> None:
     inputs, alone, output = folder / "input", new_folder(folder / f"alone-{way}"), new_folder(folder / f"output-{way}")
     before = contents(folder)
     for number in range(len(made)):  # out of sight, so that the paths of the sound ones are the same in both runs
         (inputs / str(number)).rename(inputs / f".{number}")
     code, end, died = run(folder, alone.name, image, way)
-    found.codes[code] += 1
-    found.expect(not died, f"{way}: workers of sound recordings died: {died}")
-    found.expect(code == 0, f"{way}: the sound recordings alone end with {code}: {end}")
+    fuzzed.codes[code] += 1
+    fuzzed.expect(not died, f"{way}: workers of sound recordings died: {died}")
+    fuzzed.expect(code == 0, f"{way}: the sound recordings alone end with {code}: {end}")
     for number in range(len(made)):
         (inputs / f".{number}").rename(inputs / str(number))
 
     started = time.monotonic()
     code, end, died = run(folder, output.name, image, way)
-    found.expect(not died, f"{way}: workers died, though they may have gone well when tried again: {died}")
-    found.seconds += time.monotonic() - started
-    found.codes[code] += 1
-    found.expect(code == 1, f"{way}: the run ends with {code}: {end}")
+    fuzzed.expect(not died, f"{way}: workers died, though they may have gone well when tried again: {died}")
+    fuzzed.seconds += time.monotonic() - started
+    fuzzed.codes[code] += 1
+    fuzzed.expect(code == 1, f"{way}: the run ends with {code}: {end}")
     after = contents(folder)
     changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
-    found.expect(not changed, f"{way}: files outside the output changed: {changed[:5]}")
+    fuzzed.expect(not changed, f"{way}: files outside the output changed: {changed[:5]}")
 
     trees = tree(alone), tree(output)
-    judge_sound(*(map(without_times_of_steps, trees) if way == "recipe" else trees), found)
+    judge_sound(*(map(without_times_of_steps, trees) if way == "recipe" else trees), fuzzed)
     for problem in half_written(output, steps_kept=way == "recipe"):
-        found.expect(False, f"{way}: {problem}")
-    judge_variants(way, made, output, found)
+        fuzzed.expect(False, f"{way}: {problem}")
+    judge_variants(way, made, output, fuzzed)
 
 
 def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str, list[str]]:
@@ -189,18 +189,18 @@ def deaths(log: Iterable[str]) -> list[str]:
 
 def contents(folder: Path) -> dict[str, tuple[int, bytes | int]]:
     """Each file below that is not in an output: its size, and its content unless it is large."""
-    found: dict[str, tuple[int, bytes | int]] = {}
+    files: dict[str, tuple[int, bytes | int]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not name.startswith(("alone-", "output-")):
-            found[name] = path.stat().st_size, path.read_bytes() if path.stat().st_size < 1 << 20 else 0
-    return found
+            files[name] = path.stat().st_size, path.read_bytes() if path.stat().st_size < 1 << 20 else 0
+    return files
 
 
-def judge_sound(alone: dict[str, bytes], output: dict[str, bytes], found: Fuzzed) -> None:
+def judge_sound(alone: dict[str, bytes], output: dict[str, bytes], fuzzed: Fuzzed) -> None:
     for name, content in alone.items():
         if name.startswith("sound/"):
-            found.expect(output.get(name) == content, f"{name} is not what it is without damaged files beside it")
+            fuzzed.expect(output.get(name) == content, f"{name} is not what it is without damaged files beside it")
 
 
 def half_written(output: Path, steps_kept: bool = False) -> Iterator[str]:
@@ -226,7 +226,7 @@ def fault(path: Path) -> str:
     content = path.read_bytes()
     if path.suffix == ".json" and path.stem == path.parent.name:
         listed = {*json.loads(content)["results"], path.name}
-        there = {each.relative_to(path.parent).as_posix() for each in path.parent.rglob("*") if each.is_file()}
+        there = {file.relative_to(path.parent).as_posix() for file in path.parent.rglob("*") if file.is_file()}
         return "" if listed == there else f"lists {sorted(listed ^ there)} that are not there, or not those"
     if path.suffix == ".csv":
         widths = {len(row) for row in csv.reader(content.decode().splitlines())}
@@ -257,33 +257,33 @@ def boxes_end(content: bytes) -> int:
 # --- variants -------------------------------------------------------------------------------------------------------
 
 
-def judge_variants(way: str, made: list[dict[str, str]], output: Path, found: Fuzzed) -> None:
+def judge_variants(way: str, made: list[dict[str, str]], output: Path, fuzzed: Fuzzed) -> None:
     with (output / "summary.csv").open(newline="") as file:
         rows = {row["path"]: row for row in csv.DictReader(file)}
     for number, variant in enumerate(made):
         label = f"{way}: variant {number} ({variant['of']}, {variant['damage']}: {variant['where']})"
         row = rows.get(f"{number}/{variant['file']}")
         if row is None:
-            found.expect(False, f"{label} has no row")
+            fuzzed.expect(False, f"{label} has no row")
             continue
-        end = judge(label, row, variant, output, found)
-        found.ends[variant["of"], end] += 1
+        end = judge(label, row, variant, output, fuzzed)
+        fuzzed.ends[variant["of"], end] += 1
 
 
-def judge(label: str, row: dict[str, str], variant: dict[str, str], output: Path, found: Fuzzed) -> str:
+def judge(label: str, row: dict[str, str], variant: dict[str, str], output: Path, fuzzed: Fuzzed) -> str:
     """How it ended."""
     spoken = [cell for cell in row.values() if PYTHONS.search(cell)]
-    found.expect(not spoken, f"{label} has Python's words in its row: {spoken}")
+    fuzzed.expect(not spoken, f"{label} has Python's words in its row: {spoken}")
     folder = output / row["results"] if row["results"] else None
     if row["status"] == "failed":
-        found.expect(not NO_REASON.search(row["reason"]), f"{label} fails and names no fault: {row['reason']!r}")
+        fuzzed.expect(not NO_REASON.search(row["reason"]), f"{label} fails and names no fault: {row['reason']!r}")
         left = output / Path(row["path"]).with_suffix("")
         is_inspected = label.startswith("recipe")  # what failed in a recipe shows what inspection can say
-        found.expect(is_inspected or not left.exists(), f"{label} failed and left {left}")
+        fuzzed.expect(is_inspected or not left.exists(), f"{label} failed and left {left}")
         return "refused"
     assert folder, row
     size = sum(path.stat().st_size for path in folder.iterdir())
-    found.expect(size < LARGEST, f"{label} gives {size} bytes of results")
+    fuzzed.expect(size < LARGEST, f"{label} gives {size} bytes of results")
     reference = output / "sound" / f"of {variant['file']}" / Path(variant["file"]).stem
     other = different(reference, folder)
     if row["warnings"]:
@@ -291,15 +291,15 @@ def judge(label: str, row: dict[str, str], variant: dict[str, str], output: Path
     if not other:
         return "same"
     what = f"{variant['of']}: {variant['where']}"
-    found.silent[what] += 1
+    fuzzed.silent[what] += 1
     known = any(re.fullmatch(pattern, what) for pattern in UNKNOWABLE)
-    found.expect(known, f"{label} gives other results without a warning: {', '.join(other[:4])}")
+    fuzzed.expect(known, f"{label} gives other results without a warning: {', '.join(other[:4])}")
     return "differs"
 
 
 def different(reference: Path, folder: Path) -> list[str]:
     """Results that are not as the sound recording's: files, or keys of the JSON. Pages and pictures show the same."""
-    names = {path.name for each in (reference, folder) for path in each.iterdir() if path.suffix in (".csv", ".tif")}
+    names = {path.name for place in (reference, folder) for path in place.iterdir() if path.suffix in (".csv", ".tif")}
     other = [
         name
         for name in sorted(names)
@@ -307,7 +307,7 @@ def different(reference: Path, folder: Path) -> list[str]:
         or not (folder / name).exists()
         or (reference / name).read_bytes() != (folder / name).read_bytes()
     ]
-    mine, theirs = (properties(each / f"{folder.name}.json") for each in (folder, reference))
+    mine, theirs = (properties(place / f"{folder.name}.json") for place in (folder, reference))
     return other + [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) != theirs.get(key)]
 
 
@@ -319,25 +319,25 @@ def properties(path: Path) -> dict[str, Any]:
 
 def comparable(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: comparable(each) for key, each in value.items() if key not in OF_THE_FILE}
-    return [comparable(each) for each in value] if isinstance(value, list) else value
+        return {key: comparable(part) for key, part in value.items() if key not in OF_THE_FILE}
+    return [comparable(part) for part in value] if isinstance(value, list) else value
 
 
 # --- all of it ------------------------------------------------------------------------------------------------------
 
 
-def print_tables(found: Fuzzed) -> None:
+def print_tables(fuzzed: Fuzzed) -> None:
     ends = ("refused", "same", "warned", "differs")
     print(f"\n{'variants of':22} " + " ".join(f"{end:>8}" for end in ends))
-    for name in dict.fromkeys(name for name, _ in found.ends):
-        print(f"{name:22} " + " ".join(f"{found.ends[name, end]:>8}" for end in ends))
-    totals = [sum(count for (_, other), count in found.ends.items() if other == end) for end in ends]
+    for name in dict.fromkeys(name for name, _ in fuzzed.ends):
+        print(f"{name:22} " + " ".join(f"{fuzzed.ends[name, end]:>8}" for end in ends))
+    totals = [sum(count for (_, other), count in fuzzed.ends.items() if other == end) for end in ends]
     print(f"{'all':22} " + " ".join(f"{total:>8}" for total in totals))
-    if found.silent:
+    if fuzzed.silent:
         print("\nother results, no warning: what was changed")
-    for what, count in sorted(found.silent.items()):
+    for what, count in sorted(fuzzed.silent.items()):
         print(f"{count:>4} × {what}")
-    print(f"\n{sum(found.ends.values())} ends of variants in {found.seconds:.0f} s, {len(found.failures)} failures")
+    print(f"\n{sum(fuzzed.ends.values())} ends of variants in {fuzzed.seconds:.0f} s, {len(fuzzed.failures)} failures")
 
 
 def main() -> int:
@@ -356,11 +356,11 @@ def main() -> int:
 
         build("image")
     with measure.workspace() as folder:
-        found = fuzz(folder, options.seed, options.variants, measure.IMAGE, options.ways)
+        fuzzed = fuzz(folder, options.seed, options.variants, measure.IMAGE, options.ways)
         if options.keep:
             shutil.copytree(folder, options.keep, symlinks=True)
-    print_tables(found)
-    return 1 if found.failures else 0
+    print_tables(fuzzed)
+    return 1 if fuzzed.failures else 0
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Run:
     events: list[dict[str, Any]] = field(default_factory=list)
 
     def named(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in self.events if each["event"] == event]
+        return [entry for entry in self.events if entry["event"] == event]
 
     @property
     def end(self) -> str:

@@ -152,9 +152,9 @@ def judge(work: Path) -> int:
             objections = [*_validate(path), *_inspect(path), *_compare(path, work / folder), *_series(path)]
             n_files, n_objections = n_files + 1, n_objections + len(objections)
             _say("\n    ".join([f"{way} {path.name}: {'fine' if not objections else 'objections'}", *objections]))
-        found = _dandi(output)
-        n_objections += len(found)
-        _say("\n    ".join([f"{way}, all files, dandi: {'fine' if not found else 'objections'}", *found]))
+        of_dandi = _dandi(output)
+        n_objections += len(of_dandi)
+        _say("\n    ".join([f"{way}, all files, dandi: {'fine' if not of_dandi else 'objections'}", *of_dandi]))
     _say(f"{n_files} files, {n_objections} objections")
     return 1 if n_objections else 0
 
@@ -162,17 +162,17 @@ def judge(work: Path) -> int:
 def _validate(path: Path) -> list[str]:
     import pynwb
 
-    return [f"pynwb: {each}" for each in pynwb.validate(path=str(path))]
+    return [f"pynwb: {problem}" for problem in pynwb.validate(path=str(path))]
 
 
 def _inspect(path: Path) -> Iterator[str]:
     """What is critical or a violation, but for the orientation of a movie with fewer frames than pixels across."""
     from nwbinspector import Importance, inspect_nwbfile, load_config
 
-    for found in inspect_nwbfile(nwbfile_path=str(path), config=load_config("dandi")):
-        is_short_movie = found.check_function_name == "check_data_orientation" and "OnePhoton" in found.object_name
-        if found.importance.value >= Importance.BEST_PRACTICE_VIOLATION.value and not is_short_movie:
-            yield f"nwbinspector: {found.importance.name} {found.object_name}: {found.message}"
+    for message in inspect_nwbfile(nwbfile_path=str(path), config=load_config("dandi")):
+        is_short_movie = message.check_function_name == "check_data_orientation" and "OnePhoton" in message.object_name
+        if message.importance.value >= Importance.BEST_PRACTICE_VIOLATION.value and not is_short_movie:
+            yield f"nwbinspector: {message.importance.name} {message.object_name}: {message.message}"
 
 
 def _dandi(output: Path) -> list[str]:
@@ -207,8 +207,8 @@ def _compare(path: Path, recordings: Path) -> Iterator[str]:
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         file = io.read()
         ophys = file.processing.get("ophys")
-        movies = {name: each for name, each in file.acquisition.items() if name.startswith("OnePhotonSeries")}
-        embedded = [name for name, each in movies.items() if each.external_file is None]
+        movies = {name: series for name, series in file.acquisition.items() if name.startswith("OnePhotonSeries")}
+        embedded = [name for name, series in movies.items() if series.external_file is None]
         has_cells = ophys is not None and "ImageSegmentation" in ophys.data_interfaces
     if has_cells:
         made, beside = path.parent.rglob("*-AR.isxd"), recordings.glob(f"{path.stem}-PCA-ICA.isxd")
@@ -257,9 +257,9 @@ def _series(path: Path) -> Iterator[str]:
     import pynapple
     import pynwb
 
-    found = pynapple.load_file(str(path))
-    for name in found.keys():  # noqa: SIM118 - no dict
-        if name != "BehaviorMovie" and not len(found[name]):
+    read = pynapple.load_file(str(path))
+    for name in read.keys():  # noqa: SIM118 - no dict
+        if name != "BehaviorMovie" and not len(read[name]):
             yield f"pynapple: {name} is empty"
     with pynwb.NWBHDF5IO(str(path), "r") as io:
         for series in io.read().acquisition.values():
@@ -294,7 +294,7 @@ def _by_opencv(film: Path) -> Any:
     import numpy as np
 
     opened = cv2.VideoCapture(str(film))
-    return np.array([_grey(picture) for found, picture in iter(opened.read, (False, None)) if found])
+    return np.array([_grey(picture) for is_picture, picture in iter(opened.read, (False, None)) if is_picture])
 
 
 def _grey(picture: Any) -> Any:
@@ -326,7 +326,7 @@ def _compare_files(path: Path, recordings: Path) -> Iterator[str]:
 
 def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
     """What a file holds, by name, and what it says in words of device, software and imaging plane."""
-    (series,) = (each for each in file.acquisition.values() if each.neurodata_type == "OnePhotonSeries")
+    (series,) = (of_movie for of_movie in file.acquisition.values() if of_movie.neurodata_type == "OnePhotonSeries")
     table = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
     plane, device = series.imaging_plane, series.imaging_plane.device
     status = "status" if "status" in table.colnames else "cell_status"
@@ -338,7 +338,7 @@ def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
         "frames": series.data[:],
         "rate": series.rate,
         "footprints": table["image_mask"][:],
-        "status of cells": [str(each) for each in table[status][:]],
+        "status of cells": [str(status_of_cell) for status_of_cell in table[status][:]],
     }
     microscope = [device.name, getattr(device.model, "name", ""), str(device.serial_number)]
     software = [str(number) for _, number in (file.was_generated_by if file.was_generated_by is not None else ())]
@@ -347,8 +347,8 @@ def _told(file: Any) -> tuple[dict[str, Any], list[str]]:
 
 def _traces(extractor: Any, n_samples: int = 0) -> Any:
     """Shape (samples, cells): some versions of roiextractors turn those of Inscopix round."""
-    found = next(each for each in (extractor.get_traces(name=name) for name in ("raw", "dff")) if each is not None)
-    return found.T if n_samples and found.shape[0] != n_samples else found
+    traces = next(those for those in (extractor.get_traces(name=name) for name in ("raw", "dff")) if those is not None)
+    return traces.T if n_samples and traces.shape[0] != n_samples else traces
 
 
 def _compare_frames(path: Path, recording: Path, series: str) -> Iterator[str]:

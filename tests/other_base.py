@@ -45,16 +45,16 @@ def main() -> int:
         for image in (IMAGE, other):
             in_image(image, work, "--input-dir=/made/input", f"--output-dir=/made/{image}", folder=image)
         n_files, differing = compare(work / IMAGE, work / other)
-        found = [score(image, work) for image in (IMAGE, other)]
+        scores = [score(image, work) for image in (IMAGE, other)]
     print(f"{other}: {said('docker', 'run', '--rm', f'{other}:latest', '--version').splitlines()[2]}")
-    print(f"F1 of cells found: {found[0]:.2f} on the default base, {found[1]:.2f} on this one")
+    print(f"F1 of cells found: {scores[0]:.2f} on the default base, {scores[1]:.2f} on this one")
     print(f"{n_files} tables, images, recordings and films of both: {len(differing)} differ {differing or ''}".rstrip())
     if options.unit and not differing:
         build(other, base, "test")
         return subprocess.run(
             ["docker", "run", "--rm", "--cap-add", "SYS_ADMIN", f"{other}:test"], check=False
         ).returncode
-    return 1 if differing or not n_files or abs(found[0] - found[1]) > APART else 0
+    return 1 if differing or not n_files or abs(scores[0] - scores[1]) > APART else 0
 
 
 def said(*command: object) -> str:

@@ -30,8 +30,8 @@ def without_times_of_steps(files: dict[str, bytes]) -> dict[str, bytes]:
     """
     times = re.compile(rb'(?<="seconds": )[\d.]+|(?<="modified": )"[^"]+"|\b\d{19}\b')
     sizes = re.compile(rb'(?<=\.json": )\d+|(?<=\.html": )\d+')
-    found = {name: times.sub(b"0", content) if name.endswith(".json") else content for name, content in files.items()}
-    return {name: sizes.sub(b"0", each) if name.startswith(".records/") else each for name, each in found.items()}
+    timeless = {name: times.sub(b"0", data) if name.endswith(".json") else data for name, data in files.items()}
+    return {name: sizes.sub(b"0", data) if name.startswith(".records/") else data for name, data in timeless.items()}
 
 
 def _without_times(name: str, content: bytes) -> bytes:

@@ -25,7 +25,7 @@ def animal(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def overlays(browser) -> list[str]:
     """Captions of the days that are visible."""
-    return [each.text for each in browser.all(".flip figcaption") if each.is_displayed()]
+    return [caption.text for caption in browser.all(".flip figcaption") if caption.is_displayed()]
 
 
 def test_days_are_flipped_through_by_key_and_button_at_one_place(browser, animal):
@@ -61,7 +61,7 @@ def test_without_scripts_all_days_are_there(browser, animal):
 
 def test_followed_cells_have_a_column_for_each_day(browser, animal):
     browser.open(animal / "m1.html")
-    assert [each.text for each in browser.all("#cells thead th")] == ["Cell", *DAYS]
+    assert [heading.text for heading in browser.all("#cells thead th")] == ["Cell", *DAYS]
     rows = table(animal / "m1-cells.csv")
     presence = {row["animal_cell"]: row for row in table(animal / "m1-presence.csv")}
     shown = browser.all("#cells tbody tr")
@@ -73,7 +73,7 @@ def test_followed_cells_have_a_column_for_each_day(browser, animal):
         assert bool(its) == bool(int(presence[number][day])) == bool(place.text)
         assert not its or place.text.startswith(its[0])
         pictures = place.find_elements("css selector", "img, svg")
-        assert len(pictures) == 2 * len(its) and all(each.is_displayed() for each in pictures)
+        assert len(pictures) == 2 * len(its) and all(picture.is_displayed() for picture in pictures)
 
 
 def test_doubtful_pairs_come_first_and_one_number_says_how_well_days_fit(browser, animal):
@@ -83,10 +83,10 @@ def test_doubtful_pairs_come_first_and_one_number_says_how_well_days_fit(browser
         "doubtful",
         "days",
     ]
-    listed = [float(each.text) for each in browser.all("#doubtful tbody td:first-child")]
+    listed = [float(cell.text) for cell in browser.all("#doubtful tbody td:first-child")]
     expected = [float(row["probability"]) for row in table(animal / "m1-doubtful.csv")][:30]
     assert listed == pytest.approx(expected, abs=0.006)
-    alts = [each.get_attribute("alt") for each in browser.all("#days figure img")]
+    alts = [picture.get_attribute("alt") for picture in browser.all("#days figure img")]
     assert alts == ["Presence of each cell by session", "Part of the cells that later sessions have again"]
     loaded = browser.run("return [...document.images].every(each => each.complete && each.naturalWidth > 0)")
     assert loaded

@@ -159,10 +159,10 @@ def test_the_numbers_are_those_of_the_table(browser, output):
     labels = browser.run(
         "return [...document.querySelectorAll('.numbers dl div')].map(e => [...e.children].map(c => c.textContent))"
     )
-    found = dict(labels)
-    assert found["SNR"] == f"{cells['snr'][4]:.3g}"
-    assert found["Area [px]"] == str(cells["area_px"][4])
-    assert found["Events"] == str(cells["n_transients"][4])
+    numbers = dict(labels)
+    assert numbers["SNR"] == f"{cells['snr'][4]:.3g}"
+    assert numbers["Area [px]"] == str(cells["area_px"][4])
+    assert numbers["Events"] == str(cells["n_transients"][4])
 
 
 def test_search_filter_and_sort(browser, output):
@@ -492,8 +492,8 @@ def test_the_overview_is_in_natural_order_and_can_be_searched_and_sorted(browser
         for name in ("cells", "sub/cells9", "sub/cells10")
     }
     best = sorted(snr, key=lambda name: -snr[name])
-    found = [name for name in lines(browser) if name.startswith("cells")]
-    assert found == [f"{name.rpartition('/')[2]}.isxd" for name in best]
+    ordered = [name for name in lines(browser) if name.startswith("cells")]
+    assert ordered == [f"{name.rpartition('/')[2]}.isxd" for name in best]
 
 
 def test_from_page_to_page(browser, output):
@@ -528,8 +528,8 @@ def with_tissue(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tissue")
     rng, shape = np.random.default_rng(0), (800, 1280)
     images = [gaussian_filter(rng.normal(0, 1, shape), 1.0) for _ in range(3)]
-    found = [tissue.Background(name, "", tissue.jpeg(image)) for name, image in zip("abc", images)]
-    return page_of_many(folder, 600, tissue=found, n_candidates=100, of_candidates=frozenset(), candidates_id="c")
+    backgrounds = [tissue.Background(name, "", tissue.jpeg(image)) for name, image in zip("abc", images)]
+    return page_of_many(folder, 600, tissue=backgrounds, n_candidates=100, of_candidates=frozenset(), candidates_id="c")
 
 
 def page_of_many(folder: Path, n: int, **more: object) -> Path:
@@ -656,9 +656,9 @@ def decisions_file(browser, tmp_path: Path) -> list[dict[str, str]]:
     browser.downloads_to(tmp_path)
     browser.find("[data-do=save]").click()
     deadline = time.monotonic() + 20
-    while not (found := list(tmp_path.glob("*.decisions.csv"))) and time.monotonic() < deadline:
+    while not (files := list(tmp_path.glob("*.decisions.csv"))) and time.monotonic() < deadline:
         time.sleep(0.05)
-    with found[0].open(newline="", encoding="utf-8") as file:
+    with files[0].open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
@@ -775,19 +775,19 @@ def test_a_true_cell_that_was_dropped_is_seen_and_accepted(browser, lossy, tmp_p
     forget(browser)
     browser.open(page_of(lossy / "out", "m"))
     # The one around x 60, y 44 of the map, which shows it in a colour of its own.
-    found = browser.run(
+    candidates = browser.run(
         "return [...document.querySelectorAll('.map path.candidate')].filter(path => {"
         "const b = path.getBBox(); return Math.hypot(b.x + b.width / 2 - 60, b.y + b.height / 2 - 44) < 4;"
         "}).map(path => +path.dataset.i)"
     )
-    assert len(found) == 1
+    assert len(candidates) == 1
     strokes = {
         status: browser.run(f"return getComputedStyle(document.querySelector('.map path.{status}')).stroke")
         for status in ("candidate", "accepted")
     }
     assert strokes["candidate"] != strokes["accepted"]
     browser.run("document.querySelector('.map svg').scrollIntoView({block: 'center'})")
-    click_outline(browser, found[0])
+    click_outline(browser, candidates[0])
     name = browser.text(".cell-name")
     assert name.startswith("X") and browser.text(".cell-status") == "candidate"
     assert re.fullmatch(r"Dropped: its highest peak is \d+\.\d times the noise \(min_pnr 22\)", browser.text(".why"))
@@ -818,5 +818,5 @@ def test_a_true_cell_that_was_dropped_is_seen_and_accepted(browser, lossy, tmp_p
         assert {who for who in nwb["decided_by"][:] if who} == {"hand"}
     browser.open(page_of(lossy / "out", "m"))
     names = browser.run("return [...document.querySelectorAll('tr[data-cell]')].map(row => row.dataset.cell)")
-    assert {each: status_of(browser, names.index(each)) for each in wanted} == wanted
+    assert {cell: status_of(browser, names.index(cell)) for cell in wanted} == wanted
     assert browser.text(".decided") == "3 decided by eye."

@@ -210,12 +210,12 @@ SchedulerParameters=batch_sched_delay=0,sched_interval=5
 
     def jobs(self, job: str) -> dict[str, dict[str, str]]:
         """What Slurm knows of a job, or of each task of an array by its index; "" is a job that is none."""
-        found = {}
+        tasks = {}
         for line in self.command("scontrol", "--oneliner", "show", "job", job).splitlines():
             facts = dict(word.partition("=")[::2] for word in line.split())
             for index in indices(facts.get("ArrayTaskId", "")):
-                found[index] = facts
-        return found
+                tasks[index] = facts
+        return tasks
 
     def states(self, job: str) -> dict[str, str]:
         return {index: facts["JobState"] for index, facts in self.jobs(job).items()}
@@ -251,19 +251,19 @@ def wait_for(
 
 
 def children(pid: int) -> list[int]:
-    found = []
+    pids = []
     for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
         with contextlib.suppress(OSError):
-            found += map(int, tasks.read_text().split())
-    return found
+            pids += map(int, tasks.read_text().split())
+    return pids
 
 
 def descendants(pid: int) -> list[int]:
     """Parents before their children."""
-    found = children(pid)
-    for child in found[:]:
-        found += descendants(child)
-    return found
+    pids = children(pid)
+    for child in pids[:]:
+        pids += descendants(child)
+    return pids
 
 
 def environ(pid: int) -> Mapping[bytes, bytes]:

@@ -166,15 +166,15 @@ def test_nothing_outlives_who_started_it(slurm, workspace):
 
 def mentioning(text: str) -> list[int]:
     """Processes whose command line or environment has this."""
-    found = []
+    pids = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             known = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
         if text.encode() in known:
-            found.append(int(process.name))
-    return found
+            pids.append(int(process.name))
+    return pids
 
 
 def is_alive(pid: int) -> bool:

@@ -38,7 +38,7 @@ def measured(folder: Path, *options: str) -> dict:
     """What bench/accuracy.py says in the image."""
     folder.mkdir(parents=True, exist_ok=True)
     code = [f"{PROJECT / name}:/app/{name}:ro" for name in ("bench", "samples", "scripts")]
-    mounts = [option for each in (*code, f"{folder}:/made") for option in ("-v", each)]
+    mounts = [option for mount in (*code, f"{folder}:/made") for option in ("-v", mount)]
     of_image = ("--user", f"{os.getuid()}:{os.getgid()}", "-e", "PYTHONPATH=/app", *mounts)
     command = ("python", "/app/bench/accuracy.py", "/made", "--json", *options)
     return json.loads(container(*command, image=PUBLIC, options=of_image, check=True).stdout)
@@ -60,21 +60,21 @@ def whole_way(public) -> dict:
 
 @pytest.mark.parametrize("name", WHOLE_WAY)
 def test_the_whole_way_from_a_raw_movie_to_accepted_cells(whole_way, name):
-    found = whole_way[name]["methods"]["recipe"]
+    figures = whole_way[name]["methods"]["recipe"]
     f1, events, most = WHOLE_WAY[name]
-    assert found["f1"] >= f1
-    assert found.get("event_f1", 0) >= events
-    assert found["accepted"] <= most
+    assert figures["f1"] >= f1
+    assert figures.get("event_f1", 0) >= events
+    assert figures["accepted"] <= most
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_cells_traces_and_events_are_found(report, name):
-    found = report[name]["methods"]
+    methods = report[name]["methods"]
     for measure, floor in FLOORS[name].items():
-        assert found["open"][measure] >= floor, measure
-    assert found["open_estimated"]["f1"] >= FLOORS[name]["f1"], "with the diameter estimated"
-    assert found["recipe"]["f1"] >= FLOORS[name]["f1"], "the whole way"
-    assert found["recipe"]["event_f1"] >= 0.9
+        assert methods["open"][measure] >= floor, measure
+    assert methods["open_estimated"]["f1"] >= FLOORS[name]["f1"], "with the diameter estimated"
+    assert methods["recipe"]["f1"] >= FLOORS[name]["f1"], "the whole way"
+    assert methods["recipe"]["event_f1"] >= 0.9
 
 
 def test_a_field_at_rest_stays_as_it_is(report):

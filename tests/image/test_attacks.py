@@ -101,8 +101,8 @@ def test_hostile_files_in_a_gigabyte_do_not_stop_the_rest(hostile, output):
     done = container(options=[*mounts(hostile, output), *CONFINED, "-e", "WORKER_TIMEOUT=60"])
     # 71 where the kernel, not the address space, ends the worker of one of them.
     assert done.returncode in (1, 71), done.stderr[-3000:]
-    rows = {each["path"]: each for each in events(done) if each["event"] == "recording-failed"}
-    assert not [each for each in events(done) if each["event"] == "internal-error"]
+    rows = {event["path"]: event for event in events(done) if event["event"] == "recording-failed"}
+    assert not [event for event in events(done) if event["event"] == "internal-error"]
     for name, (_, reason) in HOSTILE.items():
         if reason:
             assert reason in rows[name]["reason"]
@@ -200,7 +200,7 @@ def test_another_user_swaps_folders_of_the_output_for_links(movie, output, tmp_p
         for _ in range(3):
             done = container("--force", options=[*both, "-v", f"{recordings}:/data:ro"])
             assert done.returncode in (0, 1, 73), done.stderr
-            assert not [each for each in events(done) if each["event"] == "internal-error"]
+            assert not [event for event in events(done) if event["event"] == "internal-error"]
         swaps = int(swapper.communicate("")[0])
     assert swaps > 100
     assert [path for path in outside.rglob("*") if not path.is_dir()] == []

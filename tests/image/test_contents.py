@@ -92,13 +92,13 @@ def marks(installer: Path) -> list[bytes]:
 
 def found_in(stream: io.BufferedIOBase, needles: Collection[bytes]) -> set[bytes]:
     """Which of the needles stand in the stream."""
-    found: set[bytes] = set()
+    there: set[bytes] = set()
     tail, overlap = b"", max(map(len, needles)) - 1
     while block := stream.read(BLOCK):
         window = tail + block
-        found |= {needle for needle in needles if needle in window}
+        there |= {needle for needle in needles if needle in window}
         tail = window[-overlap:]
-    return found
+    return there
 
 
 def saved(*images: str) -> Iterator[tuple[str, io.BufferedIOBase]]:
@@ -122,9 +122,10 @@ def archived(*command: str) -> Iterator[tuple[tarfile.TarInfo, io.BufferedReader
 
 def test_no_byte_of_the_installer_in_any_layer(builds):
     secret = {*marks(INSTALLERS / "good.sh"), *marks(INSTALLERS / "small.sh"), SIGNATURE.encode()}
-    found = {name: found_in(content, {*secret, OF_THE_PRODUCT}) for name, content in saved(*(b.image for b in builds))}
-    assert not {name: marks & secret for name, marks in found.items() if marks & secret}
-    assert any(OF_THE_PRODUCT in marks for marks in found.values()), "the search does not even find the product"
+    layers = saved(*(build.image for build in builds))
+    by_layer = {name: found_in(content, {*secret, OF_THE_PRODUCT}) for name, content in layers}
+    assert not {name: marks & secret for name, marks in by_layer.items() if marks & secret}
+    assert any(OF_THE_PRODUCT in marks for marks in by_layer.values()), "the search does not even find the product"
 
 
 def test_nothing_secret_in_what_the_builder_tells(builds):
@@ -169,8 +170,8 @@ UNWANTED = {
 
 @pytest.mark.parametrize("pattern", UNWANTED.values(), ids=UNWANTED)
 def test_not_in_the_image(pattern, files):
-    found = [path for path, member in files.items() if re.search(pattern, path) and not member.issym()]
-    assert found == []
+    matching = [path for path, member in files.items() if re.search(pattern, path) and not member.issym()]
+    assert matching == []
 
 
 def test_no_file_lends_rights(files):
@@ -263,7 +264,7 @@ def test_provenance_is_attested_only_where_it_is_asked_for():
 
     def attested(*options: str) -> dict[str, object]:
         described = json.loads(bake("image", "--print", *options).stdout)["target"]["image"]
-        return {each["type"]: each.get("mode", "") for each in described["attest"] if not each.get("disabled")}
+        return {its["type"]: its.get("mode", "") for its in described["attest"] if not its.get("disabled")}
 
     assert attested() == {}
     assert attested("--sbom=true", "--provenance=mode=max") == {"provenance": "max", "sbom": ""}
@@ -276,18 +277,18 @@ def test_bill_of_materials(public, idps, tmp_path):
         run(sys.executable, PROJECT / "scripts/sbom.py", image, target)
         document = json.loads(target.read_text())
         assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
-        components = {each["name"]: each for each in document["components"]}
+        components = {component["name"]: component for component in document["components"]}
         labels = inspect(image)["Config"]["Labels"]
         assert components[vendor]["version"] == labels["isx.version"]
         (digest,) = components[vendor]["hashes"]
         assert digest["alg"] == "SHA-256"
         assert digest["content"] in labels["isx.sha256"].split()
         locked = re.findall(r"^([\w-]+)==(\S+)", (PROJECT / "requirements.txt").read_text(), re.MULTILINE)
-        found = {(re.sub(r"[-_.]+", "-", name).lower(), each["version"]) for name, each in components.items()}
-        assert set(locked) <= found
+        releases = {(re.sub(r"[-_.]+", "-", name).lower(), its["version"]) for name, its in components.items()}
+        assert set(locked) <= releases
         assert {"libc6", "libglib2.0-0", "python3.11-minimal"} <= set(components)
         assert components["uPlot"]["purl"] == f"pkg:npm/uplot@{components['uPlot']['version']}"
-        references = [each["bom-ref"] for each in document["components"]]
+        references = [component["bom-ref"] for component in document["components"]]
         assert len(references) == len(set(references))
 
 
@@ -306,11 +307,11 @@ print(json.dumps({
 
 
 def test_licences_of_everything_are_there(public):
-    found = json.loads(container(*CODE, LICENCES, check=True).stdout)
-    assert [name for name, there in found["packages"].items() if not there] == []
-    assert [name for name, there in found["python"].items() if not all(there)] == []
-    assert {"numpy", "isx"} <= {name for name, there in found["python"].items() if there}
-    assert len(found["packages"]) > 50
+    licences = json.loads(container(*CODE, LICENCES, check=True).stdout)
+    assert [name for name, there in licences["packages"].items() if not there] == []
+    assert [name for name, there in licences["python"].items() if not all(there)] == []
+    assert {"numpy", "isx"} <= {name for name, there in licences["python"].items() if there}
+    assert len(licences["packages"]) > 50
 
 
 def test_no_secret_in_the_environment(public):

@@ -264,18 +264,18 @@ OF_COMPOSE = "com.docker.compose."
 
 def test_one_digest(project):
     """From make and bake; compose's image has the same layers and configuration, and labels of compose's own."""
-    found = {}
+    images = {}
     for way in WAYS:
         assert build(project, way, **COMMIT).returncode == 0
-        found[way] = inspect(LATEST)
-    assert found["make"]["Id"] == found["bake"]["Id"]
-    config = {way: found[way]["Config"] for way in ("bake", "compose")}
+        images[way] = inspect(LATEST)
+    assert images["make"]["Id"] == images["bake"]["Id"]
+    config = {way: images[way]["Config"] for way in ("bake", "compose")}
     labels = config["compose"]["Labels"]
     config["compose"]["Labels"] = {name: labels[name] for name in labels if not name.startswith(OF_COMPOSE)}
     assert labels != config["compose"]["Labels"], "compose no longer labels images: say so in README"
     assert config["compose"] == config["bake"]
     for key in ("Created", "RootFS", "Architecture", "Os"):
-        assert found["compose"][key] == found["bake"][key]
+        assert images["compose"][key] == images["bake"][key]
 
 
 def test_another_platform_is_refused(project):

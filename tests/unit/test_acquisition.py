@@ -77,8 +77,8 @@ COMPLETE: dict[str, Change] = {
 def test_a_complete_block_says_what_isx_says(tmp_path, change):
     path = recordings.with_extra(recordings.movie(tmp_path / "m.isxd", n=3), noted(change))
     lacking: list[str] = []
-    found = dict(acquisition.read(noted(change), lacking))
-    assert found == isx.Movie.read(str(path)).get_acquisition_info()
+    facts = dict(acquisition.read(noted(change), lacking))
+    assert facts == isx.Movie.read(str(path)).get_acquisition_info()
     assert lacking == []
 
 
@@ -121,8 +121,8 @@ def with_session(path: Path, change: Change) -> Path:
 def test_a_complete_session_of_nvision_says_what_isx_says(tmp_path, change):
     path = with_session(tmp_path / "m.isxb", change)
     lacking: list[str] = []
-    found = dict(acquisition.read_camera(formats.read_isxb(path)[2], lacking))
-    assert found == isx.Movie.read(str(path)).get_acquisition_info()
+    facts = dict(acquisition.read_camera(formats.read_isxb(path)[2], lacking))
+    assert facts == isx.Movie.read(str(path)).get_acquisition_info()
     assert lacking == []
 
 
@@ -152,10 +152,10 @@ def test_one_missing_key_of_a_session_of_nvision_takes_nothing_else_with_it(tmp_
 
     whole = isx.Movie.read(str(with_session(tmp_path / "whole.isxb", all_of_it))).get_acquisition_info()
     path, said = with_session(tmp_path / "m.isxb", less), []
-    found = acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
+    rest = acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
     assert said == [f"its acquisition metadata lack {lacks}: only the rest of them is known"]
-    assert len(whole.keys() - found.keys()) == 1
-    assert {name: whole[name] for name in found} == found
+    assert len(whole.keys() - rest.keys()) == 1
+    assert {name: whole[name] for name in rest} == rest
 
 
 def _dropped() -> list[str]:
@@ -171,21 +171,21 @@ def test_one_missing_key_takes_nothing_else_with_it(tmp_path, where):
         del block[key]
 
     whole, _ = read(tmp_path / "whole.isxd", noted())
-    found, warnings = read(tmp_path / "m.isxd", noted(drop))
+    rest, warnings = read(tmp_path / "m.isxd", noted(drop))
     alone = {"microscope.led": 2, "microscope.dualColor": 2, "animal": 6, "microscope": 7, "probe": 6}
     allowed = alone.get(where, 1)  # a part takes its keys along; what remains is as it was
-    assert len(whole.keys() - found.keys()) <= allowed
-    unchanged = whole.keys() & found.keys()
-    assert {name: found[name] for name in unchanged} == {name: whole[name] for name in unchanged}
+    assert len(whole.keys() - rest.keys()) <= allowed
+    unchanged = whole.keys() & rest.keys()
+    assert {name: rest[name] for name in unchanged} == {name: whole[name] for name in unchanged}
     try:
         stated = isx.Movie.read(str(tmp_path / "m.isxd")).get_acquisition_info()
     except Exception:
         lost = f"its acquisition metadata lack {where}"
         (warning,) = warnings
         assert warning.startswith(lost) and warning.endswith(": only the rest of them is known")
-        assert found
+        assert rest
     else:
-        assert (found, warnings) == (stated, [])
+        assert (rest, warnings) == (stated, [])
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ def test_one_missing_key_takes_nothing_else_with_it(tmp_path, where):
     ],
 )
 def test_blocks_of_another_kind(tmp_path, extra, said):
-    found, warnings = read(tmp_path / "m.isxd", extra)
+    facts, warnings = read(tmp_path / "m.isxd", extra)
     assert len(warnings) == len(said)
     assert all(warning.startswith(start) for warning, start in zip(warnings, said)), warnings
-    assert bool(found) == (isinstance(extra, dict))
+    assert bool(facts) == (isinstance(extra, dict))
 
 
 # ---- to the end of the way

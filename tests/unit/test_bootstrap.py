@@ -413,7 +413,7 @@ def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
 
 def test_the_root_of_a_disk(samples, open_tmp):
     """The system's own folder is left alone, any other that is closed is one failure, and all else is done."""
-    put(samples, "image.isxd", *(open_tmp / "in" / each / "a.isxd" for each in ("lost+found", "private", "day1")))
+    put(samples, "image.isxd", *(open_tmp / "in" / folder / "a.isxd" for folder in ("lost+found", "private", "day1")))
     for closed in ("lost+found", "private"):
         (open_tmp / "in" / closed).chmod(0o700)
     (open_tmp / "out").mkdir()
@@ -474,7 +474,7 @@ def test_output_of_another_user_in_a_folder_for_all(samples, open_tmp, options, 
     assert done.returncode == 73, done.stderr
     assert f"{output}/{named} is not writable for uid {NOBODY}: it belongs to uid {os.getuid()}, gid " in done.stderr
     after = {path: (path.stat().st_mtime_ns, path.is_file() and path.read_bytes()) for path in output.rglob("*")}
-    assert {path: found for path, found in after.items() if not path.name.startswith(".lock-")} == before
+    assert {path: status for path, status in after.items() if not path.name.startswith(".lock-")} == before
 
 
 def test_sentinel_and_lock_of_another_user_that_may_not_be_read(samples, open_tmp):
@@ -688,7 +688,7 @@ def test_each_line_says_which_run_on_which_host(samples, input, output):
     said = json.loads((output / "done.marker").read_text())
     assert (said["run"], said["host"]) == ("batch-7", host)
     drawn = run(input, output), run(input, output)
-    names = [{event["run"] for event in each.events} for each in drawn]
+    names = [{event["run"] for event in drawn_run.events} for drawn_run in drawn]
     assert all(re.fullmatch(r"[0-9a-f]{8}", *name) for name in names) and names[0] != names[1]
     lines = run(input, output, "--log-format=text", "--run-id=batch-8").stderr.splitlines()
     assert all(re.match(rf"\d\d:\d\d:\d\d {re.escape(host)} batch-8 ", line) for line in lines), lines

@@ -25,7 +25,7 @@ HEAD = "cell,status,cells,by,at,note\r\n"
 
 
 @pytest.fixture(params=["all", "last"])
-def found(tmp_path: Path, request) -> tuple[Path, Path, Path]:
+def first_run(tmp_path: Path, request) -> tuple[Path, Path, Path]:
     """Input, output and recipe of a first run on two parts of a session."""
     source, output, recipe = tmp_path / "in", tmp_path / "out", tmp_path / "r.toml"
     source.mkdir()
@@ -51,8 +51,8 @@ def candidate_at(output: Path, place: tuple[int, int]) -> tuple[str, str]:
     return cells.names[best], reasons_of(cells.footer)[best]
 
 
-def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_accepted(found):
-    source, output, recipe = found
+def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_accepted(first_run):
+    source, output, recipe = first_run
     before = pd.read_csv(output / "m/m-cells.csv", keep_default_na=False)
     events_before = pd.read_csv(output / "m/m-events.csv")
     assert len(before) == 3 and set(before["status"]) == {"accepted"}
@@ -64,7 +64,7 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     assert "of at most 300 frames of m_part1.isxd and 1 more" in (output / "m/m.html").read_text(), (
         "behind the outlines"
     )
-    others = [each for each, status in zip(page["names"], page["status"]) if status == "candidate" and each != name]
+    others = [other for other, status in zip(page["names"], page["status"]) if status == "candidate" and other != name]
     record = json.loads((output / "m/m.json").read_text())["recordings"]["m.isxd"]
     assert record["n_candidates"] == 1 + len(others) and record["n_cells"] == 3
 
@@ -81,7 +81,7 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
     for part in (1, 2):
         cells = isx.CellSet.read(str(output / f"m/m_part{part}-cells.isxd"))
         names = [cells.get_cell_name(i) for i in range(cells.num_cells)]
-        assert {each: cells.get_cell_status(i) for i, each in enumerate(names)} == wanted
+        assert {cell: cells.get_cell_status(i) for i, cell in enumerate(names)} == wanted
         step = read_cell_set(next((output / "m/steps").glob(f"m_part{part}-*-candidates.isxd")))
         trace = cells.get_cell_trace_data(names.index(name))
         assert np.array_equal(trace, step.traces[step.names.index(name)])
@@ -101,7 +101,7 @@ def test_a_true_cell_that_was_dropped_is_seen_and_becomes_a_cell_when_it_is_acce
         assert list(nwb["Accepted"][:]) == [status == "accepted" for status in wanted.values()]
     page = explored(output)
     assert page["status"][page["names"].index(name)] == "accepted"
-    assert {each["cell"]: each["status"] for each in page["decided"]} == {
+    assert {row["cell"]: row["status"] for row in page["decided"]} == {
         "C0": "rejected",
         name: "accepted",
         **dict.fromkeys(others, "rejected"),
@@ -127,8 +127,8 @@ from open_engine.metrics import read_events
 def listing(inputs: list[Path], outputs: list[Path], context) -> None:
     half = len(inputs) // 2
     cells = read_cell_set(inputs[:half])
-    found = zip(cells.names, cells.statuses, read_events(inputs[half:], cells))
-    rows = [f"{name},{status},{len(its.samples)}" for name, status, its in found]
+    listing = zip(cells.names, cells.statuses, read_events(inputs[half:], cells))
+    rows = [f"{name},{status},{len(its.samples)}" for name, status, its in listing]
     for output in outputs:
         output.write_text("\\n".join(["name,status,events", *rows]) + "\\n")
 
@@ -205,7 +205,7 @@ def test_a_step_after_the_cells_that_cannot_work_on_them_as_decided(tmp_path):
     for more in ([], ["--nwb"]):
         done = launch.run(source, output, "--recipe", str(recipe), "--engine", "open", *more)
         assert done.code == 0, done.stderr
-        assert [each["message"] for each in done.named("recording-warning")] == [f"m_part1.isxd and 1 more: {said}"]
+        assert [event["message"] for event in done.named("recording-warning")] == [f"m_part1.isxd and 1 more: {said}"]
     made = next((output / "m/steps").glob("m_part2*listing.csv"))
     assert list(pd.read_csv(made)["status"]) == ["rejected", "accepted", "accepted"], "others honour it"
 
@@ -218,8 +218,8 @@ def test_the_activity_of_one_neuron_that_was_shared_out_is_summed():
     place = dropped.footprint(20, 20)
     course = rng.random(50)
     share = rng.random(50)
-    found = joined_trace([place, 2 * place], [course * share / 4, course * (1 - share) / 3], [4.0, 1.5])
-    assert found == pytest.approx(course / 4, rel=1e-5), "in the unit of the first one"
+    trace = joined_trace([place, 2 * place], [course * share / 4, course * (1 - share) / 3], [4.0, 1.5])
+    assert trace == pytest.approx(course / 4, rel=1e-5), "in the unit of the first one"
     alone = joined_trace([place, dropped.footprint(60, 80)], [course, course], [1.0, 1.0])
     assert alone == pytest.approx(course, rel=1e-3), "what lies elsewhere adds nothing"
 
@@ -247,14 +247,14 @@ def test_who_is_joined_with_whom(into, joined, tmp_path):
     cells = read_cell_set(tmp_path / "m.isxd")
     which = candidates.present_in(cells)[0].cells
     rows = "".join(f"{name},rejected,{which},,,,,{other}\r\n" for name, other in into.items())
-    found = candidates.joins(cells, None, parse(HEAD.replace("note", "note,outline,joined_with") + rows, "m.csv"))
-    assert {kept: sorted(others) for kept, others in found.items()} == joined
+    by_kept = candidates.joins(cells, None, parse(HEAD.replace("note", "note,outline,joined_with") + rows, "m.csv"))
+    assert {kept: sorted(others) for kept, others in by_kept.items()} == joined
 
 
 def test_a_cell_that_is_joined_must_be_rejected():
-    found = parse(HEAD.replace("note", "note,joined_with") + "b,accepted,f,,,,a\r\n", "m.csv")
-    assert not found.rows
-    assert found.complaints() == ["m.csv:2: b is joined with another cell, so it must be rejected"]
+    decisions = parse(HEAD.replace("note", "note,joined_with") + "b,accepted,f,,,,a\r\n", "m.csv")
+    assert not decisions.rows
+    assert decisions.complaints() == ["m.csv:2: b is joined with another cell, so it must be rejected"]
 
 
 def test_cells_of_one_neuron_are_joined_in_the_next_run(tmp_path):

@@ -43,11 +43,11 @@ def test_a_function_of_the_lab_gets_the_companions_and_when_each_begins(session,
     assert done.code == 0, done.stderr
     assert {path.name: path.read_bytes() for path in session.iterdir()} == before
     made = output / "m/steps/m_part2-note.json"
-    found = json.loads(made.read_text())
+    given = json.loads(made.read_text())
     starts = {
         one["name"]: one["start_s"] for one in json.loads((output / "m/m.json").read_text())["session"]["recordings"]
     }
-    assert found == [[name, starts[name]] for name in ("m_part1.isxd", "m_part2.isxd", "m.gpio")]
+    assert given == [[name, starts[name]] for name in ("m_part1.isxd", "m_part2.isxd", "m.gpio")]
     assert (output / "m/m-ttl.csv").is_file(), "it is inspected as well"
     assert run(session, output, "--recipe", recipe(tmp_path, step)).end == "3 recordings, all done, 3 of them earlier"
 

@@ -405,7 +405,7 @@ CONTRADICTIONS = {
     "a clock that goes back": ("behavior_movie", sample(4, tsc=1), "1 of 10 frames have no tsc after the one before"),
     "another frame dropped": (
         "behavior_movie",
-        in_json("meta", lambda meta: [each.update(fc=each["fc"] + 1) for each in meta["samples"][5:]]),
+        in_json("meta", lambda meta: [one.update(fc=one["fc"] + 1) for one in meta["samples"][5:]]),
         "2 frames are missing by the counter of its frames, 1 by its list",
     ),
     "a dropped frame that is listed twice": (
@@ -441,7 +441,7 @@ def test_contradictions(name, change, warning, kinds, tmp_path):
     path = tmp_path / kinds[name].name
     path.write_bytes(change(kinds[name].read_bytes(), path.suffix))
     warnings, _ = adapted(path)
-    assert any(warning in each for each in warnings), warnings
+    assert any(warning in said for said in warnings), warnings
 
 
 def test_sound_files_contradict_nothing(tmp_path):
@@ -526,9 +526,9 @@ def _raised(code: str, module: str) -> Exception:
     ],
 )
 def test_no_reason_is_in_pythons_words(code, module, said):
-    found = reason(_raised(code, module))
-    assert found.startswith(said)
-    assert not re.search(r"\w+Error", found)
+    told = reason(_raised(code, module))
+    assert told.startswith(said)
+    assert not re.search(r"\w+Error", told)
 
 
 @pytest.mark.parametrize("channel", [0, 1])

@@ -91,10 +91,10 @@ def test_rows_that_say_nothing_are_named():
 
 
 def identity(names: list[str], footprints: np.ndarray) -> str:
-    found = CellSetId()
+    digest = CellSetId()
     for name, footprint in zip(names, footprints):
-        found.add(name, footprint)
-    return str(found)
+        digest.add(name, footprint)
+    return str(digest)
 
 
 def test_the_identity_is_that_of_names_and_footprints():
@@ -145,7 +145,7 @@ def test_decisions_reach_the_table_the_record_and_the_page(cells, tmp_path):
     assert after["status"][2:].tolist() == before["status"][2:].tolist()
     assert changed["cell_set_id"] == which and changed["n_decided_by_hand"] == 2
     assert changed["n_accepted"] == (after["status"] == "accepted").sum()
-    assert not [each for each in said if "decisions" in each]
+    assert not [sentence for sentence in said if "decisions" in sentence]
     assert f'"by": "me", "cell": "{name}"' in (tmp_path / "after" / "m.html").read_text()
     assert cells.read_bytes() == data  # the recording stays as it is
 
@@ -155,7 +155,7 @@ def test_decisions_on_other_cells_change_nothing_and_say_so(cells, tmp_path):
     text = HEAD + f"{before['name'][0]},rejected,0123456789abcdef,me,,\r\n"
     after, _, said = adapted(cells, tmp_path / "after", parse(text, "m.decisions.csv"))
     assert after.equals(before)
-    assert [each for each in said if "NOT applied" in each]
+    assert [sentence for sentence in said if "NOT applied" in sentence]
 
 
 def test_a_cell_set_has_one_identity_whatever_its_statuses(cells, tmp_path):
@@ -206,14 +206,14 @@ def test_old_decisions_are_shown_by_footprint_and_applied_to_nobody(cells, tmp_p
     text = HEAD.replace("note", "note,outline") + "".join(rows) + f"gone,accepted,{old},me,,,M1 1L2 1L2 2Z\r\n"
     after, _, said = adapted(cells, tmp_path / "after", parse(text, "m.decisions.csv"))
     assert after.equals(before)
-    (warning,) = [each for each in said if "NOT applied" in each]
+    (warning,) = [sentence for sentence in said if "NOT applied" in sentence]
     assert "2 of 3 have a cell in the same place" in warning
     assert f"{names[1]} (rejected) where {names[0]} is now, {names[2]} (rejected) where {names[1]} is now" in warning
     proposed = tmp_path / "after" / "m-decisions-by-footprint.csv"
     assert proposed.name in warning
     again, _, said = adapted(cells, tmp_path / "again", parse(proposed.read_text(), "m.decisions.csv"))
     assert again["decided_by"].tolist() == ["me", "me", "", ""] and set(again["status"][:2]) == {"rejected"}
-    assert not [each for each in said if "decisions" in each]
+    assert not [sentence for sentence in said if "decisions" in sentence]
 
 
 # ---- from one run to the next
@@ -384,6 +384,6 @@ def test_decisions_without_outlines_are_matched_by_the_results_that_they_are_abo
     # Put beside the recording, it holds.
     (source / "m.decisions.csv").write_bytes((output / "m/m-decisions-by-footprint.csv").read_bytes())
     third = launch.run(source, output, "--recipe", str(recipe))
-    assert third.code == 0 and not [each for each in third.named("recording-warning") if "NOT" in each["message"]]
+    assert third.code == 0 and not [event for event in third.named("recording-warning") if "NOT" in event["message"]]
     assert statuses(output) == {**before, name: "rejected"}
     assert not (output / "m/m-decisions-by-footprint.csv").exists()

@@ -77,14 +77,14 @@ def arguments(lab: Path, name: str = "") -> tuple[str, ...]:
 
 def said(output: Path) -> set[str]:
     """The words of each product, and the subject of each NWB file."""
-    found = set()
+    words = set()
     for name in NAMES:
         (text,) = (output / name / name).rglob("*.txt")
-        found.add(text.read_text())
+        words.add(text.read_text())
         for path in (output / name / name).glob("*.nwb"):
             with h5py.File(path) as file:
-                found.add(f"subject {file['general/subject/subject_id'][()].decode()}")
-    return found
+                words.add(f"subject {file['general/subject/subject_id'][()].decode()}")
+    return words
 
 
 def new(file: Path) -> None:
@@ -121,8 +121,8 @@ def test_an_edit_during_a_run(lab, input, output, tmp_path, name, edit):
     assert running.returncode == 0, log
     old = {"OLD OLD OLD OLD data", *(["subject OLD"] if name.endswith("nwb.toml") else [])}
     assert said(output) == old
-    for each in NAMES:
-        record = json.loads((output / each / each / f"{each}.json").read_text())
+    for name_of in NAMES:
+        record = json.loads((output / name_of / name_of / f"{name_of}.json").read_text())
         assert record["recipe"]["sha256"] == record["provenance"]["recipe_sha256"]
         assert (record["recipe"]["text"], record["provenance"]["recipe"]) == (RECIPE, "recipe.toml")
     assert not (output / ".staging").exists()
@@ -160,10 +160,10 @@ def test_copies_are_the_files_as_they_were_first_read(tmp_path):
     for path in (*python, folder / "b.txt"):
         path.write_text("edited")
     (folder / "e.py").touch()
-    for each in (making, made):
-        assert each.python_files(folder) == python
-        assert [each.read(path) for path in python] == [b"a.py", b"package/__init__.py", b"package/c.py"]
-        assert each.read(folder / "b.txt") == b"b.txt"
+    for copy in (making, made):
+        assert copy.python_files(folder) == python
+        assert [copy.read(path) for path in python] == [b"a.py", b"package/__init__.py", b"package/c.py"]
+        assert copy.read(folder / "b.txt") == b"b.txt"
     with pytest.raises(FileNotFoundError):
         made.read(folder / "e.py")
 

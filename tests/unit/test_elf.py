@@ -40,12 +40,12 @@ def assert_tree(tree: Path) -> subprocess.CompletedProcess[str]:
 def test_the_closure_is_what_the_loader_loads():
     ldd = subprocess.run(["ldd", LIBRARY], capture_output=True, text=True, check=True).stdout
     loaded = {line.split()[0]: line.split()[2] for line in ldd.splitlines() if "=>" in line}
-    found = elf.closure(LIBRARY)
-    assert found.problems == []
-    assert {name: str(path.resolve()) for name, path in found.paths.items() if name in loaded} == {
+    closure = elf.closure(LIBRARY)
+    assert closure.problems == []
+    assert {name: str(path.resolve()) for name, path in closure.paths.items() if name in loaded} == {
         name: str(Path(path).resolve()) for name, path in loaded.items()
     }
-    assert set(loaded) <= set(found.paths)
+    assert set(loaded) <= set(closure.paths)
 
 
 def test_the_glibc_that_is_needed():

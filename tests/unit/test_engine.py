@@ -198,9 +198,9 @@ def test_the_base_knows_the_security_archive(named, answering, source, monkeypat
     monkeypatch.setattr(engine, "mirror", lambda: DEBIAN)
     monkeypatch.setattr(debian, "mirror", lambda: DEBIAN)
     monkeypatch.setattr(debian.Apt, "update", update)
-    found = engine.base_sources()
-    assert found[:2] == [f"deb {DEBIAN} bookworm main", f"deb {DEBIAN} bookworm-updates main"]
-    assert found[2:] == ([source] if source else [])
+    sources = engine.base_sources()
+    assert sources[:2] == [f"deb {DEBIAN} bookworm main", f"deb {DEBIAN} bookworm-updates main"]
+    assert sources[2:] == ([source] if source else [])
     warned = (
         "WARNING: no archive of bookworm-security answers: the base image, and what is built on it, has no security"
     )

@@ -116,7 +116,7 @@ def test_the_engine_of_a_step(tmp_path: Path, toy: Toy, text: str, name: str) ->
 def test_a_mistake_has_its_line(tmp_path: Path, toy: Toy, text: str, message: str) -> None:
     (tmp_path / "steps.py").write_text("def f(inputs, outputs, context):\n    pass\n")
     recipe = read(write(tmp_path, text))
-    assert any(each.startswith(f"{recipe.path}:{message}") for each in recipe.messages), recipe.messages
+    assert any(text_of.startswith(f"{recipe.path}:{message}") for text_of in recipe.messages), recipe.messages
 
 
 def test_the_run_may_choose_for_recipes_that_do_not(tmp_path: Path, toy: Toy) -> None:

@@ -70,11 +70,11 @@ def record(output: Path, name: str) -> dict:
 
 
 def check_inspected(output: Path, name: str, reason: str) -> None:
-    page, found = (output / name / f"{name}.html").read_text(), json.loads((output / name / f"{name}.json").read_text())
+    page, known = (output / name / f"{name}.html").read_text(), json.loads((output / name / f"{name}.json").read_text())
     assert f"The recipe failed: {reason}" in page
     assert 'href="../index.html"' in page
-    assert found["failure"].startswith(reason)
-    assert found["provenance"]["recipe"] == "inspect"
+    assert known["failure"].startswith(reason)
+    assert known["provenance"]["recipe"] == "inspect"
     assert (output / name / f"{name}-mean.tif").is_file()
     noted, row = record(output, name), rows(output)[f"{name}.isxd"]
     assert (noted["status"], noted["inspected"], noted["results"]) == ("failed", True, name)
@@ -103,9 +103,9 @@ def test_it_is_inspected_and_tried_again(recipe, input, output, tmp_path, fault)
     recipe.with_name("fault").unlink()
     assert run(input, output, "--recipe", str(recipe)).code == 0
     assert run(input, tmp_path / "fresh", "--recipe", str(recipe)).code == 0
-    found, expected = (without_times_of_steps(tree(each)) for each in (output, tmp_path / "fresh"))
-    assert sorted(found) == sorted(expected)
-    assert [name for name in found if found[name] != expected[name]] == []
+    resumed, expected = (without_times_of_steps(tree(folder)) for folder in (output, tmp_path / "fresh"))
+    assert sorted(resumed) == sorted(expected)
+    assert [name for name in resumed if resumed[name] != expected[name]] == []
 
 
 def test_the_parts_of_a_session_are_inspected_together(samples, recipe, input, output):

@@ -41,23 +41,23 @@ def looked_up(report: Any, place: str) -> float:
 
 def problems(text: str, report: Any) -> list[str]:
     """What is wrong with the figures of a page."""
-    found = []
+    wrong = []
     quoted = list(QUOTED.finditer(text))
     for match in quoted:
         figure, place = match["figure"].replace(",", ""), match["place"]
         try:
             value = looked_up(report, place) * (100 if "%" in match["unit"] else 1)
         except (KeyError, TypeError):
-            found.append(f"{figure}: the report has no figure {place}")
+            wrong.append(f"{figure}: the report has no figure {place}")
             continue
         decimals = len(figure.partition(".")[2])
         if f"{value:.{decimals}f}" != figure:
-            found.append(f"{figure} is quoted for {place}, which is {value:g}")
+            wrong.append(f"{figure} is quoted for {place}, which is {value:g}")
     if len(quoted) != text.count("<!-- bench:"):
-        found.append("a mark stands behind no figure, or is misspelt")
+        wrong.append("a mark stands behind no figure, or is misspelt")
     rest = NOT_PROSE.sub("", QUOTED.sub("", text))
-    found += [f"'{match[0]}' has no mark that says where it was measured" for match in MEASURED.finditer(rest)]
-    return found
+    wrong += [f"'{match[0]}' has no mark that says where it was measured" for match in MEASURED.finditer(rest)]
+    return wrong
 
 
 SAMPLE = {"start": {"image": {"median": 0.8512}, "ratio": 24.6}, "size": {"ratio": 0.4812}, "many": {"n": 1234.4}}
@@ -118,22 +118,22 @@ def test_a_page_shows_what_every_method_found(monkeypatch):
         name: {"motion_rms_px": 0.1, "methods": {"open": one, "peer_60_6": peer, "peer_80_10": {**peer, "f1": 0.5}}}
         for name in ("easy-1", "ca1-1")
     }
-    found = {"made": "2026-01-01", "recordings": recordings, **page.summary(recordings)}
-    assert found["against_peer"]["f1"] == {"least": 0.1, "most": 0.1}
-    shown = page.accuracy(found)
+    measured = {"made": "2026-01-01", "recordings": recordings, **page.summary(recordings)}
+    assert measured["against_peer"]["f1"] == {"least": 0.1, "most": 0.1}
+    shown = page.accuracy(measured)
     assert "| inscopix-cnmfe (0.6, 6) | 0.800 | 0.800 | 0.800 |" in shown
     whole = {"f1": 0.93, "precision": 1.0, "recall": 0.9, "accepted": 30, "event_f1": 0.9, "cpu_s": 8.0}
     nothing = {"f1": 0.0, "precision": 0.0, "recall": 0.0, "accepted": 1, "cpu_s": 8.0}
-    found["conditions"] = {
+    measured["conditions"] = {
         "base-1": {"counted": 33, "methods": {"recipe": whole}},
         "no_waves-1": {"counted": 0, "methods": {"recipe": nothing}},
     }
-    assert "| base-1 | 33 | 30 | 0.930 | 1.00 | 0.900 | 0.900 | 8.00 |" in page.accuracy(found)
-    assert "| no_waves-1 | 0 | 1 |  |  |  |  |  |" in page.accuracy(found)
+    assert "| base-1 | 33 | 30 | 0.930 | 1.00 | 0.900 | 0.900 | 8.00 |" in page.accuracy(measured)
+    assert "| no_waves-1 | 0 | 1 |  |  |  |  |  |" in page.accuracy(measured)
     assert "inscopix-cnmfe takes 7.00 to 7.00 times the processor time" in shown
     recordings["easy-1"]["methods"]["peer_60_6.0"] = peer
     with pytest.raises(AssertionError, match="nothing shows"):
-        page.accuracy(found)
+        page.accuracy(measured)
 
 
 def test_a_peer_is_kept_under_the_name_that_the_page_looks_for(monkeypatch):
@@ -181,8 +181,8 @@ def test_followed_cells_are_a_table_with_what_was_not_measured_said(monkeypatch)
             "sessions": 15,
         },
     }
-    found = {"made": "2026-01-01", "first": 7000, "studies": 3, "conditions": conditions, "roicat_left_out": "no disk"}
-    shown = page.followed(found)
+    report = {"made": "2026-01-01", "first": 7000, "studies": 3, "conditions": conditions, "roicat_left_out": "no disk"}
+    shown = page.followed(report)
     assert "| easy | 0.981 / 0.995 | 0.610 / 0.900 | 0.968 / 0.972 |" in shown
     assert "| wrong animal | 0.970 / 1.000 | – / – | – / – |" in shown
     assert "| wrong animal | 0.010 | 0.020 | – | 3 of 3 | 1 of 12 | 5.00 |" in shown
@@ -195,4 +195,4 @@ def test_followed_cells_are_a_table_with_what_was_not_measured_said(monkeypatch)
         "recall": 0.99,
         "precision": 0.999,
     }
-    assert "60 sessions of 503 cells: 100 s of processor time and 1.50 GB;" in page.followed({**found, "many": many})
+    assert "60 sessions of 503 cells: 100 s of processor time and 1.50 GB;" in page.followed({**report, "many": many})

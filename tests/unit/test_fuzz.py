@@ -30,8 +30,8 @@ def output(tmp_path: Path) -> Path:
 
 
 def judged(output: Path, row: dict[str, str], variant: dict[str, str] = VARIANT) -> tuple[str, list[str]]:
-    found = fuzz.Fuzzed()
-    return fuzz.judge("it", row, variant, output, found), found.failures
+    fuzzed = fuzz.Fuzzed()
+    return fuzz.judge("it", row, variant, output, fuzzed), fuzzed.failures
 
 
 def test_the_same_results_are_no_failure(output):
@@ -91,9 +91,9 @@ def test_what_a_failure_leaves_is_seen(output):
 
 def test_a_variant_without_row_is_seen(output):
     (output / "summary.csv").write_text("path,status,reason,results,warnings\n")
-    found = fuzz.Fuzzed()
-    fuzz.judge_variants("inspect", [VARIANT], output, found)
-    assert found.failures == ["inspect: variant 0 (movie, footer_number: footer/spacingInfo/numPixels/x) has no row"]
+    fuzzed = fuzz.Fuzzed()
+    fuzz.judge_variants("inspect", [VARIANT], output, fuzzed)
+    assert fuzzed.failures == ["inspect: variant 0 (movie, footer_number: footer/spacingInfo/numPixels/x) has no row"]
 
 
 FAULTS = {
@@ -112,7 +112,7 @@ def test_what_is_half_written_is_seen(output, name):
     assert list(fuzz.half_written(output)) == []
     content, problem = FAULTS[name]
     (output / "0/movie" / name).write_bytes(content)
-    assert any(name in each and problem in each for each in fuzz.half_written(output))
+    assert any(name in sentence and problem in sentence for sentence in fuzz.half_written(output))
 
 
 def test_a_recipe_may_keep_its_steps_and_nothing_else(output):
@@ -134,9 +134,9 @@ def test_times_of_steps_are_no_difference_and_all_else_is():
 
 
 def test_results_of_sound_files_and_what_is_outside_are_compared(tmp_path):
-    found = fuzz.Fuzzed()
-    fuzz.judge_sound({"sound/a": b"1", "sound/b": b"2", "index.html": b"3"}, {"sound/a": b"1", "sound/b": b"!"}, found)
-    assert found.failures == ["sound/b is not what it is without damaged files beside it"]
+    fuzzed = fuzz.Fuzzed()
+    fuzz.judge_sound({"sound/a": b"1", "sound/b": b"2", "index.html": b"3"}, {"sound/a": b"1", "sound/b": b"!"}, fuzzed)
+    assert fuzzed.failures == ["sound/b is not what it is without damaged files beside it"]
     (tmp_path / "output-recipe").mkdir()
     (tmp_path / "output-recipe/a").write_text("results")
     (tmp_path / "canary").write_text("1")
@@ -157,9 +157,9 @@ def test_every_kind_is_damaged_in_every_way(tmp_path):
     sound = recordings.every_kind(tmp_path)
     made = list(damage.variants(sound, 0, 3000))
     for name, path in sound.items():
-        labels = {each.label for each in made if each.name == name}
+        labels = {variant.label for variant in made if variant.name == name}
         assert labels == set(damage.damages(path.suffix, name))
-    unchanged = sum(each.data == sound[each.name].read_bytes() for each in made)
+    unchanged = sum(variant.data == sound[variant.name].read_bytes() for variant in made)
     assert unchanged < len(made) / 20
 
 

@@ -103,11 +103,11 @@ def test_wrong_permissions(image, open_tmp, name):
     (open_tmp / "image" / name).chmod(0)
     interpreter(open_tmp / "image/venv", open_tmp / "image/api")
     try:
-        found = check(open_tmp / "image", user=65534, group=65534, extra_groups=[], cwd="/")
+        answer = check(open_tmp / "image", user=65534, group=65534, extra_groups=[], cwd="/")
     except PermissionError:
         pytest.skip("no Python here that uid 65534 may execute")
-    assert found[0] == 1
-    assert found[1]["problems"] == [f"{open_tmp}/image/{name} cannot be read by uid 65534, gid 65534"]
+    assert answer[0] == 1
+    assert answer[1]["problems"] == [f"{open_tmp}/image/{name} cannot be read by uid 65534, gid 65534"]
 
 
 # ---- the run
@@ -176,9 +176,9 @@ def heart() -> Iterator[heartbeat.Heart]:
 
 def test_a_long_step_that_was_announced_is_no_hang(heart):
     heart.beat(within=1000)
-    found = heartbeat.find([os.getpid()])
-    assert found.within == 1000
-    assert found.age < 100
+    beat = heartbeat.find([os.getpid()])
+    assert beat.within == 1000
+    assert beat.age < 100
 
 
 def test_another_command_needs_no_heartbeat(image):

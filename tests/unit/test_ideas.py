@@ -30,14 +30,14 @@ def test_the_description_is_that_of_the_recipe(tmp_path):
 
 def test_the_function_has_the_parameters_of_the_description():
     spec = json.loads((ideas.FOLDER / ".ideas/cells/tool_spec.json").read_text())
-    described = {each["key"]: each["type"].get("default", inspect.Parameter.empty) for each in spec["params"]}
-    assert described == {each.name: each.default for each in inspect.signature(isx_cells.cells).parameters.values()}
+    described = {its["key"]: its["type"].get("default", inspect.Parameter.empty) for its in spec["params"]}
+    assert described == {its.name: its.default for its in inspect.signature(isx_cells.cells).parameters.values()}
 
 
 def test_the_results_are_those_that_the_recipe_makes():
-    kinds = [each["key"] for each in ideas.results()]
+    kinds = [result["key"] for result in ideas.results()]
     assert kinds == ["movie", "cell_set", "event_set", "nwb", "report"]
-    patterns = {each["key"]: each["file_patterns"] for each in ideas.results()}
+    patterns = {result["key"]: result["file_patterns"] for result in ideas.results()}
     assert {"**/*-cells.isxd", "**/*-traces.csv"} <= set(patterns["cell_set"])
 
 
@@ -63,9 +63,9 @@ def test_what_is_shown_lies_there(tmp_path):
     for name in ("m-cells.isxd", "m-cellmap.png", "m-events.isxd", "steps/m-cells.isxd"):
         (tmp_path / "m" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "m" / name).touch()
-    found = isx_cells.described(tmp_path)["output_files"]
-    assert [each["file"] for each in found] == ["m/m-cells.isxd", "m/m-events.isxd"]
-    assert [preview["file"] for each in found for preview in each["previews"]] == ["m/m-cellmap.png"]
+    output_files = isx_cells.described(tmp_path)["output_files"]
+    assert [file["file"] for file in output_files] == ["m/m-cells.isxd", "m/m-events.isxd"]
+    assert [preview["file"] for file in output_files for preview in file["previews"]] == ["m/m-cellmap.png"]
 
 
 def test_the_module_needs_nothing_but_the_standard_library():

@@ -81,11 +81,11 @@ def wrong(module: str, used: set[str]) -> list[str]:
     floor = max((floor for floor in FLOORS if within(module, floor)), key=len)
     allowed = (*FLOORS[floor], floor)
     foreign = {name for name in used if name.partition(".")[0] not in OURS}
-    found = [name for name in used - foreign if not any(within(name, part) for part in allowed)]
+    forbidden = [name for name in used - foreign if not any(within(name, part) for part in allowed)]
     others = MORE.get(floor, set()) if floor in STANDARD_LIBRARY_ONLY else OTHERS.get(floor)
     if others is not None and sys.version_info >= (3, 10):  # before, Python has no list of its own modules
-        found += foreign - sys.stdlib_module_names - others
-    return sorted(found)
+        forbidden += foreign - sys.stdlib_module_names - others
+    return sorted(forbidden)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
@@ -95,14 +95,14 @@ def test_imports_go_downwards(module):
 
 def reached(module: str) -> set[str]:
     """All modules that it loads, and those that they load."""
-    found: set[str] = set()
+    loaded: set[str] = set()
     pending = [module]
     while pending:
         name = pending.pop()
-        if name in GRAPH and name not in found:
-            found.add(name)
+        if name in GRAPH and name not in loaded:
+            loaded.add(name)
             pending += [*GRAPH[name], name.rpartition(".")[0]]
-    return found
+    return loaded
 
 
 def test_pid_1_loads_no_format():
@@ -137,11 +137,11 @@ def side_by_side(package: str, graph: Mapping[str, Collection[str]]) -> dict[str
         inside = not package or name.startswith(f"{package}.")
         return ".".join(name.split(".")[: depth + 1]) if inside else ""
 
-    found: dict[str, set[str]] = {}
+    imported: dict[str, set[str]] = {}
     for name, used in graph.items():
         if mine := child(name):
-            found.setdefault(mine, set()).update(filter(None, map(child, used)))
-    return {name: used - {name} for name, used in found.items()}
+            imported.setdefault(mine, set()).update(filter(None, map(child, used)))
+    return {name: used - {name} for name, used in imported.items()}
 
 
 def test_packages_that_import_one_another_are_found():
@@ -152,7 +152,7 @@ def test_packages_that_import_one_another_are_found():
 
 
 @pytest.mark.parametrize(
-    ("module", "used", "found"),
+    ("module", "used", "expected"),
     [
         ("recording.kinds", {"protocol.message"}, ["protocol.message"]),
         ("protocol.job", {"runner.lifecycle"}, ["runner.lifecycle"]),
@@ -169,8 +169,8 @@ def test_packages_that_import_one_another_are_found():
         ),
     ],
 )
-def test_wrong_imports_are_found(module, used, found):
+def test_wrong_imports_are_found(module, used, expected):
     """The test itself."""
     if sys.version_info < (3, 10):
-        found = [name for name in found if name != "numpy"]
-    assert wrong(module, used) == found
+        expected = [name for name in expected if name != "numpy"]
+    assert wrong(module, used) == expected

@@ -157,10 +157,10 @@ def test_hardware_times(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     write_results(path, "movie", "s", out, Context(tmp_path))
-    found = pd.read_csv(out / "s-frames.csv")["hardware_time_us"]
+    times_us = pd.read_csv(out / "s-frames.csv")["hardware_time_us"]
     movie = isx.Movie.read(str(path))
-    assert np.isnan(found[3])
-    assert list(found.drop(3)) == [movie.get_frame_timestamp(i) for i in (0, 1, 2, 4)] == list(times)
+    assert np.isnan(times_us[3])
+    assert list(times_us.drop(3)) == [movie.get_frame_timestamp(i) for i in (0, 1, 2, 4)] == list(times)
 
 
 def test_a_movie_without_valid_frames(tmp_path):

@@ -42,7 +42,7 @@ def began(process: subprocess.Popen[str]) -> None:
 
 def members(group: int) -> list[int]:
     """Living processes whose parent is the given one."""
-    found = []
+    living = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
@@ -50,8 +50,8 @@ def members(group: int) -> list[int]:
             except OSError:
                 continue
             if int(parent) == group and state != "Z":
-                found.append(int(entry.name))
-    return found
+                living.append(int(entry.name))
+    return living
 
 
 def cmdline(pid: int) -> bytes:

@@ -26,17 +26,17 @@ def test_folders_of_operating_and_storage_systems(name, place, tmp_path):
     for folder in (name, f"{name}/S-1-5-21", "mine"):
         (tmp_path / place / folder).mkdir(parents=True)
         (tmp_path / place / folder / "a.isxd").touch()
-    found = discover(tmp_path)
-    assert [recording.relative for recording in found.recordings] == [f"{place}mine/a.isxd"]
-    assert (found.system, found.unreadable) == ({name: 1}, [])
+    discovery = discover(tmp_path)
+    assert [recording.relative for recording in discovery.recordings] == [f"{place}mine/a.isxd"]
+    assert (discovery.system, discovery.unreadable) == ({name: 1}, [])
 
 
 @pytest.mark.parametrize("name", ["found", "snapshots of day 1", "recycled mice", "@day1", "#2", "~old", "Trash-2"])
 def test_a_lab_s_own_folders_are_looked_into(name, tmp_path):
     (tmp_path / name).mkdir()
     (tmp_path / name / "a.isxd").touch()
-    found = discover(tmp_path)
-    assert ([recording.relative for recording in found.recordings], found.system) == ([f"{name}/a.isxd"], {})
+    discovery = discover(tmp_path)
+    assert ([recording.relative for recording in discovery.recordings], discovery.system) == ([f"{name}/a.isxd"], {})
 
 
 def test_a_file_with_the_name_of_such_a_folder(tmp_path):
@@ -62,9 +62,9 @@ def test_a_file_with_the_name_of_such_a_folder(tmp_path):
     ],
 )
 def test_forms_that_cannot_be_read(name, reason):
-    found = why_left_out(name)
-    assert bool(found) == bool(reason)
-    assert reason in found
+    why = why_left_out(name)
+    assert bool(why) == bool(reason)
+    assert reason in why
 
 
 def test_they_are_named_in_log_summary_and_overview(samples, input, output):

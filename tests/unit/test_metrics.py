@@ -70,8 +70,8 @@ def test_a_run_that_ended(three, output):
 def test_each_shard_has_its_own_and_gather_counts_them(three, output):
     for shard in ("1/3", "3/3"):
         run(three, output, "--metrics", "--shard", shard)
-    found = [without_times(read(output / f"logs/isx.{shard}-of-3.prom")[0]) for shard in (1, 3)]
-    assert sum(each["recordings"] for each in found) == 2
+    written = [without_times(read(output / f"logs/isx.{shard}-of-3.prom")[0]) for shard in (1, 3)]
+    assert sum(numbers["recordings"] for numbers in written) == 2
     assert read(output / "logs/isx.3-of-3.prom")[1].pop()[1] == "3/3"
     done = run(three, output, "--metrics", "--gather", env={"SHARD_COUNT": "3"})
     assert done.code == 1

@@ -110,15 +110,15 @@ def test_of_a_session(tmp_path: Path, nwb: bool) -> None:
         (recordings.gpio(tmp_path / "s.gpio"), "gpio"),
         (recordings.behavior_movie(tmp_path / "s.isxb"), "behavior_movie"),
     ]
-    found = counts(tmp_path, made, nwb=nwb, nwb_movie=nwb)
-    assert {what: n for what, n in found.items() if n > 1} == {}
-    assert sum(what.startswith("isx.") for what in found) == len(made)
-    assert {what for what in found if what.startswith(("packets", "converted"))} == {
+    counted = counts(tmp_path, made, nwb=nwb, nwb_movie=nwb)
+    assert {what: n for what, n in counted.items() if n > 1} == {}
+    assert sum(what.startswith("isx.") for what in counted) == len(made)
+    assert {what for what in counted if what.startswith(("packets", "converted"))} == {
         "packets of s-CNMFE-ED.isxd",
         "packets of s_gpio.isxd",
         f"converted {tmp_path / 's.gpio'}",
     }
-    assert sum(what.startswith("parsed") for what in found) >= len(made), "each states something"
+    assert sum(what.startswith("parsed") for what in counted) >= len(made), "each states something"
 
 
 def test_of_what_a_step_reads_of_the_session(tmp_path: Path) -> None:
@@ -131,9 +131,9 @@ def test_of_what_a_step_reads_of_the_session(tmp_path: Path) -> None:
         (recordings.cell_set(tmp_path / "s.isxd"), "cell_set"),
         (recordings.gpio(tmp_path / "s.gpio"), "gpio"),
     ]
-    found = counts(tmp_path, made, str(recipe), nwb=True)
-    assert {what: n for what, n in found.items() if n > 1} == {}
-    assert {what for what in found if not what.startswith("parsed")} == {
+    counted = counts(tmp_path, made, str(recipe), nwb=True)
+    assert {what: n for what, n in counted.items() if n > 1} == {}
+    assert {what for what in counted if not what.startswith("parsed")} == {
         f"converted {tmp_path / 's.gpio'}",
         "packets of s_gpio.isxd",
         "isx.CellSet of s.isxd",

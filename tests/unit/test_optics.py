@@ -156,9 +156,9 @@ def test_tracking_in_centimetres(input, output):
     path.write_bytes(written(path.read_bytes(), json.dumps(session).encode()))
     done = run(input, output, env={"NWB": "1"})
     assert done.code == 0, done.stderr
-    found = [row for row in rows(output / "m/m-tracking.csv") if row["center_x_px"]]
-    assert found
-    for row in found:
+    tracked = [row for row in rows(output / "m/m-tracking.csv") if row["center_x_px"]]
+    assert tracked
+    for row in tracked:
         assert math.isclose(float(row["center_y_cm"]), float(row["center_y_px"]) / 2.5, rel_tol=1e-5)
     assert json.loads((output / "m/m.json").read_text())["px_per_cm"] == 2.5
     with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:

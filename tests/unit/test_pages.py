@@ -63,17 +63,17 @@ def test_the_policy_names_every_style_and_script(tmp_path):
     (policy,) = re.findall(r'Content-Security-Policy" content="([^"]+)"', text)
     policy = policy.replace("&#39;", "'")
     assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
-    found = re.findall(r"<(script|style)>(.*?)</\1>", text, re.DOTALL)
-    assert len(found) == 5
-    for _, content in found:
+    parts = re.findall(r"<(script|style)>(.*?)</\1>", text, re.DOTALL)
+    assert len(parts) == 5
+    for _, content in parts:
         assert f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'" in policy
     assert not re.search(r"\s(style|on\w+)=", re.sub(r"<(script|style).*?</\1>", "", text, flags=re.DOTALL))
 
 
 def test_a_page_keeps_room_for_its_neighbours_near_its_start(tmp_path):
     data = made(recordings.cell_set(tmp_path / "r.isxd"), tmp_path).encode()
-    found = re.search(rb"<!--neighbours-->( {3000})<!--/neighbours-->", data)
-    assert found and found.end() < 1 << 16  # where the runner looks
+    room = re.search(rb"<!--neighbours-->( {3000})<!--/neighbours-->", data)
+    assert room and room.end() < 1 << 16  # where the runner looks
 
 
 def test_large_pictures_are_shown_from_their_files(tmp_path, monkeypatch):

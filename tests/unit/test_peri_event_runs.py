@@ -115,8 +115,8 @@ def test_events_of_cells_in_place_of_traces(session, input, output, tmp_path):
     assert "Average [events/s]" in (results / "m1-peri-GPIO-1.svg").read_text()
     assert "In events per second." in (results / "m1.html").read_text()
     with NWBHDF5IO(results / "m1.nwb", "r") as io:
-        found = io.read().processing["ophys"]["PeriEvent-GPIO-1"]
-        assert found["effect"].description.endswith("in events of the cell per second")
+        table_of_nwb = io.read().processing["ophys"]["PeriEvent-GPIO-1"]
+        assert table_of_nwb["effect"].description.endswith("in events of the cell per second")
 
 
 @pytest.mark.parametrize("steps", ["", '[[step]]\nuse = "deconvolve_cellset"\n'], ids=["input", "made"])
@@ -129,7 +129,7 @@ def test_cells_that_are_rejected_by_eye_are_left_out(session, input, output, tmp
     results = output / "m1"
     first = table(results / "m1-peri-GPIO-1.csv")
     record = json.loads((results / "m1.json").read_text())["recordings"]
-    (which,) = {each["cell_set_id"] for each in record.values() if "cell_set_id" in each}
+    (which,) = {part["cell_set_id"] for part in record.values() if "cell_set_id" in part}
     decisions = input / "m1.decisions.csv"
     name = first[0]["cell"]
     decisions.write_text(f"cell,status,cells,by,at,note\n{name},rejected,{which},me,,\n")
@@ -156,13 +156,13 @@ def test_all_cells_are_rejected_by_eye(session, input, output, tmp_path):
     assert run(input, output, "--recipe", used).code == 0
     results = output / "m1"
     record = json.loads((results / "m1.json").read_text())["recordings"]
-    (which,) = {each["cell_set_id"] for each in record.values() if "cell_set_id" in each}
+    (which,) = {part["cell_set_id"] for part in record.values() if "cell_set_id" in part}
     names = [row["name"] for row in table(results / "m1-cells.csv")]
     rows = "".join(f"{name},rejected,{which},me,,\n" for name in names)
     (input / "m1.decisions.csv").write_text(f"cell,status,cells,by,at,note\n{rows}")
     done = run(input, output, "--recipe", used, "--nwb")
     assert done.code == 0, done.stderr
-    (said,) = [each["message"] for each in done.named("recording-warning") if "peri_event" in each["message"]]
+    (said,) = [event["message"] for event in done.named("recording-warning") if "peri_event" in event["message"]]
     assert "step 1 (peri_event): no cell of m1.isxd is accepted or undecided" in said
     assert {row["status"] for row in table(results / "m1-cells.csv")} == {"rejected"}
     assert not list(results.glob("*peri*")) and list((results / "steps").glob("*peri*.csv"))
@@ -202,21 +202,21 @@ def test_nwb(session, input, output, tmp_path):
     assert done.code == 0, done.stderr
     results = output / "m1"
     with NWBHDF5IO(results / "m1.nwb", "r") as io:
-        found = io.read().processing["ophys"]
-        around = {name: each for name, each in found.data_interfaces.items() if name.startswith("PeriEvent")}
+        ophys = io.read().processing["ophys"]
+        around = {name: its for name, its in ophys.data_interfaces.items() if name.startswith("PeriEvent")}
         assert sorted(around) == ["PeriEvent-GPIO-1", "PeriEvent-GPIO-2", "PeriEvent-trials"]
-        for name, each in around.items():
+        for name, rows_of_nwb in around.items():
             stem = name.replace("PeriEvent-", "m1-peri-")
             rows, means = table(results / f"{stem}.csv"), table(results / f"{stem}-mean.csv")
-            assert list(each["cell_name"][:]) == [row["cell"] for row in rows]
-            assert list(each["class"][:]) == [row["class"] for row in rows]
+            assert list(rows_of_nwb["cell_name"][:]) == [row["cell"] for row in rows]
+            assert list(rows_of_nwb["class"][:]) == [row["class"] for row in rows]
             for column in ("n_events", "effect", "p", "q"):
-                assert np.array_equal(each[column][:], [float(row[column]) for row in rows])
+                assert np.array_equal(rows_of_nwb[column][:], [float(row[column]) for row in rows])
             for column in ("time_s", "mean", "sem"):
-                assert each[column][:].shape == (19, 60)
-                assert np.array_equal(each[column][:].ravel(), [float(row[column]) for row in means])
-            assert list(each["cell"][:]["cell_name"]) == [row["cell"] for row in rows], "rows of the cells"
-            assert f"from {stem}.csv" in each.description
+                assert rows_of_nwb[column][:].shape == (19, 60)
+                assert np.array_equal(rows_of_nwb[column][:].ravel(), [float(row[column]) for row in means])
+            assert list(rows_of_nwb["cell"][:]["cell_name"]) == [row["cell"] for row in rows], "rows of the cells"
+            assert f"from {stem}.csv" in rows_of_nwb.description
     assert run(input, output, "--recipe", used, "--nwb").end == "2 recordings, all done, 2 of them earlier"
 
 
@@ -225,9 +225,9 @@ def test_nwb_of_events_that_cannot_be_used(session, input, output, tmp_path):
     done = run(input, output, "--recipe", recipe(tmp_path, 'events = "trials.csv"'), "--nwb")
     assert done.code == 0, done.stderr
     with NWBHDF5IO(output / "m1/m1.nwb", "r") as io:
-        found = io.read().processing["ophys"]["PeriEvent-trials"]
-        assert set(found["class"][:]) == {"none"} and set(found["n_events"][:]) == {0}
-        assert np.isnan(found["effect"][:]).all() and np.isnan(found["mean"][:]).all()
+        table_of_nwb = io.read().processing["ophys"]["PeriEvent-trials"]
+        assert set(table_of_nwb["class"][:]) == {"none"} and set(table_of_nwb["n_events"][:]) == {0}
+        assert np.isnan(table_of_nwb["effect"][:]).all() and np.isnan(table_of_nwb["mean"][:]).all()
 
 
 def test_a_table_beside_the_recording(session, input, output, tmp_path):

@@ -152,12 +152,12 @@ def test_only_a_sentinel_is_ever_replaced(lab, name, options, plant, message):
 def test_what_has_the_name_of_another_shards_sentinel_stays_and_counts_for_nothing(lab, plant):
     for planted in ("done.marker.9-of-9", "done.marker.2-of-2"):
         plant(lab / "output" / planted)
-    before = {name: found for name, found in everything(lab / "output").items() if "-of-" in name}
+    before = {name: state for name, state in everything(lab / "output").items() if "-of-" in name}
     assert run(lab / "input", lab / "output", "--shard=1/2").code == 0
     gathered = run(lab / "input", lab / "output", "--gather")
     assert (gathered.code, "1 of 2 shards are not done: 2;" in gathered.end) == (1, True), gathered.stderr
     assert run(lab / "input", lab / "output").code == 0
-    after = {name: found for name, found in everything(lab / "output").items() if "-of-" in name}
+    after = {name: state for name, state in everything(lab / "output").items() if "-of-" in name}
     assert {name: after.get(name) for name in before} == before
     assert "done.marker.1-of-2" not in after
 
@@ -311,5 +311,5 @@ def test_no_result_has_a_name_of_the_runs_own():
 def test_below(tmp_path):
     (tmp_path / "a/b").mkdir(parents=True)
     (tmp_path / "to a").symlink_to("a")
-    for folder, found in (("a", ""), ("a/b", "b"), ("to a/b/new", "b/new"), ("a/../a/b", "b"), ("b", None), ("", None)):
-        assert places.below(tmp_path / folder, tmp_path / "a") == found
+    for path, rest in (("a", ""), ("a/b", "b"), ("to a/b/new", "b/new"), ("a/../a/b", "b"), ("b", None), ("", None)):
+        assert places.below(tmp_path / path, tmp_path / "a") == rest

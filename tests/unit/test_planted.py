@@ -240,9 +240,9 @@ def test_a_forged_record_is_no_record(output, outside, forged):
     assert not records.info_from_record(Path("a.isxd"), recording, sound, "other code")
     assert not records.info_from_record(Path("a.isxd"), Recording("a.isxd", 1, 1), sound, sound.code)
     forge(output, forged)
-    found = records.read_record(hold(output), recording)
-    unknown = found is None or records.info_from_record(Path("a.isxd"), recording, found, found.code) is None
-    assert found is None or ("infos" in forged and unknown)
+    record = records.read_record(hold(output), recording)
+    unknown = record is None or records.info_from_record(Path("a.isxd"), recording, record, record.code) is None
+    assert record is None or ("infos" in forged and unknown)
 
 
 def test_a_run_deletes_nothing_that_a_forged_record_names(input, output, outside):

@@ -56,19 +56,19 @@ def test_frames_that_move_and_blur_are_found():
     frames[9] = gaussian_filter(frames[9], 2)
     frames = [shift(frame, (i % 2, 0), mode="nearest") for i, frame in enumerate(frames)]  # so that the spread is not 0
     pairs = [(frame, frames[i + 1] if i + 1 < len(frames) else None) for i, frame in enumerate(frames)]
-    found = quality.check_frames(pairs, SCENE)
-    assert found.shift_px[5] == pytest.approx(np.hypot(4, 4))
-    assert found.shift_px[[0, 1]].tolist() == [0, 1]
-    assert quality.outliers(found.shift_px, below=False) == 1
-    assert quality.outliers(found.sharpness, below=True) >= 1
-    assert found.sharpness.argmin() == 9
-    assert found.correlation[0] > 0.98 > 0.5 > found.correlation[5]
+    checks = quality.check_frames(pairs, SCENE)
+    assert checks.shift_px[5] == pytest.approx(np.hypot(4, 4))
+    assert checks.shift_px[[0, 1]].tolist() == [0, 1]
+    assert quality.outliers(checks.shift_px, below=False) == 1
+    assert quality.outliers(checks.sharpness, below=True) >= 1
+    assert checks.sharpness.argmin() == 9
+    assert checks.correlation[0] > 0.98 > 0.5 > checks.correlation[5]
 
 
 def test_noise_of_a_pixel():
     frames = [SCENE + RNG.normal(0, 3, SCENE.shape) for _ in range(10)]
-    found = quality.check_frames([*zip(frames, frames[1:])], SCENE)
-    assert found.noise == pytest.approx(3, rel=0.03)
+    checks = quality.check_frames([*zip(frames, frames[1:])], SCENE)
+    assert checks.noise == pytest.approx(3, rel=0.03)
 
 
 def test_outliers_of_few_or_equal_values_are_none():
@@ -78,18 +78,18 @@ def test_outliers_of_few_or_equal_values_are_none():
 
 def test_a_movie_of_delta_f_has_no_brightness(tmp_path):
     values = RNG.normal(0, 1, (40, 32, 32)).astype(np.float32)
-    found = measures(recordings.movie_from(tmp_path / "m.isxd", values - values.mean(axis=0)), tmp_path)
-    assert found["brightness_change_percent"] == found["shift_max_px"] == found["correlation_with_mean"] == ""
-    assert float(found["pixel_noise_au"]) == pytest.approx(1, rel=0.05)
+    shown = measures(recordings.movie_from(tmp_path / "m.isxd", values - values.mean(axis=0)), tmp_path)
+    assert shown["brightness_change_percent"] == shown["shift_max_px"] == shown["correlation_with_mean"] == ""
+    assert float(shown["pixel_noise_au"]) == pytest.approx(1, rel=0.05)
 
 
 def test_saturation_is_marked(tmp_path):
     values = np.full((20, 16, 16), 1000, np.uint16)
     values[3, 0, :4] = 4095
     path = recordings.movie_from(tmp_path / "m.isxd", values)
-    found = measures(path, tmp_path)
-    assert float(found["saturated_frames_percent"]) == 5
-    assert float(found["saturated_pixels_max_percent"]) == pytest.approx(100 * 4 / 256)
+    shown = measures(path, tmp_path)
+    assert float(shown["saturated_frames_percent"]) == 5
+    assert float(shown["saturated_pixels_max_percent"]) == pytest.approx(100 * 4 / 256)
     assert "cut off" in marks(tmp_path)["saturated_frames_percent"]
 
 
@@ -101,9 +101,9 @@ def test_transients_are_counted_and_their_decay_is_measured():
     spikes = np.zeros(4000)
     spikes[200::400] = 40
     trace = np.convolve(spikes, np.exp(-np.arange(200) * period / tau))[:4000] + RNG.normal(0, 0.2, 4000)
-    found = quality.transients(trace, 1.0, period)
-    assert np.allclose(found.peaks, np.arange(200, 4000, 400), atol=1)
-    assert found.half_decay_s == pytest.approx(tau * np.log(2), abs=2 * period)
+    transients = quality.transients(trace, 1.0, period)
+    assert np.allclose(transients.peaks, np.arange(200, 4000, 400), atol=1)
+    assert transients.half_decay_s == pytest.approx(tau * np.log(2), abs=2 * period)
 
 
 def test_what_touches_only_the_lower_threshold_is_no_transient():
@@ -116,9 +116,9 @@ def test_a_gap_ends_no_transient():
     trace = np.zeros(100)
     trace[10:14], trace[14], trace[15:20] = 9, np.nan, 8
     trace[97:] = 7  # whose decay is not seen
-    found = quality.transients(trace, 1.0, 1.0)
-    assert found.peaks.tolist() == [10, 97]
-    assert found.half_decay_s == 10
+    transients = quality.transients(trace, 1.0, 1.0)
+    assert transients.peaks.tolist() == [10, 97]
+    assert transients.half_decay_s == 10
 
 
 @pytest.mark.parametrize("trace", [np.full(50, np.nan), np.zeros(50), np.empty(0)])
@@ -131,11 +131,11 @@ def test_overlap_is_the_cosine_of_the_footprints():
     traces = RNG.normal(0, 1, (4, 500))
     traces[1] = traces[0] + RNG.normal(0, 0.1, 500)
     cores = [(0, 0, disc), (0, 2, disc), (0, 4, disc), (50, 50, np.zeros((0, 0)))]
-    found = {(pair.first, pair.second): pair for pair in quality.overlaps(cores, traces)}
-    assert found.keys() == {(0, 1), (1, 2)}
-    assert found[0, 1].cosine == found[1, 2].cosine == pytest.approx(0.5)
-    assert found[0, 1].correlation == pytest.approx(np.corrcoef(traces[:2])[0, 1])
-    assert found[0, 1].is_alike and not found[1, 2].is_alike
+    by_pair = {(pair.first, pair.second): pair for pair in quality.overlaps(cores, traces)}
+    assert by_pair.keys() == {(0, 1), (1, 2)}
+    assert by_pair[0, 1].cosine == by_pair[1, 2].cosine == pytest.approx(0.5)
+    assert by_pair[0, 1].correlation == pytest.approx(np.corrcoef(traces[:2])[0, 1])
+    assert by_pair[0, 1].is_alike and not by_pair[1, 2].is_alike
 
 
 # ---- tables and docs

@@ -179,32 +179,32 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("text", "line", "message"), WRONG_TOPS)
 def test_mistakes_at_the_top(folder: Path, text: str, line: int, message: str) -> None:
     steps = "" if "steps" in message or "TOML" in message else "\n[[step]]\nuse = 'dff'"
-    found = problems(folder, text + steps)
-    assert len(found) == 1, found
-    assert found[0][0] == line
-    assert message in found[0][1]
+    mistakes = problems(folder, text + steps)
+    assert len(mistakes) == 1, mistakes
+    assert mistakes[0][0] == line
+    assert message in mistakes[0][1]
 
 
 @pytest.mark.parametrize(("text", "line", "message"), WRONG_STEPS)
 def test_mistakes_in_steps(folder: Path, text: str, line: int, message: str) -> None:
-    found = problems(folder, TOP + text)
-    assert len(found) == 1, found
-    assert found[0][0] == line
-    assert message in found[0][1]
+    mistakes = problems(folder, TOP + text)
+    assert len(mistakes) == 1, mistakes
+    assert mistakes[0][0] == line
+    assert message in mistakes[0][1]
 
 
 def test_unreadable_recipes(tmp_path: Path) -> None:
     latin = tmp_path / "latin.toml"
     latin.write_bytes(b"version = 1\n# \xb5m\n")
-    assert [(each.line, each.message) for each in read(latin).problems] == [(2, "is not UTF-8 text: save it as such")]
+    assert [(one.line, one.message) for one in read(latin).problems] == [(2, "is not UTF-8 text: save it as such")]
     missing = read(tmp_path / "missing.toml")
-    assert [each.message for each in missing.problems] == ["cannot be read: No such file or directory"]
+    assert [one.message for one in missing.problems] == ["cannot be read: No such file or directory"]
 
 
 def test_a_recipe_saved_by_windows(folder: Path) -> None:
     path = folder / "windows.toml"
     path.write_bytes(b"\xef\xbb\xbfversion = 1\r\n[[step]]\r\nuse = 'dfff'\r\n")
-    assert [each.line for each in read(path).problems] == [3]
+    assert [one.line for one in read(path).problems] == [3]
 
 
 def test_every_mistake_at_once(folder: Path) -> None:
@@ -304,7 +304,7 @@ def test_every_algorithm_of_isx_is_in_the_table() -> None:
     assert set(functions()) <= set(STEPS)
 
 
-@pytest.mark.parametrize("name", [name for name, each in STEPS.items() if not each.unusable])
+@pytest.mark.parametrize("name", [name for name, contract in STEPS.items() if not contract.unusable])
 def test_the_table_agrees_with_the_signatures(name: str) -> None:
     algorithm = STEPS[name]
     function = engines.function(name, algorithm.own)
@@ -407,12 +407,12 @@ def chained(folder: Path, text: str) -> list[str]:
     recipe = read(write(folder, TOP + text))
     assert recipe.messages == []
     planned, _ = plan(recipe.steps, recipe.kinds[0])
-    return [stream.chain + stream.extension for each in planned for stream in each.made]
+    return [stream.chain + stream.extension for step in planned for stream in step.made]
 
 
 def test_names_follow_idps(folder: Path) -> None:
     planned, _ = plan(read(ROOT / "recipes/standard.toml").steps, "movie")
-    assert [each.made[0].chain for each in planned] == [
+    assert [step.made[0].chain for step in planned] == [
         "-PP",
         "-PP-BP",
         "-PP-BP-mean_image",
@@ -453,7 +453,7 @@ def test_what_the_last_keeps() -> None:
 
 def test_room_is_that_of_the_largest_moment() -> None:
     planned, _ = plan(read(ROOT / "recipes/standard.toml").steps, "movie")
-    everything = {stream for each in planned for stream in each.made}
+    everything = {stream for step in planned for stream in step.made}
     shape = Shape(samples=1000, pixels=640_000)
     movie = 4 * 500 * 160_000  # after preprocessing
     cells = 4 * 120 * (160_000 + 500)

@@ -49,14 +49,14 @@ def test_motion_before_and_after(corrected, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     part = page.motion(corrected, finder(tmp_path), "s", out, pytest.fail)
-    found = {measure.name: measure.value for measure in part.measures}
+    values = {measure.name: measure.value for measure in part.measures}
     table = pd.read_csv(tmp_path / "m-MC-translations.csv")
-    assert found["translation_max_px"] == pytest.approx(np.hypot(table.translationX, table.translationY).max())
-    assert found["correlation_with_mean_before"] < 0.8 < 0.98 < found["correlation_with_mean_after"]
-    assert found["crispness_before_per_px"] < 0.8 * found["crispness_after_per_px"]
+    assert values["translation_max_px"] == pytest.approx(np.hypot(table.translationX, table.translationY).max())
+    assert values["correlation_with_mean_before"] < 0.8 < 0.98 < values["correlation_with_mean_after"]
+    assert values["crispness_before_per_px"] < 0.8 * values["crispness_after_per_px"]
     assert [figure.file for figure in part.figures] == ["s-motion.png"] and (out / "s-motion.png").stat().st_size > 5000
     documented = (Path(__file__).resolve().parents[2] / "docs/quality.md").read_text("utf-8")
-    assert all(f"`{name}`" in documented for name in found)
+    assert all(f"`{name}`" in documented for name in values)
 
 
 @pytest.mark.parametrize("why", ["", "switched off", "a movie is gone"])
@@ -72,8 +72,8 @@ def test_the_film_of_motion(corrected, tmp_path, why):
 def test_motion_where_a_movie_is_gone(corrected, tmp_path):
     """As with keep = "last"."""
     (tmp_path / "m.isxd").unlink()
-    found = {measure.name for measure in page.motion(corrected, finder(tmp_path), "s", tmp_path, pytest.fail).measures}
-    assert "crispness_after_per_px" in found and "crispness_before_per_px" not in found
+    names = {measure.name for measure in page.motion(corrected, finder(tmp_path), "s", tmp_path, pytest.fail).measures}
+    assert "crispness_after_per_px" in names and "crispness_before_per_px" not in names
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "translationX,translationY\nx,y\n"])
@@ -88,11 +88,11 @@ def test_no_motion_without_a_table_of_it(corrected, tmp_path, content):
 
 
 def made(folder: Path, **paths: tuple[int, Path]) -> dict[str, Made]:
-    found = {}
+    products = {}
     for step, path in paths.values():
         kind = formats.check(path).kind
-        found[path.name] = Made(step, kind, write_results(path, kind, path.stem, folder, Context(folder)))
-    return found
+        products[path.name] = Made(step, kind, write_results(path, kind, path.stem, folder, Context(folder)))
+    return products
 
 
 def test_cells_show_the_events_that_a_recipe_found_in_them(tmp_path):
@@ -115,17 +115,17 @@ def test_events_of_other_cells_are_not_taken_for_theirs(tmp_path):
 def test_only_the_last_product_of_a_kind_is_shown_in_full(tmp_path):
     first, last = recordings.cell_set(tmp_path / "a.isxd"), recordings.cell_set(tmp_path / "b.isxd", seed=1)
     movie = recordings.movie(tmp_path / "m.isxd")
-    found = made(tmp_path, first=(1, first), last=(2, last), movie=(0, movie))
-    assert [part.name for part in page.shown_parts(found)] == ["b.isxd"]
-    assert [part.name for part in page.shown_parts({"m.isxd": found["m.isxd"]})] == ["m.isxd"]
+    products = made(tmp_path, first=(1, first), last=(2, last), movie=(0, movie))
+    assert [part.name for part in page.shown_parts(products)] == ["b.isxd"]
+    assert [part.name for part in page.shown_parts({"m.isxd": products["m.isxd"]})] == ["m.isxd"]
 
 
 def test_steps_have_a_picture_before_and_after(tmp_path):
     movie = recordings.movie(tmp_path / "m-PP.isxd")
-    found = made(tmp_path, movie=(0, movie))
+    products = made(tmp_path, movie=(0, movie))
     source = recordings.movie(tmp_path / "m.isxd", seed=3)
     pictures = page.pictures([source], "movie")
     done = entry(step="preprocess", inputs={"x": ["m.isxd"]}, products={"m-PP.isxd": [1, 1]}, seconds=2.0)
-    (step,) = page.shown_steps([(1, "open engine, not IDPS", done)], found, pictures)
-    assert step.before.startswith(b"\x89PNG") and step.after == found["m-PP.isxd"].summary.thumbnail
+    (step,) = page.shown_steps([(1, "open engine, not IDPS", done)], products, pictures)
+    assert step.before.startswith(b"\x89PNG") and step.after == products["m-PP.isxd"].summary.thumbnail
     assert (step.number, step.engine_title, step.seconds) == (1, "open engine, not IDPS", 2.0)

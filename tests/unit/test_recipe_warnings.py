@@ -101,10 +101,10 @@ def test_a_resumed_run_equals_an_undisturbed_one(recipe, input, output, tmp_path
     fresh = run(input, tmp_path / "fresh", "--recipe", str(recipe))
     assert (resumed.code, fresh.code) == (0, 0), resumed.stderr
 
-    found, expected = (without_times_of_steps(tree(folder)) for folder in (output, tmp_path / "fresh"))
-    assert found.keys() == expected.keys()
-    assert [name for name in found if found[name] != expected[name]] == []
-    warned = [[each["message"] for each in done.named("recording-warning")] for done in (resumed, fresh)]
+    resumed_tree, expected = (without_times_of_steps(tree(folder)) for folder in (output, tmp_path / "fresh"))
+    assert resumed_tree.keys() == expected.keys()
+    assert [name for name in resumed_tree if resumed_tree[name] != expected[name]] == []
+    warned = [[event["message"] for event in done.named("recording-warning")] for done in (resumed, fresh)]
     assert sorted(warned[0]) == sorted(warned[1])
 
     record = json.loads((output / ".records/part1.isxd.json").read_text())

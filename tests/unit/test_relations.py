@@ -40,12 +40,12 @@ def cells(path: str, start: float | datetime | None = 0.0, **more) -> tuple[str,
 
 def sessions(study: Study) -> list[str]:
     """As text: name: parts & further streams + companions < products."""
-    found = []
-    for each in study.sessions:
-        text = f"{each.name}: " + " & ".join(" ".join(stream) for stream in each.streams)
-        text += f" + {' '.join(each.companions)}" if each.companions else ""
-        found.append(text + (f" < {' '.join(each.products)}" if each.products else ""))
-    return found
+    texts = []
+    for session in study.sessions:
+        text = f"{session.name}: " + " & ".join(" ".join(stream) for stream in session.streams)
+        text += f" + {' '.join(session.companions)}" if session.companions else ""
+        texts.append(text + (f" < {' '.join(session.products)}" if session.products else ""))
+    return texts
 
 
 TABLE = {
@@ -325,25 +325,25 @@ TABLE = {
 
 @pytest.mark.parametrize(("recordings", "expected"), TABLE.values(), ids=TABLE)
 def test_sessions(recordings, expected):
-    found = relate(dict(recordings))
-    assert sessions(found) == expected
-    assert relate(dict(reversed(recordings))) == found, "the order of the recordings decides nothing"
-    members = [path for session in found.sessions for path in session.members]
+    study = relate(dict(recordings))
+    assert sessions(study) == expected
+    assert relate(dict(reversed(recordings))) == study, "the order of the recordings decides nothing"
+    members = [path for session in study.sessions for path in session.members]
     assert sorted(members) == sorted(path for path, _ in recordings), "each is in one session"
 
 
 def test_what_it_says_of_a_session():
-    found = relate(
+    study = relate(
         dict([one("m_part1.isxd", **M1), one("m_part2.isxd", 40, **M1), one("m.gpio", 2), cells("m_part1-ROI.isxd")])
     )
-    (session,) = found.sessions
+    (session,) = study.sessions
     assert session.reasons == (
         "m_part2.isxd follows m_part1.isxd after 30 s: the same animal, session name and microscope",
         "m.gpio belongs to it: its name begins alike, and it begins 2 s later",
         "m_part1-ROI.isxd was made from m_part1.isxd: its name, start and length",
     )
     assert (session.animal, session.start) == ("A-101", NOON)
-    assert found.made_from == {"m_part1-ROI.isxd": "m_part1.isxd"}
+    assert study.made_from == {"m_part1-ROI.isxd": "m_part1.isxd"}
 
 
 @pytest.mark.parametrize(

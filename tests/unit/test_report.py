@@ -83,11 +83,11 @@ def test_the_page_needs_nothing_but_itself():
 def test_links_lead_to_the_pages_whatever_their_names():
     rows = [*ROWS, Row("b#.isxd", "gpio", "done", results="b#", products=("b#.html", "b#.json"))]
     page = Page(overview_page(rows))
-    found = page.values("href")
-    assert "./b%23/b%23.html" in found
-    assert "./%3D1%2B1%23%3F%25/" in found, "the folder, where there is no page"
-    assert "./logs/a/bad%20%26%20worse.isxd.log" in found
-    assert all(link.startswith("./") or link == "summary.csv" for link in found)
+    addresses = page.values("href")
+    assert "./b%23/b%23.html" in addresses
+    assert "./%3D1%2B1%23%3F%25/" in addresses, "the folder, where there is no page"
+    assert "./logs/a/bad%20%26%20worse.isxd.log" in addresses
+    assert all(link.startswith("./") or link == "summary.csv" for link in addresses)
 
 
 def test_a_later_run_knows_the_page_as_its_own():
@@ -112,8 +112,8 @@ def test_natural_order_with_a_folder_before_its_subfolders_and_a_series_as_one()
     rows = [Row(path, "movie", "done", results=path[:-5]) for path in paths]
     for part, row in ((2, rows[4]), (1, rows[5])):
         row.session, row.part, row.parts = "b/p1.isxd", part, 2
-    found = [[row.path for row in entry.rows] for entry in overview.entries(rows)]
-    assert found == [["a9.isxd"], ["a10.isxd"], ["b/a.isxd"], ["b/p1.isxd", "b/p2.isxd"], ["B/c/1.isxd"]]
+    ordered = [[row.path for row in entry.rows] for entry in overview.entries(rows)]
+    assert ordered == [["a9.isxd"], ["a10.isxd"], ["b/a.isxd"], ["b/p1.isxd", "b/p2.isxd"], ["B/c/1.isxd"]]
 
 
 def test_pictures_stop_at_the_budget(monkeypatch):

@@ -254,12 +254,12 @@ def test_a_series_is_worked_on_together(bench: Bench) -> None:
         for number in (1, 2)
     ]
     done = bench.run(ROOT / "recipes/standard.toml", *parts)
-    found = recordings_among(done.products)
-    assert [name for name in found if name.endswith("-ED.isxd")] == [
+    products = recordings_among(done.products)
+    assert [name for name in products if name.endswith("-ED.isxd")] == [
         "part1-PP-BP-MC-DFF-PCA-ICA-ED.isxd",
         "part2-PP-BP-MC-DFF-PCA-ICA-ED.isxd",
     ]
-    assert "mouse-PP-BP-mean_image.isxd" in found
+    assert "mouse-PP-BP-mean_image.isxd" in products
     assert "steps/mouse-PP-BP-MC-crop_rect.csv" in done.products
     assert done.products[-1] == "mouse.json"
 
@@ -279,7 +279,7 @@ def test_provenance_of_each_product(standard: Done, movie: Path) -> None:
     }
     assert step["software"] == {"isx": "stand-in", "algorithms": True}
     whole = done.json("mouse.json")
-    assert [each["step"] for each in whole["steps"]][:2] == ["preprocess", "spatial_filter"]
+    assert [step_done["step"] for step_done in whole["steps"]][:2] == ["preprocess", "spatial_filter"]
     assert whole["recipe"]["name"] == "standard"
     assert "num_pcs = 150" in whole["recipe"]["text"]
     assert whole["inputs"][0]["size_bytes"] == movie.stat().st_size
@@ -394,7 +394,7 @@ def uses(text: str) -> set[str]:
 def test_every_algorithm_is_run_below_or_by_a_shipped_recipe() -> None:
     texts = [MOVIES, SESSIONS, CELL_SETS, *((ROOT / f"recipes/{name}.toml").read_text("utf-8") for name in SHIPPED)]
     run = set().union(*map(uses, texts))
-    licensed = {name for name, each in table.STEPS.items() if isx_api.is_licensed(name) and not each.unusable}
+    licensed = {name for name, contract in table.STEPS.items() if isx_api.is_licensed(name) and not contract.unusable}
     # The public library lacks what these two need, and the stand-in covers isx.algo only.
     assert licensed - run == {"export_cell_set_to_csv_tiff", "export_vessel_set_to_csv_tiff"}
 
@@ -431,8 +431,8 @@ def test_algorithms_on_movies(bench: Bench, movie: Path) -> None:
 def test_algorithms_on_sessions(bench: Bench) -> None:
     parts = [recordings.movie(bench.folder / f"mouse{i}.isxd", n=4, seed=i) for i in (1, 2)]
     products = of_steps(bench.run(SESSIONS, *parts).products)
-    each = {f"mouse{i}-AC-LR{kind}.isxd" for i in (1, 2) for kind in ("", "_movie")}
-    assert each | {f"mouse-AC-LR-{table}.csv" for table in ("matches", "transforms", "crop_rect")} <= products
+    wanted = {f"mouse{i}-AC-LR{kind}.isxd" for i in (1, 2) for kind in ("", "_movie")}
+    assert wanted | {f"mouse-AC-LR-{table}.csv" for table in ("matches", "transforms", "crop_rect")} <= products
 
 
 def test_one_session_is_not_registered_to_itself(bench: Bench, movie: Path) -> None:

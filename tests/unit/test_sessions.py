@@ -63,8 +63,8 @@ def test_the_hardware_clock_places_recordings_of_one_uuid(synchronized, output):
     assert "x.gpio belongs to it: the same recording UUID" in event["message"]
     folder = output / "2022_video"
     starts = {
-        each["name"]: each["start_s"]
-        for each in json.loads((folder / "2022_video.json").read_text())["session"]["recordings"]
+        recording["name"]: recording["start_s"]
+        for recording in json.loads((folder / "2022_video.json").read_text())["session"]["recordings"]
     }
     assert starts["2022_video-camera-1.isxb"] - starts["2022_video.isxd"] == pytest.approx(0.541, abs=1e-9)
     assert {row["results"] for row in rows(output / "summary.csv")} == {"2022_video"}
@@ -80,8 +80,8 @@ def test_the_hardware_clock_places_recordings_of_one_uuid(synchronized, output):
         (lost,) = [row for _, row in file.invalid_times.to_dataframe().iterrows()]
         assert list(lost["tags"]) == ["dropped", "BehaviorMovie"]
         if hasattr(file, "events"):
-            found = file.events["TTL"].to_dataframe()
-            assert np.allclose(found["timestamp"], [float(row["onset_s"]) for row in pulses])
+            table = file.events["TTL"].to_dataframe()
+            assert np.allclose(table["timestamp"], [float(row["onset_s"]) for row in pulses])
 
 
 def test_traces_and_events_of_all_parts_are_one_table_each(input, output):
@@ -94,8 +94,8 @@ def test_traces_and_events_of_all_parts_are_one_table_each(input, output):
     assert done.code == 0, done.stderr
     times = np.array([float(row["time_s"]) for row in rows(output / "m/m-traces.csv")])
     assert np.allclose(times, np.concatenate([np.arange(200) * 0.05, 40 + np.arange(200) * 0.05]))
-    found = np.array([float(row["time_s"]) for row in rows(output / "m/m-events.csv")])
-    assert found.min() < 10 < 40 <= found.max() < 50
+    event_times = np.array([float(row["time_s"]) for row in rows(output / "m/m-events.csv")])
+    assert event_times.min() < 10 < 40 <= event_times.max() < 50
     page = (output / "m/m.html").read_text()
     assert page.count('"cellSet"') == 1, "one explorer"
     assert "m_part2.isxd follows m_part1.isxd after 30 s" in page

@@ -47,10 +47,10 @@ def listing(root: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "section, found", [("venv", ["lib/**/tests", "lib/*.a", "include"]), ("app", ["cache/*"]), ("other", [])]
+    "section, expected", [("venv", ["lib/**/tests", "lib/*.a", "include"]), ("app", ["cache/*"]), ("other", [])]
 )
-def test_patterns_of_a_section(section, found):
-    assert slim.patterns(section) == found
+def test_patterns_of_a_section(section, expected):
+    assert slim.patterns(section) == expected
 
 
 def test_every_section_of_the_real_list_is_one_that_the_build_asks_for(monkeypatch):
@@ -139,7 +139,7 @@ def test_libraries_stay_that_packages_of_the_product_need(tmp_path, monkeypatch)
     slim.LIST.write_text("[packages]\nzlib1g\n[drivers]\nlibgcc-s1\n")
     if not shutil.which("apt-cache"):
         pytest.skip("there is no apt-cache")
-    found = slim.needed_by(["libc6"])
-    assert "libc6" in found
-    assert "libgcc-s1" not in found, "a driver, as this list has it"
-    assert all(name.startswith("lib") for name in found)
+    libraries = slim.needed_by(["libc6"])
+    assert "libc6" in libraries
+    assert "libgcc-s1" not in libraries, "a driver, as this list has it"
+    assert all(name.startswith("lib") for name in libraries)

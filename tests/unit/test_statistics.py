@@ -41,17 +41,17 @@ def of(path: Path, *options: Any, **more: Any) -> statistics.MovieStatistics:
 
 
 def compare(path: Path, data: np.ndarray, threads: int = 1) -> statistics.MovieStatistics:
-    found, expected = of(path, threads), naive(data)
+    ours, expected = of(path, threads), naive(data)
     mean = MEAN_OF_FLOATS if data.dtype == np.float32 else MEAN
     for name in ("frame_min", "frame_max", "min", "max"):
-        np.testing.assert_array_equal(getattr(found, name), expected[name], err_msg=name)
-        assert getattr(found, name).dtype == data.dtype
+        np.testing.assert_array_equal(getattr(ours, name), expected[name], err_msg=name)
+        assert getattr(ours, name).dtype == data.dtype
     for name in ("frame_mean", "mean"):
-        np.testing.assert_allclose(getattr(found, name), expected[name], err_msg=name, **mean)
+        np.testing.assert_allclose(getattr(ours, name), expected[name], err_msg=name, **mean)
     for name in ("frame_std", "std"):
         scale = STD["rtol"] * np.abs(expected[name]).max()  # of pixels that hardly change
-        np.testing.assert_allclose(getattr(found, name), expected[name], rtol=STD["rtol"], atol=scale, err_msg=name)
-    return found
+        np.testing.assert_allclose(getattr(ours, name), expected[name], rtol=STD["rtol"], atol=scale, err_msg=name)
+    return ours
 
 
 def random(dtype: str, shape: tuple[int, int, int], low: float, high: float) -> np.ndarray:
@@ -112,9 +112,9 @@ def test_what_is_not_finite_stays_where_it_is(tmp_path):
     data = random("float32", (12, 10, 10), 0, 1)
     data[4, 2, 3] = np.nan
     path = recordings.movie_from(tmp_path / "m.isxd", data)
-    found = of(path)
-    assert np.isnan(found.mean[2, 3]) and np.isnan(found.frame_mean[4])
-    assert np.isfinite(np.delete(found.mean.ravel(), 23)).all() and np.isfinite(np.delete(found.frame_std, 4)).all()
+    ours = of(path)
+    assert np.isnan(ours.mean[2, 3]) and np.isnan(ours.frame_mean[4])
+    assert np.isfinite(np.delete(ours.mean.ravel(), 23)).all() and np.isfinite(np.delete(ours.frame_std, 4)).all()
 
 
 @pytest.mark.parametrize(
@@ -129,15 +129,15 @@ def test_what_is_not_finite_stays_where_it_is(tmp_path):
 def test_saturation(tmp_path, dtype, highest, level, fraction):
     data = random(dtype, (5, 10, 10), 10, 200)
     data[2, :2, :3] = highest
-    found = compare(recordings.movie_from(tmp_path / "m.isxd", data), data)
-    assert found.saturation_level == level
-    np.testing.assert_array_equal(found.frame_saturated, [0, 0, fraction, 0, 0])
+    ours = compare(recordings.movie_from(tmp_path / "m.isxd", data), data)
+    assert ours.saturation_level == level
+    np.testing.assert_array_equal(ours.frame_saturated, [0, 0, fraction, 0, 0])
 
 
 def test_float_movies_have_no_saturation(tmp_path):
     data = random("float32", (5, 10, 10), 0, 1)
-    found = compare(recordings.movie_from(tmp_path / "m.isxd", data), data)
-    assert found.saturation_level is None and np.isnan(found.frame_saturated).all()
+    ours = compare(recordings.movie_from(tmp_path / "m.isxd", data), data)
+    assert ours.saturation_level is None and np.isnan(ours.frame_saturated).all()
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -92,8 +92,8 @@ CASES = {
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory, supervised) -> dict[str, dict]:
     jobs = [{"code": code} for code, _, _ in CASES.values()]
-    found = supervised(tmp_path_factory.mktemp("cases"), *jobs)["verdicts"]
-    return dict(zip(CASES, found))
+    of_jobs = supervised(tmp_path_factory.mktemp("cases"), *jobs)["verdicts"]
+    return dict(zip(CASES, of_jobs))
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -233,15 +233,15 @@ def test_all_cores_are_used_whatever_remains(tmp_path, supervised):
 
 def test_warnings_and_progress_arrive(tmp_path, supervised):
     code = say(event="warning", message="blank frames") + say(event="progress", done=0.5) + RESULT
-    found = supervised(tmp_path, {"code": code})
-    assert found["verdicts"][0]["warnings"] == ["blank frames"]
-    assert found["beats"][-1][0] == 1
+    reported = supervised(tmp_path, {"code": code})
+    assert reported["verdicts"][0]["warnings"] == ["blank frames"]
+    assert reported["beats"][-1][0] == 1
 
 
 def test_a_job_that_may_not_be_forked_is_not(tmp_path, supervised):
     code = "print(os.environ.get('OPENBLAS_NUM_THREADS'), flush=True);" + RESULT
-    found = supervised(tmp_path, {"code": code, "may_fork": False}, {"code": code})
-    assert all(verdict["ok"] for verdict in found["verdicts"])
+    reported = supervised(tmp_path, {"code": code, "may_fork": False}, {"code": code})
+    assert all(verdict["ok"] for verdict in reported["verdicts"])
     assert (tmp_path / "logs/0.log").read_text() == "None\n"
 
 

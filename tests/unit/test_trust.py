@@ -50,9 +50,9 @@ SHARP, BLURRED = (
     ],
 )
 def test_a_session_is_judged_in_words(parts, warnings, failure, sentence, check):
-    found = trust(parts, warnings, failure)
-    assert found.sentence.startswith(sentence)
-    assert not check or any(check in each for each in found.checks)
+    judged = trust(parts, warnings, failure)
+    assert judged.sentence.startswith(sentence)
+    assert not check or any(check in sentence_of for sentence_of in judged.checks)
 
 
 def sessions(*values: float) -> dict[str, dict[str, tuple[str, str]]]:
@@ -100,8 +100,8 @@ def test_what_is_no_number_has_no_strip(text):
 
 
 def test_names_are_shown_and_never_interpreted():
-    found = strips_of("a", {key: {"<script>": (value, "<b>")} for key, value in (("a", "1"), ("b", "2"))})
-    assert "<script>" not in shown(found, 9000) and "<b>" not in shown(found, 9000)
+    fitting = strips_of("a", {key: {"<script>": (value, "<b>")} for key, value in (("a", "1"), ("b", "2"))})
+    assert "<script>" not in shown(fitting, 9000) and "<b>" not in shown(fitting, 9000)
 
 
 def test_what_sessions_share_is_reckoned_once(monkeypatch):

@@ -35,7 +35,7 @@ def input_of(infos: list[tuple[str, RecordingInfo]], **beside: object) -> Input:
     recordings = name_results([Recording(path, size=1) for path, _ in infos])
     study = relate(dict(infos), [])
     folders, own = folders_of(recordings, study, frozenset())
-    related = Related({each.relative: each for each in recordings}, dict(infos), {}, study, folders, own)
+    related = Related({recording.relative: recording for recording in recordings}, dict(infos), {}, study, folders, own)
     return Input(Path("/data"), related, study.sessions, [], Beside(**beside))
 
 
@@ -45,12 +45,12 @@ def conditions(recipe: RecipeChoice = RecipeChoice(), code: str = "c") -> Condit
 
 def shown(input: Input, recipe: RecipeChoice = RecipeChoice(), earlier: dict | None = None) -> list[str]:  # noqa: B008
     """As text: folder: parts + others, and what is done with them."""
-    found = []
+    texts = []
     for unit in units_of(input, conditions(recipe), Earlier(earlier or {})):
-        parts, others = (" ".join(each.relative for each in those) for those in (unit.parts, unit.others))
+        parts, others = (" ".join(recording.relative for recording in those) for those in (unit.parts, unit.others))
         state = "done" if unit.done else unit.recipe.name
-        found.append(f"{unit.results}: {parts}{f' + {others}' if others else ''}, {state}")
-    return sorted(found)
+        texts.append(f"{unit.results}: {parts}{f' + {others}' if others else ''}, {state}")
+    return sorted(texts)
 
 
 def test_a_session_is_a_unit_and_each_part_where_a_recipe_wants_files():
@@ -127,7 +127,7 @@ def test_what_is_tried_instead():
         for name in ("m_part1.isxd", "m_part2.isxd", "m.gpio")
     }
     assert {
-        name: [[each.relative for each in rest.parts], [each.relative for each in rest.others]]
+        name: [[recording.relative for recording in rest.parts], [recording.relative for recording in rest.others]]
         for name, rest in rests.items()
     } == {
         "m_part1.isxd": [["m_part2.isxd"], ["m.gpio"]],
@@ -137,7 +137,7 @@ def test_what_is_tried_instead():
     for name, rest in rests.items():
         assert (rest.results, rest.recipe, rest.is_retried, rest.left_out) == ("m", SERIES, True, (name,))
         assert rest.warnings == (f"{name} is left out of the session: no",)
-        assert rest.fingerprint != unit.fingerprint and name not in {each.path.name for each in rest.session.members}
+        assert rest.fingerprint != unit.fingerprint and name not in {one.path.name for one in rest.session.members}
     last = unit
     for name in ("m_part1.isxd", "m.gpio"):
         last = without(last, {name: "no"}, input, conditions(SERIES), Earlier())

@@ -39,7 +39,7 @@ def traces() -> np.ndarray:
     rng = np.random.default_rng(8)
     spikes = (rng.random((CELLS, N)) < 0.02) * rng.uniform(4, 9, (CELLS, N))
     decay = np.exp(-np.arange(40) / 8)
-    return np.stack([np.convolve(each, decay)[:N] for each in spikes]) + rng.normal(size=(CELLS, N))
+    return np.stack([np.convolve(train, decay)[:N] for train in spikes]) + rng.normal(size=(CELLS, N))
 
 
 def write_cells(folder: Path, tmp_path: Path, parts: int) -> None:
@@ -84,7 +84,7 @@ def test_quality_and_events_are_those_of_the_joined_trace(tmp_path, recipe):
     if recipe:
         events = [rows(folder / "m-events.csv") for folder in results]
         assert len(events[0]) > 20
-        by_cell = [[(row["cell"], round(float(row["time_s"]), 3)) for row in each] for each in events]
+        by_cell = [[(row["cell"], round(float(row["time_s"]), 3)) for row in table] for table in events]
         assert by_cell[0] == by_cell[1]
 
 
@@ -111,19 +111,19 @@ def test_times_are_those_of_the_librarys_alignment(input, output, tmp_path):
     assert run(input, output).code == 0
     folder = output / "m_video"
     begins = {
-        each["name"]: each["start_s"]
-        for each in json.loads((folder / "m_video.json").read_text())["session"]["recordings"]
+        recording["name"]: recording["start_s"]
+        for recording in json.loads((folder / "m_video.json").read_text())["session"]["recordings"]
     }
     for name, column in ((movie.name, "movie"), (camera.name, "camera")):
-        found = [row for row in rows(folder / f"{Path(name).stem}-frames.csv") if row["status"] == "valid"]
-        mine = [float(row["time_s"]) - begins["x.gpio"] for row in found]
+        valid = [row for row in rows(folder / f"{Path(name).stem}-frames.csv") if row["status"] == "valid"]
+        mine = [float(row["time_s"]) - begins["x.gpio"] for row in valid]
         given = [float(row[f"{column} Timestamp (s)"]) for row in theirs if row.get(f"{column} Timestamp (s)")]
         assert mine[0] == pytest.approx(given[0], abs=1e-6), column
     onsets = [float(row["onset_s"]) - begins["x.gpio"] for row in rows(folder / "m_video-ttl.csv") if row["onset_s"]]
     gpio = [float(row["gpio Timestamp (s)"]) for row in theirs if row.get("gpio Timestamp (s)")]
     assert onsets
     for onset in onsets:
-        assert min(abs(onset - each) for each in gpio) < 1e-3, "an edge is where the library has a sample"
+        assert min(abs(onset - edge) for edge in gpio) < 1e-3, "an edge is where the library has a sample"
 
 
 # ---- warnings
@@ -257,16 +257,16 @@ def test_a_recording_that_kills_each_worker_fails_alone(
         assert done.code == exit_code, done.stderr
         assert len(done.named("tried-again")) == 1
         assert sorted(event["path"] for event in done.named("recording-failed")) == sorted(guilty)
-        found = {row["path"]: row for row in rows(output / "summary.csv")}
-        assert {name: row["status"] for name, row in found.items()} == {
+        table = {row["path"]: row for row in rows(output / "summary.csv")}
+        assert {name: row["status"] for name, row in table.items()} == {
             name: "failed" if name in guilty else "done" for name in before
         }
         for name in guilty:
-            assert reason in found[name]["reason"] and found[name]["results"] == ""
+            assert reason in table[name]["reason"] and table[name]["results"] == ""
         for name in left:
-            assert found[name]["results"] == "m"
+            assert table[name]["results"] == "m"
             for other in guilty:
-                assert f"{other} is left out of the session: its worker ended with {reason}" in found[name]["warnings"]
+                assert f"{other} is left out of the session: its worker ended with {reason}" in table[name]["warnings"]
         if left:
             noted = json.loads((output / "m/m.json").read_text())
             assert [*noted["recordings"]] == left if len(left) > 1 else noted["input"]["name"] == left[0]
@@ -307,9 +307,9 @@ def test_a_session_whose_recipe_dies_is_inspected_whole(input, output, tmp_path)
         done = run(input, output, "--recipe", str(tmp_path / "mine.toml"))
         assert done.code == 1 and len(done.named("tried-again")) == 1
         assert {path.name: path.read_bytes() for path in input.iterdir()} == before
-        found = {row["path"]: (row["status"], row["reason"], row["results"]) for row in rows(output / "summary.csv")}
-        assert found["m.isxd"][0] == "failed" and "signal SIGSEGV" in found["m.isxd"][1]
-        assert found["m.gpio"] == ("done", "", "m")
+        table = {row["path"]: (row["status"], row["reason"], row["results"]) for row in rows(output / "summary.csv")}
+        assert table["m.isxd"][0] == "failed" and "signal SIGSEGV" in table["m.isxd"][1]
+        assert table["m.gpio"] == ("done", "", "m")
         assert (output / "m/m-ttl.csv").is_file() and (output / "m/m-frames.csv").is_file(), "inspected instead"
         assert not (output / "done.marker").exists()
         trees.append(tree(output))
@@ -323,8 +323,8 @@ def test_a_recipe_keeps_its_results_where_what_lies_beside_kills_each_worker(cod
     (tmp_path / "mine.toml").write_text('version = 1\nengine = "open"\n[[step]]\nuse = "dff"\n')
     done = deadly_run(code, day, output, "--recipe", str(tmp_path / "mine.toml"), signal=11, times={"m.gpio": ALWAYS})
     assert done.code == 1
-    found = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
-    assert found == {"m.gpio": ("failed", ""), "m.imu": ("done", "m"), "m.isxd": ("done", "m")}
+    table = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
+    assert table == {"m.gpio": ("failed", ""), "m.imu": ("done", "m"), "m.isxd": ("done", "m")}
     assert (output / "m/m-movie.isxd").is_file()
 
 
@@ -339,8 +339,8 @@ def test_a_lead_that_cannot_be_inspected_fails_and_the_others_are_the_session(in
     for _ in range(2):
         done = run(input, output, "--nwb")
         assert (done.code, done.end) == (1, "1 of 3 failed, 2 done; no sentinel")
-        found = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
-        assert found == {"a.isxb": ("failed", ""), "b.isxb": ("done", "m"), "b.gpio": ("done", "m")}
+        table = {row["path"]: (row["status"], row["results"]) for row in rows(output / "summary.csv")}
+        assert table == {"a.isxb": ("failed", ""), "b.isxb": ("done", "m"), "b.gpio": ("done", "m")}
         assert (output / "m/b-frames.csv").is_file() and (output / "m/m-ttl.csv").is_file()
         assert "a.isxb is left out of the session: its video holds 0 of" in (output / "index.html").read_text()
 
@@ -380,9 +380,9 @@ def test_a_session_may_be_called_like_a_file_of_the_runs_own(input, output):
         assert done.code == 0, done.stderr
         assert json.loads((output / "done.marker").read_text())["recordings"] == 2 * len(NAMES)
         assert (output / "index.html").is_file() and (output / "summary.csv").is_file() and (output / "logs").is_dir()
-        found = {row["path"]: row["results"] for row in rows(output / "summary.csv")}
-        folders = {found[f"r{number}.isxd"] for number in range(len(NAMES))}
-        assert folders == {found[f"g{number}.gpio"] for number in range(len(NAMES))} and len(folders) == len(NAMES)
+        folder_of = {row["path"]: row["results"] for row in rows(output / "summary.csv")}
+        folders = {folder_of[f"r{number}.isxd"] for number in range(len(NAMES))}
+        assert folders == {folder_of[f"g{number}.gpio"] for number in range(len(NAMES))} and len(folders) == len(NAMES)
         for folder in folders:
             assert (output / folder / f"{folder}.html").is_file() and (output / folder / f"{folder}-ttl.csv").is_file()
     assert "all done, 16 of them earlier" in done.end

@@ -56,9 +56,9 @@ def test_the_bundle_that_was_passed_comes_before_that_of_the_configuration(tmp_p
     (tmp_path / "pip").write_text("[global]\ncert = /etc/ca.pem\n")
     assert with_secrets.variables(tmp_path)["SSL_CERT_FILE"] == "/etc/ca.pem"
     (tmp_path / "ca").write_text("a bundle")
-    found = with_secrets.variables(tmp_path)
-    assert {found[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")} == {str(tmp_path / "ca")}
-    assert found["PIP_CONFIG_FILE"] == str(tmp_path / "pip")
+    environment = with_secrets.variables(tmp_path)
+    assert {environment[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE")} == {str(tmp_path / "ca")}
+    assert environment["PIP_CONFIG_FILE"] == str(tmp_path / "pip")
 
 
 def test_an_empty_secret_is_none(tmp_path):
@@ -106,8 +106,8 @@ def test_what_failed_is_tried_again_unless_that_is_final(tmp_path, capfd, times,
 
 
 def test_pip_and_uv_do_not_try_again_by_themselves(tmp_path):
-    found = with_secrets.variables(tmp_path)
-    assert (found["PIP_RETRIES"], found["UV_HTTP_RETRIES"]) == ("0", "0")
+    environment = with_secrets.variables(tmp_path)
+    assert (environment["PIP_RETRIES"], environment["UV_HTTP_RETRIES"]) == ("0", "0")
 
 
 def test_the_command_line_ends_with_the_code_of_the_command(tmp_path):

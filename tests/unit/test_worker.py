@@ -24,7 +24,7 @@ class Ended:
     scratch: Path
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        return [each for each in self.events if each["event"] == event]
+        return [entry for entry in self.events if entry["event"] == event]
 
 
 def work(tmp_path: Path, recording: Path, kind: str, **changes: Any) -> Ended:
@@ -78,7 +78,7 @@ def test_warnings_are_events(tmp_path):
     path = recordings.movie_from(tmp_path / "m.isxd", np.empty((0, 8, 16), np.uint16), cropped=[(0, 4)])
     ended = work(tmp_path, path, "movie")
     assert ended.code == 0 and ended.events[-1]["thumbnail"] is None
-    assert [each["message"][:18] for each in ended.of("warning")] == ["no frame is valid:"]
+    assert [warning["message"][:18] for warning in ended.of("warning")] == ["no frame is valid:"]
 
 
 def test_reasons(tmp_path):
@@ -93,7 +93,7 @@ def test_reasons(tmp_path):
         folder.mkdir()
         ended = work(folder, **arguments)
         assert ended.code == 1
-        assert [each["event"] for each in ended.events] == ["error"]
+        assert [entry["event"] for entry in ended.events] == ["error"]
         assert ended.events[0]["reason"].startswith(reason)
 
 

@@ -67,11 +67,11 @@ def _filter_movies(inputs, outputs, function):
 def _cells(path):
     """[(name, image, trace)], timing, spacing"""
     cells = isx.CellSet.read(path)
-    found = [
+    cells_read = [
         (cells.get_cell_name(index), cells.get_cell_image_data(index), cells.get_cell_trace_data(index))
         for index in range(cells.num_cells)
     ]
-    return found, _timing(cells.timing, cells.timing.num_samples), _copy(cells.spacing)
+    return cells_read, _timing(cells.timing, cells.timing.num_samples), _copy(cells.spacing)
 
 
 def _write_cells(path, cells, timing, spacing):
@@ -207,7 +207,7 @@ def _shift(frame, reference, limit):
     surface = np.fft.irfft2(spectrum, frame.shape)
     peak = np.unravel_index(surface.argmax(), surface.shape)
     signed = [int(p) if p <= n // 2 else int(p) - n for p, n in zip(peak, frame.shape)]
-    return tuple(max(-limit, min(limit, each)) for each in signed)
+    return tuple(max(-limit, min(limit, along)) for along in signed)
 
 
 def pca_ica(
@@ -412,8 +412,8 @@ def multiplane_registration(
     n_samples = min(timing.num_samples for _, timing, _ in sets)
     cells = [
         (f"P{plane}{name}", image, trace[:n_samples])
-        for plane, (found, _, _) in enumerate(sets)
-        for name, image, trace in found
+        for plane, (of_plane, _, _) in enumerate(sets)
+        for name, image, trace in of_plane
     ]
     _write_cells(output_cell_set_file, cells, _timing(sets[0][1], n_samples), sets[0][2])
 

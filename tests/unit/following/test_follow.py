@@ -29,12 +29,12 @@ def followed(condition: str, seed: int) -> Following:
 
 def pairs(labels: list[np.ndarray]) -> set[tuple[tuple[int, int], tuple[int, int]]]:
     """Pairs of cells, each as (session, cell), that share a label."""
-    cells = [(s, i, int(label)) for s, each in enumerate(labels) for i, label in enumerate(each)]
+    cells = [(s, i, int(label)) for s, of_session in enumerate(labels) for i, label in enumerate(of_session)]
     return {((s, i), (q, j)) for s, i, one in cells for q, j, other in cells if s < q and one == other}
 
 
-def recall_and_precision(days: list[Day], found: Following) -> tuple[float, float]:
-    true, linked = pairs([day.truth for day in days]), pairs(list(found.groups))
+def recall_and_precision(days: list[Day], following: Following) -> tuple[float, float]:
+    true, linked = pairs([day.truth for day in days]), pairs(list(following.groups))
     return len(true & linked) / len(true), len(true & linked) / len(linked)
 
 
@@ -42,8 +42,8 @@ def recall_and_precision(days: list[Day], found: Following) -> tuple[float, floa
     "condition, recall, precision", [("easy", 0.97, 0.98), ("dense", 0.95, 0.98), ("hard", 0.85, 0.95)]
 )
 def test_cells_are_followed(condition, recall, precision):
-    found = recall_and_precision(drawn(condition, 71), followed(condition, 71))
-    assert found[0] >= recall and found[1] >= precision
+    reached = recall_and_precision(drawn(condition, 71), followed(condition, 71))
+    assert reached[0] >= recall and reached[1] >= precision
     assert not followed(condition, 71).flags
 
 
@@ -54,14 +54,14 @@ def test_a_group_has_at_most_one_cell_of_a_session(condition):
 
 
 def test_a_session_of_another_animal_is_left_by_itself_and_the_rest_is_as_without_it():
-    days, found = drawn("wrong animal", 71), followed("wrong animal", 71)
+    days, following = drawn("wrong animal", 71), followed("wrong animal", 71)
     (stranger,) = (s for s, day in enumerate(days) if day.stranger)
-    assert found.flags == {stranger: DOES_NOT_FIT}
-    assert np.isnan(found.sure[stranger]).all()
-    assert not found.presence[found.groups[stranger]][:, [s for s in range(len(days)) if s != stranger]].any()
+    assert following.flags == {stranger: DOES_NOT_FIT}
+    assert np.isnan(following.sure[stranger]).all()
+    assert not following.presence[following.groups[stranger]][:, [s for s in range(len(days)) if s != stranger]].any()
     rest = [day for day in days if not day.stranger]
     without = follow(sessions_of(rest))
-    kept = [groups for s, groups in enumerate(found.groups) if s != stranger]
+    kept = [groups for s, groups in enumerate(following.groups) if s != stranger]
     assert pairs(kept) == pairs(list(without.groups))
 
 
@@ -72,42 +72,42 @@ def test_the_order_of_the_sessions_does_not_matter():
 
 
 def test_transforms_take_cells_to_where_the_reference_has_them():
-    days, found = drawn("easy", 71), followed("easy", 71)
-    reference = days[found.reference]
-    where = {int(cell): place for cell, place in zip(reference.truth, sessions_of(days)[found.reference].centres)}
+    days, following = drawn("easy", 71), followed("easy", 71)
+    reference = days[following.reference]
+    where = {int(cell): place for cell, place in zip(reference.truth, sessions_of(days)[following.reference].centres)}
     apart = [
-        np.hypot(*(found.transforms[s](session.centres[[i]])[0] - where[int(cell)]))
+        np.hypot(*(following.transforms[s](session.centres[[i]])[0] - where[int(cell)]))
         for s, (day, session) in enumerate(zip(days, sessions_of(days)))
         for i, cell in enumerate(day.truth)
         if int(cell) in where
     ]
     assert np.median(apart) < 1 and np.percentile(apart, 90) < 2.5
-    assert 0 < found.misfit < 0.15
-    assert found.transforms[found.reference].model == "identity"
+    assert 0 < following.misfit < 0.15
+    assert following.transforms[following.reference].model == "identity"
 
 
 def test_pairs_called_sure_are_right():
-    days, found = drawn("hard", 71), followed("hard", 71)
+    days, following = drawn("hard", 71), followed("hard", 71)
     true = pairs([day.truth for day in days])
-    sure = [((each.session, each.cell), (each.other_session, each.other_cell)) for each in found.pairs]
-    right = [pair in true for pair, each in zip(sure, found.pairs) if each.probability >= 0.95]
+    sure = [pair for pair in following.pairs if pair.probability >= 0.95]
+    right = [((pair.session, pair.cell), (pair.other_session, pair.other_cell)) in true for pair in sure]
     assert len(right) > 100 and np.mean(right) >= 0.97
-    assert all(0.05 <= each.probability < 0.95 for each in found.doubtful)
+    assert all(0.05 <= its.probability < 0.95 for its in following.doubtful)
 
 
 def test_a_session_without_cells_costs_itself_alone():
     sessions = sessions_of(drawn("easy", 71))
     empty = replace(sessions[0], footprints=sessions[0].footprints[:0], names=(), name="empty")
     blank = Session.of_images("blank", np.full((2, 200, 200), np.nan))
-    found = follow([empty, *sessions, blank])
-    assert found.flags == {0: NO_CELLS, len(sessions) + 1: NO_CELLS}
-    assert pairs(list(found.groups[1:-1])) == pairs(list(followed("easy", 71).groups))
-    assert len(found.groups[0]) == 0 and len(set(found.groups[-1].tolist())) == 2
+    following = follow([empty, *sessions, blank])
+    assert following.flags == {0: NO_CELLS, len(sessions) + 1: NO_CELLS}
+    assert pairs(list(following.groups[1:-1])) == pairs(list(followed("easy", 71).groups))
+    assert len(following.groups[0]) == 0 and len(set(following.groups[-1].tolist())) == 2
 
 
 def test_no_cells_at_all():
-    found = follow([Session.of_images(name, np.zeros((1, 20, 30))) for name in "ab"])
-    assert found.flags == {0: NO_CELLS, 1: NO_CELLS} and found.n_groups == 2 and not found.pairs
+    following = follow([Session.of_images(name, np.zeros((1, 20, 30))) for name in "ab"])
+    assert following.flags == {0: NO_CELLS, 1: NO_CELLS} and following.n_groups == 2 and not following.pairs
 
 
 def test_one_session_is_refused():
@@ -117,8 +117,8 @@ def test_one_session_is_refused():
 
 def test_the_same_session_twice_is_the_same_to_the_last_cell():
     one = sessions_of(drawn("easy", 71))[0]
-    found = follow([one, one])
-    assert np.array_equal(found.groups[0], found.groups[1]) and found.misfit < 1e-9
+    following = follow([one, one])
+    assert np.array_equal(following.groups[0], following.groups[1]) and following.misfit < 1e-9
 
 
 def test_pixels_of_another_size():
@@ -126,18 +126,18 @@ def test_pixels_of_another_size():
     first, second = sessions_of(drawn("easy", 71))[:2]
     images = second.footprints.toarray().reshape(-1, 100, 2, 100, 2).mean(axis=(2, 4))
     binned = Session.of_images("binned", images, second.names, pixel=2.0)
-    found, plain = follow([first, binned]), follow([replace(first, image=None), replace(second, image=None)])
-    same, expected = pairs(list(found.groups)), pairs(list(plain.groups))
+    binned_too, plain = follow([first, binned]), follow([replace(first, image=None), replace(second, image=None)])
+    same, expected = pairs(list(binned_too.groups)), pairs(list(plain.groups))
     assert len(same & expected) >= 0.9 * max(len(same), len(expected))
-    other = 1 - found.reference
-    assert found.transforms[other].affine[0, 0] == pytest.approx({1: 2, 0: 0.5}[other], rel=0.02)
+    other = 1 - binned_too.reference
+    assert binned_too.transforms[other].affine[0, 0] == pytest.approx({1: 2, 0: 0.5}[other], rel=0.02)
 
 
 def test_small_cells_are_compared_as_well_as_large_ones():
     """Cells of 3 px, as PCA-ICA leaves them in binned movies; the second day is turned and shifted between pixels."""
     rng = np.random.default_rng(3)
     at = rng.uniform(8, 52, (40, 2))
-    at = np.array([each for i, each in enumerate(at) if np.hypot(*(at[:i] - each).T).min(initial=9) > 3.5])
+    at = np.array([place for i, place in enumerate(at) if np.hypot(*(at[:i] - place).T).min(initial=9) > 3.5])
     angle = np.deg2rad(3)
     turned = (
         (at - 30) @ np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]).T + 30 + [1.4, -2.3]
@@ -147,7 +147,7 @@ def test_small_cells_are_compared_as_well_as_large_ones():
         Session.of_images(name, np.array([np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 1.2**2) for a, b in places]))
         for name, places in (("one", at), ("other", turned))
     ]
-    found = follow(days)
-    assert found.diameter < 4
-    assert np.array_equal(found.groups[0], found.groups[1])
-    assert np.mean(found.sure[1]) > 0.97
+    following = follow(days)
+    assert following.diameter < 4
+    assert np.array_equal(following.groups[0], following.groups[1])
+    assert np.mean(following.sure[1]) > 0.97

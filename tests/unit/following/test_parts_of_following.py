@@ -17,7 +17,7 @@ FRAME = Frame(200, 150)
 def everyone(odds: np.ndarray) -> np.ndarray:
     """The probability of each pair by going through all one-to-one assignments."""
     n_cells, n_groups = odds.shape
-    total, each = 0.0, np.zeros(odds.shape)
+    total, likelihood = 0.0, np.zeros(odds.shape)
     for chosen in itertools.product(range(-1, n_groups), repeat=n_cells):
         used = [j for j in chosen if j >= 0]
         if len(set(used)) == len(used):
@@ -25,22 +25,22 @@ def everyone(odds: np.ndarray) -> np.ndarray:
             total += likely
             for i, j in enumerate(chosen):
                 if j >= 0:
-                    each[i, j] += likely
-    return each / total
+                    likelihood[i, j] += likely
+    return likelihood / total
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_one_to_one_is_nearly_that_of_all_assignments(seed):
     odds = np.exp(np.random.default_rng(seed).normal(0, 3, (4, 3)))
-    cell, group = (each.ravel() for each in np.indices(odds.shape))
-    found = one_to_one(cell, group, odds.ravel(), 4, 3).reshape(odds.shape)
-    assert found == pytest.approx(everyone(odds), abs=0.06)
-    assert (found.sum(axis=0) <= 1.001).all() and (found.sum(axis=1) <= 1.001).all()
+    cell, group = (index.ravel() for index in np.indices(odds.shape))
+    probability = one_to_one(cell, group, odds.ravel(), 4, 3).reshape(odds.shape)
+    assert probability == pytest.approx(everyone(odds), abs=0.06)
+    assert (probability.sum(axis=0) <= 1.001).all() and (probability.sum(axis=1) <= 1.001).all()
 
 
 def test_one_to_one_without_competition():
-    found = one_to_one(np.array([0, 1]), np.array([0, 1]), np.array([3.0, 0.25]), 2, 2)
-    assert found == pytest.approx([0.75, 0.2])
+    probability = one_to_one(np.array([0, 1]), np.array([0, 1]), np.array([3.0, 0.25]), 2, 2)
+    assert probability == pytest.approx([0.75, 0.2])
 
 
 def points(n: int, seed: int) -> np.ndarray:
@@ -53,8 +53,8 @@ def test_models_are_found_exactly(model, n):
     if model == "affine":
         truth = Transform(FRAME, truth.matrix @ np.array([[1.02, 0.01], [0, 0.97]]), truth.shift)
     here = points(n, 1)
-    found = fit(FRAME, here, truth(here), np.ones(n), model).transform
-    assert found(points(9, 2)) == pytest.approx(truth(points(9, 2)), abs=1e-4)
+    transform = fit(FRAME, here, truth(here), np.ones(n), model).transform
+    assert transform(points(9, 2)) == pytest.approx(truth(points(9, 2)), abs=1e-4)
 
 
 def bent(at: np.ndarray) -> np.ndarray:
@@ -83,8 +83,8 @@ def test_the_error_of_prediction_is_that_of_fits_without_the_pair():
 
 def test_the_inverse_of_a_warp():
     here = points(60, 3)
-    found = best_fit(FRAME, here, bent(here), np.ones(60)).transform
-    assert found.inverse(found(here)) == pytest.approx(here, abs=0.05)
+    warp = best_fit(FRAME, here, bent(here), np.ones(60)).transform
+    assert warp.inverse(warp(here)) == pytest.approx(here, abs=0.05)
 
 
 def test_centres_and_diameter_of_discs():

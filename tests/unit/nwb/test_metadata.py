@@ -46,19 +46,19 @@ def mistakes(path: Path, text: str) -> list[str]:
 
 def test_values_are_those_that_nwb_takes(tmp_path):
     (tmp_path / "nwb.toml").write_text(TOML)
-    found = metadata.read([tmp_path / "nwb.toml"])
-    assert found.section("NWBFile") == {"experimenter": ["Doe, Jane"], "keywords": ["calcium", "mouse"]}
-    assert found.get("Subject", "date_of_birth") == datetime(2024, 1, 31)
-    assert found.get("ImagingPlane", "grid_spacing") == [0.9, 0.9]
+    read = metadata.read([tmp_path / "nwb.toml"])
+    assert read.section("NWBFile") == {"experimenter": ["Doe, Jane"], "keywords": ["calcium", "mouse"]}
+    assert read.get("Subject", "date_of_birth") == datetime(2024, 1, 31)
+    assert read.get("ImagingPlane", "grid_spacing") == [0.9, 0.9]
 
 
 def test_a_later_file_overrides_single_fields(tmp_path):
     (tmp_path / "nwb.toml").write_text(TOML)
     (tmp_path / "mouse.nwb.toml").write_text('[Subject]\nsubject_id = "m2"\nweight = "0.025 kg"\n')
-    found = metadata.read([tmp_path / "nwb.toml", tmp_path / "mouse.nwb.toml"])
-    assert found.get("Subject", "subject_id") == "m2"
-    assert found.get("Subject", "weight") == "0.025 kg"
-    assert found.get("Subject", "species") == "Mus musculus"
+    read = metadata.read([tmp_path / "nwb.toml", tmp_path / "mouse.nwb.toml"])
+    assert read.get("Subject", "subject_id") == "m2"
+    assert read.get("Subject", "weight") == "0.025 kg"
+    assert read.get("Subject", "species") == "Mus musculus"
 
 
 WRONG_TOML = """\
@@ -191,7 +191,7 @@ def test_the_checker_names_the_mistakes_of_all_files(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 64
     assert done.stderr.splitlines() == [
-        *(f"{first}:{each}" for each in WRONG),
+        *(f"{first}:{mistake}" for mistake in WRONG),
         f"{second}:2: Device has no field 'maker'",
     ]
     second.write_text(TOML)
@@ -208,7 +208,7 @@ def test_every_field_is_one_of_nwb():
     types = {"NWBFile": NWBFile, "Subject": Subject, "OpticalChannel": OpticalChannel, "ImagingPlane": ImagingPlane}
 
     def arguments(*classes: type) -> set[str]:
-        return {each["name"] for one in classes for each in one.__init__.__docval__["args"]}
+        return {argument["name"] for one in classes for argument in one.__init__.__docval__["args"]}
 
     for name, kind in types.items():
         assert set(metadata.FIELDS[name]) <= arguments(kind), name
@@ -218,8 +218,8 @@ def test_every_field_is_one_of_nwb():
 
 def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "nwb.toml").write_text(TOML)
-    found = metadata.read([tmp_path / "nwb.toml"])
-    assert metadata.missing(found, metadata.REQUIRED) == []  # the date of birth tells the age
+    read = metadata.read([tmp_path / "nwb.toml"])
+    assert metadata.missing(read, metadata.REQUIRED) == []  # the date of birth tells the age
     assert metadata.missing(metadata.Metadata(), metadata.REQUIRED) == [
         "Subject.subject_id",
         "Subject.species",

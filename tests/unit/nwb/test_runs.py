@@ -57,7 +57,7 @@ def test_one_session_one_file(mouse, input, output):
         assert np.array_equal(ophys["SegmentationImages"]["max"].data[:], frames.max(axis=0))
     with pynwb.NWBHDF5IO(str(output / "m/m.nwb"), "r") as io:
         series = io.read().acquisition
-        assert {name: each.starting_time for name, each in series.items()} == {
+        assert {name: its.starting_time for name, its in series.items()} == {
             "OnePhotonSeries-1": 0.0,
             "OnePhotonSeries-2": 10.0,
         }

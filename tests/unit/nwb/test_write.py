@@ -87,7 +87,7 @@ def test_a_movie_without_its_frames_is_described_and_nothing_refers_to_it(tmp_pa
     made = recordings.movie(tmp_path / "m-BP.isxd", dtype=np.float32)
     sources = (Source(path, "movie", "-1"), Source(made, "movie", "-BP", "made by spatial_filter", "-BP"))
     with written(tmp_path / "m.nwb", *sources) as file:
-        assert not any(getattr(each, "external_file", None) for each in file.objects.values())
+        assert not any(getattr(entry, "external_file", None) for entry in file.objects.values())
         (recorded,) = file.acquisition["Movies"].to_dataframe().to_dict("records")
         assert recorded == {
             "file": "m.isxd",
@@ -150,12 +150,12 @@ def test_cells_and_traces_are_those_that_isx_reads(tmp_path):
             assert np.array_equal(table["image_mask"][i].T, cells.get_cell_image_data(i))
             assert np.array_equal(series.data[valid, i], cells.get_cell_trace_data(i)[valid])
         assert np.isnan(series.data[~valid]).all()
-        found = table.to_dataframe()
-        assert found["cell_name"].tolist() == ["C0", "C1", "C2", "C3", "C4"]
-        assert found["status"].tolist() == ["accepted", "undecided", "rejected", "accepted", "undecided"]
-        assert found["Accepted"].tolist() == [True, False, False, True, False]
-        assert found["Rejected"].tolist() == [False, False, True, False, False]
-        assert (found[["noise", "snr", "area"]] > 0).all(axis=None)
+        rows = table.to_dataframe()
+        assert rows["cell_name"].tolist() == ["C0", "C1", "C2", "C3", "C4"]
+        assert rows["status"].tolist() == ["accepted", "undecided", "rejected", "accepted", "undecided"]
+        assert rows["Accepted"].tolist() == [True, False, False, True, False]
+        assert rows["Rejected"].tolist() == [False, False, True, False, False]
+        assert (rows[["noise", "snr", "area"]] > 0).all(axis=None)
 
 
 def test_numbers_of_cells_are_those_of_the_table(tmp_path):
@@ -167,11 +167,11 @@ def test_numbers_of_cells_are_those_of_the_table(tmp_path):
     names = {"area": "area_px", "noise": "noise"}
     names |= {"snr": "snr", "n_transients": "n_transients", "transient_rate": "transient_rate_hz"}
     with written(tmp_path / "c.nwb", Source(path, "cell_set")) as file:
-        found = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"].to_dataframe()
+        rows = file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"].to_dataframe()
         for name, column in {**names, "half_decay": "half_decay_s"}.items():
-            assert np.allclose(found[name], table[column], rtol=1e-6, equal_nan=True), name
-        assert found["n_transients"].sum() > 0
-        assert np.allclose(np.stack(found["ROICentroids"]), table[["centroid_x_px", "centroid_y_px"]], rtol=1e-6)
+            assert np.allclose(rows[name], table[column], rtol=1e-6, equal_nan=True), name
+        assert rows["n_transients"].sum() > 0
+        assert np.allclose(np.stack(rows["ROICentroids"]), table[["centroid_x_px", "centroid_y_px"]], rtol=1e-6)
 
 
 def _with_unit(path: Path, unit: str) -> Path:
@@ -213,11 +213,11 @@ def test_events_are_those_of_the_file_cell_by_cell(tmp_path):
     stored = OpenRecording(path, "event_set", tmp_path).channels
     with written(tmp_path / "e.nwb", Source(cells, "cell_set"), Source(path, "event_set")) as file:
         table = file.events["Events"]
-        found = table.to_dataframe()
+        rows = table.to_dataframe()
         assert table["cell"].table is file.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
-        assert (np.diff(found["timestamp"]) >= 0).all()
+        assert (np.diff(rows["timestamp"]) >= 0).all()
         for i in range(4):
-            own = found[found["cell_name"] == f"C{i}"]
+            own = rows[rows["cell_name"] == f"C{i}"]
             offsets, amplitudes = events.get_cell_data(i)
             assert np.array_equal(own["amplitude"], amplitudes)
             assert np.array_equal(own["timestamp"], stored[i].offset_us / 1e6)
@@ -332,11 +332,11 @@ def test_tracking_is_that_which_isx_exports(tmp_path):
     with written(tmp_path / "b.nwb", Source(path, "nvision")) as file:
         behavior = file.processing["behavior"]
         box, centre = behavior["Box"].data[:], behavior["Position"]["Centre"].data[:]
-        found = np.isfinite(centre[:, 0])
-        frames = np.flatnonzero(found)
-        assert found.any()
-        assert np.allclose(centre[found], (box[found][:, :2] + box[found][:, 2:]) / 2)
-        assert np.array_equal(behavior["Confidence"].data[found, 0], 90 + np.array([1, *range(3, 11)]) / 2), frames
+        is_tracked = np.isfinite(centre[:, 0])
+        frames = np.flatnonzero(is_tracked)
+        assert is_tracked.any()
+        assert np.allclose(centre[is_tracked], (box[is_tracked][:, :2] + box[is_tracked][:, 2:]) / 2)
+        assert np.array_equal(behavior["Confidence"].data[is_tracked, 0], 90 + np.array([1, *range(3, 11)]) / 2), frames
 
 
 # ---- behaviour movies
@@ -368,14 +368,14 @@ def test_a_film_has_the_frames_as_stored_and_their_times(tmp_path, states):
 def tracks_of(path: Path) -> list[tuple[list[bytes], np.ndarray, bytes, list[int]]]:
     """For each track of an MP4 file: its frames, when each is shown (s), its codec and its keyframes."""
     data = path.read_bytes()
-    found: list[dict[bytes, bytes]] = []
+    boxes_of: list[dict[bytes, bytes]] = []
     for kind, start, end in mp4.boxes(data, 0, len(data)):
         if kind == b"trak":
-            found.append({})
-        elif found:
-            found[-1][kind] = data[start:end]
+            boxes_of.append({})
+        elif boxes_of:
+            boxes_of[-1][kind] = data[start:end]
     assert data[4:8] == b"ftyp"
-    return [_track(data, boxes) for boxes in found]
+    return [_track(data, boxes) for boxes in boxes_of]
 
 
 def _track(data: bytes, boxes: dict[bytes, bytes]) -> tuple[list[bytes], np.ndarray, bytes, list[int]]:
@@ -473,7 +473,7 @@ def test_the_device_says_what_the_recording_says_of_it(tmp_path):
         assert (file.subject.subject_id, file.subject.sex) == ("m1", "F")
         assert file.subject.date_of_birth == datetime(2020, 5, 1, tzinfo=START.tzinfo)
         assert "Microscope Focus: 850" in file.imaging_planes["ImagingPlane"].description
-        assert ["Inscopix Acquisition Software", "1.8.2"] in [list(each) for each in file.was_generated_by]
+        assert ["Inscopix Acquisition Software", "1.8.2"] in [list(software) for software in file.was_generated_by]
         assert file.acquisition["OnePhotonSeries"].exposure_time == 0.05
 
 
@@ -541,7 +541,7 @@ def test_the_same_contents_give_the_same_bytes(tmp_path, embed):
     for place, given in zip(places, (sources, reversed(sources))):
         place.parent.mkdir()
         with written(place, *given, embed=embed) as file:
-            assert len({each.object_id for each in file.objects.values()}) == len(file.objects)
+            assert len({stored.object_id for stored in file.objects.values()}) == len(file.objects)
     first, second = ({path.name: path.read_bytes() for path in place.parent.glob("s*")} for place in places)
     assert len(first) == 3, "the file, and two films"
     assert first == second
@@ -555,7 +555,7 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(tmp_path):
     with pytest.raises(BadRecording, match="the file became shorter while it was read"):
         sources = [Source(path, "movie"), Source(camera, "behavior_movie")]
         write(tmp_path / "m.nwb", Contents(sources, "x", embed=True), means)
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["m.isxb", "m.isxd"]
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["m.isxb", "m.isxd"]
 
 
 def test_empty_sets_are_left_out_with_a_word(tmp_path):

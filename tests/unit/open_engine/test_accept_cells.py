@@ -101,9 +101,9 @@ def test_how_large_a_cell_may_be_depends_on_how_much_the_cells_of_the_movie_diff
 ) -> None:
     assert not is_cell(image, DIAMETER)
     light = np.append(np.geomspace(50, 200, len(others)), brightness)
-    *found, last = doubts([*(cell(width=width) for width in others), image], light, DIAMETER)
+    *of_others, last = doubts([*(cell(width=width) for width in others), image], light, DIAMETER)
     assert (last == "") == expected
-    assert any(found) == (len(others) < 20)
+    assert any(of_others) == (len(others) < 20)
 
 
 def test_the_stray_pixel_is_a_component_for_idps() -> None:
@@ -155,9 +155,9 @@ def test_of_few_cells_those_wider_than_was_taken_may_be_patches_out_of_focus(
     cells, event_set = written(tmp_path, images, np.zeros((n, 50), np.float32), [([5], [1])] * n)
     note(cells, DIAMETER)
     accept_cells(cells, event_set, context=context)
-    found = read_cell_set(cells)
-    assert found.statuses == ("accepted", *[status] * (n - 1))
-    why = reasons_of(found.footer)[1]
+    decided = read_cell_set(cells)
+    assert decided.statuses == ("accepted", *[status] * (n - 1))
+    why = reasons_of(decided.footer)[1]
     assert why == ("not compact: 85% of its light is near its centre, less than 90%" if n < 8 else "")
 
 

@@ -36,9 +36,9 @@ def looked_at(movie: np.ndarray, footprints: list[np.ndarray], traces: list[np.n
     nothing = np.zeros((0, 0), np.float32)
     grid = background.grid(SHAPE, 2, DIAMETER)
     patch = Patch(noisy, grid, nothing, nothing, np.ones(SHAPE), nothing, nothing, nothing, DECAY)
-    padded = [np.pad(each, SIDE) for each in footprints]
-    corners = np.array([np.argwhere(each == each.max())[0] - SIDE // 2 for each in footprints])
-    crops = [each[r + SIDE : r + 2 * SIDE, c + SIDE : c + 2 * SIDE] for each, (r, c) in zip(padded, corners)]
+    padded = [np.pad(footprint, SIDE) for footprint in footprints]
+    corners = np.array([np.argwhere(footprint == footprint.max())[0] - SIDE // 2 for footprint in footprints])
+    crops = [image[r + SIDE : r + 2 * SIDE, c + SIDE : c + 2 * SIDE] for image, (r, c) in zip(padded, corners)]
     cells = Cells(SHAPE, corners, np.array(crops, np.float32), np.array(traces, np.float32))
     return alone(patch, cells, gate.correlations(cells.traces), RATE_HZ)
 

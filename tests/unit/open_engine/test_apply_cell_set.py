@@ -64,8 +64,8 @@ def test_each_movie_of_a_series_gets_its_cell_set(tmp_path, context, files):
     movie, cells, data, _ = files
     other = recordings.movie_from(tmp_path / "other.isxd", data[:7] * 2)
     outs = [tmp_path / "one.isxd", tmp_path / "two.isxd"]
-    apply_cell_set([str(movie), str(other)], str(cells), [str(each) for each in outs], 0, context=context)
-    one, two = (read_cell_set(each) for each in outs)
+    apply_cell_set([str(movie), str(other)], str(cells), [str(out) for out in outs], 0, context=context)
+    one, two = (read_cell_set(out) for out in outs)
     assert two.traces[:2, :4] == pytest.approx(2 * one.traces[:2, :4], rel=1e-6)
     assert two.traces.shape == (3, 7)
 

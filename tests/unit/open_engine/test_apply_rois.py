@@ -15,7 +15,7 @@ SQUARE = [[2, 3], [5, 3], [5, 6], [2, 6]]  # x, y
 
 
 def shown(mask):
-    return ["".join(".#"[int(each)] for each in row) for row in mask]
+    return ["".join(".#"[int(value)] for value in row) for row in mask]
 
 
 def test_the_border_of_a_polygon_belongs_to_it():

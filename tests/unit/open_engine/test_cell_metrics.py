@@ -124,7 +124,7 @@ def test_event_sets_must_belong_to_the_cells(tmp_path, context):
         ([events, events], "2 event sets for 1 cell sets"),
         (tmp_path / "none.isxd", r"none\.isxd cannot be used"),
     ):
-        paths = [str(each) for each in given] if isinstance(given, list) else str(given)
+        paths = [str(path) for path in given] if isinstance(given, list) else str(given)
         with pytest.raises(Unusable, match=message):
             cell_metrics(cells, paths, str(tmp_path / "metrics.csv"), context=context)
 

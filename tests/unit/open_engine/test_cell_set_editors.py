@@ -46,8 +46,8 @@ def test_binary_footprints_are_1_above_the_threshold(tmp_path, context):
     images[0, 0, 0], images[0, 0, 1] = np.nan, 0.5
     out = tmp_path / "out.isxd"
     binarize_cell_set(written(tmp_path, images=images), str(out), 0.5, context=context)
-    found = assert_all_but_footprints_kept(out)
-    assert np.array_equal(found, np.where(np.nan_to_num(images, nan=-9) > 0.5, 1, 0))
+    footprints = assert_all_but_footprints_kept(out)
+    assert np.array_equal(footprints, np.where(np.nan_to_num(images, nan=-9) > 0.5, 1, 0))
     assert read_cell_set(out).kind == "binary"
 
 

@@ -24,8 +24,8 @@ def calcium(seed: int = 0, n_cells: int = 20, n: int = 1500, g: float = 0.9) -> 
 def solved(y: np.ndarray, g: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Calcium and spikes of each trace, with one penalty."""
     pools = [oasis._samples(trace, g).merged(penalty) for trace in y]
-    values = [np.maximum(each.values(penalty), 0) for each in pools]
-    c, s = ([getattr(each, name)(value) for each, value in zip(pools, values)] for name in ("calcium", "spikes"))
+    values = [np.maximum(pool.values(penalty), 0) for pool in pools]
+    c, s = ([getattr(pool, name)(value) for pool, value in zip(pools, values)] for name in ("calcium", "spikes"))
     return np.array(c), np.array(s)
 
 

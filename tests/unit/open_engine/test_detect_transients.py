@@ -24,7 +24,7 @@ def traces(rng: np.random.Generator, per_s: float, decay_s: float, n: int = 900)
     """Traces of eight cells, with noise of 0.15 of a transient, and the samples at which transients begin."""
     kernel = np.exp(-np.arange(80) / (decay_s * RATE_HZ))
     onsets = [np.flatnonzero(rng.random(n) < per_s / RATE_HZ) for _ in range(8)]
-    onsets = [each[np.diff(each, prepend=-99) > REACH] for each in onsets]
+    onsets = [samples[np.diff(samples, prepend=-99) > REACH] for samples in onsets]
     made = np.zeros((8, n))
     for row, its in zip(made, onsets):
         np.add.at(row, its, rng.uniform(0.8, 2, len(its)))
@@ -32,17 +32,17 @@ def traces(rng: np.random.Generator, per_s: float, decay_s: float, n: int = 900)
     return calcium + 0.15 * rng.normal(size=calcium.shape), onsets
 
 
-def f1(found: np.ndarray, true: np.ndarray) -> float:
-    hits = sum(bool((np.abs(found - each) <= REACH).any()) for each in true)
-    return 2 * hits / max(1, len(found) + len(true))
+def f1(samples: np.ndarray, true: np.ndarray) -> float:
+    hits = sum(bool((np.abs(samples - onset) <= REACH).any()) for onset in true)
+    return 2 * hits / max(1, len(samples) + len(true))
 
 
 @pytest.mark.parametrize("decay_s", [0.3, 0.6, 1.8])
 @pytest.mark.parametrize("per_s", [0.05, 0.2, 0.6])
 def test_activity_is_not_taken_for_noise(decay_s: float, per_s: float) -> None:
     made, true = traces(np.random.default_rng(3), per_s, decay_s)
-    found = [each.samples for each in find_transients(made, RATE_HZ)]
-    ours = np.mean([f1(*each) for each in zip(found, true)])
+    detected = [transients.samples for transients in find_transients(made, RATE_HZ)]
+    ours = np.mean([f1(*pair) for pair in zip(detected, true)])
     theirs = np.mean([f1(find_events(row, 1 / RATE_HZ).samples, its) for row, its in zip(made, true)])
     busy = per_s * decay_s > 0.3
     assert ours >= (0.7 if per_s > 0.5 else 0.9)
@@ -53,15 +53,15 @@ def test_their_height_is_that_of_the_rise() -> None:
     clean = np.zeros((6, 600))
     clean[:, 100:] += 3 * np.exp(-np.arange(500) / 6)
     made = clean + 0.1 * np.random.default_rng(0).normal(size=clean.shape)
-    for each in find_transients(made, RATE_HZ):
-        assert each.samples.tolist() == [100]
-        assert each.amplitudes == pytest.approx([3], rel=0.2)
+    for transients in find_transients(made, RATE_HZ):
+        assert transients.samples.tolist() == [100]
+        assert transients.amplitudes == pytest.approx([3], rel=0.2)
 
 
 @pytest.mark.parametrize("trace", [np.zeros(500), np.full(500, np.pi), np.random.default_rng(1).normal(size=500)])
 def test_noise_and_nothing_have_none(trace: np.ndarray) -> None:
-    (found,) = find_transients(trace[None], RATE_HZ)
-    assert len(found.samples) == 0
+    (transients,) = find_transients(trace[None], RATE_HZ)
+    assert len(transients.samples) == 0
 
 
 def test_a_series_with_dropped_frames(tmp_path: Path, context: StepContext) -> None:
@@ -80,14 +80,14 @@ def test_a_series_with_dropped_frames(tmp_path: Path, context: StepContext) -> N
     assert [Path(path).read_bytes() for path in paths] == before
     sets = [isx.EventSet.read(path) for path in out]
     at = [[sets[part].get_cell_data(i)[0] // 100_000 for i in range(8)] for part in range(2)]
-    assert all(set(each.tolist()).isdisjoint(dropped) and each.max() < 250 for each in at[0])
-    assert all((each < 150).all() for each in at[1])
+    assert all(set(samples.tolist()).isdisjoint(dropped) and samples.max() < 250 for samples in at[0])
+    assert all((samples < 150).all() for samples in at[1])
     assert sum(map(len, at[1])) > 8
     cells = read_cell_set(paths)
     expected = find_transients(np.stack([filled(row, cells.valid) for row in cells.traces]), RATE_HZ)
-    for i, each in enumerate(expected):
-        found = np.concatenate([at[0][i], at[1][i] + 250])
-        assert found.tolist() == [k for k in each.samples if cells.valid[k]]
+    for i, transients in enumerate(expected):
+        samples = np.concatenate([at[0][i], at[1][i] + 250])
+        assert samples.tolist() == [k for k in transients.samples if cells.valid[k]]
 
 
 def test_without_cells_that_count(tmp_path: Path, context: StepContext) -> None:

@@ -32,9 +32,9 @@ def stack(movie: np.ndarray) -> np.ndarray:
 def test_of_recordings_of_other_makes(name: str) -> None:
     what = replace(conditions.CONDITIONS[name], **{"cells": 14, "size": 84, "frames": 160, **MADE[name]})
     made = conditions.simulate(what, seed=5)
-    found = diameter_of(stack(made["movie"]), what.rate_hz)
-    assert found.px == pytest.approx(float(made["diameter"]), rel=0.3)
-    assert not found.doubt
+    diameter = diameter_of(stack(made["movie"]), what.rate_hz)
+    assert diameter.px == pytest.approx(float(made["diameter"]), rel=0.3)
+    assert not diameter.doubt
 
 
 def test_of_the_project_s_own_simulation() -> None:
@@ -60,9 +60,9 @@ def test_of_a_published_movie() -> None:
     if not given:
         pytest.skip("PUBLISHED_MOVIE names no file")
     with open_series([given]) as series:
-        found = estimate_cell_diameter(series)
-    assert 5 <= found.px <= 9
-    assert not found.doubt
+        diameter = estimate_cell_diameter(series)
+    assert 5 <= diameter.px <= 9
+    assert not diameter.doubt
 
 
 AUTO = {"spatial_downsample_factor": "auto", "cell_diameter": "auto"}

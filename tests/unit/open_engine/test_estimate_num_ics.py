@@ -34,10 +34,10 @@ def test_cells_are_counted_in_each_image(tmp_path, context):
 
 
 def test_centres_and_diameters_are_right():
-    found = find_cells(discs(CENTRES, 12), 4, 20)
-    found = found[np.lexsort((found[:, 1], found[:, 0]))]
-    assert found[:, :2] == pytest.approx(np.array(sorted(CENTRES), float), abs=1)
-    assert found[:, 2] == pytest.approx(np.full(5, 12), rel=0.2)
+    cells = find_cells(discs(CENTRES, 12), 4, 20)
+    cells = cells[np.lexsort((cells[:, 1], cells[:, 0]))]
+    assert cells[:, :2] == pytest.approx(np.array(sorted(CENTRES), float), abs=1)
+    assert cells[:, 2] == pytest.approx(np.full(5, 12), rel=0.2)
 
 
 def test_what_is_larger_or_smaller_is_no_cell():

@@ -29,8 +29,8 @@ def transients(seed: int, n: int = 4000, noise: float = 1.0) -> tuple[np.ndarray
 def test_finds_transients_and_nothing_else() -> None:
     for seed in range(5):
         trace, begins = transients(seed)
-        found = find_events(trace, PERIOD).samples
-        near = np.abs(found[:, None] - begins[None]) <= 2
+        samples = find_events(trace, PERIOD).samples
+        near = np.abs(samples[:, None] - begins[None]) <= 2
         recall, precision = near.any(axis=0).mean(), near.any(axis=1).mean()
         assert recall >= 0.95
         assert precision >= 0.9
@@ -47,7 +47,7 @@ def test_times_and_amplitude_of_an_exact_transient() -> None:
     trace[105:] = 10 * np.exp(-np.arange(1, 96) * PERIOD / 0.6)
     trace += np.tile([-0.1, 0.1], 100) * (np.arange(200) < 100)
     at = {ref: find_events(trace, PERIOD, reference=ref) for ref in ("beginning", "mid_rise", "maximum")}
-    assert [each.samples.tolist() for each in at.values()] in ([[100], [102], [104]], [[98], [102], [104]])
+    assert [its.samples.tolist() for its in at.values()] in ([[100], [102], [104]], [[98], [102], [104]])
     assert at["maximum"].amplitudes[0] == pytest.approx(10, abs=0.11)
 
 

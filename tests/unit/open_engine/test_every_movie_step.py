@@ -88,13 +88,13 @@ def test_a_deferred_movie_is_the_one_that_would_be_written(
     deferred = Deferred("made.isxd")
     run(name, source, tmp_path / "made.isxd", context)
     run(name, source, deferred, context)
-    with frames.open_movie(tmp_path / "made.isxd") as expected, frames.open_movie(deferred) as found:
+    with frames.open_movie(tmp_path / "made.isxd") as expected, frames.open_movie(deferred) as computed:
         for what in ("timing", "spacing", "dtype", "extra"):
-            assert getattr(found, what) == getattr(expected, what), what
-        assert found.path.name == "made.isxd"
-        np.testing.assert_array_equal(found.samples(0, found.n_frames), expected.samples(0, expected.n_frames))
-        np.testing.assert_array_equal(found.read(18, 27), expected.read(18, 27))
-        np.testing.assert_array_equal(found.stored(18, 27), expected.stored(18, 27))
+            assert getattr(computed, what) == getattr(expected, what), what
+        assert computed.path.name == "made.isxd"
+        np.testing.assert_array_equal(computed.samples(0, computed.n_frames), expected.samples(0, expected.n_frames))
+        np.testing.assert_array_equal(computed.read(18, 27), expected.read(18, 27))
+        np.testing.assert_array_equal(computed.stored(18, 27), expected.stored(18, 27))
 
 
 def test_a_chain_of_deferred_movies(tmp_path: Path, context: StepContext, moving: Path) -> None:

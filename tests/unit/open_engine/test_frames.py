@@ -128,7 +128,7 @@ def test_a_movie_that_fails_leaves_nothing(tmp_path: Path) -> None:
     path = recordings.movie(tmp_path / "a.isxd")
     with frames.open_movie(path) as movie, pytest.raises(ValueError, match="5 frames for a movie of 12"):
         frames.write_movie(tmp_path / "b.isxd", movie, [movie.read(0, 5)])
-    assert [each.name for each in tmp_path.iterdir()] == ["a.isxd"]
+    assert [path_left.name for path_left in tmp_path.iterdir()] == ["a.isxd"]
 
 
 def test_a_file_that_becomes_shorter_is_reported(tmp_path: Path) -> None:

@@ -21,12 +21,12 @@ SHAPE = (90, 110)
 def centres(n, seed, margin=14):
     """x, y of cells that do not overlap."""
     rng = np.random.default_rng(seed)
-    found = []
-    while len(found) < n:
+    apart = []
+    while len(apart) < n:
         place = rng.uniform(margin, [SHAPE[1] - margin, SHAPE[0] - margin])
-        if all(np.hypot(*(place - other)) > 9 for other in found):
-            found.append(place)
-    return np.array(found)
+        if all(np.hypot(*(place - other)) > 9 for other in apart):
+            apart.append(place)
+    return np.array(apart)
 
 
 def drawn(places, shape=SHAPE):
@@ -71,8 +71,8 @@ def table(path):
 )
 def test_a_known_transform_is_recovered(truth):
     common, mine, theirs = centres(20, 1), centres(26, 2)[20:], centres(26, 3)[20:]
-    found = align(cut_footprints(drawn([*common, *mine])), cut_footprints(drawn([*moved(common, truth), *theirs])))
-    error = moved(common, found) - moved(common, truth)
+    transform = align(cut_footprints(drawn([*common, *mine])), cut_footprints(drawn([*moved(common, truth), *theirs])))
+    error = moved(common, transform) - moved(common, truth)
     assert np.sqrt((error**2).mean()) < 0.3
 
 
@@ -80,9 +80,9 @@ def test_a_known_transform_is_recovered(truth):
 def test_few_cells_determine_a_rigid_transform_only(n):
     truth = about_centre(3 if n > 3 else 0, shift=(2.4, -3.2))
     places = centres(n, 4)
-    found = align(cut_footprints(drawn(places)), cut_footprints(drawn(moved(places, truth))))
-    assert np.abs(moved(places, found) - moved(places, truth)).max() < 0.3
-    assert found[:, :2] @ found[:, :2].T == pytest.approx(np.eye(2), abs=1e-9)
+    transform = align(cut_footprints(drawn(places)), cut_footprints(drawn(moved(places, truth))))
+    assert np.abs(moved(places, transform) - moved(places, truth)).max() < 0.3
+    assert transform[:, :2] @ transform[:, :2].T == pytest.approx(np.eye(2), abs=1e-9)
 
 
 def test_sessions_that_did_not_move_stay_as_they_are_to_the_bit(tmp_path, context):
@@ -103,7 +103,7 @@ def test_known_assignment_over_three_sessions(tmp_path, context):
     everyone = centres(24, 6, margin=20)
     truths = [IDENTITY, about_centre(3, shift=(5, -3)), about_centre(-5, shift=(-4, 6))]
     members = [np.r_[0:18], np.r_[4:22], np.r_[0:12, 18:24]]
-    orders = [np.random.default_rng(i).permutation(each) for i, each in enumerate(members)]
+    orders = [np.random.default_rng(i).permutation(those) for i, those in enumerate(members)]
     files = [
         write_session(tmp_path, i, drawn(moved(everyone[order], truth)))
         for i, (order, truth) in enumerate(zip(orders, truths))
@@ -117,11 +117,11 @@ def test_known_assignment_over_three_sessions(tmp_path, context):
     for who, session, cell, ncc in rows:
         groups.setdefault(who, set()).add(int(orders[int(session)][int(cell)]))
         assert 0.5 <= float(ncc) <= 1.0001
-    assert len(groups) == 24 and all(len(each) == 1 for each in groups.values())
+    assert len(groups) == 24 and all(len(cells_of_one) == 1 for cells_of_one in groups.values())
     assert len(rows) == sum(map(len, members))
     for row, truth in zip(table(paths["transform_csv_file"]), truths):
-        found = np.array(row, float).reshape(2, 3)
-        assert np.abs(moved(everyone, found) - moved(everyone, truth)).max() < 0.3
+        transform = np.array(row, float).reshape(2, 3)
+        assert np.abs(moved(everyone, transform) - moved(everyone, truth)).max() < 0.3
 
     (crop,) = table(paths["crop_csv_file"])
     x, y, width, height = map(int, crop)
@@ -139,12 +139,12 @@ def test_known_assignment_over_three_sessions(tmp_path, context):
 
 def test_less_alike_than_asked_is_no_match():
     near = match_cells([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.5)
-    assert [each.known for each in near] == [0, 0]
+    assert [match.known for match in near] == [0, 0]
     assert near[1].correlation == pytest.approx(np.exp(-9 / 25), abs=0.1)  # of uncut Gaussians
     apart = match_cells([drawn([[40, 40]]), drawn([[43, 40]])], [[0], [0]], 0.9)
-    assert [each.known for each in apart] == [0, 1] and apart[1].correlation == 1
+    assert [match.known for match in apart] == [0, 1] and apart[1].correlation == 1
     none = match_cells([drawn([[40, 40]]), drawn([[80, 70]])], [[0], [0]], 0)
-    assert [each.known for each in none] == [0, 1]
+    assert [match.known for match in none] == [0, 1]
 
 
 def test_only_chosen_cells_are_matched_but_all_are_kept(tmp_path, context):
@@ -167,15 +167,15 @@ def test_movies_are_moved_and_cropped_like_their_cells(tmp_path, context):
     places = centres(12, 8)
     shift = about_centre(0, shift=(6, -5))
     sessions = [drawn(places), drawn(moved(places, shift))]
-    files = [write_session(tmp_path, i, each) for i, each in enumerate(sessions)]
-    data = [np.stack([each.sum(axis=0) * k for k in (1, 2, 3)]) for each in sessions]
-    movies = [str(recordings.movie_from(tmp_path / f"f{i}.isxd", each, dropped=[1])) for i, each in enumerate(data)]
+    files = [write_session(tmp_path, i, images) for i, images in enumerate(sessions)]
+    data = [np.stack([images.sum(axis=0) * k for k in (1, 2, 3)]) for images in sessions]
+    movies = [str(recordings.movie_from(tmp_path / f"f{i}.isxd", frames, dropped=[1])) for i, frames in enumerate(data)]
     outs = [str(tmp_path / f"o{i}.isxd") for i in range(2)]
     crop_file = str(tmp_path / "c.csv")
     longitudinal_registration(files, outputs(tmp_path, 2), movies, outs, crop_csv_file=crop_file, context=context)
     x, y, width, height = map(int, table(crop_file)[0])
     assert (x, y, width, height) == (0, 5, SHAPE[1] - 6, SHAPE[0] - 5)
-    first, second = (isx.Movie.read(each) for each in outs)
+    first, second = (isx.Movie.read(out) for out in outs)
     assert second.timing.dropped == [1] and second.spacing == first.spacing
     for frame in (0, 2, 3):
         # Float32 sums over cells round differently in the two fields.
@@ -196,7 +196,7 @@ def test_fields_of_other_sizes_are_cropped_to_what_they_share(tmp_path, context)
     places = places[(places < [80, 70]).all(axis=1)]
     files = [write_session(tmp_path, "a", drawn(places)), write_session(tmp_path, "b", drawn(places, (80, 95)))]
     longitudinal_registration(files, outputs(tmp_path, 2), context=context)
-    one, two = (read_cell_set(each) for each in outputs(tmp_path, 2))
+    one, two = (read_cell_set(out) for out in outputs(tmp_path, 2))
     assert one.shape == two.shape == (80, 95)
     assert np.array_equal(one.images, two.images)
 

@@ -52,16 +52,16 @@ def run(sources: list[Path], context: StepContext, **parameters: Any) -> Correct
     made = [folder / f"{source.stem}-MC.isxd" for source in sources]
     tables = [folder / f"{source.stem}-translations.csv" for source in sources]
     motion_correct(
-        [str(each) for each in sources],
-        [str(each) for each in made],
-        output_translation_files=[str(each) for each in tables],
+        [str(path) for path in sources],
+        [str(path) for path in made],
+        output_translation_files=[str(path) for path in tables],
         output_crop_rect_file=str(folder / "crop.csv"),
         context=context,
         **parameters,
     )
     assert tables[0].read_text().startswith("translationX,translationY,time\n")
     rows = np.concatenate([np.loadtxt(table, delimiter=",", skiprows=1, ndmin=2) for table in tables])
-    return Corrected(made, rows, [int(each) for each in (folder / "crop.csv").read_text().split(",")])
+    return Corrected(made, rows, [int(edge) for edge in (folder / "crop.csv").read_text().split(",")])
 
 
 def read(path: Path) -> np.ndarray:
@@ -69,9 +69,9 @@ def read(path: Path) -> np.ndarray:
         return movie.read(0, movie.n_frames)
 
 
-def error(found: np.ndarray, true: np.ndarray) -> float:
+def error(shifts: np.ndarray, true: np.ndarray) -> float:
     """Root mean square in px, a constant removed."""
-    away = found - true
+    away = shifts - true
     return float(np.sqrt(((away - away.mean(axis=0)) ** 2).mean()))
 
 
@@ -104,7 +104,7 @@ def test_large_fields_are_registered_as_well_as_small_ones(
     spectrum = np.fft.rfft2(gaussian_filter(tissue, size / 3) * 100 * size**2)
     shifts = np.vstack([np.zeros(2), rng.uniform(-8, 8, (n - 1, 2))])
     light = 1 - 0.5 * np.hypot(*np.meshgrid(np.linspace(-1, 1, shape[1]), np.linspace(-1, 1, shape[0]))) / 1.5
-    data = [np.fft.irfft2(fourier_shift(spectrum, each, tissue.shape[1]), tissue.shape) for each in shifts]
+    data = [np.fft.irfft2(fourier_shift(spectrum, by, tissue.shape[1]), tissue.shape) for by in shifts]
     seen = rng.poisson(light * (300 + np.maximum(data, 0))[:, 20:-20, 20:-20]).astype(np.uint16)
     made = run([recordings.movie_from(tmp_path / "a.isxd", seen)], context, roi=roi)
     assert error(made.shifts, shifts) < 0.05
@@ -154,7 +154,7 @@ def test_the_product_is_the_field_at_rest(tmp_path: Path, context: StepContext, 
     assert movie.spacing.num_pixels == (height, width)
     assert movie.data_type == np.uint16
     with frames.open_movie(made.movies[0]) as ours:
-        assert [float(each) for each in ours.spacing.top_left] == [2 * x, 2 * y]
+        assert [float(coordinate) for coordinate in ours.spacing.top_left] == [2 * x, 2 * y]
     before = moving.movie[:, y : y + height, x : x + width].astype(float)
     assert read(made.movies[0]).std(axis=0).mean() < 0.9 * before.std(axis=0).mean()
 
@@ -197,10 +197,10 @@ def test_the_frame_before_counts_as_asked(tmp_path: Path, context: StepContext, 
 def test_shifts_and_steps_are_combined_by_least_squares() -> None:
     rng = np.random.default_rng(0)
     shifts, steps = rng.normal(size=(2, 30, 2))
-    found = combined(shifts, steps, 0.3)
+    solution = combined(shifts, steps, 0.3)
     rows = np.vstack([np.sqrt(0.3) * np.eye(30), np.sqrt(0.7) * np.diff(np.eye(30), axis=0)])
     values = np.vstack([np.sqrt(0.3) * shifts, np.sqrt(0.7) * steps[1:]])
-    np.testing.assert_allclose(found, np.linalg.lstsq(rows, values, rcond=None)[0], atol=1e-9)
+    np.testing.assert_allclose(solution, np.linalg.lstsq(rows, values, rcond=None)[0], atol=1e-9)
 
 
 def test_region_of_interest(tmp_path: Path, context: StepContext, moving: synthetic.Recording) -> None:
@@ -231,7 +231,7 @@ def test_max_translation(
 ) -> None:
     made = run(synthetic.write(tmp_path, "a", moving), context, max_translation=2)
     assert np.abs(made.translations[:, :2]).max() == 2
-    assert any("max_translation (2 px)" in each for each in warnings)
+    assert any("max_translation (2 px)" in text for text in warnings)
 
 
 @pytest.mark.parametrize("level", [0, 700])
@@ -365,12 +365,12 @@ def test_tissue_that_bends_is_bent_back(
     assert np.isfinite(straight).all()
     assert straight.shape[1:] == (made.area[3], made.area[2])
     with frames.open_movie(made.movies[0]) as movie:
-        found = crispness(straight[movie.valid])
+        sharpness = crispness(straight[movie.valid])
     unbent = run(synthetic.write(tmp_path, "unbent", wide), context)
     monkeypatch.setattr("open_engine.bending.bends", lambda *_: None)
     rigid = run([recordings.movie_from(tmp_path / "b.isxd", bent(wide, rms))], context)
-    assert crispness(read(rigid.movies[0])) < (1 - 0.05 * rms) * found
-    assert found > 0.98 * crispness(read(unbent.movies[0]))
+    assert crispness(read(rigid.movies[0])) < (1 - 0.05 * rms) * sharpness
+    assert sharpness > 0.98 * crispness(read(unbent.movies[0]))
 
 
 @pytest.mark.parametrize("kept_size", [False, True])

@@ -115,7 +115,7 @@ def test_global_minimum_of_all_parts(parts: list[str], context: StepContext) -> 
     spatial_filter(parts, plain, subtract_global_minimum=False, context=context)
     spatial_filter(parts, lifted, context=context)
     filtered = [read(Path(plain[0]))[STORED], read(Path(plain[1]))]
-    least = min(each.min() for each in filtered)
+    least = min(values.min() for values in filtered)
     for path, values, recorded in zip(lifted, filtered, (STORED, slice(None))):
         with frames.open_movie(path) as movie:
             assert movie.dtype == np.uint16

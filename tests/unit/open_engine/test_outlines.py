@@ -7,7 +7,7 @@ from open_engine.outlines import greatest_distance, outlines
 
 
 def mask(*rows):
-    return np.array([[float(each == "#") for each in row] for row in rows])
+    return np.array([[float(character == "#") for character in row] for row in rows])
 
 
 @pytest.mark.parametrize(
@@ -25,28 +25,28 @@ def mask(*rows):
     ],
 )
 def test_areas_and_widths_of_small_shapes(rows, area, width, points):
-    (found,) = outlines(mask(*rows), 0)
-    assert found.area == area
-    assert greatest_distance(found.points) == pytest.approx(width)
-    assert len(found.points) == points
+    (outline,) = outlines(mask(*rows), 0)
+    assert outline.area == area
+    assert greatest_distance(outline.points) == pytest.approx(width)
+    assert len(outline.points) == points
 
 
 def test_an_outline_walks_along_the_border_pixels():
     shape = mask("....", ".##.", ".###", "....")
-    (found,) = outlines(shape, 0)
-    steps = np.abs(np.diff(np.vstack([found.points, found.points[:1]]), axis=0)).max(axis=1)
+    (outline,) = outlines(shape, 0)
+    steps = np.abs(np.diff(np.vstack([outline.points, outline.points[:1]]), axis=0)).max(axis=1)
     assert (steps == 1).all()
-    assert sorted(map(tuple, found.points.tolist())) == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)]
-    assert found.area == 1.5  # Pick: 5 points on the border, none inside
-    assert found.center == pytest.approx((16 / 9, 14 / 9))
+    assert sorted(map(tuple, outline.points.tolist())) == [(1, 1), (1, 2), (2, 1), (2, 2), (3, 2)]
+    assert outline.area == 1.5  # Pick: 5 points on the border, none inside
+    assert outline.center == pytest.approx((16 / 9, 14 / 9))
 
 
 def test_a_disc_has_the_area_of_one_and_its_diameter():
     y, x = np.mgrid[:60, :70]
-    (found,) = outlines((y - 28) ** 2 + (x - 33) ** 2 <= 20**2, 0.5)
-    assert found.area == pytest.approx(np.pi * 20**2, rel=0.06)
-    assert greatest_distance(found.points) == 40
-    assert found.center == pytest.approx((33, 28))
+    (outline,) = outlines((y - 28) ** 2 + (x - 33) ** 2 <= 20**2, 0.5)
+    assert outline.area == pytest.approx(np.pi * 20**2, rel=0.06)
+    assert greatest_distance(outline.points) == 40
+    assert outline.center == pytest.approx((33, 28))
 
 
 def test_components_are_cut_at_a_fraction_of_the_maximum():

@@ -26,7 +26,7 @@ def mixture():
     footprints = np.array([np.exp(-((y - row) ** 2 + (x - column) ** 2) / 12.5) for row, column in centres])
     spikes = (rng.random((N_CELLS, N_FRAMES)) < 0.02) * rng.uniform(0.5, 1.5, (N_CELLS, N_FRAMES))
     decay = np.exp(-np.arange(40) / 8)
-    traces = np.array([np.convolve(each, decay)[:N_FRAMES] for each in spikes])
+    traces = np.array([np.convolve(train, decay)[:N_FRAMES] for train in spikes])
     movie = np.tensordot(traces.T, footprints, 1) + rng.normal(0, 0.02, (N_FRAMES, ROWS, COLUMNS))
     return movie.astype(np.float32), footprints, traces
 
@@ -39,10 +39,10 @@ def run(tmp_path, context, data, num_pcs=12, num_ics=N_CELLS, **parameters):
     return converged, read_cell_set(out)
 
 
-def correlated(truth, found):
+def correlated(truth, components):
     """For each true component: the highest r with any found one, and the index of that one."""
     n = len(truth)
-    r = np.corrcoef(truth.reshape(n, -1), np.asarray(found).reshape(len(found), -1))[:n, n:]
+    r = np.corrcoef(truth.reshape(n, -1), np.asarray(components).reshape(len(components), -1))[:n, n:]
     return r.max(axis=1), r.argmax(axis=1)
 
 
@@ -184,14 +184,14 @@ def test_principal_components_are_those_of_the_singular_value_decomposition(tmp_
     data = (spread * np.random.default_rng(3).normal(5, 1, shape)).astype(np.float32)
     path = recordings.movie_from(tmp_path / "movie.isxd", data)
     with open_series([path]) as series:
-        found = pca.principal_components(pca.centred(series, block), 6, threads=2)
+        components = pca.principal_components(pca.centred(series, block), 6, threads=2)
     x = data.reshape(shape[0], -1).astype(np.float64)
     x -= x.mean(axis=0)
     x -= x.mean(axis=1, keepdims=True)
     v, s, u = np.linalg.svd(x, full_matrices=False)
-    assert found.strengths == pytest.approx(s[:6], rel=1e-5)
-    assert np.abs((found.images * u[:6]).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-4)
-    assert np.abs((found.traces * v[:, :6].T).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-4)
+    assert components.strengths == pytest.approx(s[:6], rel=1e-5)
+    assert np.abs((components.images * u[:6]).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-4)
+    assert np.abs((components.traces * v[:, :6].T).sum(axis=1)) == pytest.approx(np.ones(6), abs=1e-4)
 
 
 def test_components_of_large_movies_are_found_by_iteration(tmp_path, monkeypatch, mixture):
@@ -199,7 +199,7 @@ def test_components_of_large_movies_are_found_by_iteration(tmp_path, monkeypatch
     with open_series([path]) as series:
         exact = pca.principal_components(pca.centred(series, 100), N_CELLS)
         monkeypatch.setattr(pca, "EXACT", 50)
-        found = pca.principal_components(pca.centred(series, 100), N_CELLS)
-    assert found.strengths == pytest.approx(exact.strengths, rel=1e-3)
-    assert np.abs((found.images * exact.images).sum(axis=1)) == pytest.approx(np.ones(N_CELLS), abs=1e-3)
-    assert np.abs((found.traces * exact.traces).sum(axis=1)) == pytest.approx(np.ones(N_CELLS), abs=1e-3)
+        components = pca.principal_components(pca.centred(series, 100), N_CELLS)
+    assert components.strengths == pytest.approx(exact.strengths, rel=1e-3)
+    assert np.abs((components.images * exact.images).sum(axis=1)) == pytest.approx(np.ones(N_CELLS), abs=1e-3)
+    assert np.abs((components.traces * exact.traces).sum(axis=1)) == pytest.approx(np.ones(N_CELLS), abs=1e-3)

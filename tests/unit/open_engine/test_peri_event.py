@@ -75,7 +75,7 @@ def nearly_rhythmic(rng: np.random.Generator, end_s: float) -> np.ndarray:
 @pytest.mark.parametrize("gaps", [0, 8])
 def test_events_that_mean_nothing(activity, train, gaps):
     """p is uniform, and no more cells than stated respond."""
-    p, found = [], 0
+    p, n_false = [], 0
     for seed in range(SEEDS):
         rng = np.random.default_rng(1000 + seed)
         traces = activity(rng, 15, 2)
@@ -83,20 +83,20 @@ def test_events_that_mean_nothing(activity, train, gaps):
         traces[:, lost] = np.nan
         tested = responses(traces, train(rng, 150), timeline(2, tuple(lost)), WINDOW_S, 299)
         p += list(tested.p)
-        found += any(each != NONE for each in tested.classes)
+        n_false += any(name != NONE for name in tested.classes)
     known = np.array(p)[np.isfinite(p)]
     assert len(known) > 0.8 * len(p)
     assert stats.kstest(known, "uniform").pvalue > 0.005
-    assert found <= 4  # sessions with a false cell: one of twenty is expected, five have a chance of 0.003
+    assert n_false <= 4  # sessions with a false cell: one of twenty is expected, five have a chance of 0.003
 
 
 def planted(sign: int, rng: np.random.Generator, cells: int, responding: int) -> Responses:
     """The first cells respond at seven of ten events."""
     events = np.concatenate([np.sort(rng.choice(np.arange(40, 540, 12), 12, replace=False)) + 600 * k for k in (0, 1)])
-    each = np.zeros((cells, len(events)), int)
+    times = np.zeros((cells, len(events)), int)
     takes_part = rng.random((responding, len(events))) < 0.7
-    each[:responding] = np.where(takes_part, events + 1 + rng.integers(0, 3, takes_part.shape), 0)
-    return responses(sign * calcium(rng, cells, 2, each), clock(events), timeline(), WINDOW_S)
+    times[:responding] = np.where(takes_part, events + 1 + rng.integers(0, 3, takes_part.shape), 0)
+    return responses(sign * calcium(rng, cells, 2, times), clock(events), timeline(), WINDOW_S)
 
 
 @pytest.mark.parametrize(("sign", "name"), [(1, UP), (-1, DOWN)])
@@ -104,8 +104,8 @@ def test_planted_responses(sign, name):
     right = wrong = 0
     for seed in range(4):
         tested = planted(sign, np.random.default_rng(seed), 40, 10)
-        right += sum(each == name for each in tested.classes[:10])
-        wrong += sum(each != NONE for each in tested.classes[10:])
+        right += sum(given == name for given in tested.classes[:10])
+        wrong += sum(given != NONE for given in tested.classes[10:])
         assert (np.sign(tested.effect[:10]) == sign).all()
     assert right >= 38
     assert wrong <= 6  # 0.05 of what is found is expected
@@ -150,32 +150,32 @@ def test_what_a_response_looks_like():
     ],
 )
 def test_events_that_are_left_out(event_s, outside, at_edges, at_gaps):
-    found = find_trials(np.array([event_s]), timeline(2, (300,)), Window.of(WINDOW_S, 1 / RATE_HZ))
-    assert (found.outside, found.at_edges, found.at_gaps) == (outside, at_edges, at_gaps)
-    assert len(found.samples) + found.left_out == 1
+    trials = find_trials(np.array([event_s]), timeline(2, (300,)), Window.of(WINDOW_S, 1 / RATE_HZ))
+    assert (trials.outside, trials.at_edges, trials.at_gaps) == (outside, at_edges, at_gaps)
+    assert len(trials.samples) + trials.left_out == 1
 
 
 def test_shuffles_stay_in_their_part_and_off_gaps():
     """Each has as many events as the data, and whole windows only; their means are those of the shifted events."""
     events = np.array([5, 20, 20.01, 50, 95, 120.0])
     at = timeline(2, (300, 301))
-    found = find_trials(events, at, Window.of(WINDOW_S, 1 / RATE_HZ))
-    for places, (start, stop) in zip(found.places, zip(at.first, at.first[1:])):
+    trials = find_trials(events, at, Window.of(WINDOW_S, 1 / RATE_HZ))
+    for places, (start, stop) in zip(trials.places, zip(at.first, at.first[1:])):
         windows = places[:, None] + np.arange(-20, 40)
         assert windows.min() >= start and windows.max() < stop and at.valid[windows].all()
-    shifts = found.shifts(200)
+    shifts = trials.shifts(200)
     values = np.random.default_rng(0).normal(size=(2, 1200))
-    means = found.means(values, shifts)
+    means = trials.means(values, shifts)
     for shuffle in range(201):
         moved = [
-            found.places[part][
-                (np.searchsorted(found.places[part], sample) + shifts[part][shuffle]) % len(found.places[part])
+            trials.places[part][
+                (np.searchsorted(trials.places[part], sample) + shifts[part][shuffle]) % len(trials.places[part])
             ]
-            for sample, part in zip(found.samples, found.parts)
+            for sample, part in zip(trials.samples, trials.parts)
         ]
         assert means[:, shuffle] == pytest.approx(values[:, moved].mean(axis=1))
-    assert moved != list(found.samples)
-    assert means[:, 0] == pytest.approx(values[:, found.samples].mean(axis=1))
+    assert moved != list(trials.samples)
+    assert means[:, 0] == pytest.approx(values[:, trials.samples].mean(axis=1))
 
 
 @pytest.mark.parametrize("events", [[], [-5.0], [1.0, 75.0]])
@@ -243,4 +243,4 @@ def test_p_counts_the_data():
 )
 def test_nested_windows(window_s, sizes):
     nested = Window.of(window_s, 0.1).nested(5)
-    assert [(each.begin, each.end) for each in nested] == sizes
+    assert [(part.begin, part.end) for part in nested] == sizes

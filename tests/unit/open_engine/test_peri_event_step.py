@@ -142,18 +142,18 @@ peri_event(sys.argv[4:], [sys.argv[3]], str(out), "GPIO-1", context=context)
 
 def test_the_same_bytes_on_any_number_of_cores(cells, tmp_path):
     ttl = pulses(tmp_path / "a-ttl.csv", *[("GPIO-1", f"{at}", "") for at in (4.2, 9, 17.3, 22, 31, 65, 71.9, 84, 91)])
-    found = []
+    trees = []
     for n in (1, len(os.sched_getaffinity(0))):
-        out = tmp_path / f"cores-{len(found)}"
+        out = tmp_path / f"cores-{len(trees)}"
         out.mkdir()
         subprocess.run([sys.executable, "-c", ON_CORES, str(n), out, ttl, *cells], check=True, cwd=ROOT)
-        found.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert sorted(found[0]) == ["GPIO-1-mean.csv", "GPIO-1-trials.csv", "GPIO-1.csv"]
-    assert found[0] == found[1]
+        trees.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert sorted(trees[0]) == ["GPIO-1-mean.csv", "GPIO-1-trials.csv", "GPIO-1.csv"]
+    assert trees[0] == trees[1]
 
 
 @pytest.mark.parametrize(
-    ("content", "found"),
+    ("content", "expected"),
     [
         ("time_s\n2\n1\n", {"": [1, 2]}),
         ("\ufefftime_s,label\r\n1,go\r\n2,stop\r\n3, go \r\n", {"go": [1, 3], "stop": [2]}),
@@ -166,10 +166,10 @@ def test_the_same_bytes_on_any_number_of_cores(cells, tmp_path):
         ("session,label,time_s\nday1,go,1\nday2,go,2\n day1 ,stop,3\nday2,,soon\n", {"go": [1], "stop": [3]}),
     ],
 )
-def test_tables_of_events(tmp_path, content, found):
+def test_tables_of_events(tmp_path, content, expected):
     (tmp_path / "a.csv").write_bytes(content.encode())
     read = read_times(tmp_path / "a.csv", "day1")
-    assert {label: times.tolist() for label, times in read.items()} == found
+    assert {label: times.tolist() for label, times in read.items()} == expected
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_tables_that_cannot_be_read(tmp_path, content, said):
 
 
 def test_labels_that_are_no_file_names():
-    found = _stems("trials", ["go", "GO", "left/right", "", "../up"])
-    assert found == {
+    stems = _stems("trials", ["go", "GO", "left/right", "", "../up"])
+    assert stems == {
         "go": "trials-go",
         "GO": "trials-GO-2",
         "left/right": "trials-left_right",

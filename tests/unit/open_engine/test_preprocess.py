@@ -48,7 +48,7 @@ def test_bins_are_means_to_the_bit(tmp_path: Path, context: StepContext) -> None
     np.testing.assert_array_equal(made, np.rint(exact))
     assert movie.dtype == np.uint16
     assert movie.timing.period * 20 == 3
-    assert [float(each) for each in movie.spacing.pixel] == [12, 12]
+    assert [float(size) for size in movie.spacing.pixel] == [12, 12]
     assert movie.extra["idps"] == {"spatialDownsampling": 4, "temporalDownsampling": 3}
 
 
@@ -73,7 +73,7 @@ def test_crop_comes_before_binning_and_includes_its_corners(
     )
     assert movie.shape == (5, 5)
     np.testing.assert_array_equal(made, np.rint(data[:, 2:12, 3:13].reshape(4, 5, 2, 5, 2).mean(axis=(2, 4))))
-    assert [float(each) for each in movie.spacing.top_left] == [9, 6]
+    assert [float(edge) for edge in movie.spacing.top_left] == [9, 6]
 
 
 def test_only_recorded_frames_count(tmp_path: Path, context: StepContext) -> None:

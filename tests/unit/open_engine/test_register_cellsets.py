@@ -38,11 +38,11 @@ def written(folder, name, images, noted=None, statuses=(), **extra):
 
 
 def tables(folder):
-    found = []
+    read = []
     for name in ("overlap.csv", "matrix.csv"):
         with (folder / name).open(newline="") as file:
-            found.append(list(csv.reader(file)))
-    return found
+            read.append(list(csv.reader(file)))
+    return read
 
 
 def run(function, folder, first, second, context, **parameters):
@@ -73,7 +73,7 @@ def test_tables_and_maps_of_two_cell_sets(tmp_path, context):
         ["2", "a2", "0", "b0", "no"],
     ]
     made = tmp_path / "made"
-    assert sorted(each.name for each in made.iterdir()) == [
+    assert sorted(file.name for file in made.iterdir()) == [
         "a-cellmap-overlay.tiff",
         "a-cellmap.tiff",
         "b-cellmap.tiff",
@@ -117,7 +117,7 @@ def test_two_colours_are_brought_to_one_form(tmp_path, context):
     _, matrix = run(multicolor_registration, tmp_path, first, second, context, **settings)
     assert [row[4] for row in matrix[1:]] == ["yes", "uncertain", "no"]
     made = tmp_path / "made"
-    red = {"green-REG.isxd", "red-REG.isxd"} & {each.name for each in made.iterdir()}
+    red = {"green-REG.isxd", "red-REG.isxd"} & {file.name for file in made.iterdir()}
     assert "green-REG.isxd" in red
     for decision, name in (("matched", "green0"), ("uncertain", "green1"), ("non-matched", "green2")):
         cells = isx.CellSet.read(str(made / f"green-REG-BIN-cellset-{decision}.isxd"))

@@ -59,11 +59,11 @@ def agreement(made: synthetic.Recording, images: np.ndarray, traces: np.ndarray)
         @ unit(made.traces - made.traces.mean(axis=1)[:, None] + 1e-9).T
     )
     good = (cosine >= 0.5) & (r >= 0.5)
-    found, true = linear_sum_assignment(-np.where(good, cosine + r, 0))
-    found, true = found[good[found, true]], true[good[found, true]]
+    matched, true = linear_sum_assignment(-np.where(good, cosine + r, 0))
+    matched, true = matched[good[matched, true]], true[good[matched, true]]
     hits = counted[true].sum()
     precision = hits / (len(images) - (len(true) - hits))
-    return precision, hits / counted.sum(), float(np.median(r[found, true]))
+    return precision, hits / counted.sum(), float(np.median(r[matched, true]))
 
 
 def test_finds_the_cells(made: synthetic.Recording, movie: Path, tmp_path: Path, context: StepContext) -> None:
@@ -215,14 +215,14 @@ def test_a_neuron_that_was_merged_with_another_one_is_a_candidate(tmp_path: Path
     movie = recordings.movie_from(tmp_path / "movie.isxd", data.astype(np.float32))
     images, _ = run(movie, tmp_path / "merged.isxd", context, merge_threshold=0.3)
     assert len(images) == 2, "one of both, and the one that lies alone"
-    found = read_cell_set(candidates_of(tmp_path / "merged.isxd"))
-    places = [np.unravel_index(image.argmax(), image.shape) for image in found.images]
+    candidates = read_cell_set(candidates_of(tmp_path / "merged.isxd"))
+    places = [np.unravel_index(image.argmax(), image.shape) for image in candidates.images]
     i = int(np.argmin([abs(row - 30) + abs(column - 28) for row, column in places]))
-    assert places[i] == pytest.approx((30, 28), abs=1.5) and found.statuses[i] == "rejected"
+    assert places[i] == pytest.approx((30, 28), abs=1.5) and candidates.statuses[i] == "rejected"
     said = r"merged with another cell: their traces correlate \(r = 0\.\d\d, merge_threshold 0\.3\), "
     said += r"their footprints overlap \(cosine 0\.\d\d\)"
-    assert re.fullmatch(said, reasons_of(found.footer)[i])
-    r = [np.corrcoef(found.traces[i], trace)[0, 1] for trace in neurons.values()]
+    assert re.fullmatch(said, reasons_of(candidates.footer)[i])
+    r = [np.corrcoef(candidates.traces[i], trace)[0, 1] for trace in neurons.values()]
     assert r[1] > 0.85 and r[1] > r[0] + 0.2, r
     run(movie, tmp_path / "apart.isxd", context, merge_threshold=0.95)
     beside = candidates_of(tmp_path / "apart.isxd")

@@ -65,7 +65,7 @@ def products(tmp_path: Path, context):
     places = [(10, 10), (10, 30), (26, 12), (25, 36)]
     footprints = np.array([np.exp(-((y - b) ** 2 + (x - a) ** 2) / 12.5) for b, a in places])
     spikes = (rng.random((4, 300)) < 0.03) * rng.uniform(0.5, 1, (4, 300))
-    traces = np.array([np.convolve(each, np.exp(-np.arange(40) / 8))[:300] for each in spikes])
+    traces = np.array([np.convolve(train, np.exp(-np.arange(40) / 8))[:300] for train in spikes])
     data = (np.tensordot(traces.T, footprints, 1) + rng.normal(0, 0.02, (300, 36, 48))).astype(np.float32)
     movies, cell_files, event_files = [], [], []
     for i, part in enumerate((data[:140], data[140:])):

@@ -65,8 +65,8 @@ def names_of(path: str) -> list[str]:
 
 def test_events(events):
     assert names_of(events) == ["C0", "C2", "C3", "C4", "C5"]
-    found = isx.EventSet.read(events)
-    assert len(found.get_cell_data(2)[0]) == 0  # constant: known to have none
+    event_set = isx.EventSet.read(events)
+    assert len(event_set.get_cell_data(2)[0]) == 0  # constant: known to have none
 
 
 def test_events_of_no_cell_that_is_known(tmp_path, context, warnings):
@@ -122,9 +122,9 @@ def test_metrics(cells, events, tmp_path, context, warnings):
 )
 def test_statuses(cells, events, context, warnings, filters, status):
     auto_accept_reject(cells, events, filters, context=context)
-    found = read_cell_set(cells)
-    assert found.statuses[1] == status
-    assert "undecided" not in found.statuses[:1] + found.statuses[2:]
+    decided = read_cell_set(cells)
+    assert decided.statuses[1] == status
+    assert "undecided" not in decided.statuses[:1] + decided.statuses[2:]
     named = [text for text in warnings if "undecided" in text]
     assert named == (["cells whose traces hold no number stay undecided: C1"] if status == "undecided" else [])
 

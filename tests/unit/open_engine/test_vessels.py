@@ -44,8 +44,8 @@ def test_drawn_lines_touch_each_step_of_the_longer_axis(end: tuple[int, int]) ->
 
 
 def test_lorentzian_fit_finds_its_own_parameters() -> None:
-    found = fitted_lorentzian(lorentzian(np.arange(40), 500, 7.25, 18.3))
-    np.testing.assert_allclose(found, (500, 7.25, 18.3), rtol=1e-6)
+    parameters = fitted_lorentzian(lorentzian(np.arange(40), 500, 7.25, 18.3))
+    np.testing.assert_allclose(parameters, (500, 7.25, 18.3), rtol=1e-6)
 
 
 @pytest.mark.parametrize("rule, halves", [("independent", (5, 6)), ("global", (5, 5)), ("local", (6, 6))])
@@ -60,22 +60,24 @@ def test_half_heights(rule: str, halves: tuple[float, float]) -> None:
 def test_diameter_follows_the_vessel(tmp_path: Path, context: StepContext, method: str) -> None:
     widths = np.repeat([6.0, 8.0, 10.0], 20)  # 1 s each
     path = recordings.movie_from(tmp_path / "a.isxd", vessel(widths))
-    found = measured(path, context, [[[5, 20], [55, 20]]], time_window=1, time_increment=1, estimation_method=method)
+    vessels = measured(path, context, [[[5, 20], [55, 20]]], time_window=1, time_increment=1, estimation_method=method)
     np.testing.assert_allclose(
-        found.get_vessel_trace_data(0), [6, 8, 10], rtol=0.1
+        vessels.get_vessel_trace_data(0), [6, 8, 10], rtol=0.1
     )  # see the module: tails are cut off
-    np.testing.assert_allclose(found.get_vessel_center_trace_data(0), 24.5, atol=0.05)
-    assert found.timing.num_samples == 3
-    assert found.timing.period.secs_float == 1
-    np.testing.assert_allclose(found.get_vessel_image_data(0), vessel(widths).mean(axis=0), rtol=1e-5)
-    np.testing.assert_array_equal(found.get_vessel_line_data(0), [[5, 20], [55, 20]])
+    np.testing.assert_allclose(vessels.get_vessel_center_trace_data(0), 24.5, atol=0.05)
+    assert vessels.timing.num_samples == 3
+    assert vessels.timing.period.secs_float == 1
+    np.testing.assert_allclose(vessels.get_vessel_image_data(0), vessel(widths).mean(axis=0), rtol=1e-5)
+    np.testing.assert_array_equal(vessels.get_vessel_line_data(0), [[5, 20], [55, 20]])
 
 
 def test_units_and_slant(tmp_path: Path, context: StepContext) -> None:
     """A line at 45 degrees sees the vessel wider by the root of 2; pixels are 3 µm."""
     path = recordings.movie_from(tmp_path / "a.isxd", vessel(np.full(40, 6.0)))
-    found = measured(path, context, [[[12, 2], [47, 37]]], output_units="microns", estimation_method="Parametric FWHM")
-    np.testing.assert_allclose(found.get_vessel_trace_data(0), 3 * np.sqrt(2) * 6, rtol=0.1)
+    vessels = measured(
+        path, context, [[[12, 2], [47, 37]]], output_units="microns", estimation_method="Parametric FWHM"
+    )
+    np.testing.assert_allclose(vessels.get_vessel_trace_data(0), 3 * np.sqrt(2) * 6, rtol=0.1)
     noted = formats.read_footer(tmp_path / "vessels.isxd")["extraProperties"]["idps"]["vesselset"]
     assert noted["units"] == "microns" and noted["type"] == "vessel diameter"
 
@@ -95,9 +97,9 @@ def test_unsteady_vessels_are_rejected(tmp_path: Path, context: StepContext) -> 
 def test_windows_without_frames_are_dropped(tmp_path: Path, context: StepContext) -> None:
     data = vessel(np.full(40, 6.0))
     path = recordings.movie_from(tmp_path / "a.isxd", data, cropped=[(20, 39)])
-    found = measured(path, context, [[[5, 20], [55, 20]]], time_window=1, time_increment=1, vessel_names=["artery"])
-    assert list(found.timing.dropped) == [1]
-    assert found.get_vessel_name(0) == "artery"
+    vessels = measured(path, context, [[[5, 20], [55, 20]]], time_window=1, time_increment=1, vessel_names=["artery"])
+    assert list(vessels.timing.dropped) == [1]
+    assert vessels.get_vessel_name(0) == "artery"
 
 
 def test_single_vessel(tmp_path: Path, context: StepContext) -> None:
@@ -159,12 +161,12 @@ def test_velocity_and_direction(
     tmp_path: Path, context: StepContext, motion: tuple[float, float], speed: float, degrees: float
 ) -> None:
     path = recordings.movie_from(tmp_path / "a.isxd", flow(40, motion))
-    found = velocity(path, context)
-    assert found.timing.num_samples == 3
-    np.testing.assert_allclose(found.get_vessel_trace_data(0), speed, rtol=0.03)
-    turned = (found.get_vessel_direction_trace_data(0) - degrees + 180) % 360 - 180
+    vessels = velocity(path, context)
+    assert vessels.timing.num_samples == 3
+    np.testing.assert_allclose(vessels.get_vessel_trace_data(0), speed, rtol=0.03)
+    turned = (vessels.get_vessel_direction_trace_data(0) - degrees + 180) % 360 - 180
     np.testing.assert_allclose(turned, 0, atol=3)
-    before, same, after = found.get_vessel_correlations_data(0, 1)
+    before, same, after = vessels.get_vessel_correlations_data(0, 1)
     assert same.max() == pytest.approx(1, abs=0.15)
     assert np.unravel_index(same.argmax(), same.shape) == (20, 20)
     np.testing.assert_allclose(before, after[::-1, ::-1])
@@ -172,15 +174,15 @@ def test_velocity_and_direction(
 
 def test_velocity_in_microns(tmp_path: Path, context: StepContext) -> None:
     path = recordings.movie_from(tmp_path / "a.isxd", flow(40, (2.5, 0)))
-    found = velocity(path, context, output_units="microns", save_correlation_heatmaps=False)
-    np.testing.assert_allclose(found.get_vessel_trace_data(0), 150, rtol=0.03)
-    assert not found.has_correlation_heatmaps()
+    vessels = velocity(path, context, output_units="microns", save_correlation_heatmaps=False)
+    np.testing.assert_allclose(vessels.get_vessel_trace_data(0), 150, rtol=0.03)
+    assert not vessels.has_correlation_heatmaps()
 
 
 def test_noise_has_no_velocity(tmp_path: Path, context: StepContext, warnings: list[str]) -> None:
     data = 300 + np.random.default_rng(3).normal(0, 10, (40, 40, 60))
-    found = velocity(recordings.movie_from(tmp_path / "a.isxd", data.astype(np.float32)), context)
-    assert np.isnan(found.get_vessel_trace_data(0)).all()
+    vessels = velocity(recordings.movie_from(tmp_path / "a.isxd", data.astype(np.float32)), context)
+    assert np.isnan(vessels.get_vessel_trace_data(0)).all()
     assert warnings == ["a.isxd: V0 has no clear motion in 3 of 3 windows"]
 
 
