@@ -105,7 +105,7 @@ def recording(folder: Path, name: str) -> tuple[np.ndarray, Truth]:
     kept = np.load(folder / f"{name}.npz")
     fields = ("A", "C", "S", "counted", "shifts")
     inside = kept.get("inside", np.ones(len(kept["A"])))  # recordings made before it was noted count as whole
-    truth = (*(kept[each] for each in fields), inside)
+    truth = (*(kept[field] for field in fields), inside)
     return kept["movie"], Truth(*truth, float(kept["rate_hz"]), float(kept["diameter"]))
 
 
@@ -131,7 +131,7 @@ def in_field(truth: Truth, table: Path, rectangle: Path) -> tuple[Truth, float]:
     moved_back = np.loadtxt(table, delimiter=",", skiprows=1)[:, [1, 0]]
     rest = np.median(truth.shifts + moved_back, axis=0)
     error = float(np.sqrt(((truth.shifts + moved_back - rest) ** 2).mean()))
-    x, y, width, height = (int(each) for each in re.findall(r"\d+", rectangle.read_text()))
+    x, y, width, height = (int(number) for number in re.findall(r"\d+", rectangle.read_text()))
     images = ndimage.shift(truth.A, (0, *rest), order=1)[:, y : y + height, x : x + width]
     inside = truth.inside * images.sum(axis=(1, 2)) / np.maximum(truth.A.sum(axis=(1, 2)), 1e-9)
     return replace(truth, A=images, counted=truth.counted & (inside > INSIDE), inside=inside), error
@@ -173,19 +173,19 @@ def whole_way(movie: np.ndarray, truth: Truth, work: Path) -> dict[str, Any]:
     (cell_file,), (event_file,), (table,), (rectangle,) = (
         list(out.rglob(f"steps/*-{name}")) for name in ("AR.isxd", "ED.isxd", "translations.csv", "crop_rect.csv")
     )
-    (facts,) = (json.loads(each.read_text()) for each in out.rglob("raw.json"))
+    (facts,) = (json.loads(path.read_text()) for path in out.rglob("raw.json"))
     factors = facts["steps"][0]["estimated"]
     space, time_ = (factors[f"{name}_downsample_factor"] for name in ("spatial", "temporal"))
     seen, _ = in_field(down_sampled(truth, space, time_), table, rectangle)
     cells = cellsets.read_cell_set([cell_file])
     chosen = cells.chosen(i for i, status in enumerate(cells.statuses) if status == "accepted")
-    found = Cells(np.array(chosen.images), np.nan_to_num(chosen.traces))
+    cells_accepted = Cells(np.array(chosen.images), np.nan_to_num(chosen.traces))
     events = metrics.read_events([event_file], cells)
     times = [events[cells.names.index(name)].samples / seen.rate_hz for name in chosen.names]
     counts = {"cells": cells.n_cells, "accepted": chosen.n_cells, "cpu_s": cpu_s}
     if not len(seen.A) or not chosen.n_cells:
         return {"f1": 0.0, "precision": 0.0, "recall": 0.0, **counts}
-    return {**score(seen, found), "event_f1": event_f1(seen, found, times), **counts}
+    return {**score(seen, cells_accepted), "event_f1": event_f1(seen, cells_accepted, times), **counts}
 
 
 def read(movie: Path) -> np.ndarray:
@@ -200,9 +200,9 @@ def open_engine(movie: Path, diameter: float | None, work: Path) -> Cells:
         with frames.open_series([str(movie)]) as series:
             diameter = estimate.estimate_cell_diameter(series).px
     run_cnmfe.run_cnmfe([str(movie)], [str(out)], cell_diameter=diameter, context=_context(work))
-    found = cellsets.read_cell_set([out])
-    traces = np.nan_to_num(found.traces) * np.array(cellsets.scales_of(found.footer))[:, None]  # in the movie's units
-    return Cells(np.stack([found.images[i] for i in range(found.n_cells)]), traces)
+    cells = cellsets.read_cell_set([out])
+    traces = np.nan_to_num(cells.traces) * np.array(cellsets.scales_of(cells.footer))[:, None]  # in the movie's units
+    return Cells(np.stack([cells.images[i] for i in range(cells.n_cells)]), traces)
 
 
 def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
@@ -213,9 +213,9 @@ def fast_ica(movie: np.ndarray, n_cells: int, diameter: float) -> Cells:
     flat = (sharp - sharp.mean(axis=0)).reshape(len(movie), -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = FastICA(n_cells, whiten="unit-variance", max_iter=100, random_state=0)
-        images = found.fit_transform(flat.T).T
-    traces = found.mixing_.T
+        ica = FastICA(n_cells, whiten="unit-variance", max_iter=100, random_state=0)
+        images = ica.fit_transform(flat.T).T
+    traces = ica.mixing_.T
     sign = np.sign((images**3).mean(axis=1, keepdims=True))
     return Cells(np.maximum(sign * images, 0).reshape(-1, *movie.shape[1:]), sign * traces)
 
@@ -230,59 +230,59 @@ def _context(work: Path) -> StepContext:
     return StepContext(scratch=work, threads=1, warn=lambda text: None, progress=lambda part: None)
 
 
-def accepted(found: Cells, truth: Truth) -> Cells:
+def accepted(cells: Cells, truth: Truth) -> Cells:
     """What the recipe's acceptance leaves of the cells of any method, told the diameter."""
-    events = find_transients(found.C.astype(float), truth.rate_hz)
+    events = find_transients(cells.C.astype(float), truth.rate_hz)
     active = np.flatnonzero([len(its.samples) > 0 for its in events])
-    brightness = found.C[active].max(axis=1, initial=0)
-    good = [i for i, doubt in zip(active, doubts(found.A[active], brightness, truth.diameter)) if not doubt]
-    return Cells(found.A[good], found.C[good])
+    brightness = cells.C[active].max(axis=1, initial=0)
+    good = [i for i, doubt in zip(active, doubts(cells.A[active], brightness, truth.diameter)) if not doubt]
+    return Cells(cells.A[good], cells.C[good])
 
 
 # ---- the score
 
 
-def matches(truth: Truth, found: Cells, smooth: float = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def matches(truth: Truth, cells: Cells, smooth: float = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pairs of a found cell and a true one, and all r (found, true)."""
-    traces = ndimage.gaussian_filter1d(found.C, smooth, axis=1) if smooth else found.C
+    traces = ndimage.gaussian_filter1d(cells.C, smooth, axis=1) if smooth else cells.C
     n = min(traces.shape[1], truth.C.shape[1])
-    cosine = _unit(np.maximum(found.A, 0)) @ _unit(truth.A).T
+    cosine = _unit(np.maximum(cells.A, 0)) @ _unit(truth.A).T
     r = _unit(_centred(traces[:, :n])) @ _unit(_centred(truth.C[:, :n])).T
     worth = np.where((cosine >= LEAST) & (r >= LEAST), cosine + r, 0)
     i, j = linear_sum_assignment(-worth)
     return i[worth[i, j] > 0], j[worth[i, j] > 0], r
 
 
-def score(truth: Truth, found: Cells) -> dict[str, float]:
+def score(truth: Truth, cells: Cells) -> dict[str, float]:
     f1 = []
     for smooth in (SMOOTH_S * truth.rate_hz, 0):
-        i, j, r = matches(truth, found, smooth)
+        i, j, r = matches(truth, cells, smooth)
         hits = int(truth.counted[j].sum())
-        precision = hits / max(1, len(found.A) - (len(j) - hits))
+        precision = hits / max(1, len(cells.A) - (len(j) - hits))
         recall = hits / max(1, int(truth.counted.sum()))
         f1.append(2 * precision * recall / max(1e-9, precision + recall))
     mine = truth.counted[j]
     middle = float(np.median(r[i, j][mine])) if mine.any() else 0.0
-    return {"precision": precision, "recall": recall, "f1": float(np.mean(f1)), "r": middle, "cells": len(found.A)}
+    return {"precision": precision, "recall": recall, "f1": float(np.mean(f1)), "r": middle, "cells": len(cells.A)}
 
 
 def r_of_both(truth: Truth, one: Cells, other: Cells) -> tuple[float, float]:
     """Medians of r over the true cells that both have found."""
     of = []
-    for found in (one, other):
-        i, j, r = matches(truth, found)
+    for cells in (one, other):
+        i, j, r = matches(truth, cells)
         of.append({int(b): float(r[a, b]) for a, b in zip(i, j) if truth.counted[b]})
     both = sorted(of[0].keys() & of[1].keys())
-    return tuple(float(np.median([each[k] for k in both])) if both else 0.0 for each in of)
+    return tuple(float(np.median([of_method[k] for k in both])) if both else 0.0 for of_method in of)
 
 
-def event_f1(truth: Truth, found: Cells, times: list[np.ndarray] | None = None) -> float:
+def event_f1(truth: Truth, cells: Cells, times: list[np.ndarray] | None = None) -> float:
     """Median over the cells found; `times` of each cell, in s: by event_detection where they are not given."""
-    i, j, _ = matches(truth, found)
+    i, j, _ = matches(truth, cells)
     values = []
     for a, b in zip(i, j):
         onsets = true_onsets(truth.S[b], truth.C[b], truth.rate_hz)
-        its = detected(found.C[a], truth.rate_hz) if times is None else times[a]
+        its = detected(cells.C[a], truth.rate_hz) if times is None else times[a]
         near = np.abs(its[:, None] - onsets[None]) <= EVENT_REACH_S
         hits = len(linear_sum_assignment(~near)[0]) and int(near[linear_sum_assignment(~near)].sum())
         values.append(2 * hits / max(1, len(its) + len(onsets)))
@@ -319,10 +319,10 @@ def measured(work: Callable[[], Cells], truth: Truth) -> tuple[Cells, dict[str, 
     """What it finds, its score, its processor time and the peak of memory while it works, in GB."""
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
     before = time.process_time()
-    found = work()
+    cells = work()
     seconds = time.process_time() - before
     peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) / 2**20
-    return found, {**score(truth, found), "cpu_s": seconds, "peak_gb": peak}
+    return cells, {**score(truth, cells), "cpu_s": seconds, "peak_gb": peak}
 
 
 def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
@@ -332,20 +332,20 @@ def compared(folder: Path, name: str, alone: bool) -> dict[str, Any]:
         movie, truth = recording(folder, name)
         whole = whole_way(movie, truth, work)
         path, truth, error = aligned(movie, truth, work)
-        found, ours = measured(lambda: open_engine(path, truth.diameter, work), truth)
+        cells, ours = measured(lambda: open_engine(path, truth.diameter, work), truth)
         _, estimated = measured(lambda: open_engine(path, None, work), truth)
         others = {}
         if not alone:
             seen = read(path)
             _, others["fastica"] = measured(lambda: fast_ica(seen, int(truth.counted.sum()), truth.diameter), truth)
-    ours["event_f1"] = event_f1(truth, found)
-    ours["f1_accepted"] = score(truth, accepted(found, truth))["f1"]
+    ours["event_f1"] = event_f1(truth, cells)
+    ours["f1_accepted"] = score(truth, accepted(cells, truth))["f1"]
     report: dict[str, Any] = {"counted": int(truth.counted.sum()), "motion_rms_px": error}
     report["methods"] = {"open": ours, "open_estimated": estimated, "recipe": whole, **others}
     for left in [] if alone else sorted(folder.glob(f"{name}-peer-*.npz")):
         kept = np.load(left)
         peer = Cells(kept["A"], kept["C"])
-        both = dict(zip(("open_r_of_both", "r_of_both"), r_of_both(truth, found, peer)))
+        both = dict(zip(("open_r_of_both", "r_of_both"), r_of_both(truth, cells, peer)))
         costs = {"cpu_s": float(kept["cpu_s"]), "peak_gb": float(kept["peak_gb"])}
         setting = "peer_" + left.stem.partition("-peer-")[2]
         report["methods"][setting] = {**score(truth, peer), **costs, **both, "event_f1": event_f1(truth, peer)}
@@ -396,8 +396,8 @@ def main() -> None:
     for name in options.names:
         one = by_recipe(options.folder, name) if options.recipe else compared(options.folder, name, options.alone)
         report[name] = one
-        for method, each in [] if options.json else one["methods"].items():
-            cells = [name, one.get("motion_rms_px", ""), method, *(each.get(column, "") for column in columns)]
+        for method, figures in [] if options.json else one["methods"].items():
+            cells = [name, one.get("motion_rms_px", ""), method, *(figures.get(column, "") for column in columns)]
             print("|", " | ".join(map(str, cells)), "|", flush=True)
     if options.json:
         print(json.dumps(report))

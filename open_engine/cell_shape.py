@@ -55,17 +55,17 @@ def doubts(footprints: Iterable[np.ndarray], brightness: np.ndarray, diameter: f
 
     brightness: at each one's peak when it is most active, (footprints,), in any unit. diameter: px.
     """
-    shapes = [shape(each, diameter) for each in footprints]
-    found = [_doubt(each, diameter) for each in shapes]
-    passes = np.array([not each for each in found], bool)
+    shapes = [shape(footprint, diameter) for footprint in footprints]
+    by_shape = [_doubt(its, diameter) for its in shapes]
+    passes = np.array([not doubt for doubt in by_shape], bool)
     if passes.sum() < FEW:
-        return [_doubt(each, diameter, LEAST_COMPACT_OF_FEW) for each in shapes]
+        return [_doubt(its, diameter, LEAST_COMPACT_OF_FEW) for its in shapes]
     if passes.sum() < MANY:
-        return found
-    radii = np.log([max(each.radius, 1e-3) for each in shapes])
+        return by_shape
+    radii = np.log([max(its.radius, 1e-3) for its in shapes])
     light = np.log(np.maximum(brightness, 1e-30))
-    smooth = np.array([_in_field(each, diameter) and 2 * each.radius < RAGGED * each.width for each in shapes])
-    return ["" if like else each for like, each in zip(_like_the_cells(passes, smooth, radii, light), found)]
+    smooth = np.array([_in_field(its, diameter) and 2 * its.radius < RAGGED * its.width for its in shapes])
+    return ["" if like else doubt for like, doubt in zip(_like_the_cells(passes, smooth, radii, light), by_shape)]
 
 
 def shape(footprint: np.ndarray, diameter: float) -> Shape:

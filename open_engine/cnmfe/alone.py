@@ -68,7 +68,7 @@ def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> A
     before, after = max(2, round(BEFORE_S * rate_hz)), round(DECAYS * _decay_frames(patch.decay))
     for i, trace in enumerate(cells.traces):
         view = _view(patch, cells, i, near[i][apart[i, near[i]]])
-        seen = [_compared(view, cells, i, *each, before, after) for each in transients(trace)]
+        seen = [_compared(view, cells, i, *span, before, after) for span in transients(trace)]
         if seen:
             alike, shifts = np.array(seen).T
             likeness[i] = np.median(alike)
@@ -124,7 +124,7 @@ def _compared(view: View, cells: Cells, i: int, first: int, last: int, before: i
     if len(halves) < 2:
         return alike, np.nan
     (rise, of_rise), (fall, of_fall) = halves
-    slopes = np.stack([view.flat(each) for each in np.gradient(crop)], axis=1)
+    slopes = np.stack([view.flat(slope) for slope in np.gradient(crop)], axis=1)
     slopes -= np.outer(footprint, footprint @ slopes) / own
     inverse = np.linalg.inv(slopes.T @ slopes + 1e-9 * np.eye(2))
     shift = inverse @ (slopes.T @ (fall - rise))

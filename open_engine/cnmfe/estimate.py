@@ -106,11 +106,11 @@ def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()
     usable = np.concatenate([np.arange(n) >= before for n in stretches or (movie.shape[2],)])
     decayed = seeds.with_decay(movie, np.exp(-1 / (rate_hz * extraction.DECAY_S)))
     sizes = [size for size in SIZES if min(movie.shape[:2]) >= 3 * size]
-    found = [place for size in sizes for place in _places(movie, decayed, size, np.flatnonzero(usable), before)]
-    cells = _once([place for place in found if place.fits])
+    standing_out = [place for size in sizes for place in _places(movie, decayed, size, np.flatnonzero(usable), before)]
+    cells = _once([place for place in standing_out if place.fits])
     if len(cells) < TOO_FEW:
         return Diameter(USUAL, "nothing as large as a cell stands out from the noise")
-    widths, heights = (np.array(each) for each in zip(*((place.width, place.height) for place in cells)))
+    widths, heights = (np.array(column) for column in zip(*((place.width, place.height) for place in cells)))
     lower, middle, upper = _weighted_quantiles(widths, heights**2, (0.25, 0.5, 0.75))
     if len(cells) < FEWEST:
         return Diameter(middle, f"only {len(cells)} places stand out from the noise")
@@ -128,15 +128,15 @@ def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndar
     spread = noise_sd(sample, axis=2)
     spread = np.clip(spread, 1e-6, max(1e-6, seeds.BUSY * float(np.median(spread))))
     height = (z[:, :, usable].max(axis=2) - middle) / spread
-    found = []
+    clear = []
     for place in seeds.places(height, APART * size / bin_size, LEAST_PEAK)[:CLEAREST]:
         at = ((place + 0.5) * bin_size).astype(int)
         if (at < size / 2).any() or (at >= np.array(movie.shape[:2]) - size / 2).any():
             continue
         frames = usable[np.argsort(-z[tuple(place)][usable], kind="stable")[:BRIGHTEST]]
         width = _width(movie, at, size, frames, before)
-        found.append(Place((int(at[0]), int(at[1])), size, float(height[tuple(place)]), width))
-    return found
+        clear.append(Place((int(at[0]), int(at[1])), size, float(height[tuple(place)]), width))
+    return clear
 
 
 def _binned(movie: np.ndarray, n: int) -> np.ndarray:
@@ -170,7 +170,7 @@ def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, b
 def _once(places: list[Place]) -> list[Place]:
     """The place that stands out most of those that are one."""
     kept: list[Place] = []
-    for place in sorted(places, key=lambda each: -each.height):
+    for place in sorted(places, key=lambda candidate: -candidate.height):
         y, x = place.at
         if all(np.hypot(y - k.at[0], x - k.at[1]) > APART * max(place.size, k.size) for k in kept):
             kept.append(place)

@@ -54,7 +54,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Found:
+class Extracted:
     """Cells of a patch, in the movie's own units."""
 
     cells: Cells  # footprints with a peak of 1; traces as least squares leave them, not denoised
@@ -62,29 +62,29 @@ class Found:
     doubts: np.ndarray  # why each is not believed (cells,), texts; "" if it is
     merged: np.ndarray  # whether a brighter cell stands for it (cells,); it is as it was then
 
-    def take(self, which: np.ndarray) -> Found:
-        return Found(self.cells.take(which), self.noise[which], self.doubts[which], self.merged[which])
+    def take(self, which: np.ndarray) -> Extracted:
+        return Extracted(self.cells.take(which), self.noise[which], self.doubts[which], self.merged[which])
 
-    def clearest(self, n: int) -> Found:
+    def clearest(self, n: int) -> Extracted:
         """So many at most, with the highest peaks over their noise first."""
         clear = self.cells.traces.max(axis=1, initial=0) / np.maximum(self.noise, 1e-30)
         return self.take(np.argsort(-clear, kind="stable")[:n])
 
     @property
-    def believed(self) -> Found:
+    def believed(self) -> Extracted:
         return self.take(np.flatnonzero(self.doubts == ""))
 
     @property
-    def single(self) -> Found:
+    def single(self) -> Extracted:
         """Those that no brighter cell stands for."""
         return self.take(np.flatnonzero(~self.merged))
 
     @property
-    def doubted(self) -> Found:
+    def doubted(self) -> Extracted:
         return self.take(np.flatnonzero(self.doubts != ""))
 
 
-def extract(movie: np.ndarray, settings: Settings) -> Found:
+def extract(movie: np.ndarray, settings: Settings) -> Extracted:
     """The cells of a movie (rows, columns, frames), float32, which is overwritten.
 
     Those that are not believed, and those that became one with another, have a reason.
@@ -128,11 +128,11 @@ def _with_twins(
 
     Returns the cells, the reasons of each, and which of them were merged.
     """
-    found = [each for each in reversed(twins) if len(each[1])]  # the last time first: they are at their best
-    if not found:
+    earlier = [those for those in reversed(twins) if len(those[1])]  # the last time first: they are at their best
+    if not earlier:
         return estimate, doubts, np.zeros(len(doubts), bool)
-    cells = join(*(one.cells for one, _ in found))
-    raw, noise, reasons = (np.concatenate(each) for each in zip(*((one.raw, one.noise, why) for one, why in found)))
+    cells = join(*(one.cells for one, _ in earlier))
+    raw, noise, reasons = map(np.concatenate, zip(*((one.raw, one.noise, why) for one, why in earlier)))
     alike = (gate.cosines(cells).toarray() > gate.TWICE) & (gate.correlations(raw) > gate.TWICE)
     n = len(doubts)
     there = gate.cosines(join(estimate.cells, cells))[:n, n:].toarray() > gate.SAME_PLACE
@@ -181,9 +181,9 @@ def measured_decay(estimate: updates.Estimate, settings: Settings) -> float:
 
 def typical_decay(traces: np.ndarray, noise: np.ndarray, rate_hz: float) -> float:
     """Decay of calcium from one sample to the next: the median over traces (cells, samples), within limits."""
-    each = oasis.decay_per_sample(traces, noise)
+    decays = oasis.decay_per_sample(traces, noise)
     shortest, longest = (np.exp(-1 / (rate_hz * s)) for s in DECAY_LIMITS_S)
-    return float(np.clip(np.median(each), shortest, longest))
+    return float(np.clip(np.median(decays), shortest, longest))
 
 
 def disc(side: int, radius: float) -> np.ndarray:
@@ -198,7 +198,7 @@ def alive(cells: Cells) -> np.ndarray:
 
 def in_movie_units(
     estimate: updates.Estimate, doubts: np.ndarray, merged: np.ndarray, pixel_noise: np.ndarray
-) -> Found:
+) -> Extracted:
     """Footprints times the noise of their pixels, scaled to a peak of 1; traces and their noise scaled to match."""
     cells = estimate.with_raw_traces()
     crops = cells.crops.copy()
@@ -207,4 +207,4 @@ def in_movie_units(
         crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
     peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
     scaled = replace(cells, crops=crops / peak[:, None, None], traces=cells.traces * peak[:, None])
-    return Found(scaled, estimate.noise * peak, doubts, merged)
+    return Extracted(scaled, estimate.noise * peak, doubts, merged)

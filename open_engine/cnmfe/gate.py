@@ -43,9 +43,9 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
 
     Returns of each cell why a brighter one stands for it (cells,), texts; "" for those that stay.
     """
-    found = np.full(len(cells), "", dtype=object)
+    reasons = np.full(len(cells), "", dtype=object)
     if len(cells) < 2:
-        return found
+        return reasons
     cosine, r = cosines(cells).toarray(), correlations(cells.traces)
     alike = (r > least_correlation) & (cosine > least_cosine) | (cosine > SAME_PLACE)
     n, label = connected_components(alike, directed=False)
@@ -55,11 +55,11 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
         brightest = members[light[members].argmax()]
         for i in members[members != brightest]:
             like = max(np.flatnonzero(alike[i]), key=lambda j, i=i: r[i, j] if j != i else -1.0)
-            found[i] = (
+            reasons[i] = (
                 f"merged with another cell: their traces correlate (r = {r[i, like]:.2f}, merge_threshold "
                 f"{least_correlation:g}), their footprints overlap (cosine {cosine[i, like]:.2f})"
             )
-    return found
+    return reasons
 
 
 def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, rate_hz: float) -> np.ndarray:
@@ -76,7 +76,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
     compact = np.array([compactness(crop, diameter) for crop in estimate.cells.crops])
     alike = np.where((length < ROUND) & (compact > COMPACT), LEAST_LIKENESS, MIN_LIKENESS)
-    found = np.full(len(pnr), "", dtype=object)
+    why = np.full(len(pnr), "", dtype=object)
     for i in range(len(pnr)):
         reasons = (
             (pnr[i] >= min_pnr, f"its highest peak is {pnr[i]:.1f} times the noise (min_pnr {min_pnr:g})"),
@@ -93,8 +93,8 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
                 f"its light moves: {seen.travel[i]:.1f} px in a transient",
             ),
         )
-        found[i] = "; ".join(reason for passes, reason in reasons if not passes)
-    return found
+        why[i] = "; ".join(reason for passes, reason in reasons if not passes)
+    return why
 
 
 def diameter_of_disc(footprint: np.ndarray) -> float:

@@ -82,8 +82,8 @@ class _Pools:
     def _heads(self, value: np.ndarray, first: int, end: int) -> np.ndarray:
         """The pools of a stretch that others are merged into if it is taken by itself."""
         decay = np.exp(self.log_g * (self.bounds[first:end] - self.bounds[first]))
-        found = isotonic_regression(value[first:end] / decay, weights=self.weight[first:end] * decay**2)
-        return first + found.blocks[:-1]
+        fit = isotonic_regression(value[first:end] / decay, weights=self.weight[first:end] * decay**2)
+        return first + fit.blocks[:-1]
 
     def _joined(self, heads: np.ndarray) -> _Pools:
         """Pools in which each one that is not a head is merged into the head before it."""
@@ -116,7 +116,7 @@ def denoise(y: np.ndarray, g: np.ndarray, noise: np.ndarray, rounds: int = 5) ->
     The penalty is found by bisection; calcium is then scaled to y by least squares, because the penalty shrinks it.
     """
     c, s = np.empty(y.shape), np.empty(y.shape)
-    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(each, len(y)) for each in (g, noise)))):
+    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(per_trace, len(y)) for per_trace in (g, noise)))):
         pools, value = _denoised(trace, decay, its, rounds)
         value *= max(0, value @ pools.moment) / max(value**2 @ pools.weight, 1e-30)
         c[i], s[i] = pools.calcium(value), pools.spikes(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from open_engine.cnmfe import gate
 from open_engine.cnmfe.cells import Cells, join
-from open_engine.cnmfe.extraction import Found
+from open_engine.cnmfe.extraction import Extracted
 from open_engine.files.frames import Series, chunks, in_order
 
 READ_MB = 32  # of float32 frames at a time
@@ -84,37 +84,38 @@ def _finite(frames: np.ndarray) -> np.ndarray:
     return np.where(good, frames, mean[:, None, None]).astype(np.float32)
 
 
-def in_field(found: Found, tile: Tile, shape: tuple[int, int], margin: float) -> Found:
+def in_field(extracted: Extracted, tile: Tile, shape: tuple[int, int], margin: float) -> Extracted:
     """The cells that a patch answers for, with `margin` px to spare, in the coordinates of the whole field."""
-    cells = replace(found.cells, shape=shape, corners=found.cells.corners + np.array([tile.rows[0], tile.columns[0]]))
+    corners = extracted.cells.corners + np.array([tile.rows[0], tile.columns[0]])
+    cells = replace(extracted.cells, shape=shape, corners=corners)
     row, column = cells.centres().T if len(cells) else np.zeros((2, 0))
     (top, bottom), (left, right) = tile.core_rows, tile.core_columns
     mine = (row >= top - margin) & (row < bottom + margin) & (column >= left - margin) & (column < right + margin)
     mine = np.flatnonzero(mine)
-    return replace(found, cells=cells).take(mine)
+    return replace(extracted, cells=cells).take(mine)
 
 
-def together(several: list[Found]) -> Found:
+def together(several: list[Extracted]) -> Extracted:
     """The cells of several patches, as one."""
     noise, doubts, merged = (
-        np.concatenate([getattr(found, name) for found in several]) for name in ("noise", "doubts", "merged")
+        np.concatenate([getattr(of_patch, name) for of_patch in several]) for name in ("noise", "doubts", "merged")
     )
-    return Found(join(*(found.cells for found in several)), noise, doubts, merged)
+    return Extracted(join(*(of_patch.cells for of_patch in several)), noise, doubts, merged)
 
 
-def joined(several: list[Found]) -> Found:
+def joined(several: list[Extracted]) -> Extracted:
     """The cells of all patches; of those that two patches found, the one with the better peak to noise."""
-    found = together(several)
+    everything = together(several)
     source = np.repeat(np.arange(len(several)), [len(one.cells) for one in several])
-    quality = found.cells.traces.max(axis=1, initial=0) / np.maximum(found.noise, 1e-30)
-    dropped = np.zeros(len(found.cells), bool)
-    for i, j in _twins(found.cells, source):
+    quality = everything.cells.traces.max(axis=1, initial=0) / np.maximum(everything.noise, 1e-30)
+    dropped = np.zeros(len(everything.cells), bool)
+    for i, j in _twins(everything.cells, source):
         if not (dropped[i] or dropped[j]):
             dropped[i if quality[i] < quality[j] else j] = True
-    return found.take(np.flatnonzero(~dropped))
+    return everything.take(np.flatnonzero(~dropped))
 
 
-def unlike(candidates: Found, cells: Cells) -> Found:
+def unlike(candidates: Extracted, cells: Cells) -> Extracted:
     """Those candidates that are not one of these cells again; one that was merged with a cell is like it, but for its
     place."""
     if not len(candidates.cells) or not len(cells):

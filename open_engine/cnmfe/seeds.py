@@ -37,7 +37,7 @@ def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarra
 def in_space(movie: np.ndarray, sigma: float) -> np.ndarray:
     """The movie (bins, bins, frames) less what is wider than a cell; sigma: one diameter, in bins."""
     h, w, n = movie.shape
-    inner, outer = ([background.gaussian(size, each * sigma) for size in (h, w)] for each in (INNER, OUTER))
+    inner, outer = ([background.gaussian(size, width * sigma) for size in (h, w)] for width in (INNER, OUTER))
     out = np.empty_like(movie)
     for first in range(0, n, AT_ONCE):
         some = np.ascontiguousarray(movie[:, :, first : first + AT_ONCE])
@@ -151,18 +151,18 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, mi
     at, height = transients(z)
     if not len(at):
         return none(patch.shape, side, n_frames)
-    found = places(votes(at, height, z.shape[:2], 0.12 * diameter / size), APART * diameter / size, THRESHOLD)
-    found = found[neighbour_correlation(z, found) >= min_corr**size]
-    if not len(found):
+    centres = places(votes(at, height, z.shape[:2], 0.12 * diameter / size), APART * diameter / size, THRESHOLD)
+    centres = centres[neighbour_correlation(z, centres) >= min_corr**size]
+    if not len(centres):
         return none(patch.shape, side, n_frames)
-    distance = np.linalg.norm(at[:, None, :2] - found[None], axis=2)
+    distance = np.linalg.norm(at[:, None, :2] - centres[None], axis=2)
     owner = distance.argmin(axis=1)
     near = distance.min(axis=1) <= 0.3 * diameter / size
-    traces = np.zeros((len(found), n_frames), np.float32)
+    traces = np.zeros((len(centres), n_frames), np.float32)
     np.add.at(traces, (owner[near], at[near, 2]), height[near])
     kept = traces.any(axis=1)
-    found, traces = found[kept], with_decay(traces[kept][:, ::-1], patch.decay)[:, ::-1]
-    corners = np.rint((found + 0.5) * size - 0.5).astype(int) - side // 2
+    centres, traces = centres[kept], with_decay(traces[kept][:, ::-1], patch.decay)[:, ::-1]
+    corners = np.rint((centres + 0.5) * size - 0.5).astype(int) - side // 2
     fresh = Cells(patch.shape, corners, np.zeros((len(corners), side, side), np.float32), traces)
     return _first_footprints(patch, cells, fresh, diameter)
 

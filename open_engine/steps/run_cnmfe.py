@@ -18,7 +18,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from open_engine.cnmfe import patches
-from open_engine.cnmfe.extraction import Found, Settings, extract
+from open_engine.cnmfe.extraction import Extracted, Settings, extract
 from open_engine.cnmfe.patches import Tile
 from open_engine.context import StepContext
 from open_engine.files import cellsets
@@ -117,10 +117,10 @@ def run_cnmfe(
                 "raise it to tell cells from background"
             )
         threads = num_threads if processing_mode == "parallel_patches" else 1
-        found, candidates = _over_patches(series, tiles, settings, min(threads, context.threads), context)
-        if not len(found.cells):
+        believed, candidates = _over_patches(series, tiles, settings, min(threads, context.threads), context)
+        if not len(believed.cells):
             raise Unusable(f"no cells found in {name}: check cell_diameter (now {diameter:g} px), or lower min_pnr")
-        _write(output_cell_set_files, series, found, output_unit_type, diameter)
+        _write(output_cell_set_files, series, believed, output_unit_type, diameter)
         if len(candidates.cells):
             beside = [cellsets.candidates_of(path) for path in cellsets.as_list(output_cell_set_files)]
             _write(beside, series, candidates, output_unit_type, diameter)
@@ -128,7 +128,7 @@ def run_cnmfe(
 
 def _over_patches(
     series: Series, tiles: list[Tile], settings: Settings, threads: int, context: StepContext
-) -> tuple[Found, Found]:
+) -> tuple[Extracted, Extracted]:
     """Cells, and candidates that are not believed.
 
     The patches are read as many at a time as memory allows; the result does not depend on how many that are.
@@ -142,15 +142,15 @@ def _over_patches(
         group = tiles[first : first + at_once]
         movies = patches.read(series, group, threads)
 
-        def one(item: tuple[Tile, np.ndarray]) -> Found:
+        def one(item: tuple[Tile, np.ndarray]) -> Extracted:
             tile, movie = item
             return patches.in_field(extract(movie, settings), tile, series.shape, 0.25 * settings.diameter)
 
-        for found in in_order(one, zip(group, movies), threads):
-            several.append(found)
+        for of_patch in in_order(one, zip(group, movies), threads):
+            several.append(of_patch)
             context.progress(0.95 * len(several) / len(tiles))
-    cells = patches.joined([found.believed for found in several])
-    candidates = patches.joined([found.doubted for found in several])
+    cells = patches.joined([of_patch.believed for of_patch in several])
+    candidates = patches.joined([of_patch.doubted for of_patch in several])
     candidates = patches.unlike(candidates, cells.cells)
     doubtful = candidates.single.clearest(MOST_CANDIDATES)
     left = MOST_CANDIDATES - len(doubtful.cells)
@@ -181,18 +181,20 @@ def _free_memory() -> float:
     return min(machine, float(limit - used))
 
 
-def _write(files: str | list[str] | list[Path], series: Series, found: Found, units: str, diameter: float) -> None:
+def _write(
+    files: str | list[str] | list[Path], series: Series, extracted: Extracted, units: str, diameter: float
+) -> None:
     """The clearest first; what is not believed is rejected, and keeps the reason."""
-    found = found.clearest(len(found.cells))
-    traces = np.full((len(found.cells), series.n_frames), np.nan, np.float32)
-    traces[:, series.valid] = found.cells.traces
-    scales = np.maximum(found.noise, 1e-30) if units == "df_over_noise" else np.ones(len(found.cells))
+    extracted = extracted.clearest(len(extracted.cells))
+    traces = np.full((len(extracted.cells), series.n_frames), np.nan, np.float32)
+    traces[:, series.valid] = extracted.cells.traces
+    scales = np.maximum(extracted.noise, 1e-30) if units == "df_over_noise" else np.ones(len(extracted.cells))
     traces /= scales[:, None]
-    images = [found.cells.take(np.array([i])).images()[0] for i in range(len(found.cells))]
+    images = [extracted.cells.take(np.array([i])).images()[0] for i in range(len(extracted.cells))]
     like = [cellsets.footer_like(part, cnmfe={"cell_diameter": diameter}) for part in series.parts]
     noted = {"method": "cnmfe", "type": "analog", "units": UNITS[units]}
-    more: dict[str, Any] = {cellsets.SCALES: [float(each) for each in scales]}
-    if found.doubts.any():
-        names = cellsets.default_names(len(found.cells), "X")
-        more |= {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*found.doubts])}
+    more: dict[str, Any] = {cellsets.SCALES: [float(scale) for scale in scales]}
+    if extracted.doubts.any():
+        names = cellsets.default_names(len(extracted.cells), "X")
+        more |= {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*extracted.doubts])}
     cellsets.write_cell_set(files, like, images, traces, noted=noted, **more)
