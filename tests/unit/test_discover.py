@@ -15,7 +15,7 @@ from runner.input.discover import discover, name_results
 from runner.recordings import Recording
 
 
-def found(root: Path, **options: object) -> list[str]:
+def paths_in(root: Path, **options: object) -> list[str]:
     return [recording.relative for recording in discover(root, **options).recordings]
 
 
@@ -53,12 +53,12 @@ def test_links_are_followed_once_and_loops_end(tmp_path):
     (root / "more").symlink_to(tmp_path / "elsewhere")
     (root / "twice").symlink_to(tmp_path / "elsewhere")
     (root / "file.isxd").symlink_to(tmp_path / "elsewhere" / "b.isxd")
-    assert found(root) == ["a.isxd", "file.isxd", "more/b.isxd"]
+    assert paths_in(root) == ["a.isxd", "file.isxd", "more/b.isxd"]
 
 
 def test_the_output_inside_the_input_is_left_out(tmp_path):
     touch(tmp_path, "a.isxd", "output/b.isxd")
-    assert found(tmp_path, output=tmp_path / "output") == ["a.isxd"]
+    assert paths_in(tmp_path, output=tmp_path / "output") == ["a.isxd"]
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def nest(root: Path, name: str, depth: int) -> None:
 def test_deep_trees_need_no_recursion(deep):
     depth = sys.getrecursionlimit() + 500
     nest(deep, "d", depth)
-    assert found(deep) == ["d/" * depth + "a.isxd"]
+    assert paths_in(deep) == ["d/" * depth + "a.isxd"]
 
 
 def test_too_deep_is_said(deep):
