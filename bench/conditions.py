@@ -45,6 +45,7 @@ class Condition:
     edge: float = 0.0  # photons; a bright border that comes and goes
     vessels: float = 0.0  # photons; a vessel that pulses
     light: float = 1.0  # less of it is more noise
+    later_light: float = 1.0  # in the second half, times that
     apart: float = 0.8  # least distance of cells, in diameters
     gaussian: bool = False  # cells and background as in Zhou et al. 2018
     noise: float = 0.0  # photons, besides that of counting
@@ -58,6 +59,7 @@ CONDITIONS = {
     "mixed": Condition(diameters=(5, 14)),
     "short": Condition(frames=200),
     "dim": Condition(light=0.25),
+    "two_lights": Condition(later_light=0.5),
     "bend1": Condition(bend=1.0),
     "bend2": Condition(bend=2.0),
     "slow": Condition(decay_s=1.8, rise_s=0.2),
@@ -104,7 +106,8 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
         seen = still + (weights[:, t] @ images).reshape(side, side)
         if what.drift:
             seen = ndimage.gaussian_filter(seen, 0.1 + what.drift * t / what.frames)
-        seen = what.light * light * _moved(seen, shifts[t], bending[t] if what.bend else None, what.size)
+        brightness = what.light * (what.later_light if 2 * t >= what.frames else 1)
+        seen = brightness * light * _moved(seen, shifts[t], bending[t] if what.bend else None, what.size)
         counted = rng.poisson(np.maximum(seen, 0)) + rng.normal(100, 3 + what.noise, seen.shape)
         movie[t] = np.clip(np.rint(counted), 0, 65535)
     inner = slice(MARGIN, MARGIN + what.size)
