@@ -28,6 +28,7 @@ ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
 MANY = 20  # cells: fewer do not say how much cells differ
 SPREADS = 2.5  # standard deviations of the logarithms of sizes and of brightness, beyond which it is not one of them
+LONGEST_OF_LARGE = 1.8  # length over width: light that is scattered is rounder than its source
 RAGGED = 1.75  # widths across what holds most of a footprint; 1.1 for a Gaussian, more where noise is part of it
 
 
@@ -64,8 +65,8 @@ def doubts(footprints: Iterable[np.ndarray], brightness: np.ndarray, diameter: f
         return by_shape
     radii = np.log([max(its.radius, 1e-3) for its in shapes])
     light = np.log(np.maximum(brightness, 1e-30))
-    smooth = np.array([_in_field(its, diameter) and 2 * its.radius < RAGGED * its.width for its in shapes])
-    return ["" if like else doubt for like, doubt in zip(_like_the_cells(passes, smooth, radii, light), by_shape)]
+    blurred = np.array([_may_be_blurred(its, diameter) for its in shapes])
+    return ["" if like else doubt for like, doubt in zip(_like_the_cells(passes, blurred, radii, light), by_shape)]
 
 
 def shape(footprint: np.ndarray, diameter: float) -> Shape:
@@ -101,6 +102,12 @@ def _doubt(seen: Shape, diameter: float, least_compact: float = 0) -> str:
     if seen.compactness > least:
         return ""
     return f"not compact: {100 * seen.compactness:.0f}% of its light is near its centre, less than {100 * least:.0f}%"
+
+
+def _may_be_blurred(seen: Shape, diameter: float) -> bool:
+    """Whether a footprint may be that of a cell whose light is scattered: smooth, and not long."""
+    smooth = 2 * seen.radius < RAGGED * seen.width
+    return smooth and seen.elongation < LONGEST_OF_LARGE and _in_field(seen, diameter)
 
 
 def _in_field(seen: Shape, diameter: float) -> bool:

@@ -90,11 +90,12 @@ def ragged(width: float = LARGE) -> np.ndarray:
         (OF_ALL_SIZES, cell(width=40), 60, False),
         (OF_ALL_SIZES, cell(row=-8, width=LARGE), 60, False),
         (OF_ALL_SIZES, ragged(), 60, False),
+        (OF_ALL_SIZES, ndimage.zoom(cell(20, 24, 9.9), (1, 2), order=1)[:, 24:72], 60, False),
         (OF_ALL_SIZES, cell() * 0, 60, False),
         (OF_ALL_SIZES[::2], cell(width=LARGE), 60, False),
         (ALIKE, cell(width=LARGE), 60, False),
     ],
-    ids=["large", "dim", "too large", "cut", "ragged", "empty", "too few to tell", "all others alike"],
+    ids=["large", "dim", "too large", "cut", "ragged", "long", "empty", "too few to tell", "all others alike"],
 )
 def test_how_large_a_cell_may_be_depends_on_how_much_the_cells_of_the_movie_differ(
     others: np.ndarray, image: np.ndarray, brightness: float, expected: bool
