@@ -25,9 +25,15 @@ MOST = 64 << 20  # bytes of a footer that are looked at
 
 
 def print_of(path: Path) -> list[object]:
-    """Time stamp in ns of a file that a run wrote, and a digest of its footer."""
+    """Time stamp in ns of a file that a run wrote, and a digest of its footer. A record may hold several such pairs."""
     with path.open("rb") as file:
         return [os.fstat(file.fileno()).st_mtime_ns, _digest(file)]
+
+
+def of_either(old: Record | None, new: Record) -> dict[str, list[object]]:
+    """Prints of what two runs wrote: while the later one publishes, a file may be that of either."""
+    before = old.prints if old and old.results == new.results else {}
+    return {name: [*new.prints.get(name, ()), *before.get(name, ())] for name in (*before, *new.prints)}
 
 
 def _digest(file: BinaryIO) -> str:
@@ -45,8 +51,6 @@ def keep(output: Folder, record: Record) -> dict[str, str]:
     Raises OSError.
     """
     new_names: dict[str, str] = {}
-    if record.status == "publishing":  # cut short: some files are still those of the run before
-        return new_names
     with contextlib.suppress(FileNotFoundError), output.folder(record.results) as folder:
         for name, written in record.prints.items():
             with contextlib.suppress(FileNotFoundError):
@@ -58,10 +62,10 @@ def keep(output: Folder, record: Record) -> dict[str, str]:
 
 def _is_edited(folder: Folder, name: str, written: list[object]) -> bool:
     status = folder.status(name)
-    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns == written[0]:
+    if not stat.S_ISREG(status.st_mode) or status.st_mtime_ns in written:
         return False  # a copy of the output has other time stamps, and the same content
     with open(folder.open(name, os.O_RDONLY), "rb") as file:  # noqa: PTH123 - a descriptor
-        return _digest(file) != written[1]
+        return _digest(file) not in written
 
 
 def _free_name(folder: Folder, name: str) -> str:

@@ -47,6 +47,7 @@ class Record(Message):
     stamps: dict[str, list[int]] = field(default_factory=dict)  # of each input: bytes, time of change in ns
     recipe: str = ""  # that made the results
     prints: dict[str, list[Any]] = field(default_factory=dict)  # of products that people edit: see runner/edits.py
+    sessions: list[str] = field(default_factory=list)  # of an animal: folders of the results of those followed
     rooms: list[Room] = field(default_factory=list)  # in products, for the numbers of an animal's cells
     followed: str = ""  # the animal whose numbers are in the products: see runner/animals/numbers.py
     numbers: str = ""  # what they came from; "" while they are written

@@ -19,10 +19,10 @@ from runner.output.report import Made, write_report
 from runner.output.rows import left_out_rows, rows_of, unreadable_rows
 from runner.output_folder import Folder
 from runner.preflight import refuse_too_few_files, refuse_too_few_processes, report_preflight
-from runner.staging import staging_of
+from runner.staging import forget_kept_steps, staging_of
 from runner.state import Conditions, RunState, conditions
 from runner.work.groups import only_inspected
-from runner.work.units import units_of
+from runner.work.units import folders_of_steps, units_of
 
 
 def run(state: RunState) -> Ending:
@@ -45,8 +45,10 @@ def run(state: RunState) -> Ending:
 
         outcomes = Outcomes(state)
         for recording in input.broken:
-            outcomes.fail([recording], input.related.problems[recording.relative])
+            outcomes.fail([recording], input.related.problems[recording.relative], {})
         todo = outcomes.take_over(units)
+        done = [unit for unit in units if unit.done]
+        forget_kept_steps(state.output, (each for unit in done for each in folders_of_steps(unit, input.related)))
         forks = None
         if todo:
             from runner.output.settle import Settlement  # takes a while, and mostly all is done

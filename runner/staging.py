@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from recording.names import join, short
 from runner.output_folder import EVERYBODY, ONLY_MINE, Folder
@@ -74,7 +74,8 @@ def _kept_name(results: str) -> str:
     return short(results.replace("%", "%25").replace("/", "%2F"))
 
 
-def forget_kept_steps(output: Folder, results: str) -> None:
+def forget_kept_steps(output: Folder, results: Iterable[str]) -> None:
     """They are published, or no longer wanted."""
     with contextlib.suppress(OSError), output.folder(f"{STAGING}/{KEPT}") as parent:
-        parent.remove_tree(_kept_name(results))
+        for name in {*parent.names()} & {*map(_kept_name, results)}:
+            parent.remove_tree(name)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from protocol.overview import Followed
+from recording.names import join
 from runner.animals import numbers
 from runner.output.publish import withdraw
 from runner.own import ANIMALS, RECORDS
@@ -64,15 +65,14 @@ def forget_others(records: Sequence[Record], followed: Sequence[Followed], state
     here = {record.results for record in records}
     now = {animal.animal for animal in followed}
     try:
-        with state.output.folder(ANIMALS) as folder:
-            others = [name for name in folder.folders() if name not in now]
+        names = state.output.names(join(RECORDS, ANIMALS))
     except FileNotFoundError:
         return
-    for animal in others:
+    for animal in sorted({name.removesuffix(".json") for name in names if name.endswith(".json")} - now):
         place = place_of(animal)
         old = read_record(state.output, place)
-        with contextlib.suppress(numbers.Unreadable, OSError):
-            if old and old.results == place.results and set(numbers.of_sessions(state.output, old.results)) <= here:
+        if old and old.results == place.results and old.sessions and {*old.sessions} <= here:
+            with contextlib.suppress(OSError):
                 withdraw(state.output, old)
                 state.output.remove(place.noted_in(RECORDS, ".json"))
                 state.output.remove_if_empty(ANIMALS)

@@ -14,7 +14,7 @@ import io
 import os
 import shutil
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import BinaryIO
 
@@ -68,11 +68,13 @@ def write(
     old = _read(output, join(folder, table))
     new, names = with_numbers(old, numbers)
 
-    def note(**known: object) -> None:
-        for record, recordings in records:
-            write_record(output, recordings, replace(record, **known))
+    copies = [(record, recording) for record, recordings in records for recording in recordings]
 
-    note(numbers="", sizes={table: sorted({len(old), len(new)})})
+    def note(those: Iterable[tuple[Record, Recording]], **known: object) -> None:
+        for record, recording in those:
+            write_record(output, [recording], replace(record, **known))
+
+    note(copies, numbers="", sizes={table: sorted({len(old), len(new)})})
     if new != old:
         output.write(join(folder, table), new)
     its = next((room for room in lead.rooms if room.cells == digest(names)), None)
@@ -80,7 +82,7 @@ def write(
         values = [numbers.get(name, NOBODY) for name in names] if room is its else [NOBODY] * room.n
         _fill(output, join(folder, room.file), room.offset, struct.pack(f"<{room.n}i", *values))
     grown = {} if len(new) == lead.products[table] else {table: [len(new)]}
-    note(followed=animal, numbers=mark, sizes=grown)
+    note(reversed(copies), followed=animal, numbers=mark, sizes=grown)  # the first one, which is asked, is the last
 
 
 def with_numbers(table: bytes, numbers: Mapping[str, int]) -> tuple[bytes, list[str]]:

@@ -158,6 +158,7 @@ class _Stage:
                 kind="cell_set",
                 fingerprint=job.provenance["fingerprint"],
                 results=join(ANIMALS, animal.name),
+                sessions=[*animal.folders],
                 products=checked_products(verdict.result.products, job.staging, animal.name),
                 summary=verdict.result.summary,
                 warnings=verdict.warnings,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from recording.findings import RecordingInfo
 from runner.recordings import Recording
 from runner.records import Record, read_record, write_record
 from runner.state import RunState
@@ -37,19 +38,28 @@ class Outcomes:
         self.records.update((recording.relative, record) for recording in recordings)
 
     def fail(
-        self, recordings: Sequence[Recording], reason: str, kind: str = "", verdict: Verdict | None = None
+        self,
+        recordings: Sequence[Recording],
+        reason: str,
+        infos: Mapping[str, RecordingInfo],
+        verdict: Verdict | None = None,
+        said: Sequence[Recording] | None = None,
     ) -> None:
-        """Put a failure on record. Earlier results are kept: they are true of the input as it was then."""
+        """Put a failure on record. Earlier results are kept: they are true of the input as it was then.
+
+        `said` are those of which the log says so at once: all, unless the others may still be done.
+        """
         output = self.state.output
+        kinds = {one.relative: infos[one.relative].kind if one.relative in infos else "" for one in recordings}
         kept = read_record(output, recordings[0]) or Record([], "")
         record = Record(
             inputs=[recording.relative for recording in recordings],
             status="failed",
-            kind=kind,
+            kind=kinds[recordings[0].relative],
             reason=reason,
             results=kept.results,
             products=kept.products,
-            prints=kept.prints if kept.status != "publishing" else {},
+            prints=kept.prints,
             rooms=kept.rooms,
             followed=kept.followed,
             numbers=kept.numbers,
@@ -57,14 +67,18 @@ class Outcomes:
             recipe=kept.recipe,
             warnings=verdict.warnings if verdict else [],
             seconds=verdict.seconds if verdict else 0.0,
+            infos={name: infos[name].facts for name in kinds if name in infos},
         )
-        for recording in recordings:
-            self.records[recording.relative] = record
-            message = f"{recording.relative}: {reason}"
-            self.state.log("recording-failed", message, "error", path=recording.relative, kind=kind, reason=reason)
+        self.records.update((recording.relative, record) for recording in recordings)
+        self.say_failed(recordings if said is None else said, reason, infos)
         try:
             write_record(output, recordings, record)
         except OSError as error:
             self.state.log(
                 "record-failed", f"{recordings[0].relative}: its record cannot be written: {error}", "warning"
             )
+
+    def say_failed(self, recordings: Sequence[Recording], reason: str, infos: Mapping[str, RecordingInfo]) -> None:
+        for name in (recording.relative for recording in recordings):
+            kind = infos[name].kind if name in infos else ""
+            self.state.log("recording-failed", f"{name}: {reason}", "error", path=name, kind=kind, reason=reason)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from recording.names import STEPS, is_product, join
+from runner import edits
 from runner.output_folder import EVERYBODY, Folder
+from runner.own import OVERVIEW_NOTE
 from runner.recordings import Recording
 from runner.records import Record, write_record
 
@@ -43,7 +45,9 @@ def publish(output: Folder, staging: Path, recordings: Sequence[Recording], reco
     for name in record.products:
         _sync(staging / name)
     everything = {**dict.fromkeys(stale, 0), **record.products}
-    write_record(output, recordings, Record(**{**asdict(record), "status": "publishing", "products": everything}))
+    prints = edits.of_either(old, record)
+    output.remove(OVERVIEW_NOTE)
+    write_record(output, recordings, replace(record, status="publishing", products=everything, prints=prints))
     with output.folder(record.results, EVERYBODY) as folder:
         for name in (last, *stale):
             folder.remove(name)

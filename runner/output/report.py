@@ -19,6 +19,7 @@ from protocol.overview import INDEX, ROOMS, Entry, Followed, Overview, Room, Roo
 from runner import machine
 from runner.output import overview
 from runner.output_folder import Folder
+from runner.own import OVERVIEW_NOTE
 from runner.state import RunState
 
 if TYPE_CHECKING:
@@ -56,18 +57,24 @@ def write_report(
     shown = overview_of(rows, entries, made)
     if made.is_unchanged and _is_there(output, shown):
         return
+    output.remove(OVERVIEW_NOTE)
     page, rooms = _made_by_a_worker(shown, state, staging, fork_server)
     output.write(INDEX, page)
-    fill_rooms(output, rooms)
+    if rooms is not None:
+        fill_rooms(output, rooms)
+        output.write(OVERVIEW_NOTE, _note(output, shown))
 
 
 def _is_there(output: Folder, shown: Overview) -> bool:
-    """Whether an earlier run made this page, and whole."""
-    try:
-        content = output.read(INDEX)
-    except OSError:
-        return False
-    return shown.digest.encode() in content[:HEAD_BYTES] and content.endswith(b"</html>")
+    """Whether an earlier run made this page and told the others, and nothing was published since."""
+    with contextlib.suppress(OSError):
+        return output.read(OVERVIEW_NOTE) == _note(output, shown)
+    return False
+
+
+def _note(output: Folder, shown: Overview) -> bytes:
+    """Raises OSError if there is no overview."""
+    return f"{shown.digest} {output.status(INDEX).st_size}\n".encode()
 
 
 def overview_of(rows: Iterable[Row], entries: Sequence[Entry], made: Made) -> Overview:
@@ -106,14 +113,14 @@ class Unmade(Exception):
 
 def _made_by_a_worker(
     shown: Overview, state: RunState, staging: Folder, fork_server: ForkServer | None
-) -> tuple[bytes, Sequence[Room]]:
-    """The overview, and what goes into rooms of other pages. Raises Stopped."""
+) -> tuple[bytes, Sequence[Room] | None]:
+    """The overview, and what goes into rooms of other pages; None if it could not be made. Raises Stopped."""
     try:
         return _by_a_worker(shown, state, staging, fork_server)
     except (Unmade, OSError, ValueError) as error:
         message = f"the overview could not be written, so no page links to it: {error}"
         state.log("overview-failed", message, "warning", reason=str(error))
-        return WITHOUT.read_bytes(), ()
+        return WITHOUT.read_bytes(), None
     finally:
         staging.remove_tree(OVERVIEW)  # the disk may be nearly full
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from common.sentences import merged
 from native import loading
 from protocol.job import INSPECT
+from recording.findings import RecordingInfo
 from runner.edits import EDITABLE, print_of
 from runner.endings import NoApi
 from runner.events import duration
@@ -25,7 +26,7 @@ from runner.records import Record, are_there, read_record, write_record
 from runner.staging import forget_kept_steps
 from runner.state import Conditions, RunState
 from runner.work.unit import Unit, named
-from runner.work.units import inspected_instead, tried_again, without
+from runner.work.units import folders_of_steps, inspected_instead, tried_again, without
 from runner.workers.jobs import Workplace
 from runner.workers.supervise import Verdict
 
@@ -46,6 +47,10 @@ class Settlement:
     @property
     def state(self) -> RunState:
         return self.outcomes.state
+
+    @property
+    def infos(self) -> Mapping[str, RecordingInfo]:
+        return self.input.related.infos
 
     def settle(self, place: Workplace, verdict: Verdict) -> list[Unit]:
         """Publish the results, or put the failure on record; returns what is to be done instead. Raises NoApi."""
@@ -69,7 +74,10 @@ class Settlement:
 
     def refuse(self, unit: Unit, reason: str) -> None:
         """No worker can have it."""
-        self.outcomes.fail(unit.recordings, unit.failure or reason, unit.kind)
+        if unit.failure:  # that of its parts was said before
+            self.outcomes.say_failed(unit.others, unit.failure, self.infos)
+        else:
+            self.outcomes.fail(unit.recordings, reason, self.infos)
 
     # ---- failures
 
@@ -106,7 +114,7 @@ class Settlement:
                 continue
             self.outcomes.n_out_of_memory += verdict.out_of_memory
             own = replace(verdict, warnings=[]) if path == lead else None  # whose log this is
-            self.outcomes.fail([related.recordings[path]], reason, related.infos[path].kind, own)
+            self.outcomes.fail([related.recordings[path]], reason, self.infos, own)
         rest = without(unit, unusable, self.input, self.conditions, self.earlier)
         if lead not in unusable:
             rest = replace(rest, log=os.dup(place.log))
@@ -124,12 +132,13 @@ class Settlement:
             return [tried_again(unit, os.dup(place.log))]
         if unit.failure:
             self._say_not_inspected(unit.name, verdict.reason)
+            self.outcomes.say_failed(unit.others, unit.failure, self.infos)
             return []
-        self.outcomes.n_out_of_memory += len(unit.recordings) if verdict.out_of_memory else 0
-        self.outcomes.fail(unit.recordings, verdict.reason, unit.kind, verdict)
-        if unit.recipe.is_inspect or not may_be_inspected or self._has_results_of_a_recipe(unit):
-            return []
-        return [inspected_instead(unit, verdict.reason, verdict.warnings, os.dup(place.log))]
+        final = unit.recipe.is_inspect or not may_be_inspected or self._has_results_of_a_recipe(unit)
+        failed = unit.recordings if final else unit.parts
+        self.outcomes.n_out_of_memory += len(failed) if verdict.out_of_memory else 0
+        self.outcomes.fail(unit.recordings, verdict.reason, self.infos, verdict, said=failed)
+        return [] if final else [inspected_instead(unit, verdict.reason, verdict.warnings, os.dup(place.log))]
 
     def _has_results_of_a_recipe(self, unit: Unit) -> bool:
         """They stay as they are: they may have taken days."""
@@ -151,20 +160,19 @@ class Settlement:
                 return f"its results cannot be written: {theirs} exists already and no run made it; move it away"
             self._withdraw_results_elsewhere(unit)
             state.heart.beat(within=120 + sum(record.products.values()) / SYNC_RATE)
-            publish(output, staging, sound, record, old)
             for recording in unit.recordings[1:]:  # of a run in which each was a session of its own
                 with contextlib.suppress(OSError):
                     output.remove(recording.log)
-            for recording in unit.recordings if not unit.failure else ():
-                for folder in {unit.results, self.input.related.own[recording.relative]}:
-                    forget_kept_steps(output, folder)
+            publish(output, staging, sound, record, old)
+            if not unit.failure:
+                forget_kept_steps(output, folders_of_steps(unit, self.input.related))
         except BadProducts as error:
             return str(error)
         except OSError as error:
             return f"its results cannot be written: {error.strerror or error} ({error.filename})"
         self.outcomes.succeed(sound, record)
         for path, reason in failed.items():
-            self.outcomes.fail([self.input.related.recordings[path]], reason, self.input.related.infos[path].kind)
+            self.outcomes.fail([self.input.related.recordings[path]], reason, self.infos)
         if unit.failure:
             self._done_after_all(unit, record)
             state.log("recording-inspected", f"{unit.name}: inspected, because its recipe failed", path=unit.name)

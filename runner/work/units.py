@@ -38,6 +38,11 @@ def units_of(input: Input, conditions: Conditions, earlier: Earlier) -> list[Uni
     return [replace(unit, done=_done(unit, earlier.records)) for unit in units]
 
 
+def folders_of_steps(unit: Unit, related: Related) -> set[str]:
+    """Folders of results for which finished steps may be kept that its results make superfluous."""
+    return {unit.results, *(related.own[recording.relative] for recording in unit.recordings)}
+
+
 def tried_again(unit: Unit, log: int) -> Unit:
     """The unit once more, after its worker died: what killed it may be over, such as a lack of memory."""
     return replace(unit, is_retried=True, log=log)
