@@ -23,6 +23,10 @@ else:
 
 MAX_BYTES = 1 << 20
 PARSE_SECONDS = 10  # of processor time
+PYTHONS = {  # words of Python's in errors, and ours
+    "maximum recursion depth": "its values are nested too deeply",
+    "integer string conversion": "a number has too many digits",
+}
 PARSE_MEMORY = 256 << 20  # bytes of address space
 
 
@@ -60,7 +64,8 @@ def parsed(text: str) -> dict[str, Any]:
             document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         line = re.search(r"at line (\d+)", str(error))
-        raise Unreadable(int(line[1]) if line else _reached(error, text), f"is not valid TOML: {error}") from None
+        why = next((words for python, words in PYTHONS.items() if python in str(error)), str(error))
+        raise Unreadable(int(line[1]) if line else _reached(error, text), f"is not valid TOML: {why}") from None
     except (MemoryError, TimeoutError) as error:
         most = f"{PARSE_SECONDS} s" if isinstance(error, TimeoutError) else f"{PARSE_MEMORY >> 20} MB"
         raise Unreadable(_reached(error, text), f"takes more than {most} to read: a key with too many dots?") from None

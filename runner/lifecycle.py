@@ -37,7 +37,7 @@ from runner.heartbeat import Heart
 from runner.input.metadata import BadMetadata
 from runner.input.read import find_recordings
 from runner.input.relate import BadSessions
-from runner.mounts import refuse_container_layer
+from runner.mounts import refuse_container_layer, refuse_sentinel_in_container
 from runner.output import sentinels
 from runner.output.lock import check_own_folders, locked
 from runner.preflight import report_preflight
@@ -144,6 +144,7 @@ def _with_the_output(request: Request, log: Log, until_the_end: contextlib.ExitS
     try:
         if not chosen.output_in_container:
             refuse_container_layer(output)
+            refuse_sentinel_in_container(chosen.sentinel, output)
         with writing(output):
             output.mkdir(parents=True, exist_ok=True)
             held = until_the_end.enter_context(output_folder.hold(output))
@@ -198,6 +199,4 @@ def _refuse_sentinel_among_results(chosen: Settings, tick: Callable[[], None]) -
     if places.below(chosen.sentinel.parent, chosen.output_dir):
         with contextlib.suppress(NoInput):  # said when the output is open
             discovery = find_recordings(chosen, tick)
-            problem = places.problem_with_results(chosen.sentinel, chosen.output_dir, discovery.recordings)
-            if problem:
-                raise UsageError(problem)
+            places.refuse_among(places.possible_results(discovery.recordings), chosen.sentinel, chosen.output_dir)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from recording.kinds import SUFFIXES
 from recording.names import MAX_NAME, join, short
 from runner import own
+from runner.endings import UsageError
 from runner.output_folder import hold
 from runner.recordings import Recording
 from study import names
@@ -49,18 +50,20 @@ def _problem_of_sentinel(input: Path, output: Path, sentinel: Path) -> str:
     return ""
 
 
-def problem_with_results(sentinel: Path, output: Path, recordings: Iterable[Recording]) -> str:
-    """Why the sentinel cannot lie there, if that is where results go. At the top of the output, results give way."""
+def refuse_among(results: Iterable[tuple[str, str]], sentinel: Path, output: Path) -> None:
+    """Raise UsageError if the sentinel lies where results go. At the top of the output, results give way.
+
+    `results` are folders, relative to the output, and the recordings that they are of.
+    """
     folder = below(sentinel.parent, output)
     if not folder:
-        return ""
+        return
     path = f"{folder}/{sentinel.name}".casefold()
-    for recording in recordings:
-        for results in _possible_results(recording):
-            if f"{path}/".startswith(f"{results}/") or results.startswith(f"{path}/"):
-                where = f"{sentinel} is where the results of {recording.relative} go"
-                return f"{_MARKER}, and {where}: {_elsewhere(output)}"
-    return ""
+    for place, recording in results:
+        other = place.casefold()
+        if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
+            where = f"{sentinel} is where the results of {recording} go"
+            raise UsageError(f"{_MARKER}, and {where}: {_elsewhere(output)}")
 
 
 def foreign_report(output: Path) -> str:
@@ -80,11 +83,13 @@ def foreign_report(output: Path) -> str:
     return ""
 
 
-def _possible_results(recording: Recording) -> set[str]:
-    """Its own folder, and those of sessions that it may be a part of, as far as names tell."""
-    numbering = names.numbering(recording.stem)
-    wholes = {names.without_stream(recording.stem), *([numbering.whole] if numbering else [])}
-    return {recording.results.casefold(), *(join(recording.place, short(whole)).casefold() for whole in wholes)}
+def possible_results(recordings: Iterable[Recording]) -> Iterator[tuple[str, str]]:
+    """Of each recording its own folder, and those of sessions that it may be a part of, as far as names tell."""
+    for recording in recordings:
+        numbering = names.numbering(recording.stem)
+        wholes = {names.without_stream(recording.stem), *([numbering.whole] if numbering else [])}
+        for results in (recording.results, *(join(recording.place, short(whole)) for whole in sorted(wholes))):
+            yield results, recording.relative
 
 
 def below(folder: Path, top: Path) -> str | None:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from native import loading
-from runner import animals
+from runner import animals, places
 from runner.endings import Ending, writing
 from runner.input import read, tables
 from runner.input.discover import Discovery
@@ -36,6 +36,7 @@ def run(state: RunState) -> Ending:
         wanted = conditions(state, copies)
 
         input = read.understand(discovery, wanted, copies, state)
+        places.refuse_among(input.related.owners.items(), state.settings.sentinel, state.output.path)
         read.report(discovery, input, shard, log)
         earlier = look_back(input, state)
         units = units_of(input, wanted, earlier)

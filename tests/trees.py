@@ -47,3 +47,13 @@ def _without_times(name: str, content: bytes) -> bytes:
         column = header.index("seconds")
         return "\n".join(repr(row[:column] + row[column + 1 :]) for row in rows).encode()
     return content
+
+
+def tree_with_rooms(output: Path) -> dict[str, bytes]:
+    """A tree with its folders, and with what pages say of one another."""
+    found = without_times_of_steps(tree(output))
+    found.update((f"{path.relative_to(output).as_posix()}/", b"") for path in output.rglob("*") if path.is_dir())
+    for page in output.rglob("*.html"):
+        rooms = re.findall(rb"<!--(?:neighbours|others)-->.*?<!--/", page.read_bytes(), re.DOTALL)
+        found[f"{page.relative_to(output).as_posix()}: rooms"] = b"\n".join(rooms)
+    return found

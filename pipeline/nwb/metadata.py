@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +241,7 @@ def _problem(section: str, name: str, value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = value.isoformat() if isinstance(value, (date, time)) else repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 
 

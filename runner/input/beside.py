@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from recording.names import DECISIONS
+from recording.names import DECISIONS, join
 from runner.input import decisions
 from runner.input.metadata import MetadataFiles, check
-from runner.input.relate import Related
+from runner.input.relate import SESSIONS, Related
 from runner.input.tables import Reader
+
+NWB = "nwb.toml"
+OF_FOLDERS = (SESSIONS, NWB)
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Beside:
     decisions: Mapping[tuple[str, str], str] = field(default_factory=dict)  # what they say, by folder and session
     tables: Mapping[Path, object] = field(default_factory=dict)  # stamps of those that the recipe reads
     metadata: MetadataFiles | None = None  # if sessions are to have NWB files
+    unread: Sequence[str] = ()  # a sentence for each file that is called almost as one that is read
 
     def stamps(self, readers: Iterable[Reader]) -> list[object]:
         """What tells whether the tables of these have changed, come or gone."""
@@ -33,14 +37,16 @@ def read(root: Path, related: Related, tables: Sequence[str], copies: Path | Non
 
     Raises BadMetadata, Unwritable.
     """
-    names = _names(related)
+    names, unread = _names(related), []
     metadata = MetadataFiles(root, copies) if copies else None
     if metadata and copies:
         check(sorted({path for folder in names for path in metadata.of(folder, names[folder])}), copies, tick)
     said: dict[tuple[str, str], str] = {}
     stamps: dict[Path, object] = {}
     for folder, called in names.items():
-        there = _listing(root / folder)
+        listed = _listing(root / folder)
+        there = frozenset(name.casefold() for name in listed)
+        unread += [f"{join(folder, name)} is not read: {why}" for name, why in _almost(root / folder, listed, called)]
         for name in called:
             if f"{name}{DECISIONS}".casefold() in there:
                 said[folder, name] = decisions.text_of(root, folder, name)
@@ -48,7 +54,24 @@ def read(root: Path, related: Related, tables: Sequence[str], copies: Path | Non
             for path in (reader.own, reader.common):
                 if path.name.casefold() in there:
                     stamps[path] = _stamp(path)
-    return Beside(said, stamps, metadata)
+    return Beside(said, stamps, metadata, unread)
+
+
+def _almost(folder: Path, there: Iterable[str], called: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Files whose names say that they are to be read, and why they are not."""
+    sessions = [*called]
+    for name in there:
+        plain = name[:-4] if name.lower().endswith(".txt") else name  # which Windows hides
+        ending = next((each for each in (DECISIONS, f".{NWB}") if plain[-len(each) :].lower() == each), "")
+        is_of_folder = plain.lower() in OF_FOLDERS
+        right = plain.lower() if is_of_folder else plain[: len(plain) - len(ending)] + ending
+        if name.startswith(".") or not (ending or is_of_folder):
+            continue
+        if name != right:
+            if right.endswith(NWB) or not os.path.lexists(folder / right):
+                yield name, f"rename it to {right}"
+        elif ending and right.removesuffix(ending) not in sessions:
+            yield name, f"no session in its folder is called {right.removesuffix(ending)}"
 
 
 def _names(related: Related) -> dict[str, dict[str, None]]:
@@ -63,11 +86,10 @@ def _names(related: Related) -> dict[str, dict[str, None]]:
     return by_folder
 
 
-def _listing(folder: Path) -> frozenset[str]:
-    """Names, as a file system that does not tell capital letters apart has them."""
+def _listing(folder: Path) -> list[str]:
     with contextlib.suppress(OSError):
-        return frozenset(name.casefold() for name in os.listdir(folder))  # noqa: PTH208
-    return frozenset()
+        return sorted(os.listdir(folder))  # noqa: PTH208
+    return []
 
 
 def _stamp(path: Path) -> object:

@@ -104,6 +104,8 @@ def report(discovery: Discovery, input: Input, shard: Shard | None, log: Log) ->
         selected=n_selected,
     )
     report_left_out(discovery, log)
+    for sentence in input.beside.unread:
+        log("unread", sentence, "warning")
     _report_sessions(input.related, input.sessions, log)
 
 

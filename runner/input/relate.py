@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -109,7 +110,10 @@ def _said(recordings: Sequence[Recording], state: RunState) -> list[Said]:
     """Raises BadSessions."""
     root = state.settings.input_dir
     files = {folder: root / folder / SESSIONS for folder in sorted(_with_parents({one.folder for one in recordings}))}
-    files = {folder: path for folder, path in files.items() if path.is_file()}
+    files = {folder: path for folder, path in files.items() if os.path.lexists(path)}
+    odd = [str(path) for path in files.values() if not path.is_file()]
+    if odd:  # nobody must wait for a FIFO
+        raise BadSessions("\n".join(f"{path}:1: is not a file" for path in odd))
     if not files:
         return []
     said = read_sessions(list(files.values()), state.tick)

@@ -344,6 +344,30 @@ def test_a_cell_set_that_was_edited_in_the_output_is_kept_and_its_statuses_hold(
     assert original != content
 
 
+@pytest.mark.parametrize("then", ["completed", "failed, completed"])
+def test_an_edit_while_a_run_is_cut_short_is_kept_too(decided, then):
+    """Between its two halves, a file is what either run wrote, or an edit."""
+    source, output, recipe = decided
+    text = recipe.read_text()
+    for record in (output / ".records").rglob("m*.json"):  # as if this run had been killed while it published
+        content = json.loads(record.read_text())
+        content["prints"] = {name: [*print_, 1, "of the run before"] for name, print_ in content["prints"].items()}
+        record.write_text(json.dumps({**content, "status": "publishing"}))
+    name, _ = statuses(output)
+    edit(output / "m/m_part1-cells.isxd", **{name: "rejected"})
+    content = (output / "m/m_part1-cells.isxd").read_bytes()
+    if then.startswith("failed"):
+        recipe.with_name("dies.py").write_text("def die(inputs, outputs, context): raise ValueError('no')\n")
+        recipe.write_text(text + '\n[[step]]\npython = "dies.py:die"\nmakes = ".txt"\n')
+        assert launch.run(source, output, "--recipe", str(recipe)).code == 1
+        recipe.write_text(text)
+    again = launch.run(source, output, "--recipe", str(recipe), "--nwb")
+    assert again.code == 0, again.stderr
+    (file,) = kept(output)
+    assert (output / "m" / file).read_bytes() == content
+    assert statuses(output)[name] == "rejected"
+
+
 def test_an_edited_cell_set_of_other_cells_is_kept_and_applied_to_nobody(decided):
     source, output, recipe = decided
     before = statuses(output)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from samples import recordings
 from tests.launch import run, start, tree
 from tests.trees import without_times_of_steps
 
@@ -125,6 +126,34 @@ def test_the_parts_of_a_session_are_inspected_together(samples, recipe, input, o
     assert run(input, output, "--recipe", str(recipe)).code == 0
     assert not (output / "part1").exists()
     assert not (output / "part/part1-mean.tif").exists()
+
+
+@pytest.mark.parametrize("fault", ["error", "memory"])
+def test_what_was_recorded_beside_is_not_called_failed_and_then_done(recipe, input, output, fault):
+    """The log, the report and the last word agree, and each recording is called what it is."""
+    recordings.gpio(input / "part1.gpio")
+    fail(recipe)
+    if fault == "memory":
+        recipe.with_name("fault").write_text("raise MemoryError")
+    done = run(input, output, "--recipe", str(recipe))
+    found = {path: (row["kind"], row["status"]) for path, row in rows(output).items()}
+    assert found == {"part1.gpio": ("gpio", "done"), "part1.isxd": ("movie", "failed")}
+    assert [(event["path"], event["kind"]) for event in done.named("recording-failed")] == [("part1.isxd", "movie")]
+    assert done.end.startswith("1 of 2 failed, 1 done; no sentinel"), done.end
+    assert ("1 failed because memory ran out" in done.end) == (fault == "memory") == (done.code == 71)
+
+
+def test_nothing_of_a_session_is_left_unsaid_if_it_cannot_be_inspected_either(recipe, input, output):
+    recordings.gpio(input / "part1.gpio")
+    (output / "part1").mkdir(parents=True)
+    (output / "part1/part1-ttl.csv").write_text("theirs")
+    fail(recipe)
+    done = run(input, output, "--recipe", str(recipe))
+    assert (done.code, done.end) == (1, "2 of 2 failed, 0 done; no sentinel")
+    failed = {event["path"]: event["kind"] for event in done.named("recording-failed")}
+    assert failed == {"part1.isxd": "movie", "part1.gpio": "gpio"} and len(done.named("recording-failed")) == 2
+    assert {path: row["kind"] for path, row in rows(output).items()} == failed
+    assert (output / "part1/part1-ttl.csv").read_text() == "theirs"
 
 
 def test_what_a_recipe_made_earlier_stays(recipe, input, output):

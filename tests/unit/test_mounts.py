@@ -50,3 +50,16 @@ def test_only_in_the_image(monkeypatch):
 def test_where_the_kernel_does_not_say(monkeypatch, tmp_path):
     monkeypatch.setattr(mounts, "MOUNTS", tmp_path / "none")
     mounts.refuse_container_layer(Path("/output"))
+
+
+@pytest.mark.parametrize("sentinel, point", [("/flags/done", "/flags"), ("done.marker", str(Path.cwd()))])
+def test_a_sentinel_that_would_be_lost_with_the_container(sentinel, point):
+    with pytest.raises(Unwritable, match=f"nothing is mounted at {point}, and a sentinel inside the container"):
+        mounts.refuse_sentinel_in_container(Path(sentinel), Path("/out put"))
+
+
+def test_a_sentinel_that_outlives_it(monkeypatch):
+    mounts.refuse_sentinel_in_container(Path("/out put/flags/done"), Path("/out put"))
+    mounts.refuse_sentinel_in_container(Path("/data/done"), Path("/out put"))
+    monkeypatch.setattr(mounts, "APP", Path("/home/anna/isx"))
+    mounts.refuse_sentinel_in_container(Path("done.marker"), Path("/out put"))

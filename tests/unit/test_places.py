@@ -107,6 +107,19 @@ def test_a_sentinel_among_the_results_of_a_session(lab):
     assert (done.code, "is where the results of video_part1.isxd go" in done.end) == (64, True), done.stderr
 
 
+@pytest.mark.parametrize("place", ["Heute/Heute-ttl.csv", "HEUTE/x", "heute"])
+def test_a_sentinel_among_the_results_of_a_session_by_hand(lab, place):
+    """Known only when sessions.toml has been read, and still before the work."""
+    (lab / "input/sessions.toml").write_text('[[session]]\nname = "Heute"\nrecordings = ["c.isxd", "d.isxd"]\n')
+    (lab / "input/day1/d.isxd").rename(lab / "input/d.isxd")
+    before = everything(lab / "input"), everything(lab / "elsewhere")
+    done = run(lab / "input", lab / "output/o", env={"EXPECTED_OUTPUT_FILE": f"{lab}/output/o/{place}"})
+    assert (done.code, done.named("found")) == ((64, []) if "/" in place else (0, done.named("found"))), done.stderr
+    assert ("is where the results of c.isxd go" in done.end) == ("/" in place)
+    assert (everything(lab / "input"), everything(lab / "elsewhere")) == before
+    assert ("/" not in place) == (lab / "output/o/summary.csv").exists()
+
+
 @pytest.mark.parametrize("options, too", ALSO_WRONG.values(), ids=ALSO_WRONG)
 @pytest.mark.parametrize("place", ["input/c.isxd", "output/index.html", "output/flags/list.csv"])
 def test_whatever_else_is_asked_for(lab, place, options, too):

@@ -96,7 +96,7 @@ WRONG = [
     "14: ImagingPlane.grid_spacing must be a list of two or three numbers, not [1]",
     "18: NWBFile.keywords must be a text or a list of texts, not []",
     "19: NWBFile.session_start_time must be a date and time with the offset from UTC, such as "
-    "'2024-05-31T14:30:00+02:00', not datetime.datetime(2024, 5, 31, 14, 30)",
+    "'2024-05-31T14:30:00+02:00', not 2024-05-31T14:30:00",
 ]
 
 
@@ -104,7 +104,8 @@ def test_all_mistakes_at_once_with_their_lines(tmp_path):
     assert mistakes(tmp_path / "nwb.toml", WRONG_TOML) == WRONG
 
 
-TOO_MANY_DIGITS = "is not valid TOML" if hasattr(sys, "get_int_max_str_digits") else "ImagingPlane.excitation_lambda is"
+TOO_MANY_DIGITS = "is not valid TOML: a number has too many digits$"
+TOO_MANY_DIGITS = TOO_MANY_DIGITS if hasattr(sys, "get_int_max_str_digits") else "ImagingPlane.excitation_lambda is"
 SUBJECT = b"# of all\n[Subject]\n"
 
 
@@ -114,7 +115,7 @@ SUBJECT = b"# of all\n[Subject]\n"
         (b"[Subject\n", "1: is not valid TOML"),
         (b'[Subject]\nsex = "\xff"\n', "2: is not UTF-8 text: save it as such"),
         (b"\n" * (1 << 20) + b"#", "1: is larger than 1 MB"),
-        (SUBJECT + b"strain = " + b"[" * 100_000, r"3: is not valid TOML: "),
+        (SUBJECT + b"strain = " + b"[" * 100_000, r"3: is not valid TOML: its values are nested too deeply$"),
         (SUBJECT + b'strain = "a\\u0000b"\n', "3: Subject.strain holds the character NUL, which no text may have$"),
         (b'[NWBFile]\nkeywords = [\n "a",\n "\\u0000"\n]\n', "2: NWBFile.keywords holds the character NUL"),
         (b'NWBFile.lab = "x"\nNWBFile.notes = "\\u0000"\n', "2: NWBFile.notes holds the character NUL"),
