@@ -140,7 +140,7 @@ def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, fuzz
     before = contents(folder)
     for number in range(len(made)):  # out of sight, so that the paths of the sound ones are the same in both runs
         (inputs / str(number)).rename(inputs / f".{number}")
-    code, end, died = run(folder, alone.name, image, way)
+    code, end, died = run(folder, alone.name, image, way, 10 * WORKER_SECONDS)
     fuzzed.codes[code] += 1
     fuzzed.expect(not died, f"{way}: workers of sound recordings died: {died}")
     fuzzed.expect(code == 0, f"{way}: the sound recordings alone end with {code}: {end}")
@@ -148,7 +148,7 @@ def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, fuzz
         (inputs / f".{number}").rename(inputs / str(number))
 
     started = time.monotonic()
-    code, end, died = run(folder, output.name, image, way)
+    code, end, died = run(folder, output.name, image, way, limit(alone))
     fuzzed.expect(not died, f"{way}: workers died, though they may have gone well when tried again: {died}")
     fuzzed.seconds += time.monotonic() - started
     fuzzed.codes[code] += 1
@@ -164,14 +164,20 @@ def one_way(folder: Path, way: str, made: list[dict[str, str]], image: str, fuzz
     judge_variants(way, made, output, fuzzed)
 
 
-def run(folder: Path, output: str, image: str, way: str) -> tuple[int, str, list[str]]:
+def limit(alone: Path) -> float:
+    """Seconds for one worker: several times what the slowest sound recording took, as the machine may be busy."""
+    with (alone / "summary.csv").open(newline="") as file:
+        return max(WORKER_SECONDS, *(4 * float(row["seconds"]) for row in csv.DictReader(file)))
+
+
+def run(folder: Path, output: str, image: str, way: str, seconds: float) -> tuple[int, str, list[str]]:
     """Exit code, last line of the log, and what it says of workers that died; these are tried again, so that no result
     shows it. What is beside the output can be written to, and must not be."""
     name = f"isx-fuzz-{os.getpid()}-{output}"
     limits = ("--memory", MEMORY, "--memory-swap", MEMORY, "--pids-limit", "200", "--network", "none")
     where = ("-v", f"{folder}:/w", "-e", "INPUT_DIR=/w/input", "-e", f"OUTPUT_DIR=/w/{output}", *WAYS[way])
     options = ("--user", ME, "--read-only", "--tmpfs", "/tmp", "--cap-drop", "ALL", "-e", "LOG_FORMAT=json")
-    docker("run", "--detach", "--name", name, *options, *limits, *where, image, f"--worker-timeout={WORKER_SECONDS}")
+    docker("run", "--detach", "--name", name, *options, *limits, *where, image, f"--worker-timeout={seconds:.0f}")
     try:
         code = int(docker("wait", name))
         killed = docker("inspect", "--format", "{{.State.OOMKilled}}", name) == "true"

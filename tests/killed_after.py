@@ -1,7 +1,7 @@
 """PID 1 of a run that comes to a sudden end right after one of its changes to files.
 
 Usage: killed_after.py K COUNT APP ARGUMENT...: runs bootstrap.py of the folder APP. Right after the K-th change that
-PID 1 has made to names or files, the process ends as by SIGKILL: no handler runs, and the kernel takes its children with
+PID 1 makes to names or files, the process ends as by SIGKILL: no handler runs, and the kernel takes its children with
 it. With K = 0 it comes to its end, and writes how many changes there were into the file COUNT. Standard library only.
 """
 
