@@ -25,21 +25,21 @@ def follow(sessions: Sequence[Session]) -> Following:
     """Which cells of these sessions are the same, in one order or any other. Raises ValueError for fewer than two."""
     if len(sessions) < 2:
         raise ValueError("following needs two sessions or more")
-    if not any(len(each.usable) for each in sessions):
+    if not any(len(session.usable) for session in sessions):
         return _nothing(sessions)
     atlas = chart(sessions)
-    found = match(sessions, atlas)
-    order = _Numbers(found.groups)
-    flags = {s: DOES_NOT_FIT if len(each.usable) else NO_CELLS for s, each in enumerate(sessions) if not atlas.on[s]}
+    matched = match(sessions, atlas)
+    order = _Numbers(matched.groups)
+    flags = {s: DOES_NOT_FIT if len(one.usable) else NO_CELLS for s, one in enumerate(sessions) if not atlas.on[s]}
     return Following(
         groups=order.groups,
-        sure=tuple(np.where(groups < 0, np.nan, sure) for groups, sure in zip(found.groups, found.sure)),
+        sure=tuple(np.where(groups < 0, np.nan, sure) for groups, sure in zip(matched.groups, matched.sure)),
         transforms=atlas.to_reference,
         reference=atlas.reference,
         flags=flags,
-        pairs=tuple(_pairs(found)),
-        excess=tuple(each.excess if each else np.nan for each in atlas.chances),
-        residual=tuple(_residuals(sessions, atlas, found)),
+        pairs=tuple(_pairs(matched)),
+        excess=tuple(chance.excess if chance else np.nan for chance in atlas.chances),
+        residual=tuple(_residuals(sessions, atlas, matched)),
         diameter=atlas.diameter,
     )
 
@@ -61,15 +61,15 @@ class _Numbers:
         )
 
 
-def _pairs(found: Matched) -> list[Pair]:
+def _pairs(matched: Matched) -> list[Pair]:
     """A pair is of one cell if both belong to a group; if it is all of the group, that is one question, not two."""
     members: dict[int, list[tuple[int, int, float, bool]]] = defaultdict(list)
-    for s, (groups, sure) in enumerate(zip(found.groups, found.sure)):
+    for s, (groups, sure) in enumerate(zip(matched.groups, matched.sure)):
         for i in np.flatnonzero(groups >= 0):
             members[int(groups[i])].append((s, int(i), float(sure[i]), True))
-    sizes = {group: len(each) for group, each in members.items()}
-    for each in found.others:
-        members[each.group].append((each.session, each.cell, each.probability, False))
+    sizes = {group: len(those) for group, those in members.items()}
+    for member in matched.others:
+        members[member.group].append((member.session, member.cell, member.probability, False))
     best: dict[tuple[int, int, int, int], tuple[float, bool]] = {}
     for group, these in members.items():
         size = sizes.get(group, 0)
@@ -88,7 +88,7 @@ def _pairs(found: Matched) -> list[Pair]:
     return [Pair(*key, probability, kept) for key, (probability, kept) in best.items() if probability >= LEAST or kept]
 
 
-def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> list[float]:
+def _residuals(sessions: Sequence[Session], atlas: Atlas, matched: Matched) -> list[float]:
     """Distance of each session's cells from the mean place that the other sessions give them, px of the reference.
 
     Each is predicted from the session's other cells: a warp passes close to those that it was fitted to.
@@ -97,14 +97,14 @@ def _residuals(sessions: Sequence[Session], atlas: Atlas, found: Matched) -> lis
         atlas.transforms[s](session.centres) if atlas.on[s] else np.zeros((len(session.names), 2))
         for s, session in enumerate(sessions)
     ]
-    known = [groups >= 0 for groups in found.groups]
-    labels = np.concatenate([groups[use] for groups, use in zip(found.groups, known)])
-    points = np.vstack([each[use] for each, use in zip(places, known)])
+    known = [groups >= 0 for groups in matched.groups]
+    labels = np.concatenate([groups[use] for groups, use in zip(matched.groups, known)])
+    points = np.vstack([of_session[use] for of_session, use in zip(places, known)])
     size = labels.max(initial=-1) + 1
     count = np.bincount(labels, minlength=size)
     total = np.column_stack([np.bincount(labels, points[:, k], size) for k in (0, 1)])
     out = []
-    for s, (groups, place, use) in enumerate(zip(found.groups, places, known)):
+    for s, (groups, place, use) in enumerate(zip(matched.groups, places, known)):
         with_others = np.flatnonzero(use)[count[groups[use]] > 1]
         label = groups[with_others]
         targets = (total[label] - place[with_others]) / (count[label] - 1)[:, None]
@@ -123,9 +123,9 @@ def _misses(moved: Transform, points: np.ndarray, targets: np.ndarray) -> np.nda
 def _nothing(sessions: Sequence[Session]) -> Following:
     nan = (np.nan,) * len(sessions)
     return Following(
-        groups=_Numbers([np.full(len(each.names), -1) for each in sessions]).groups,
-        sure=tuple(np.full(len(each.names), np.nan) for each in sessions),
-        transforms=tuple(Transform(Frame(each.shape[1], each.shape[0])) for each in sessions),
+        groups=_Numbers([np.full(len(session.names), -1) for session in sessions]).groups,
+        sure=tuple(np.full(len(session.names), np.nan) for session in sessions),
+        transforms=tuple(Transform(Frame(session.shape[1], session.shape[0])) for session in sessions),
         reference=0,
         flags=dict.fromkeys(range(len(sessions)), NO_CELLS),
         pairs=(),

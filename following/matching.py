@@ -82,11 +82,11 @@ class _Matching:
         coarsest = max(atlas.transforms[s].scale for s in self.on)  # a finer grid than the pixels would have holes
         self.unit = max(atlas.diameter / SAMPLES, coarsest)
         placed = {s: _Placed(sessions[s], atlas.transforms[s], self.unit) for s in self.on}
-        low = np.min([each.low for each in placed.values()], axis=0)
-        high = np.max([each.high for each in placed.values()], axis=0)
-        self.points = {s: each.points for s, each in placed.items()}
-        self.images = {s: each.on_grid(low, high) for s, each in placed.items()}
-        self.within = {s: each @ each.T for s, each in self.images.items()}
+        low = np.min([those.low for those in placed.values()], axis=0)
+        high = np.max([those.high for those in placed.values()], axis=0)
+        self.points = {s: those.points for s, those in placed.items()}
+        self.images = {s: those.on_grid(low, high) for s, those in placed.items()}
+        self.within = {s: images @ images.T for s, images in self.images.items()}
         self.width = next(iter(placed.values())).width
         self.model: _Model | None = None
 
@@ -118,7 +118,7 @@ class _Matching:
         self._sum()
 
     def _sum(self) -> None:
-        room = self.n_groups + sum(len(each) for each in self.labels.values())  # for cells that leave their group
+        room = self.n_groups + sum(map(len, self.labels.values()))  # for cells that leave their group
         self.count, self.place = np.zeros(room, int), np.zeros((room, 2))
         rows, labels = sparse.vstack([self.images[s] for s in self.on], format="csr"), []
         for s in self.on:
@@ -159,10 +159,10 @@ class _Matching:
             return np.zeros(0)
         images = self.images[s] if displaced is None else self._shifted(s, displaced)
         sums = (images @ self.total.T).tocsr()
-        found = np.asarray(sums[cell, group]).ravel()
+        sums_of_pairs = np.asarray(sums[cell, group]).ravel()
         within = self.within[s] if displaced is None else images @ self.images[s].T
         mine = (within @ _membership(self.labels[s], len(self.count))).tocsr()
-        return np.clip((found - np.asarray(mine[cell, group]).ravel()) / count[group], 0, 1)
+        return np.clip((sums_of_pairs - np.asarray(mine[cell, group]).ravel()) / count[group], 0, 1)
 
     def _shifted(self, s: int, displaced: np.ndarray) -> sparse.csr_array:
         """Footprints moved by whole samples of the grid."""
@@ -178,29 +178,29 @@ class _Matching:
         everything, apart, displaced = [], [], []
         rng = np.random.default_rng(0)
         for s in self.on:
-            found = self._candidates(s)
-            everything.append(found)
-            apart.append(found.features[found.taken & self._may_differ(s, found)])
+            candidates = self._candidates(s)
+            everything.append(candidates)
+            apart.append(candidates.features[candidates.taken & self._may_differ(s, candidates)])
             for _ in range(max(1, DISPLACED // len(self.on))):
                 angle, far = rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 4) * self.atlas.diameter
                 shift = np.rint(far * np.array([np.cos(angle), np.sin(angle)]) / self.unit) * self.unit
                 displaced.append(self._candidates(s, shift).features)
-        features = np.vstack([each.features for each in everything])
-        presence = np.concatenate([each.presence for each in everything])
+        features = np.vstack([of_session.features for of_session in everything])
+        presence = np.concatenate([of_session.presence for of_session in everything])
         self.model = _Model.learned(features, presence, np.vstack(apart), np.vstack(displaced))
 
-    def _may_differ(self, s: int, found: _Candidates) -> np.ndarray:
+    def _may_differ(self, s: int, candidates: _Candidates) -> np.ndarray:
         """Leaves out neighbours whose traces say that they are one cell, found twice."""
         traces = self.sessions[s].traces
-        if traces is None or not len(found.cell):
-            return np.ones(len(found.cell), bool)
+        if traces is None or not len(candidates.cell):
+            return np.ones(len(candidates.cell), bool)
         own = np.full(len(self.count), -1)
         own[self.labels[s]] = np.arange(len(self.labels[s]))
         traces = np.nan_to_num(traces[self.sessions[s].usable])
         traces = traces - traces.mean(axis=1, keepdims=True)
         traces /= np.maximum(np.linalg.norm(traces, axis=1, keepdims=True), 1e-12)
-        other = own[found.group]
-        return (other < 0) | (np.einsum("ij,ij->i", traces[found.cell], traces[other]) < SAME_TRACE)
+        other = own[candidates.group]
+        return (other < 0) | (np.einsum("ij,ij->i", traces[candidates.cell], traces[other]) < SAME_TRACE)
 
     # ---- changes of groups
 
@@ -226,7 +226,7 @@ class _Matching:
         for k in np.argsort(-odds):
             if odds[k] <= 1:
                 break
-            a, b = (_root(into, int(each)) for each in (one[k], other[k]))
+            a, b = (_root(into, int(label_of)) for label_of in (one[k], other[k]))
             if a != b and not sessions[a] & sessions[b]:
                 into[b] = a
                 sessions[a] |= sessions.pop(b)
@@ -235,13 +235,13 @@ class _Matching:
         self._sum()
 
     def _reassign(self, s: int) -> None:
-        found = self._candidates(s)
-        probability = self._probabilities(s, found)
+        candidates = self._candidates(s)
+        probability = self._probabilities(s, candidates)
         new = self.n_groups + np.arange(len(self.labels[s]))
         alone = self._without(s)[0][self.labels[s]] == 0
         new[alone] = self.labels[s][alone]  # its own group stays its own
         kept = probability > KEPT
-        new[found.cell[kept]] = found.group[kept]
+        new[candidates.cell[kept]] = candidates.group[kept]
         self.n_groups += len(new)
         self._move(s, new)
 
@@ -263,27 +263,28 @@ class _Matching:
         self.total = self.total + (_membership(new[changed], room) - _membership(old[changed], room)).T @ rows
         self.labels[s] = new
 
-    def _probabilities(self, s: int, found: _Candidates) -> np.ndarray:
-        odds = self.model.odds(found.features, found.presence)
-        return one_to_one(found.cell, found.group, odds, len(self.labels[s]), len(self.count))
+    def _probabilities(self, s: int, candidates: _Candidates) -> np.ndarray:
+        odds = self.model.odds(candidates.features, candidates.presence)
+        return one_to_one(candidates.cell, candidates.group, odds, len(self.labels[s]), len(self.count))
 
     # ---- what comes out
 
     def _result(self) -> Matched:
-        groups = [np.full(len(each.names), -1) for each in self.sessions]
-        sure = [np.zeros(len(each.names)) for each in self.sessions]
+        groups = [np.full(len(session.names), -1) for session in self.sessions]
+        sure = [np.zeros(len(session.names)) for session in self.sessions]
         others = []
         for s in self.on:
-            found, usable = self._candidates(s), self.sessions[s].usable
-            probability = self._probabilities(s, found)
-            mine = self.labels[s][found.cell] == found.group
-            some = np.bincount(found.cell, probability, len(usable))
+            candidates, usable = self._candidates(s), self.sessions[s].usable
+            probability = self._probabilities(s, candidates)
+            mine = self.labels[s][candidates.cell] == candidates.group
+            some = np.bincount(candidates.cell, probability, len(usable))
             shared = self._without(s)[0][self.labels[s]] > 0
-            in_group = np.bincount(found.cell[mine], probability[mine], len(usable))
+            in_group = np.bincount(candidates.cell[mine], probability[mine], len(usable))
             groups[s][usable] = self.labels[s]
             sure[s][usable] = np.where(shared, in_group, 1 - np.minimum(some, 1))
             for k in np.flatnonzero(~mine & (probability >= 0.05)):
-                others.append(Member(s, int(usable[found.cell[k]]), int(found.group[k]), float(probability[k])))
+                cell, group = int(usable[candidates.cell[k]]), int(candidates.group[k])
+                others.append(Member(s, cell, group, float(probability[k])))
         return Matched(tuple(groups), tuple(sure), tuple(others))
 
 
@@ -435,10 +436,10 @@ class _Density:
                 deviations = np.sqrt(np.einsum("kii->ki", covariances))
                 shrunk = np.minimum(1, MOST_SPREAD / deviations)
                 covariances *= shrunk[:, :, None] * shrunk[:, None, :]
-            found = cls(mass / mass.sum(), means, covariances)
-            logs = found._logs(examples)
+            density = cls(mass / mass.sum(), means, covariances)
+            logs = density._logs(examples)
             share = np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None])
-        return found
+        return density
 
     def _logs(self, points: np.ndarray) -> np.ndarray:
         out = np.empty((len(points), len(self.means)))

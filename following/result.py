@@ -46,7 +46,7 @@ class Following:
 
     @property
     def n_groups(self) -> int:
-        return 1 + max((int(each.max()) for each in self.groups if len(each)), default=-1)
+        return 1 + max((int(groups.max()) for groups in self.groups if len(groups)), default=-1)
 
     @property
     def presence(self) -> np.ndarray:
@@ -59,10 +59,10 @@ class Following:
     @property
     def misfit(self) -> float:
         """How well the days fit, in one number: median of `residual` in diameters; NaN if nothing was compared."""
-        known = [each for each in self.residual if np.isfinite(each)]
+        known = [px for px in self.residual if np.isfinite(px)]
         return float(np.median(known)) / self.diameter if known else np.nan
 
     @property
     def doubtful(self) -> list[Pair]:
         """The least sure first."""
-        return sorted((each for each in self.pairs if each.doubtful), key=lambda each: abs(each.probability - 0.5))
+        return sorted((pair for pair in self.pairs if pair.doubtful), key=lambda pair: abs(pair.probability - 0.5))

@@ -62,15 +62,15 @@ class Session:
         y, x = np.divmod(rows.indices, self.shape[1])
         cell = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         light = rows.data.astype(float) ** 2
-        weight, found = light, np.full((rows.shape[0], 2), np.nan)
-        for window in (None, *(each * self.diameter for each in WINDOWS)):
+        weight, places = light, np.full((rows.shape[0], 2), np.nan)
+        for window in (None, *(width * self.diameter for width in WINDOWS)):
             if window is not None:
-                square = (x - found[cell, 0]) ** 2 + (y - found[cell, 1]) ** 2
+                square = (x - places[cell, 0]) ** 2 + (y - places[cell, 1]) ** 2
                 weight = light * np.exp(-0.5 * square / window**2)
             total = np.bincount(cell, weight, rows.shape[0])
             with np.errstate(invalid="ignore"):
-                found = np.column_stack([np.bincount(cell, weight * each, rows.shape[0]) / total for each in (x, y)])
-        return found
+                places = np.column_stack([np.bincount(cell, weight * along, rows.shape[0]) / total for along in (x, y)])
+        return places
 
     @cached_property
     def diameter(self) -> float:

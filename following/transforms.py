@@ -56,10 +56,10 @@ class Transform:
     def inverse(self, points: np.ndarray, steps: int = 12) -> np.ndarray:
         """Where in the session points of the reference are, by fixed-point iteration."""
         back = np.linalg.inv(self.matrix)
-        found = (points - self.shift) @ back.T
+        places = (points - self.shift) @ back.T
         for _ in range(steps if self.warp is not None else 0):
-            found = found - (replace(self, scale=1)(found) - points) @ back.T
-        return found / self.scale
+            places = places - (replace(self, scale=1)(places) - points) @ back.T
+        return places / self.scale
 
     @property
     def affine(self) -> np.ndarray:
@@ -101,10 +101,10 @@ def best_fit(
         return Fit(Transform(frame), np.hypot(*(points - targets).T))
     best: tuple[float, Fit] | None = None
     for model in allowed:
-        found = fit(frame, points, targets, weights, model, STIFFNESS[1::3] if fast else STIFFNESS)
-        error = _typical(found.predicted, weights)
+        candidate = fit(frame, points, targets, weights, model, STIFFNESS[1::3] if fast else STIFFNESS)
+        error = _typical(candidate.predicted, weights)
         if best is None or error < GAIN * best[0] or model == "rigid":
-            best = error, found
+            best = error, candidate
     assert best is not None
     return best[1]
 
@@ -122,8 +122,8 @@ def fit(
         moved = targets - points
         shift = np.average(moved, axis=0, weights=weights)
         left_out = np.maximum(1 - weights / weights.sum(), 0.1)
-        found = Transform(frame, np.eye(2), shift, None, model)
-        return Fit(found, np.hypot(*(moved - shift).T) / left_out)
+        transform = Transform(frame, np.eye(2), shift, None, model)
+        return Fit(transform, np.hypot(*(moved - shift).T) / left_out)
     if model == "rigid":
         return _rigid_fit(frame, points, targets, weights)
     affine = np.column_stack([points, np.ones(len(points))])
@@ -131,7 +131,7 @@ def fit(
         return _linear_fit(frame, affine, np.zeros((len(points), 0)), targets, weights, 1.0)
     bends = _basis(points, frame)
     fits = [_linear_fit(frame, affine, bends, targets, weights, stiffness) for stiffness in stiffnesses]
-    return min(fits, key=lambda each: _typical(each.predicted, weights))
+    return min(fits, key=lambda one: _typical(one.predicted, weights))
 
 
 def _rigid_fit(frame: Frame, points: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Fit:
@@ -140,10 +140,10 @@ def _rigid_fit(frame: Frame, points: np.ndarray, targets: np.ndarray, weights: n
     centre, other = share @ points, share @ targets
     left, _, right = np.linalg.svd((targets - other).T @ ((points - centre) * share[:, None]))
     matrix = left @ np.diag([1, np.linalg.det(left @ right)]) @ right
-    found = Transform(frame, matrix, other - matrix @ centre, None, "rigid")
+    transform = Transform(frame, matrix, other - matrix @ centre, None, "rigid")
     spread = share @ ((points - centre) ** 2).sum(axis=1)
     leverage = share * (1 + 0.5 * ((points - centre) ** 2).sum(axis=1) / max(spread, 1e-9))
-    return Fit(found, np.hypot(*(targets - found(points)).T) / np.maximum(1 - leverage, 0.1))
+    return Fit(transform, np.hypot(*(targets - transform(points)).T) / np.maximum(1 - leverage, 0.1))
 
 
 def _linear_fit(
@@ -161,8 +161,8 @@ def _linear_fit(
     leverage = weights * np.einsum("ij,jk,ik->i", design, inverse, design)
     rest = np.hypot(*(targets - design @ coefficients).T)
     warp = coefficients[3:] if bends.shape[1] else None
-    found = Transform(frame, coefficients[:2].T, coefficients[2], warp, "affine" if warp is None else "warp")
-    return Fit(found, rest / np.maximum(1 - leverage, 0.1))
+    transform = Transform(frame, coefficients[:2].T, coefficients[2], warp, "affine" if warp is None else "warp")
+    return Fit(transform, rest / np.maximum(1 - leverage, 0.1))
 
 
 def _typical(distances: np.ndarray, weights: np.ndarray) -> float:
