@@ -23,9 +23,10 @@ from pathlib import Path
 
 BLOCK = 1 << 20
 GZIP = b"\n\x1f\x8b\x08"  # where the script ends and the archive begins
-# Of the files at the root of a project, those that are looked at; .dockerignore sends the same ones to the builder.
-CANDIDATE = re.compile(r"\.sh(\..*)?$|inscopix|idps", re.IGNORECASE)
 NAMED_LIKE_ONE = re.compile(r"inscopix|idps", re.IGNORECASE)
+# Of the files at the root of a project, those that are looked at. Docker and git read patterns of their own: a test
+# checks that .dockerignore sends the same files to the builder, and that .gitignore keeps them out of commits.
+CANDIDATE = re.compile(rf"\.sh(\..*)?$|{NAMED_LIKE_ONE.pattern}", re.IGNORECASE)
 SECRETS = Path("/run/secrets")
 WAYS = ("INSTALLER", "INSTALLER_DIR", "INSTALLER_SECRET", "INSTALLER_URL")
 HOW = (
