@@ -72,7 +72,7 @@ def _of_frames(
     columns |= {name: _spread(values, valid) for name, values in _frame_columns(statistics, unit).items()}
     tables.write(out / f"{stem}-frames.csv", columns)
 
-    thumbnail = b""
+    thumbnail, caption = b"", ""
     if statistics:
         for name in ("mean", "std", "max", "min"):
             tiff.write(out / f"{stem}-{name}.tif", getattr(statistics, name), pixel_um)
@@ -93,7 +93,7 @@ def _of_frames(
         thumbnail=thumbnail,
         measures=measures,
         methods=METHODS,
-        figures=_figures(stem, statistics, n_valid, unit, pixel_um) if statistics else (),
+        figures=_figures(stem, caption, unit, pixel_um) if statistics else (),
         metadata={
             **metadata.timing(timing),
             **spacing,
@@ -117,11 +117,9 @@ def _picture(statistics: MovieStatistics, n_valid: int) -> tuple[np.ndarray, str
     return statistics.mean, f"Mean of {n_valid} frames"
 
 
-def _figures(
-    stem: str, statistics: MovieStatistics, n_valid: int, unit: str, pixel_um: PixelSize
-) -> tuple[Figure, ...]:
+def _figures(stem: str, caption: str, unit: str, pixel_um: PixelSize) -> tuple[Figure, ...]:
     return (
-        Figure(f"{stem}-preview.png", f"{_picture(statistics, n_valid)[1]}. The bar is a length {pixel_um.where}."),
+        Figure(f"{stem}-preview.png", f"{caption}. The bar is a length {pixel_um.where}."),
         Figure(
             f"{stem}-intensity.png",
             f"Mean of each frame [{unit}] over time. Frames that were dropped, cropped or blank are shaded.",

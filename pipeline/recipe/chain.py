@@ -75,9 +75,7 @@ def latest(planned: Sequence[PlannedStep]) -> list[Stream]:
 
     Several, if the step that makes it splits its input.
     """
-    last = {
-        (planned_step.step.plane, stream.kind): stream.step for planned_step in planned for stream in planned_step.made
-    }
+    last = {(its.step.plane, stream.kind): stream.step for its in planned for stream in its.made}
     of_planes = {kind for plane, kind in last if plane}
     return [
         stream

@@ -104,14 +104,10 @@ def _behind_cells(this: Run, made: Mapping[str, Made], plane: str) -> list[tissu
     """
     steps = [planned_step for planned_step in this.planned if planned_step.step.plane == plane]
     cells = [planned_step for planned_step in steps if any(stream.kind == "cell_set" for stream in planned_step.made)]
+    corrections = [planned_step for planned_step in steps if planned_step.step.function == "motion_correct"]
     candidates = [
         *(stream for planned_step in reversed(cells) for stream in planned_step.read),
-        *(
-            stream
-            for planned_step in steps
-            if planned_step.step.function == "motion_correct"
-            for stream in planned_step.made
-        ),
+        *(stream for correction in corrections for stream in correction.made),
     ]
     movies = [stream for stream in candidates if stream.kind == "movie"]
     for stream in reversed(movies):
