@@ -10,13 +10,15 @@ pairs. The distance of a pair is the one that the other pairs predict, so that a
 passing through wrong pairs. In a sparse field a distant pair still says much, in a dense one little.
 
 Where both have a mean image, how alike these are adds to it: as much as as many independent Gaussian samples with that
-correlation would, one for each patch of the field that the band-pass leaves independent.
+correlation would. Their number follows from the spectra of the two images. Images are reduced to what is as fine as
+vessels. Coarser texture is brighter, but it changes from day to day and would hide them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from scipy import fft, ndimage
@@ -32,7 +34,7 @@ ANCHOR = 0.05  # mean weight of a part of an image, where a pair of cells has 1
 PAYS = 1.0  # nats that a warp must gain
 FIRST, LAST, SHRINK = 0.6, 0.1, 0.82  # reach of pairs in diameters: at first, in the end, factor a turn
 SPREADS = (0.06, 0.1, 0.17, 0.28)  # diameters: standard deviations of places that are tried
-PATCH = 2.0  # square diameters of an image that count as one sample
+FINEST, COARSEST = 0.1, 0.4  # diameters: standard deviations of the Gaussians between which images are looked at
 COARSE = 2  # samples of a picture, of which one is compared
 OVERFIT = 10.0  # nats by which a warp makes images alike that are not
 TRUSTED = 0.8  # the highest probability that a cell of the map is there
@@ -190,13 +192,21 @@ class _Search:
         best = int(np.argmax(scores))
         return Aligned(moved, scores[best] + self.image_nats(moved), spreads[best])
 
+    @cached_property
+    def n_samples(self) -> float:
+        """How many independent samples vary as much in correlation as images like these two of different fields do."""
+        one, other = (each.small[::COARSE, ::COARSE] for each in (self.session.picture, self.atlas.picture))
+        shape = tuple(max(sides) for sides in zip(one.shape, other.shape))
+        power, its = (np.abs(fft.fft2(each - each.mean(), shape)) ** 2 for each in (one, other))
+        whole = float(power.sum() * its.sum() / max((power * its).sum(), 1e-30))
+        return whole * one.size / np.prod(shape)
+
     def image_nats(self, moved: Transform) -> float:
         """How much likelier the images are than images of different fields."""
         if not self.has_images:
             return 0.0
-        r = likeness(self.session.picture, self.atlas.picture, moved)
-        n_samples = moved.frame.width * moved.frame.height / (PATCH * self.diameter**2)
-        nats = -0.5 * n_samples * float(np.log1p(-(min(max(r, 0.0), 0.99) ** 2)))
+        r, overlap = likeness(self.session.picture, self.atlas.picture, moved)
+        nats = -0.5 * self.n_samples * overlap * float(np.log1p(-(min(max(r, 0.0), 0.99) ** 2)))
         return max(0.0, nats - OVERFIT) if moved.model == "warp" else nats
 
     def soft(
@@ -329,7 +339,8 @@ class Picture:
         filled = np.nan_to_num(image.astype(np.float32), nan=0, posinf=0, neginf=0)
         light = ndimage.gaussian_filter(filled, 2.5 * diameter)
         even = filled / np.maximum(light, 0.05 * light.max() + 1e-12)
-        band = ndimage.gaussian_filter(even, 0.2 * diameter) - ndimage.gaussian_filter(even, 1.5 * diameter)
+        fine, coarse = max(FINEST * diameter, 0.6 * step), max(COARSEST * diameter, 1.5 * step)
+        band = ndimage.gaussian_filter(even, fine) - ndimage.gaussian_filter(even, coarse)
         rows, columns = (np.arange(0, n - 0.5, step) for n in image.shape)
         small = ndimage.map_coordinates(band, np.meshgrid(rows, columns, indexing="ij"), order=1)
         small = np.clip(small, -3 * small.std(), 3 * small.std())
@@ -386,18 +397,18 @@ def _inverse_on_grid(moved: Transform, shape: tuple[int, int], step: float) -> n
     return np.array([ndimage.map_coordinates(each, places, order=1) for each in coarse])
 
 
-def likeness(picture: Picture, other: Picture, moved: Transform) -> float:
-    """Pearson's correlation of two images of one scale, where they overlap; 0 if that is less than a third."""
+def likeness(picture: Picture, other: Picture, moved: Transform) -> tuple[float, float]:
+    """Pearson's correlation of two images of one scale where they overlap, and what part that is; 0 below a third."""
     rows, columns = (np.arange(0, n, COARSE) for n in picture.small.shape)
     y, x = (each.ravel() for each in np.meshgrid(rows, columns, indexing="ij"))
     at = moved(picture.step * np.column_stack([x, y]).astype(float)) / other.step
     inside = ((at >= 0) & (at <= np.array(other.small.shape[::-1]) - 1)).all(axis=1)
     if inside.sum() < len(at) / 3:
-        return 0.0
+        return 0.0, 0.0
     there = ndimage.map_coordinates(other.small, at[inside].T[::-1], order=1)
     here = picture.small[y, x][inside]
     here, there = here - here.mean(), there - there.mean()
-    return float(here @ there / max(np.sqrt((here @ here) * (there @ there)), 1e-12))
+    return float(here @ there / max(np.sqrt((here @ here) * (there @ there)), 1e-12)), float(inside.mean())
 
 
 def image_anchors(
