@@ -65,6 +65,7 @@ class Aligned:
     transform: Transform
     score: float
     spread: float
+    images: float = 0.0  # what the images add to the score
     anchors: Anchors | None = None  # what it was fitted to beside the cells
 
 
@@ -177,7 +178,8 @@ class _Search:
         """Fitted once more, to pairs, and scored by what the others predict for each."""
         mine, theirs, distances = self.pairs(moved)
         if not len(mine):
-            return Aligned(moved, self.image_nats(moved), self.diameter, anchors)
+            images = self.image_nats(moved)
+            return Aligned(moved, images, self.diameter, images, anchors)
         weights = self.atlas.weights[theirs] / (1 + (distances / (0.2 * self.diameter)) ** 2)
         final = _fitted(moved.frame, self.session.points[mine], self.atlas.points[theirs], weights, richest, anchors)
         return replace(self.scored(final.transform, final.predicted[: len(mine)], theirs), anchors=anchors)
@@ -190,7 +192,8 @@ class _Search:
         spreads = [each * self.diameter for each in SPREADS]
         scores = [_nats(distances, odds, spread) for spread in spreads]
         best = int(np.argmax(scores))
-        return Aligned(moved, scores[best] + self.image_nats(moved), spreads[best])
+        images = self.image_nats(moved)
+        return Aligned(moved, scores[best] + images, spreads[best], images)
 
     @cached_property
     def n_samples(self) -> float:

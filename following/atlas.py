@@ -21,13 +21,15 @@ from following.sessions import Session
 from following.transforms import FEWEST, STIFFNESS, Frame, Transform, fit
 
 CANDIDATES = 4  # sessions that may become the reference
-ROUNDS = 4  # of aligning each session to the map of the others; with more than a few sessions, 2
+ROUNDS = 10  # at most, of aligning each session to the map of the others; with more than a few sessions, 2
+SETTLED = 0.01  # part by which a round must improve the fit, or it is the last
 FEW = 12
 REACH = 0.5  # diameters within which a cell is put on one of the map
 LEAST_WEIGHT = 0.2  # of a cell of the map that few sessions have
 GRID, EXACT = 12, 0.01  # places along a side at which transforms are joined; px that count as nothing
 LIMP = (STIFFNESS[0] / 1000,)
 LEAST_EXCESS = 2.5  # how much better than its mirror images a session must fit
+LEAST_SHARE = 0.25  # of what others gain over their mirror images, in cells or in images
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class Chance:
     score: float
     mirrored: tuple[float, ...]
     possible: float
+    by_cells: float = 0.0  # nats over the mean of the mirror images, for each cell that may be found
+    by_images: float = 0.0  # nats over the mean of the mirror images
 
     @property
     def excess(self) -> float:
@@ -93,8 +97,15 @@ class _Chart:
         self.reference = self._choose_reference()
         self._place(self.reference, self.aligned[self.reference])
         self._grow()
-        for _ in range(ROUNDS if len(self.sessions) <= FEW else 2):
+        few = len(self.sessions) <= FEW
+        self._settle(search=few)
+        self._leave_out()
+        fit = self._fit()
+        for _ in range(ROUNDS - 1 if few else 1):
             self._settle()
+            before, fit = fit, self._fit()
+            if fit <= (1 + SETTLED) * before:
+                break
         on = tuple(each is not None for each in self.labels)
         labels = tuple(np.zeros(0, int) if each is None else each for each in self.labels)
         transforms = tuple(replace(each.transform, scale=scale) for each, scale in zip(self.aligned, self.scales))
@@ -198,17 +209,42 @@ class _Chart:
             waiting = left
 
     def _chance(self, s: int, others: Landmarks, found: Aligned) -> Chance:
-        mirrored = tuple(
-            self._align(s, others, mirror=each).score for each in range(3 if len(self.sessions) <= FEW else 1)
-        )
-        reached = np.sort(others.weights)[::-1][: self.n_cells[s]]
-        return Chance(found.score, mirrored, float(reached.sum()))
+        mirrored = [self._align(s, others, mirror=each) for each in range(3 if len(self.sessions) <= FEW else 1)]
+        possible = float(np.sort(others.weights)[::-1][: self.n_cells[s]].sum())
+        by_images = found.images - np.mean([each.images for each in mirrored])
+        by_cells = found.score - np.mean([each.score for each in mirrored]) - by_images
+        scores = tuple(each.score for each in mirrored)
+        return Chance(found.score, scores, possible, float(by_cells) / possible, float(by_images))
 
-    def _settle(self) -> None:
+    def _leave_out(self) -> None:
+        """Sessions that fit much worse than the others do, by their cells and by their images.
+
+        Chance alone makes a long vessel fit another one. Those in doubt are compared with the whole map first.
+        """
+        for s in self._worse_than_others():
+            others = self._others(s)
+            self.chances[s] = self._chance(s, others, self._align(s, others, [self.aligned[s]], search=False))
+        for s in self._worse_than_others():
+            self.labels[s] = None
+            self.seen.pop(s, None)
+
+    def _worse_than_others(self) -> list[int]:
+        on = [s for s, labels in enumerate(self.labels) if labels is not None and self.chances[s]]
+        gains = np.array([(self.chances[s].by_cells, self.chances[s].by_images) for s in on]).reshape(-1, 2)
+        return [
+            s
+            for k, s in enumerate(on)
+            if len(on) > 1 and (gains[k] < LEAST_SHARE * np.median(np.delete(gains, k, axis=0), axis=0)).all()
+        ]
+
+    def _fit(self) -> float:
+        return sum(each.score for each, labels in zip(self.aligned, self.labels) if labels is not None)
+
+    def _settle(self, search: bool = False) -> None:
         for s in range(len(self.sessions)):
             if self.labels[s] is None or sum(each is not None for each in self.labels) < 2:
                 continue
-            found = self._align(s, self._others(s), [self.aligned[s]], search=False)
+            found = self._align(s, self._others(s), [self.aligned[s]], search)
             self._place(s, found)
 
 
