@@ -426,7 +426,7 @@ def image_anchors(
     step = picture.step
     rows, columns = other.small.shape
     seen, there = seen_through(start, picture, other)
-    reach, sigma = max(2, round(farthest * diameter / step)), 1.6 * diameter / step
+    reach, sigma = max(2, round(farthest * diameter / step)), 1.1 * diameter / step
     energy, other_energy = (ndimage.gaussian_filter(each**2, sigma, mode="constant") for each in (seen, other.small))
     energy, other_energy = (np.maximum(each, 0.1 * each.mean() + 1e-12) for each in (energy, other_energy))
     n = 2 * reach + 1
