@@ -7,7 +7,7 @@ pixel above half of the peak is a second component, and noise leaves many.
 How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide
 again is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
 between, and dimmer. So what is larger than the diameter allows is still a cell's if it is neither larger nor dimmer
-than the other cells of this movie suggest.
+than the other cells of this movie suggest: the larger they are, the dimmer.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
 from open_engine.cnmfe.gate import diameter_of_disc, elongation
 from open_engine.metrics import compactness
+from open_engine.robust import noise_sd
 
 LEAST_COMPACT = 0.8
 LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
@@ -27,7 +29,9 @@ FEW = 8  # cells
 ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
 MANY = 20  # cells: fewer do not say how much cells differ
-SPREADS = 2.5  # standard deviations of the logarithms of sizes and of brightness, beyond which it is not one of them
+ENOUGH = 500  # of them to draw a line through
+LARGER = 2.5  # standard deviations of the logarithms of sizes, beyond which it is not one of them
+DIMMER = 2.0  # likewise, of brightness about that line
 LONGEST_OF_LARGE = 1.8  # length over width: light that is scattered is rounder than its source
 RAGGED = 1.75  # widths across what holds most of a footprint; 1.1 for a Gaussian, more where noise is part of it
 
@@ -115,15 +119,28 @@ def _in_field(seen: Shape, diameter: float) -> bool:
 
 
 def _like_the_cells(cells: np.ndarray, others: np.ndarray, radii: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """Which footprints are cells or neither larger nor dimmer than these are, (footprints,).
+    """Which footprints are cells or neither larger nor, for their size, dimmer than these are, (footprints,).
 
     cells: which are known to be; others: which may be. radii, light: logarithms. What is like the cells is one too, and
     counts when it is asked again what they are like.
     """
     while True:
-        largest = radii[cells].mean() + SPREADS * radii[cells].std()
-        dimmest = light[cells].mean() - SPREADS * light[cells].std()
-        more = cells | (others & (radii <= largest) & (light >= dimmest))
+        largest = radii[cells].mean() + LARGER * radii[cells].std()
+        more = cells | (others & (radii <= largest) & (light >= _dimmest(radii, light, cells)))
         if (more == cells).all():
             return cells
         cells = more
+
+
+def _dimmest(radii: np.ndarray, light: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """How dim a footprint of each radius may be; all are logarithms, (footprints,).
+
+    From the line of Theil (1950) and Sen (1968) through the cells, as single patches among them must not tilt it; it
+    does not rise, as light that is spread is not brighter.
+    """
+    some = np.flatnonzero(cells)
+    some = some[:: max(1, len(some) // ENOUGH)]
+    slope = min(0.0, float(stats.theilslopes(light[some], radii[some])[0]))
+    rest = light - slope * radii
+    spread = min(rest[cells].std(), noise_sd(rest[cells]))
+    return slope * radii + np.median(rest[cells]) - DIMMER * spread

@@ -107,6 +107,23 @@ def test_how_large_a_cell_may_be_depends_on_how_much_the_cells_of_the_movie_diff
     assert any(of_others) == (len(others) < 20)
 
 
+@pytest.mark.parametrize(("by_size", "expected"), [((200, 50), True), ((50, 200), False)])
+def test_a_large_cell_may_be_dim_where_the_larger_are_the_dimmer(by_size: tuple[int, int], expected: bool) -> None:
+    differ = np.exp(np.random.default_rng(2).normal(0, 0.3, len(OF_ALL_SIZES)))
+    light = np.append(np.geomspace(*by_size, len(OF_ALL_SIZES)) * differ, 30)
+    found = doubts([*(cell(width=width) for width in OF_ALL_SIZES), cell(width=LARGE)], light, DIAMETER)
+    assert (found[-1] == "") == expected
+    assert not any(found[:-1])
+
+
+def test_single_patches_among_the_cells_do_not_let_in_more() -> None:
+    noise = np.random.default_rng(1).normal(0, 0.1, 28)
+    light = [*(400 * np.exp(noise)), *[100] * 4, 90, 90]
+    widths = [*OF_ALL_SIZES[:28], *[11] * 4, LARGE, LARGE]
+    found = doubts([cell(width=width) for width in widths], np.array(light), DIAMETER)
+    assert all(found[-2:])
+
+
 def test_the_stray_pixel_is_a_component_for_idps() -> None:
     assert image_metrics(with_stray_pixel()).n_components == 2
 
