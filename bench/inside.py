@@ -2,6 +2,7 @@
 
 inside.py small FOLDER N               N small movies
 inside.py kinds FOLDER                 one recording of each of some kinds
+inside.py sessions FOLDER              a session of several recordings, and an animal with two sessions
 inside.py variants FOLDER N SEED       sound recordings of every kind in sound/, N damaged variants in 0/, 1/, ...: JSON
 inside.py movie FILE GIGABYTES DTYPE   a movie of 800 x 1280 px
 inside.py measure WAY FILE             go through a movie: JSON with wall and CPU seconds and peak memory in MB
@@ -80,6 +81,19 @@ def make_kinds(folder: Path) -> dict[str, Path]:
         if kind not in KINDS:
             path.unlink()
     return {kind: made[kind] for kind in KINDS}
+
+
+def make_sessions(folder: Path) -> None:
+    """Two parts with GPIO, and an animal's cells on two days."""
+    from samples import recordings
+
+    recordings.movie(folder / "m_part1.isxd")
+    recordings.movie(folder / "m_part2.isxd", start_ms=recordings.START_MS + 5000)
+    recordings.gpio(folder / "m.gpio")
+    for day in ("day1", "day2"):
+        (folder / f"a/{day}").mkdir(parents=True)
+        recordings.cell_set(folder / f"a/{day}/cells.isxd")
+    (folder / "a/nwb.toml").write_text('[Subject]\nsubject_id = "a"\n')
 
 
 def make_variants(folder: Path, n: int, seed: int) -> list[dict[str, str]]:
@@ -215,6 +229,8 @@ def main(arguments: list[str]) -> None:
     verb, *rest = arguments
     if verb == "small":
         make_small(Path(rest[0]), int(rest[1]))
+    elif verb == "sessions":
+        make_sessions(Path(rest[0]))
     elif verb == "kinds":
         make_kinds(Path(rest[0]))
     elif verb == "variants":

@@ -33,7 +33,7 @@ import measure  # noqa: E402
 from images import build, forget_all  # noqa: E402
 from measure import ME, docker, inside, new_folder, say, workspace  # noqa: E402
 from tests import fuzz  # noqa: E402
-from tests.trees import tree, without_times_of_steps  # noqa: E402
+from tests.trees import tree, tree_with_rooms, without_times_of_steps  # noqa: E402
 
 REPORTS = {"index.html", "summary.csv"}
 SECONDS = 300  # for one run
@@ -341,6 +341,43 @@ def recipes_killed(chaos: Chaos) -> None:
         of_recipes.complete(output)
 
 
+def killed_after_changes(chaos: Chaos) -> None:
+    """SIGKILL after each single change to files"""
+    home, program = new_folder(chaos.folder / "changes"), PROJECT / "tests/killed_after.py"
+    inputs = new_folder(home / "input")
+    inside("sessions", "/made", options=("-v", f"{inputs}:/made"))
+    of_changes = replace(
+        chaos,
+        folder=home,
+        inputs=inputs,
+        options=("-v", f"{program}:/killed_after.py:ro"),
+        arguments=("--nwb", "--workers=1"),
+        tree=lambda output: without_zips(tree_with_rooms(output)),
+    )
+
+    def killed(change: int, output: Path) -> int:
+        command = ("python", "-EsB", "/killed_after.py", str(change), "/output/count", "/app")
+        return replace(of_changes, arguments=(*command, *of_changes.arguments)).run(output).code
+
+    undisturbed(of_changes)
+    counting = of_changes.new_output()
+    chaos.tally.expect(killed(0, counting) == 0, "the run that counts its changes fails")
+    for change in range(1, int((counting / "count").read_text()) + 1):
+        output = of_changes.new_output()
+        code = killed(change, output)
+        of_changes.tally.codes[code] += 1
+        of_changes.tally.expect(code == 137, f"exit code {code} instead of a sudden end after change {change}")
+        late = not (output / "done.marker").exists() or of_changes.tree(output) == of_changes.reference
+        of_changes.tally.expect(late, f"a sentinel of what is not complete, after change {change}")
+        of_changes.complete(output)
+        shutil.rmtree(output)
+
+
+def without_zips(files: dict[str, bytes]) -> dict[str, bytes]:
+    """A tree with the sizes of NWB files: zlib may write the same values in different bytes."""
+    return {name: str(len(content)).encode() if name.endswith(".nwb") else content for name, content in files.items()}
+
+
 def out_of_memory(chaos: Chaos) -> None:
     """Memory limit too small for a worker"""
     for _ in range(3):
@@ -556,6 +593,7 @@ SCENARIOS = {
     "container-killed": container_killed,
     "workers-killed": workers_killed,
     "recipes-killed": recipes_killed,
+    "killed-after-changes": killed_after_changes,
     "terminated": terminated,
     "memory": out_of_memory,
     "disk-full": disk_full,
