@@ -62,7 +62,7 @@ def _session(given: dict[str, Any]) -> dict[str, Any]:
             raise Mistake(f"{key} is not known{did_you_mean(key, KEYS)}")
     name, recordings = given.get("name", ""), given.get("recordings")
     if not isinstance(name, str) or "/" in name or name.startswith(".") or "\0" in name:
-        raise Mistake("name must be a text without / that does not begin with a dot")
+        raise Mistake("name must be a string without / that does not begin with a dot")
     if (
         not isinstance(recordings, list)
         or not recordings

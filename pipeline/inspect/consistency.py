@@ -283,7 +283,7 @@ def image_offsets(recording: Path, header: formats.IsxbHeader) -> list[int]:
 def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:
     missing = counts[-1] - counts[0] + 1 - len(counts)
     if missing != len(listed):
-        warn(f"{missing} frames are missing by the counter of its frames, {len(listed)} by its list: it may be damaged")
+        warn(f"{missing} frames are missing by its frame counter, {len(listed)} by its list: it may be damaged")
 
 
 def has_boxes(samples: list[Any]) -> bool:

@@ -267,7 +267,7 @@ def parse(text: str, file: str) -> Decisions:
             continue
         earlier = rows.pop((row.cells, row.cell), None)
         if earlier and earlier.status != status:
-            problems.append(f"{file}:{number}: {row.cell[:80]} is decided twice: {status}, the later one, holds")
+            problems.append(f"{file}:{number}: {row.cell[:80]} is decided twice: the later decision, {status}, counts")
         rows[row.cells, row.cell] = row
     return Decisions(file, file.removesuffix(".csv").removesuffix(".decisions"), tuple(rows.values()), tuple(problems))
 

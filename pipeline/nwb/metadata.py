@@ -64,8 +64,8 @@ def _is_point(value: Any) -> bool:
     return isinstance(value, list) and len(value) in (2, 3) and all(map(_is_number, value))
 
 
-TEXT = Field(_is_text, "a text that is not empty")
-TEXTS = Field(_is_texts, "a text or a list of texts")
+TEXT = Field(_is_text, "a string that is not empty")
+TEXTS = Field(_is_texts, "a string or a list of strings")
 NANOMETRES = Field(lambda value: _is_number(value) and 200 <= value <= 2000, "a wavelength in nm, from 200 to 2000")
 POINT = Field(_is_point, "a list of two or three numbers")
 YEARS = range(1900, 2200)  # readers count nanoseconds in 64 bits, which end in 2262
@@ -78,8 +78,8 @@ SPECIES = _matching(
     "a Latin binomial such as 'Mus musculus', or a URL of the NCBI taxonomy",
 )
 SEX = Field(lambda value: value in ("M", "F", "U", "O"), "one of 'M', 'F', 'U' (unknown), 'O' (other)")
-WEIGHT = _matching(r"\d+(\.\d+)? kg", "a text with its unit, such as '0.025 kg'")
-SUBJECT_ID = _matching(r"[^/\s\0][^/\0]*", "a text without '/'")
+WEIGHT = _matching(r"\d+(\.\d+)? kg", "a string with its unit, such as '0.025 kg'")
+SUBJECT_ID = _matching(r"[^/\s\0][^/\0]*", "a string without '/'")
 
 # Sections are NWB's types, fields are those of NWB's schema.
 FIELDS: Mapping[str, Mapping[str, Field]] = {
@@ -220,7 +220,7 @@ def _problems(document: Document) -> Iterator[tuple[int, str]]:
         line = document.lines.of((section,))
         if section not in FIELDS:
             owners = [name for name, fields in FIELDS.items() if section in fields]
-            hint = f"; it belongs into [{owners[0]}]" if owners else did_you_mean(section, list(FIELDS))
+            hint = f"; it belongs in [{owners[0]}]" if owners else did_you_mean(section, list(FIELDS))
             yield line, f"unknown section {_shown(section)}{hint}"
         elif not isinstance(table, dict):
             yield line, f"{section} must be a section with fields, not {_shown(table)}"
@@ -235,7 +235,7 @@ def _problem(section: str, name: str, value: Any) -> str:
     rule = FIELDS[section].get(name)
     if rule is None:
         owners = [other for other, fields in FIELDS.items() if name in fields]
-        hint = f"; it belongs into [{owners[0]}]" if owners else did_you_mean(name, list(FIELDS[section]))
+        hint = f"; it belongs in [{owners[0]}]" if owners else did_you_mean(name, list(FIELDS[section]))
         return f"{section} has no field {_shown(name)}{hint}"
     return "" if rule.fits(value) else f"{section}.{name} must be {rule.expected}, not {_shown(value)}"
 

@@ -81,7 +81,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
 
     for key in document:
         if key not in TOP_KEYS:
-            hint = "; it belongs into a [[step]] table" if key in STEP_KEYS else did_you_mean(key, TOP_KEYS)
+            hint = "; it belongs in a [[step]] table" if key in STEP_KEYS else did_you_mean(key, TOP_KEYS)
             problem(key, f"unknown key {key!r}{hint}")
     version = document.get("version")
     if version is None:
@@ -102,7 +102,7 @@ def _read_top(document: Mapping[str, Any], lines: Lines, recipe: Recipe) -> None
         if not isinstance(getattr(recipe, key), bool):
             problem(key, f"{key} must be true or false")
     if not isinstance(document.get("description", ""), str):
-        problem("description", "description must be a text")
+        problem("description", "description must be a string")
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class _Reader:
             self.problem(has[-1] if has else "", "a step needs either use or python" + (", not both" if has else ""))
             return None
         if not isinstance(table[has[0]], str):
-            self.problem(has[0], f"{has[0]} must be a text")
+            self.problem(has[0], f"{has[0]} must be a string")
             return None
         step = self._step_of_the_table(table) if has == ["use"] else self._python_step(table)
         if step is None:
@@ -287,7 +287,7 @@ class _Reader:
             "suffix",
             table.get("suffix", [table["python"].rpartition(":")[2]] * len(makes)),
             lambda suffix: re.fullmatch(r"[\w-]{1,40}", suffix) is not None and suffix not in TAKEN_SUFFIXES,
-            ("a text of letters, digits, _ and - (but not one that inspect results have, such as 'mean')",),
+            ("a string of letters, digits, _ and - (but not one that inspect results have, such as 'mean')",),
         )
         if len(suffixes) != len(makes):
             if suffixes:
@@ -347,7 +347,7 @@ def _not_plain(value: object) -> str:
     try:
         json.dumps(value)
     except TypeError:
-        return "must not hold a date or a time: write it as a text"
+        return "must not hold a date or a time: write it as a string"
     return ""
 
 

@@ -73,8 +73,8 @@ class Rule:
         return True
 
 
-_SINGULARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-_PLURALS = {bool: "true or false", int: "whole numbers", float: "numbers", str: "texts"}
+_SINGULARS = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+_PLURALS = {bool: "true or false", int: "whole numbers", float: "numbers", str: "strings"}
 
 
 def _alternatives(choices: tuple[str, ...]) -> str:

@@ -406,12 +406,12 @@ CONTRADICTIONS = {
     "another frame dropped": (
         "behavior_movie",
         in_json("meta", lambda meta: [one.update(fc=one["fc"] + 1) for one in meta["samples"][5:]]),
-        "2 frames are missing by the counter of its frames, 1 by its list",
+        "2 frames are missing by its frame counter, 1 by its list",
     ),
     "a dropped frame that is listed twice": (
         "behavior_movie",
         in_json("meta", lambda meta: meta.update(droppedFrames=[2, 2])),
-        "1 frames are missing by the counter of its frames, 2 by its list",
+        "1 frames are missing by its frame counter, 2 by its list",
     ),
     "a box without numbers": (  # the library takes them all the same, and crashes
         "nvision",

@@ -82,7 +82,7 @@ def test_rows_that_say_nothing_are_named():
     decisions = parse(text, "m.csv")
     assert {name: row.status for name, row in decisions.on(cells_of("f", NAMES)).items()} == {"C00": "accepted"}
     assert decisions.complaints() == [
-        "m.csv:3: C00 is decided twice: accepted, the later one, holds",
+        "m.csv:3: C00 is decided twice: the later decision, accepted, counts",
         "m.csv:4: 'good' is not a status: use one of accepted, rejected, undecided",
         "m.csv decides on C09, which its cell set does not have: not applied",
         "m.csv: the decisions on C01 were NOT applied: they are about other cells, because the present ones were "

@@ -158,7 +158,7 @@ WRONG = {
     "no TOML": ("[[session", ":1: is not valid TOML"),
     "another key": ('[[session]]\nrecording = ["a"]', ":1: recording is not known; did you mean 'recordings'?"),
     "no list": ('\n[[session]]\nrecordings = "a"', ":2: recordings must be a list of names"),
-    "a name with a way out": ('[[session]]\nname = "../x"\nrecordings = ["m1.isxd"]', ":1: name must be a text"),
+    "a name with a way out": ('[[session]]\nname = "../x"\nrecordings = ["m1.isxd"]', ":1: name must be a string"),
     "not there": ('[[session]]\nrecordings = ["m9.isxd"]', ":1: there is no recording m9.isxd"),
     "twice": (
         '[[session]]\nrecordings = ["m1.isxd"]\n[[session]]\nrecordings = ["m1.isxd"]',

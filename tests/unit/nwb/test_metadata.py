@@ -83,18 +83,18 @@ keywords = []
 session_start_time = 2024-05-31T14:30:00
 """
 WRONG = [
-    "1: unknown section 'sex'; it belongs into [Subject]",
+    "1: unknown section 'sex'; it belongs in [Subject]",
     "2: unknown section 'Subjekt'; did you mean 'Subject'?",
     "5: Subject has no field 'specis'; did you mean 'species'?",
     "6: Subject.species must be a Latin binomial such as 'Mus musculus', or a URL of the NCBI taxonomy, not 'mouse'",
     "7: Subject.sex must be one of 'M', 'F', 'U' (unknown), 'O' (other), not 'female'",
     "8: Subject.age must be an ISO 8601 duration such as 'P90D' or a range 'P80D/P100D', not '90 days'",
-    "9: Subject.weight must be a text with its unit, such as '0.025 kg', not 25",
-    "10: Subject has no field 'indicator'; it belongs into [ImagingPlane]",
-    "11: Subject.subject_id must be a text without '/', not ''",
+    "9: Subject.weight must be a string with its unit, such as '0.025 kg', not 25",
+    "10: Subject has no field 'indicator'; it belongs in [ImagingPlane]",
+    "11: Subject.subject_id must be a string without '/', not ''",
     "13: ImagingPlane.excitation_lambda must be a wavelength in nm, from 200 to 2000, not 4.75e-07",
     "14: ImagingPlane.grid_spacing must be a list of two or three numbers, not [1]",
-    "18: NWBFile.keywords must be a text or a list of texts, not []",
+    "18: NWBFile.keywords must be a string or a list of strings, not []",
     "19: NWBFile.session_start_time must be a date and time with the offset from UTC, such as "
     "'2024-05-31T14:30:00+02:00', not 2024-05-31T14:30:00",
 ]
@@ -140,7 +140,7 @@ SUBJECT = b"# of all\n[Subject]\n"
         (SUBJECT + b"date_of_birth = '9999-12-31'\n", "3: Subject.date_of_birth must be a date"),
         (b"NWBFile.session_start_time = 0001-01-01T00:00:00+23:00\n", "1: NWBFile.session_start_time must be"),
         (SUBJECT + "age = 'P\u0669\u0660D'\n".encode(), "3: Subject.age must be an ISO 8601 duration"),
-        (SUBJECT + b"strain = " + b"[" + b"1," * 50_000 + b"]\n", r"3: Subject.strain must be a text .{,250}\.\.\.$"),
+        (SUBJECT + b"strain = " + b"[" + b"1," * 50_000 + b"]\n", r"3: Subject.strain must be a string .{,250}\.\.\.$"),
     ],
 )
 def test_what_cannot_be_read_or_written_is_refused_with_its_line(tmp_path, content, expected):
