@@ -6,8 +6,8 @@ pixel above half of the peak is a second component, and noise leaves many.
 
 How large a cell may be depends on the movie. Where all cells are in focus they are alike, and what is half as wide
 again is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
-between, and dimmer. So what is larger than the diameter allows is still a cell's if it is neither larger nor dimmer
-than the other cells of this movie suggest: the larger they are, the dimmer.
+between, and are dimmer in proportion. So where larger cells are dimmer, what is larger than the diameter allows is
+still a cell's if it is neither larger nor dimmer than the other cells of this movie suggest.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are:
 FEW = 8  # cells
 ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
-MANY = 20  # cells: fewer do not say how much cells differ
+MANY = 50  # cells: fewer do not say how they differ
+SPREAD_LIGHT = -1.75  # slope of log brightness over log size: -2 where light is spread and none is lost
 ENOUGH = 500  # of them to draw a line through
 LARGER = 2.5  # standard deviations of the logarithms of sizes, beyond which it is not one of them
 DIMMER = 2.0  # likewise, of brightness about that line
@@ -122,25 +123,23 @@ def _like_the_cells(cells: np.ndarray, others: np.ndarray, radii: np.ndarray, li
     """Which footprints are cells or neither larger nor, for their size, dimmer than these are, (footprints,).
 
     cells: which are known to be; others: which may be. radii, light: logarithms. What is like the cells is one too, and
-    counts when it is asked again what they are like.
+    counts when it is asked again what they are like. Only cells are where the larger are not dimmer in proportion.
     """
+    if _slope(radii, light, cells) > SPREAD_LIGHT:
+        return cells
     while True:
         largest = radii[cells].mean() + LARGER * radii[cells].std()
-        more = cells | (others & (radii <= largest) & (light >= _dimmest(radii, light, cells)))
+        without_size = light - _slope(radii, light, cells) * radii
+        usual = without_size[cells]
+        dimmest = np.median(usual) - DIMMER * min(usual.std(), noise_sd(usual))
+        more = cells | (others & (radii <= largest) & (without_size >= dimmest))
         if (more == cells).all():
             return cells
         cells = more
 
 
-def _dimmest(radii: np.ndarray, light: np.ndarray, cells: np.ndarray) -> np.ndarray:
-    """How dim a footprint of each radius may be; all are logarithms, (footprints,).
-
-    From the line of Theil (1950) and Sen (1968) through the cells, as single patches among them must not tilt it; it
-    does not rise, as light that is spread is not brighter.
-    """
+def _slope(radii: np.ndarray, light: np.ndarray, cells: np.ndarray) -> float:
+    """Of the line of Theil (1950) and Sen (1968) through the cells, which single patches among them do not tilt."""
     some = np.flatnonzero(cells)
     some = some[:: max(1, len(some) // ENOUGH)]
-    slope = min(0.0, float(stats.theilslopes(light[some], radii[some])[0]))
-    rest = light - slope * radii
-    spread = min(rest[cells].std(), noise_sd(rest[cells]))
-    return slope * radii + np.median(rest[cells]) - DIMMER * spread
+    return float(stats.theilslopes(light[some], radii[some])[0])
