@@ -12,7 +12,7 @@ from typing import Any
 
 LOGS, RECORDS, STAGING, KEPT, LOCK = "logs", ".records", ".staging", "kept", ".lock"
 ANIMALS = "animals"  # results of animals, a folder each
-OVERVIEW_NOTE = f"{RECORDS}/overview"  # which overview is there; none if something was published since
+OVERVIEW_NOTE = f"{RECORDS}/.overview"  # which overview is there; no input is hidden
 REPORT = {  # and how each begins
     "index.html": b'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>Inscopix recordings</title>',
     "summary.csv": b"path,kind,status,reason,seconds,summary,",

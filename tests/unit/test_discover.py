@@ -167,6 +167,7 @@ COLLISIONS = [  # inputs that once shared a place with each other, or with a fil
     ["a.isxd", "a.isxd.log/b.isxd", "a.isxd.log_/b.isxd", "a.isxd.json/b.isxd", "a.isxd.JSON_/b.isxd"],
     ["done.marker.1-of-2.isxd", "done.marker.isxd", "done.marker.1-of-2/a.isxd", "done.marker/a.isxd"],
     ["Index.html/a.isxd", "index.html_/a.isxd", "x/index.html/a.isxd", "summary.csv.isxd", "summary.csv/a.isxd"],
+    ["overview/a.isxd", "overview.isxd", "animals/overview/a.isxd"],
 ]
 
 
@@ -177,7 +178,7 @@ def test_every_input_has_its_own_place(paths):
 
     given = name_results([Recording(path) for path in paths], OWN)
     assert not any(recording.problem for recording in given)
-    files = [*OWN - {own.LOGS}, "done.marker.1-of-2"]
+    files = [*OWN - {own.LOGS}, own.OVERVIEW_NOTE, "done.marker.1-of-2"]
     for recording in given:
         products = (".json", "-gpio.csv", "-frames.csv", ".png", ".tif")
         files += [f"{recording.results}/{recording.name}{product}" for product in products]
