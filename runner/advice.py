@@ -57,7 +57,8 @@ def as_options(words: Iterable[str], flags: Collection[str]) -> list[str]:
 
 def guess(word: str, flags: Collection[str]) -> str:
     """For an unknown word, the sentence that names what it may be a misspelling of."""
-    meant = nearest(word, [INSPECT, *recipe.shipped(), *(flag[2:] for flag in flags)])
+    known = [] if "/" in word else [INSPECT, *recipe.shipped(), *(flag[2:] for flag in flags)]
+    meant = nearest(word, known)
     return f"; if {meant} was meant:\n  {_docker(INPUT, as_options([meant], flags), [])}" if meant else ""
 
 

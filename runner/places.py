@@ -21,7 +21,8 @@ _MARKER = "EXPECTED_OUTPUT_FILE names a marker that the run writes"
 def problems(input: Path, output: Path, sentinel: Path) -> list[str]:
     """A sentence for each place that cannot be meant. Nothing is opened."""
     if below(input, output) == below(output, input) == "":
-        other = output if input != output else Path("/output" if input != Path("/output") else "/results")
+        is_one_name = os.path.normpath(input) == os.path.normpath(output)
+        other = Path("/output" if input != Path("/output") else "/results") if is_one_name else output
         told = "" if other == output else f", and set OUTPUT_DIR={other}"
         return [
             f"the input {input} and the output {output} are the same folder: mount another one for the results, "

@@ -664,6 +664,8 @@ def test_a_word_that_is_like_one_that_is_known():
     done = bootstrap("cels")
     assert done.code == 127
     assert done.stderr.endswith(f"(see --help); if cells was meant:\n  {DOCKER} --recipe cells\n")
+    done = bootstrap("/outptu")
+    assert (done.code, done.stderr.splitlines()[1:]) == (127, []), "a path is no misspelt option"
 
 
 @pytest.mark.parametrize("arguments", [["--check", "--recipe", "nope"], ["--recipe=nope", "--check"]])

@@ -288,9 +288,9 @@ def test_input_and_output_are_one_folder(lab, output, options):
     done = run(lab / "input", lab / output, *options)
     assert done.code == 64, done.stderr
     assert f"the input {lab}/input and the output {lab}/{output} are the same folder: mount another one" in done.end
-    other = "/output" if output == "input" else f"{lab}/{output}"
+    other = f"{lab}/link" if output == "link" else "/output"
     assert f'-v "$PWD/input:{lab}/input:ro" -v "$PWD/output:{other}"' in done.end
-    assert (", and set OUTPUT_DIR=/output" in done.end) == (output == "input")
+    assert (", and set OUTPUT_DIR=/output" in done.end) == (output != "link")
     assert everything(lab) == before
 
 
