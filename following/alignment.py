@@ -85,16 +85,17 @@ def align(
     if not len(session.points) or not len(atlas.points):
         return Aligned(Transform(frame), 0.0, diameter)
     this = _Search(session, atlas, cKDTree(atlas.points), diameter)
-    found = [aligned for each in known for aligned in this.near(each, hold)]
+    candidates = [aligned for one in known for aligned in this.near(one, hold)]
     if search:
         starts = this.starts(frame)
         if this.has_images:
-            found += this.held(starts[-1])
+            candidates += this.held(starts[-1])
         for start in this.best_two(starts):
-            found += this.from_start(start)
-    best = found[0]
-    for each in found[1:]:  # the stiffer ones come first
-        best = each if each.score > best.score + (PAYS if each.transform.model == "warp" else 0) else best
+            candidates += this.from_start(start)
+    best = candidates[0]
+    for candidate in candidates[1:]:  # the stiffer ones come first
+        extra = PAYS if candidate.transform.model == "warp" else 0
+        best = candidate if candidate.score > best.score + extra else best
     return best
 
 
@@ -103,8 +104,8 @@ def roughly(session: Landmarks, atlas: Landmarks, frame: Frame, diameter: float)
     if not len(session.points) or not len(atlas.points):
         return Aligned(Transform(frame), 0.0, diameter)
     this = _Search(session, atlas, cKDTree(atlas.points), diameter)
-    found = [this.judged(each, "rigid") for each in this.best_two(this.starts(frame))]
-    return max(found, key=lambda each: each.score)
+    rough = [this.judged(start, "rigid") for start in this.best_two(this.starts(frame))]
+    return max(rough, key=lambda one: one.score)
 
 
 def _alike(one: Transform, other: Transform, diameter: float) -> bool:
@@ -126,17 +127,17 @@ class _Search:
 
     def starts(self, frame: Frame) -> list[Transform]:
         """The last is the best of the images, if there are any."""
-        found = [Transform(frame), *cell_starts(self.session, self.atlas, frame, self.diameter)]
+        transforms = [Transform(frame), *cell_starts(self.session, self.atlas, frame, self.diameter)]
         if self.has_images:
-            found += image_starts(self.session.picture, self.atlas.picture, frame)[::-1]
-        return found
+            transforms += image_starts(self.session.picture, self.atlas.picture, frame)[::-1]
+        return transforms
 
     def best_two(self, starts: Sequence[Transform]) -> list[Transform]:
         """Those that fit best as rigid transforms, and differ."""
-        rough = [self.soft(each, "rigid", FIRST, 0.3) for each in starts]
+        rough = [self.soft(start, "rigid", FIRST, 0.3) for start in starts]
         kept: list[Transform] = []
-        for i in np.argsort([-self.judged(each, "rigid").score for each in rough], kind="stable"):
-            if len(kept) < 2 and not any(_alike(rough[i], each, self.diameter) for each in kept):
+        for i in np.argsort([-self.judged(transform, "rigid").score for transform in rough], kind="stable"):
+            if len(kept) < 2 and not any(_alike(rough[i], other, self.diameter) for other in kept):
                 kept.append(rough[i])
         return kept
 
@@ -149,10 +150,10 @@ class _Search:
         """Alignments by a warp of the image alone, and by one of image and cells. Reaches are in diameters."""
         warp, anchors = start, None
         for reach in reaches:
-            found = image_anchors(self.session.picture, self.atlas.picture, warp, self.diameter, reach)
-            if found is None:
+            of_image = image_anchors(self.session.picture, self.atlas.picture, warp, self.diameter, reach)
+            if of_image is None:
                 break
-            anchors = found
+            anchors = of_image
             warp = best_fit(start.frame, anchors.points, anchors.targets, anchors.weights).transform
         if anchors is None:
             return []
@@ -163,13 +164,13 @@ class _Search:
     def near(self, known: Aligned, hold: bool) -> list[Aligned]:
         """Alignments that start at a known one and stay near it."""
         richest = "warp" if known.transform.model == "warp" else "affine"
-        found = [self.judged(known.transform, "affine" if richest == "affine" else "warp", known.anchors)]
+        near = [self.judged(known.transform, "affine" if richest == "affine" else "warp", known.anchors)]
         for richest, first in (("affine", 0.3), ("warp", 0.4)):
             moved = self.soft(known.transform, richest, first, LAST, known.anchors)
-            found.append(self.judged(moved, richest, known.anchors))
+            near.append(self.judged(moved, richest, known.anchors))
         if hold and self.has_images:
-            found += self.held(known.transform, (0.4,))
-        return found
+            near += self.held(known.transform, (0.4,))
+        return near
 
     def pairs(self, moved: Transform) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return mutual_pairs(moved(self.session.points), self.atlas.points, self.tree, 0.7 * self.diameter)
@@ -189,7 +190,7 @@ class _Search:
         density = len(self.atlas.points) / (moved.frame.width * moved.frame.height)
         odds = np.minimum(self.atlas.weights[theirs], TRUSTED)
         odds = odds / (1 - odds) / density
-        spreads = [each * self.diameter for each in SPREADS]
+        spreads = [diameters * self.diameter for diameters in SPREADS]
         scores = [_nats(distances, odds, spread) for spread in spreads]
         best = int(np.argmax(scores))
         images = self.image_nats(moved)
@@ -198,9 +199,9 @@ class _Search:
     @cached_property
     def n_samples(self) -> float:
         """How many independent samples vary as much in correlation as images like these two of different fields do."""
-        one, other = (each.small[::COARSE, ::COARSE] for each in (self.session.picture, self.atlas.picture))
+        one, other = (picture.small[::COARSE, ::COARSE] for picture in (self.session.picture, self.atlas.picture))
         shape = tuple(max(sides) for sides in zip(one.shape, other.shape))
-        power, its = (np.abs(fft.fft2(each - each.mean(), shape)) ** 2 for each in (one, other))
+        power, its = (np.abs(fft.fft2(image - image.mean(), shape)) ** 2 for image in (one, other))
         whole = float(power.sum() * its.sum() / max((power * its).sum(), 1e-30))
         return whole * one.size / np.prod(shape)
 
@@ -292,17 +293,17 @@ def cell_starts(session: Landmarks, atlas: Landmarks, frame: Frame, diameter: fl
     blur = 0.35 * diameter / step
     soft = np.exp(-((2 * np.pi * blur) ** 2) * (fft.fftfreq(side)[:, None] ** 2 + fft.rfftfreq(side)[None] ** 2))
     target = np.conj(_spectrum(atlas.points - low, atlas.weights, step, side)) * soft
-    found = []
+    peaks = []
     for degrees in _angles():
         turned = rigid(frame, degrees, np.zeros(2))
         points = turned(session.points)
         seen = _spectrum(points - low, session.weights, step, side)
-        found += [
+        peaks += [
             (height, rigid(frame, degrees, -shift * step))
             for height, shift in _peaks(fft.irfft2(seen * target, (side, side)), blur)
         ]
-    found.sort(key=lambda each: -each[0])
-    return [transform for _, transform in found[:STARTS]]
+    peaks.sort(key=lambda peak: -peak[0])
+    return [transform for _, transform in peaks[:STARTS]]
 
 
 def _angles() -> np.ndarray:
@@ -319,15 +320,15 @@ def _spectrum(points: np.ndarray, weights: np.ndarray, step: float, side: int) -
 
 def _peaks(correlation: np.ndarray, width: float) -> list[tuple[float, np.ndarray]]:
     """The highest two, with their shift (x, y) in samples."""
-    side, found = len(correlation), []
+    side, highest = len(correlation), []
     for _ in range(2):
         row, column = np.unravel_index(correlation.argmax(), correlation.shape)
         shift = np.array([column, row])
-        found.append((float(correlation[row, column]), np.where(shift > side // 2, shift - side, shift)))
+        highest.append((float(correlation[row, column]), np.where(shift > side // 2, shift - side, shift)))
         reach = int(np.ceil(2 * width))
         rows, columns = (np.arange(at - reach, at + reach + 1) % side for at in (row, column))
         correlation[np.ix_(rows, columns)] = -np.inf
-    return found
+    return highest
 
 
 class Picture:
@@ -373,15 +374,15 @@ class Picture:
 
 def image_starts(picture: Picture, other: Picture, frame: Frame) -> list[Transform]:
     """Rotations and shifts with the greatest cross-correlation of mean images of one scale."""
-    side = fft.next_fast_len(sum(max(each.small.shape) for each in (picture, other)), real=True)
-    spectrum, found = fft.rfft2(picture.small, (side, side)), []
+    side = fft.next_fast_len(sum(max(one.small.shape) for one in (picture, other)), real=True)
+    spectrum, peaks = fft.rfft2(picture.small, (side, side)), []
     for degrees, turned in zip(_angles(), other.turned(side)):
         height, shift = _peaks(fft.irfft2(spectrum * turned, (side, side)), 2)[0]
         matrix = _rotation(degrees)
         moved = other.centre - matrix @ (other.centre + shift)
-        found.append((height, Transform(frame, matrix, moved * other.step, None, "rigid")))
-    found.sort(key=lambda each: -each[0])
-    return [transform for _, transform in found[:2]]
+        peaks.append((height, Transform(frame, matrix, moved * other.step, None, "rigid")))
+    peaks.sort(key=lambda peak: -peak[0])
+    return [transform for _, transform in peaks[:2]]
 
 
 def seen_through(moved: Transform, picture: Picture, other: Picture) -> tuple[np.ndarray, np.ndarray]:
@@ -397,13 +398,13 @@ def _inverse_on_grid(moved: Transform, shape: tuple[int, int], step: float) -> n
     y, x = np.meshgrid(rows, columns, indexing="ij")
     coarse = moved.inverse(step * np.column_stack([x.ravel(), y.ravel()]))[:, ::-1].T.reshape(2, *x.shape)
     places = np.meshgrid(*(np.linspace(0, m - 1, n) for m, n in zip(x.shape, shape)), indexing="ij")
-    return np.array([ndimage.map_coordinates(each, places, order=1) for each in coarse])
+    return np.array([ndimage.map_coordinates(coordinate, places, order=1) for coordinate in coarse])
 
 
 def likeness(picture: Picture, other: Picture, moved: Transform) -> tuple[float, float]:
     """Pearson's correlation of two images of one scale where they overlap, and what part that is; 0 below a third."""
     rows, columns = (np.arange(0, n, COARSE) for n in picture.small.shape)
-    y, x = (each.ravel() for each in np.meshgrid(rows, columns, indexing="ij"))
+    y, x = (index.ravel() for index in np.meshgrid(rows, columns, indexing="ij"))
     at = moved(picture.step * np.column_stack([x, y]).astype(float)) / other.step
     inside = ((at >= 0) & (at <= np.array(other.small.shape[::-1]) - 1)).all(axis=1)
     if inside.sum() < len(at) / 3:
@@ -427,12 +428,12 @@ def image_anchors(
     rows, columns = other.small.shape
     seen, there = seen_through(start, picture, other)
     reach, sigma = max(2, round(farthest * diameter / step)), 1.1 * diameter / step
-    energy, other_energy = (ndimage.gaussian_filter(each**2, sigma, mode="constant") for each in (seen, other.small))
-    energy, other_energy = (np.maximum(each, 0.1 * each.mean() + 1e-12) for each in (energy, other_energy))
+    energy, other_energy = (ndimage.gaussian_filter(image**2, sigma, mode="constant") for image in (seen, other.small))
+    energy, other_energy = (np.maximum(smoothed, 0.1 * smoothed.mean() + 1e-12) for smoothed in (energy, other_energy))
     n = 2 * reach + 1
     likeness = np.empty((n, n, rows, columns), np.float32)
     for i, j in np.ndindex(n, n):
-        moved, power = (np.roll(each, (reach - i, reach - j), (0, 1)) for each in (seen, energy))
+        moved, power = (np.roll(image, (reach - i, reach - j), (0, 1)) for image in (seen, energy))
         product = ndimage.gaussian_filter(moved * other.small, sigma, mode="constant")
         likeness[i, j] = product / np.sqrt(power * other_energy)
     places = [np.arange(round(sigma / 2), size, max(1, round(sigma))) for size in (rows, columns)]
@@ -452,8 +453,8 @@ def image_anchors(
     targets, weights = step * np.array(targets, float), np.array(weights)
     points = start.inverse(step * np.array(points, float))
     for _ in range(2):
-        found = best_fit(start.frame, points, targets, weights)
-        keep = found.predicted <= 3 * max(float(np.median(found.predicted)), 0.1 * step)
+        fit = best_fit(start.frame, points, targets, weights)
+        keep = fit.predicted <= 3 * max(float(np.median(fit.predicted)), 0.1 * step)
         points, targets, weights = points[keep], targets[keep], weights[keep]
     return Anchors(points, targets, weights * ANCHOR / max(float(weights.mean()), 1e-9))
 

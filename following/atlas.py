@@ -77,18 +77,18 @@ def chart(sessions: Sequence[Session]) -> Atlas:
 class _Chart:
     def __init__(self, sessions: Sequence[Session]) -> None:
         self.sessions = sessions
-        self.n_cells = np.array([len(each.usable) for each in sessions])
+        self.n_cells = np.array([len(session.usable) for session in sessions])
         largest = np.argsort(-self.n_cells, kind="stable")
         unit = sessions[largest[0]].pixel
-        candidates = [int(each) for each in largest if self.n_cells[each] and sessions[each].pixel == unit]
+        candidates = [int(s) for s in largest if self.n_cells[s] and sessions[s].pixel == unit]
         self.candidates = candidates[: CANDIDATES if len(sessions) > 2 else 1]
-        self.scales = [each.pixel / unit for each in sessions]
-        self.diameter = float(np.nanmedian([each.diameter * k for each, k in zip(sessions, self.scales)]))
-        self.landmarks = [_landmarks(each, k, self.diameter) for each, k in zip(sessions, self.scales)]
+        self.scales = [session.pixel / unit for session in sessions]
+        self.diameter = float(np.nanmedian([session.diameter * k for session, k in zip(sessions, self.scales)]))
+        self.landmarks = [_landmarks(session, k, self.diameter) for session, k in zip(sessions, self.scales)]
         self.frames = [
-            Frame(each.shape[1] * scale, each.shape[0] * scale) for each, scale in zip(sessions, self.scales)
+            Frame(session.shape[1] * scale, session.shape[0] * scale) for session, scale in zip(sessions, self.scales)
         ]
-        self.aligned = [Aligned(Transform(each), 0.0, self.diameter) for each in self.frames]
+        self.aligned = [Aligned(Transform(frame), 0.0, self.diameter) for frame in self.frames]
         self.labels: list[np.ndarray | None] = [None] * len(sessions)
         self.chances: list[Chance | None] = [None] * len(sessions)
         self.seen: dict[int, tuple[np.ndarray, np.ndarray]] = {}  # mean images on the map, and where they are known
@@ -106,23 +106,23 @@ class _Chart:
             before, fit = fit, self._fit()
             if fit <= (1 + SETTLED) * before:
                 break
-        on = tuple(each is not None for each in self.labels)
-        labels = tuple(np.zeros(0, int) if each is None else each for each in self.labels)
-        transforms = tuple(replace(each.transform, scale=scale) for each, scale in zip(self.aligned, self.scales))
+        on = tuple(of_session is not None for of_session in self.labels)
+        labels = tuple(np.zeros(0, int) if of_session is None else of_session for of_session in self.labels)
+        transforms = tuple(replace(aligned.transform, scale=scale) for aligned, scale in zip(self.aligned, self.scales))
         return Atlas(self.reference, transforms, self._to_reference(), on, tuple(self.chances), self.diameter, labels)
 
     def _to_reference(self) -> tuple[Transform, ...]:
         """Transforms from each day to the map, on which most days agree, and on to the reference, which is one day."""
         last = self.aligned[self.reference].transform
-        found = []
-        for s, (each, scale, mine) in enumerate(zip(self.aligned, self.scales, self.frames)):
+        transforms = []
+        for s, (aligned, scale, mine) in enumerate(zip(self.aligned, self.scales, self.frames)):
             x, y = (np.linspace(0, side, GRID) for side in (mine.width, mine.height))
             here = np.array([(a, b) for b in y for a in x])
-            there = last.inverse(each.transform(here))
+            there = last.inverse(aligned.transform(here))
             models = (fit(mine, here, there, np.ones(len(here)), model, LIMP).transform for model in FEWEST)
             joined = next(t for t in models if t.model == "warp" or np.abs(t(here) - there).max() < EXACT)
-            found.append(replace(Transform(mine) if s == self.reference else joined, scale=scale))
-        return tuple(found)
+            transforms.append(replace(Transform(mine) if s == self.reference else joined, scale=scale))
+        return tuple(transforms)
 
     # ---- the reference
 
@@ -133,9 +133,9 @@ class _Chart:
         for candidate in self.candidates:
             target = self.landmarks[candidate]
             others = [s for s in range(len(self.sessions)) if s != candidate]
-            found = [roughly(self.landmarks[s], target, self.frames[s], self.diameter) for s in others]
-            self.to_candidates.update({(s, candidate): each for s, each in zip(others, found)})
-            totals.append(sum(max(each.score, 0) for each in found))
+            fits = [roughly(self.landmarks[s], target, self.frames[s], self.diameter) for s in others]
+            self.to_candidates.update({(s, candidate): its for s, its in zip(others, fits)})
+            totals.append(sum(max(its.score, 0) for its in fits))
         return self.candidates[int(np.argmax(totals))]
 
     def _align(
@@ -150,9 +150,9 @@ class _Chart:
 
     def _others(self, s: int | None) -> Landmarks:
         """The map without session s."""
-        on = [each for each in range(len(self.sessions)) if each != s and self.labels[each] is not None]
-        labels = np.concatenate([self.labels[each] for each in on])
-        points = np.vstack([self.aligned[each].transform(self.landmarks[each].points) for each in on])
+        on = [other for other in range(len(self.sessions)) if other != s and self.labels[other] is not None]
+        labels = np.concatenate([self.labels[other] for other in on])
+        points = np.vstack([self.aligned[other].transform(self.landmarks[other].points) for other in on])
         known, labels = np.unique(labels, return_inverse=True)
         count = np.bincount(labels)
         means = np.column_stack([np.bincount(labels, points[:, k]) / count for k in (0, 1)])
@@ -163,7 +163,7 @@ class _Chart:
     def _mean_picture(self, s: int | None) -> Picture | None:
         """Mean picture of all mapped sessions but s, in the reference's field. A day's own texture averages out."""
         reference = self.landmarks[self.reference].picture
-        seen = [each for q, each in self.seen.items() if q != s]
+        seen = [pictures for q, pictures in self.seen.items() if q != s]
         if reference is None or not seen:
             return None
         total, count = (np.sum(parts, axis=0) for parts in zip(*seen))
@@ -180,7 +180,7 @@ class _Chart:
         points = aligned.transform(self.landmarks[s].points)
         labels = self._next_label() + np.arange(len(points))
         self.labels[s] = None
-        if any(each is not None for each in self.labels):
+        if any(labels_of is not None for labels_of in self.labels):
             others = self._others(s)
             mine, theirs, _ = mutual_pairs(points, others.points, cKDTree(others.points), REACH * self.diameter)
             labels[mine] = self._known[theirs]
@@ -188,7 +188,7 @@ class _Chart:
         self._see(s)
 
     def _next_label(self) -> int:
-        return 1 + max((int(each.max()) for each in self.labels if each is not None and len(each)), default=-1)
+        return 1 + max((int(labels.max()) for labels in self.labels if labels is not None and len(labels)), default=-1)
 
     def _grow(self) -> None:
         """Best first; what does not fit yet may fit a map with more cells."""
@@ -198,23 +198,23 @@ class _Chart:
             left = []
             for s in waiting:
                 others = self._others(s)
-                found = self._align(s, others, [self.to_candidates[s, self.reference]])
-                self.chances[s] = self._chance(s, others, found)
+                aligned = self._align(s, others, [self.to_candidates[s, self.reference]])
+                self.chances[s] = self._chance(s, others, aligned)
                 if self.chances[s].belongs:
-                    self._place(s, found)
+                    self._place(s, aligned)
                 else:
                     left.append(s)
             if len(left) == len(waiting):
                 break
             waiting = left
 
-    def _chance(self, s: int, others: Landmarks, found: Aligned) -> Chance:
-        mirrored = [self._align(s, others, mirror=each) for each in range(3 if len(self.sessions) <= FEW else 1)]
+    def _chance(self, s: int, others: Landmarks, aligned: Aligned) -> Chance:
+        mirrored = [self._align(s, others, mirror=which) for which in range(3 if len(self.sessions) <= FEW else 1)]
         possible = float(np.sort(others.weights)[::-1][: self.n_cells[s]].sum())
-        by_images = found.images - np.mean([each.images for each in mirrored])
-        by_cells = found.score - np.mean([each.score for each in mirrored]) - by_images
-        scores = tuple(each.score for each in mirrored)
-        return Chance(found.score, scores, possible, float(by_cells) / possible, float(by_images))
+        by_images = aligned.images - np.mean([mirror.images for mirror in mirrored])
+        by_cells = aligned.score - np.mean([mirror.score for mirror in mirrored]) - by_images
+        scores = tuple(mirror.score for mirror in mirrored)
+        return Chance(aligned.score, scores, possible, float(by_cells) / possible, float(by_images))
 
     def _leave_out(self) -> None:
         """Sessions that fit much worse than the others do, by their cells and by their images.
@@ -238,14 +238,14 @@ class _Chart:
         ]
 
     def _fit(self) -> float:
-        return sum(each.score for each, labels in zip(self.aligned, self.labels) if labels is not None)
+        return sum(aligned.score for aligned, labels in zip(self.aligned, self.labels) if labels is not None)
 
     def _settle(self, search: bool = False) -> None:
         for s in range(len(self.sessions)):
-            if self.labels[s] is None or sum(each is not None for each in self.labels) < 2:
+            if self.labels[s] is None or sum(labels is not None for labels in self.labels) < 2:
                 continue
-            found = self._align(s, self._others(s), [self.aligned[s]], search)
-            self._place(s, found)
+            aligned = self._align(s, self._others(s), [self.aligned[s]], search)
+            self._place(s, aligned)
 
 
 MIRRORS = (np.array([-1, 1]), np.array([1, -1]), np.array([-1, -1]))  # the last is half a turn, beyond any search
