@@ -49,7 +49,7 @@ def run(state: RunState) -> Ending:
             outcomes.fail([recording], input.related.problems[recording.relative], {})
         todo = outcomes.take_over(units)
         done = [unit for unit in units if unit.done]
-        forget_kept_steps(state.output, (each for unit in done for each in folders_of_steps(unit, input.related)))
+        forget_kept_steps(state.output, (folder for unit in done for folder in folders_of_steps(unit, input.related)))
         forks = None
         if todo:
             from runner.output.settle import Settlement  # takes a while, and mostly all is done

@@ -62,7 +62,7 @@ def _almost(folder: Path, there: Iterable[str], called: Iterable[str]) -> Iterat
     sessions = [*called]
     for name in there:
         plain = name[:-4] if name.lower().endswith(".txt") else name  # which Windows hides
-        ending = next((each for each in (DECISIONS, f".{NWB}") if plain[-len(each) :].lower() == each), "")
+        ending = next((known for known in (DECISIONS, f".{NWB}") if plain[-len(known) :].lower() == known), "")
         is_of_folder = plain.lower() in OF_FOLDERS
         right = plain.lower() if is_of_folder else plain[: len(plain) - len(ending)] + ending
         if name.startswith(".") or not (ending or is_of_folder):
