@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from following.atlas import Atlas, chart
+from following.atlas import Atlas, Chance, chart
 from following.matching import Matched, match
 from following.result import Following, Pair
 from following.sessions import Session
@@ -15,10 +15,10 @@ from following.transforms import FEWEST, Frame, Transform, best_fit
 
 LEAST = 0.05  # probability of the pairs that are reported
 NO_CELLS = "it has no cells"
-DOES_NOT_FIT = (
-    "its cells fit the other sessions no better than their mirror images do: another animal, another field, or too few "
-    "cells to tell"
-)
+TOO_FEW = "too few of its cells could be on other days to tell whether it is of the same animal and field"
+DOES_NOT_FIT = "its cells fit the other sessions no better than their mirror images: another animal, or another field"
+FITS_WORSE = "its cells and image fit far worse than those of the other sessions: another animal, or another field"
+ENOUGH = 5.0  # cells that other days should have
 
 
 def follow(sessions: Sequence[Session]) -> Following:
@@ -30,7 +30,7 @@ def follow(sessions: Sequence[Session]) -> Following:
     atlas = chart(sessions)
     matched = match(sessions, atlas)
     order = _Numbers(matched.groups)
-    flags = {s: DOES_NOT_FIT if len(one.usable) else NO_CELLS for s, one in enumerate(sessions) if not atlas.on[s]}
+    flags = {s: _why(one, atlas.chances[s]) for s, one in enumerate(sessions) if not atlas.on[s]}
     return Following(
         groups=order.groups,
         sure=tuple(np.where(groups < 0, np.nan, sure) for groups, sure in zip(matched.groups, matched.sure)),
@@ -42,6 +42,14 @@ def follow(sessions: Sequence[Session]) -> Following:
         residual=tuple(_residuals(sessions, atlas, matched)),
         diameter=atlas.diameter,
     )
+
+
+def _why(session: Session, chance: Chance | None) -> str:
+    if not len(session.usable) or chance is None:
+        return NO_CELLS
+    if chance.possible < ENOUGH:
+        return TOO_FEW
+    return FITS_WORSE if chance.belongs else DOES_NOT_FIT
 
 
 class _Numbers:

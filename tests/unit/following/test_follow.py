@@ -10,7 +10,7 @@ import pytest
 
 from bench.following_studies import CONDITIONS, Day, study
 from following import Following, Session, follow
-from following.follow import DOES_NOT_FIT, NO_CELLS
+from following.follow import DOES_NOT_FIT, FITS_WORSE, NO_CELLS, TOO_FEW
 
 
 def sessions_of(days: list[Day]) -> list[Session]:
@@ -47,6 +47,12 @@ def test_cells_are_followed(condition, recall, precision):
     assert not followed(condition, 71).flags
 
 
+def test_few_cells_are_followed_where_days_are_warped_and_their_texture_is_new():
+    days, found = drawn("sparse-hard, new texture", 502), followed("sparse-hard, new texture", 502)
+    recall, precision = recall_and_precision(days, found)
+    assert recall >= 0.9 and precision >= 0.98 and not found.flags
+
+
 @pytest.mark.parametrize("condition", ["easy", "wrong animal"])
 def test_a_group_has_at_most_one_cell_of_a_session(condition):
     for groups in followed(condition, 71).groups:
@@ -56,13 +62,34 @@ def test_a_group_has_at_most_one_cell_of_a_session(condition):
 def test_a_session_of_another_animal_is_left_by_itself_and_the_rest_is_as_without_it():
     days, following = drawn("wrong animal", 71), followed("wrong animal", 71)
     (stranger,) = (s for s, day in enumerate(days) if day.stranger)
-    assert following.flags == {stranger: DOES_NOT_FIT}
+    assert following.flags == {stranger: FITS_WORSE}
     assert np.isnan(following.sure[stranger]).all()
     assert not following.presence[following.groups[stranger]][:, [s for s in range(len(days)) if s != stranger]].any()
     rest = [day for day in days if not day.stranger]
     without = follow(sessions_of(rest))
     kept = [groups for s, groups in enumerate(following.groups) if s != stranger]
     assert pairs(kept) == pairs(list(without.groups))
+
+
+def test_a_session_that_chance_makes_fit_better_than_its_mirror_images_is_still_another_animals():
+    """A long vessel of one animal lies well on a long vessel of the other."""
+    days, found = drawn("wrong animal sparse", 512), followed("wrong animal sparse", 512)
+    (stranger,) = (s for s, day in enumerate(days) if day.stranger)
+    assert found.excess[stranger] > 2.5
+    assert found.flags == {stranger: FITS_WORSE}
+    assert recall_and_precision(days, found) == (1, 1)
+
+
+@pytest.mark.parametrize("n_cells, why", [(30, DOES_NOT_FIT), (4, TOO_FEW)])
+def test_of_two_days_of_different_animals_one_is_left_by_itself(n_cells, why):
+    y, x = np.mgrid[:120, :120]
+    places = np.random.default_rng(5).uniform(8, 112, (2, n_cells, 2))
+    days = [
+        Session.of_images(name, np.array([np.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2) / 2.5**2) for a, b in each]))
+        for name, each in zip("ab", places)
+    ]
+    found = follow(days)
+    assert found.flags == {1 - found.reference: why}
 
 
 def test_the_order_of_the_sessions_does_not_matter():

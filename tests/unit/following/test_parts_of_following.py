@@ -6,7 +6,10 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy import ndimage
+from scipy.spatial import cKDTree
 
+from following.alignment import Landmarks, Picture, _Search, likeness
 from following.matching import one_to_one
 from following.sessions import Session
 from following.transforms import Frame, Transform, best_fit, fit, rigid
@@ -118,3 +121,40 @@ def test_noise_and_faint_pixels_do_not_draw_a_centre_away():
     image = blob(30, 25)
     image[5, 70] = 1.2  # one hot pixel, brighter than the cell
     assert Session.of_images("a", np.array([image, blob(60, 45)])).centres[0] == pytest.approx([30, 25], abs=0.2)
+
+
+DAY = Frame(200, 200)
+
+
+def search(one: np.ndarray, other: np.ndarray) -> _Search:
+    at = np.array([[100.0, 100.0]])
+    mine, theirs = (Landmarks(at, np.ones(1), Picture.of(each, 12.0)) for each in (one, other))
+    return _Search(mine, theirs, cKDTree(at), 12.0)
+
+
+def noise(seed: int, sigma: float) -> np.ndarray:
+    found = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(200, 200)), sigma)
+    return (found / found.std()).astype(np.float32)
+
+
+def test_the_number_of_samples_is_how_little_images_of_different_fields_correlate_by_chance():
+    pairs = [search(100 + noise(2 * seed, 3), 100 + noise(2 * seed + 1, 3)) for seed in range(60)]
+    by_chance = [likeness(each.session.picture, each.atlas.picture, Transform(DAY))[0] for each in pairs]
+    assert np.mean([each.n_samples for each in pairs]) == pytest.approx(1 / np.var(by_chance), rel=0.4)
+
+
+def test_vessels_are_seen_through_texture_that_changes_from_day_to_day():
+    y, x = np.mgrid[:200, :200]
+    lines = [np.exp(-0.5 * ((y - at - 25 * np.sin(x / 30 + at)) / 3) ** 2) for at in (40, 100, 160)]
+    days = [(1 + 0.3 * noise(seed, 8)) * (1 - 0.4 * np.max(lines, axis=0)) for seed in (1, 2)]
+    this = search(*days)
+    assert this.image_nats(Transform(DAY)) > 30
+    assert this.image_nats(Transform(DAY, shift=np.array([25.0, 18.0]))) < 10
+
+
+def test_images_count_by_what_they_share():
+    """Half of the field shows half as many samples; less than a third is not compared."""
+    this = search(100 + noise(1, 3), 100 + noise(1, 3))
+    for shift, part in ((0.0, 1.0), (100.0, 0.5), (150.0, 0.0)):
+        moved = Transform(DAY, shift=np.array([shift, 0.0]))
+        assert likeness(this.session.picture, this.atlas.picture, moved)[1] == pytest.approx(part, abs=0.03)
