@@ -234,7 +234,7 @@ class _Chart:
         return [
             s
             for k, s in enumerate(on)
-            if len(on) > 1 and (gains[k] < LEAST_SHARE * np.median(np.delete(gains, k, axis=0), axis=0)).all()
+            if len(on) > 1 and (gains[k] <= LEAST_SHARE * np.median(np.delete(gains, k, axis=0), axis=0)).all()
         ]
 
     def _fit(self) -> float:
