@@ -103,7 +103,7 @@ def fifo(place: str) -> Callable[[Path], None]:
 
 PLANTED = {  # what is planted, the exit code, what the last word or the failure says
     "staging is a link to the input": (linked(".staging", "../input"), 73, ".staging cannot be written: it is a symb"),
-    "records are a link": (linked(".records", "../outside"), 1, ""),
+    "records are a link": (linked(".records", "../outside"), 73, ".records cannot be written"),
     "logs are a link": (linked("logs", "../outside"), 1, "links in the output are not followed"),
     "results are a link": (linked("a", "../outside"), 1, "links in the output are not followed"),
     "the lock is a link": (linked(".lock", "../outside/victim"), 73, ".lock cannot be written"),
