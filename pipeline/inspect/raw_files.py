@@ -46,11 +46,11 @@ def _gpio(recording: Path, warn: Warn) -> None:
             skipped += place - after
             packets.append(place)
             after = place + PACKET_WORDS + size
-    skipped += abs(len(words) - after)
+    skipped = 4 * (skipped + abs(len(words) - after)) + (end - start) % 4
     if claimed is not None and claimed != len(packets):
         warn(f"it holds {len(packets)} of the {claimed} packets that its header counts: it may be damaged")
     if skipped:
-        warn(f"{4 * skipped} bytes belong to no packet, or are missing from the last one: it may be damaged")
+        warn(f"{skipped} bytes belong to no packet, or are missing from the last one: it may be damaged")
     sequence = words[np.array(packets, np.int64) + 2]
     lost = int((np.diff(sequence) != 1).sum())  # of uint32, which begins anew as the box's counter does
     if lost:

@@ -391,6 +391,11 @@ CONTRADICTIONS = {
     "a packet less": ("gpio", one_gpio_packet_less, "it holds 99 of the 100 packets that its header counts"),
     "packets changed about": ("gpio", swapped_gpio_packets, "packets are missing in 2 places, by their own count"),
     "bytes after packets": ("gpio", appended, "16 bytes belong to no packet, or are missing from the last one"),
+    "two bytes of a packet": (
+        "gpio_bare",
+        lambda data, suffix: data[:-30],
+        "2 bytes belong to no packet, or are missing",
+    ),
     "fewer samples claimed": (
         "imu",
         session_of_imu(numTimes=99),
