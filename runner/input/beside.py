@@ -57,9 +57,8 @@ def read(root: Path, related: Related, tables: Sequence[str], copies: Path | Non
     return Beside(said, stamps, metadata, unread)
 
 
-def _almost(folder: Path, there: Iterable[str], called: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _almost(folder: Path, there: Iterable[str], called: Mapping[str, None]) -> Iterator[tuple[str, str]]:
     """Files whose names say that they are to be read, and why they are not."""
-    sessions = [*called]
     for name in there:
         plain = name[:-4] if name.lower().endswith(".txt") else name  # which Windows hides
         ending = next((known for known in (DECISIONS, f".{NWB}") if plain[-len(known) :].lower() == known), "")
@@ -70,7 +69,7 @@ def _almost(folder: Path, there: Iterable[str], called: Iterable[str]) -> Iterat
         if name != right:
             if right.endswith(NWB) or not os.path.lexists(folder / right):
                 yield name, f"rename it to {right}"
-        elif ending and right.removesuffix(ending) not in sessions:
+        elif ending and right.removesuffix(ending) not in called:
             yield name, f"no session in its folder is called {right.removesuffix(ending)}"
 
 

@@ -184,6 +184,14 @@ def test_no_output_folder(options, movie):
     assert 'add `-v "$PWD/output:/output"`' in message
 
 
+@pytest.mark.parametrize("sentinel", ["done.marker", "/flags/ready"])
+def test_a_sentinel_in_the_container(sentinel, movie, output):
+    done = run_on(movie, output, options=["--env", f"EXPECTED_OUTPUT_FILE={sentinel}"])
+    assert done.returncode == 73
+    assert "a sentinel inside the container is lost with it" in last_event(done)["message"]
+    assert not list(output.iterdir())
+
+
 def test_output_of_another_user_names_the_way_out(movie, tmp_path):
     output = tmp_path / "output"
     output.mkdir(mode=0o755)
