@@ -24,7 +24,8 @@ def reason(error: Exception) -> str:
         return f"isx cannot read it: {text.splitlines()[-1]}"
     module = _module(error)
     if module.startswith("isx."):
-        return f"isx cannot read it: {text.splitlines()[0] if text else 'it is not as isx expects'}"
+        says_why = text and not isinstance(error, (AttributeError, LookupError, TypeError))  # these speak of Python
+        return f"isx cannot read it: {text.splitlines()[0] if says_why else 'it is not as isx expects'}"
     return f"it holds something that {module} does not expect: it may be damaged; its log has the details"
 
 

@@ -107,6 +107,7 @@ def damages(suffix: str, name: str) -> dict[str, Damage]:
             f"{part}_number": _leaf(suffix, part, (int, float), _number),
             f"{part}_type": _leaf(suffix, part, object, lambda value, rng: rng.choice(TYPES)),
             f"{part}_text": _leaf(suffix, part, str, lambda value, rng: rng.choice(TEXTS)),
+            f"{part}_holder": _holder(suffix, part),
             f"{part}_dropped": _field_dropped(suffix, part),
             f"{part}_list": _list(suffix, part),
             f"{part}_json": _not_json(suffix, part),
@@ -297,6 +298,31 @@ def _field_dropped(suffix: str, part: str) -> Damage:
         name = rng.choice(list(holder))
         del holder[name]
         return with_(data, _json(content)), f"{part}{path}/{name}"
+
+    return damage
+
+
+def nodes(value: Any, path: str = "") -> Iterator[tuple[Any, Any, str]]:
+    """Holder, key and path of each value, whether it holds others or not."""
+    for key in list(value) if isinstance(value, dict) else range(len(value)):
+        inner = f"{path}/{key if isinstance(value, dict) else '*'}"
+        yield value, key, inner
+        if isinstance(value[key], (dict, list)):
+            yield from nodes(value[key], inner)
+
+
+def _holder(suffix: str, part: str) -> Damage:
+    """Another type where objects and lists belong, or objects and lists where they do not."""
+    read, with_ = PARTS[suffix][part]
+
+    def damage(data: bytes, rng: random.Random) -> Damaged:
+        content = json.loads(read(data))
+        places = [node for node in nodes(content or {}) if isinstance(node[0][node[1]], (dict, list))]
+        if not places:
+            return _bit(data, rng)
+        holder, key, path = rng.choice(places)
+        holder[key] = rng.choice((*TYPES, 5, [5, None], {"a": []}))
+        return with_(data, _json(content)), f"{part}{path}"
 
     return damage
 

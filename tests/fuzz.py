@@ -75,9 +75,12 @@ WAYS = {
 
 # A reason that names no fault of the file.
 NO_REASON = re.compile(r"its log has the details|worker ended|not finished after|out of memory|needs more memory|^$")
-PYTHONS = re.compile(
-    r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b"
-)  # names for the log, not for whoever recorded
+PYTHONS = re.compile(  # names and sentences for the log, not for whoever recorded
+    r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b|NoneType|Traceback|object (is not|has no|cannot)"
+    r"|indices must be|is not iterable|argument of type|unhashable|unsupported operand|could not convert"
+    r"|invalid literal|not supported between|must be (str|real number|a bytes-like)|cannot (unpack|convert)"
+    r"|(too many|not enough) values to unpack|out of range$"
+)
 
 # What nothing in a file contradicts: each is a class of changes, and why nobody can know.
 # A pattern for "kind: what was changed"; docs/results.md says the same in words.

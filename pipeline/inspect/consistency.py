@@ -304,19 +304,20 @@ def _tracked(samples: list[Any], session: Mapping[str, Any], warn: Warn) -> None
     trackers = [sample["tracker"] for sample in samples if isinstance(sample, dict) and "tracker" in sample]
     interfaces = session.get("trackingInterface")
     cameras = interfaces.values() if isinstance(interfaces, dict) else ()
-    zones = {
+    known = [camera.get("zones") for camera in cameras if isinstance(camera, dict)]
+    zones = [
         (zone.get("id"), zone.get("name"))
-        for camera in cameras
-        if isinstance(camera, dict)
-        for zone in camera.get("zones") or ()
+        for listed in known
+        if isinstance(listed, list)
+        for zone in listed
         if isinstance(zone, dict)
-    }
+    ]
     odd = sum(not _can_be(tracker, zones) for tracker in trackers)
     if odd:
         warn(f"{odd} of {len(trackers)} positions have an impossible box, confidence or zone: it may be damaged")
 
 
-def _can_be(tracker: Any, zones: set[Any]) -> bool:
+def _can_be(tracker: Any, zones: list[Any]) -> bool:
     try:
         left, top, right, bottom = tracker["box"]
         inside = tracker.get("zones") or []  # one, or a list of several

@@ -42,5 +42,5 @@ def check(path: str | os.PathLike[str]) -> RecordingInfo:
             return _CHECKS[suffix](file)
         except OSError as error:
             raise Damaged(f"cannot be read: {error.strerror}") from None
-        except (ArithmeticError, LookupError, TypeError, ValueError) as error:  # a field of a type that nothing expects
-            raise Damaged(f"its metadata are damaged: {error}") from None
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise Damaged("its metadata are damaged: a field has another type than it should") from error

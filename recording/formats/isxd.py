@@ -259,7 +259,9 @@ def _check_vessel_set(one: _Isxd) -> RecordingInfo:
     if not names:
         _in_proportion(one, timing.n_samples, "samples, but no vessels")
     maps = footer.get("VesselCorrelationSizes") or [[0, 0]] * len(names)
-    sizes = [whole({"size": size}, "size", high=1 << 16) for pair in maps for size in (pair[0], pair[1])]
+    if any(not isinstance(pair, list) or len(pair) < 2 for pair in maps):
+        raise Damaged("its footer is damaged: VesselCorrelationSizes are not all pairs of numbers")
+    sizes = [whole({"size": size}, "size", high=1 << 16) for pair in maps for size in pair[:2]]
     traces = 1 + ("VesselCenterSaved" in footer) + ("VesselDirectionSaved" in footer)  # whatever they say
     floats = sum(timing.n_samples * (traces + 3 * w * h) for w, h in zip(sizes[::2], sizes[1::2]))
     points = len(names) * (4 if is_velocity else 2)

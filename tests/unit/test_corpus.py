@@ -13,11 +13,10 @@ from pathlib import Path
 from recording import formats
 from recording.errors import BadRecording
 from samples import damage, recordings
+from tests.fuzz import PYTHONS
 
 ROOT = Path(__file__).resolve().parents[2]
-WORDLESS = re.compile(
-    r"its log has the details|\b[A-Z][A-Za-z]*(Error|Exception)\b|\bException\b|^$"
-)  # no reason for a user
+WORDLESS = re.compile(rf"its log has the details|^$|{PYTHONS.pattern}")  # no reason for a user
 VARIANTS = 260  # make fuzz has more
 SECONDS = 30  # for one recording, of which each takes well under one
 

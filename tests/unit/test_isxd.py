@@ -6,6 +6,7 @@ import json
 import os
 import struct
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
 
 import isx
@@ -15,7 +16,8 @@ import pytest
 from recording import formats
 from recording.errors import BadRecording
 from recording.formats import isxd
-from samples import recordings
+from samples import damage, recordings
+from tests.fuzz import PYTHONS
 
 
 @pytest.fixture(scope="module")
@@ -191,6 +193,29 @@ def test_metadata_of_an_unexpected_type_are_damage_and_no_fault(tmp_path):
     )
     with pytest.raises(BadRecording, match="damaged"):
         formats.check(path)
+
+
+OTHER_TYPES = (None, [], {}, 5, [5], {"a": []}, 10**400)
+
+
+@pytest.mark.parametrize("name", ["movie", "cell_set", "vessel_set", "gpio_isxd", "imu", "behavior_movie", "nvision"])
+def test_no_value_of_another_type_is_answered_in_pythons_words(every_kind, tmp_path, name):
+    """Each value, list and object in turn."""
+    suffix, sound, n = every_kind[name].suffix, every_kind[name].read_bytes(), 0
+    path = tmp_path / every_kind[name].name
+    for part, (read, with_) in damage.PARTS[suffix].items():
+        for place, _ in enumerate(damage.nodes(json.loads(read(sound)))):
+            for value in OTHER_TYPES:
+                content = json.loads(read(sound))
+                holder, key, where = next(islice(damage.nodes(content), place, None))
+                holder[key] = value
+                path.write_bytes(with_(sound, json.dumps(content).encode()))
+                try:
+                    formats.check(path)
+                except BadRecording as error:
+                    assert not PYTHONS.search(error.reason), (part, where, value)
+                    n += 1
+    assert n > 10
 
 
 def spaced(path: Path, pixels: dict | None, *without: str) -> Path:
