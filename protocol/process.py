@@ -43,7 +43,7 @@ def adopt_orphans() -> None:
 
 
 def mark_descendants() -> None:
-    """All that descends from this process can be told by its pid, whatever it does: see `is_marked_by`.
+    """All that descends from this process can be told by its pid, whatever it does: see `mark_of`.
 
     The mark is a limit on file locks: processes inherit it, cannot raise it without a capability, and Linux has paid
     no heed to it since 2.4.25 (getrlimit(2), RLIMIT_LOCKS).
@@ -52,12 +52,14 @@ def mark_descendants() -> None:
         resource.setrlimit(RLIMIT_LOCKS, (os.getpid(), os.getpid()))
 
 
-def is_marked_by(pid: int, ancestor: int) -> bool:
-    """Whether a process descends from one that called `mark_descendants`."""
+def mark_of(pid: int) -> int | None:
+    """The pid of the ancestor that called `mark_descendants`; less if the process has lowered its limit, and that of
+    the calling process if it has no mark. None if it has ended, or is another user's.
+    """
     try:
-        return resource.prlimit(pid, RLIMIT_LOCKS) == (ancestor, ancestor)
-    except OSError:  # it has ended, or is another user's
-        return False
+        return resource.prlimit(pid, RLIMIT_LOCKS)[1]
+    except OSError:
+        return None
 
 
 def begin(address_space: int | None) -> None:

@@ -201,7 +201,8 @@ class Supervisor:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(worker.events)
             _kill(worker)  # and all that is left of its process group
-            end_strays(worker.pid)
+            if left := end_strays([other.pid for other in self._running]):
+                worker.warnings.append(f"it left {left} processes behind that could not be ended")
             os.close(worker.events)
             yield worker
 
@@ -210,8 +211,8 @@ class Supervisor:
             _kill(worker)
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(worker.pid, 0)
-            end_strays(worker.pid)
             os.close(worker.events)
+        end_strays(())
         self._selector.close()
 
 

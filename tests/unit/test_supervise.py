@@ -165,6 +165,7 @@ WAYS = {  # out of a worker's process group
         "'env', '-i', '/usr/bin/setsid'",
         "cwd='/', close_fds=True",
     ),
+    "a daemon with a lower limit on locks": ("'bash', '-c', 'ulimit -x 1; \"$@\"', '-', 'setsid'", ""),
     "in the group": ("", ""),
 }
 
