@@ -14,12 +14,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import grp
 import hashlib
 import json
 import os
+import pwd
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -105,21 +108,29 @@ def shards(text: str) -> int:
 
 def recall(options: argparse.Namespace) -> None:
     """Another recipe for some shards than for the others would be a mistake."""
+    memory = remembered(options.output)
+    if memory.parent.is_dir() and (place := open_to_others(memory.parent.resolve())):
+        raise SubmitError(f"{memory} is not used, as others may write to {place}: take that right from them")
     try:
-        earlier = json.loads(remembered(options.output).read_text())
-    except OSError:
-        if not options.bind and not options.for_image:
-            note = "this user has not submitted to it before: if --bind or options after -- were used, give them again"
+        earlier = json.loads(memory.read_text())
+        bind, for_image, logs = earlier["bind"], earlier["for_image"], earlier["logs"]
+        if not all(isinstance(text, str) for text in (*bind, *for_image, logs)):
+            raise TypeError
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if not (options.bind and options.for_image):
+            missing = "this user has not submitted to it before"
+            why = missing if isinstance(error, FileNotFoundError) else f"{memory} cannot be read"
+            note = f"{why}: if --bind or options after -- were used, give them again"
             print(f"{options.output}: {note}", file=sys.stderr)
         return
     again = []
-    if not options.bind and earlier["bind"]:
-        options.bind = list(map(Path, earlier["bind"]))
+    if not options.bind and bind:
+        options.bind = list(map(Path, bind))
         again += [f"--bind={folder}" for folder in options.bind]
-    if not options.for_image and earlier["for_image"]:
-        options.for_image = earlier["for_image"]
+    if not options.for_image and for_image:
+        options.for_image = for_image
         again += ["--", *options.for_image]
-    options.logs = options.logs or (earlier.get("logs") and Path(earlier["logs"]))
+    options.logs = options.logs or Path(logs)
     if again:
         print(f"as before: {shlex.join(again)}", file=sys.stderr)
 
@@ -129,7 +140,7 @@ def remember(options: argparse.Namespace) -> None:
     memory = remembered(options.output)
     told = {"bind": list(map(str, options.bind)), "for_image": options.for_image, "logs": str(options.logs)}
     try:
-        memory.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(memory.parent)
         memory.write_text(json.dumps({"output": str(options.output), **told}))
     except OSError as error:
         note = f"{error.strerror}; give --redo and --gather the same --bind and options after --"
@@ -143,6 +154,42 @@ def remembered(output: Path) -> Path:
     """
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state")
     return state / "isx-submit" / f"{hashlib.sha256(os.fsencode(output)).hexdigest()[:32]}.json"
+
+
+def make_private(folder: Path) -> None:
+    """With the folders above it that are missing, for this user alone."""
+    umask = os.umask(0o077)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    finally:
+        os.umask(umask)
+
+
+def open_to_others(folder: Path) -> Path | None:
+    """The folder itself or one above it in which others could put a link in place of what is there, if there is one.
+
+    A sticky folder, such as /tmp, keeps others from replacing what is this user's, but not from adding to it.
+    """
+    for place in (folder, *folder.parents):
+        status = place.stat()
+        is_sticky = place != folder and status.st_mode & stat.S_ISVTX
+        is_theirs = place == folder and status.st_uid != os.geteuid()
+        if is_theirs or (not is_sticky and writable_by_others(status)):
+            return place
+    return None
+
+
+def writable_by_others(status: os.stat_result) -> bool:
+    return bool(status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and not is_of_one(status.st_gid)))
+
+
+def is_of_one(gid: int) -> bool:
+    """Whether a group is a user's private group, as many systems give to each user."""
+    try:
+        group, name = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == name and set(group.gr_mem) <= {name}
 
 
 def check(options: argparse.Namespace) -> None:
@@ -297,12 +344,17 @@ def prepare(options: argparse.Namespace, indices: Sequence[int]) -> None:
             except OSError as error:
                 raise SubmitError(f"--bind needs a folder in the image, {place}: {error.strerror}") from error
     options.output.mkdir(parents=True, exist_ok=True)
-    remember(options)
     try:
-        options.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private(options.logs)
     except OSError as error:
         why = f"{options.logs} cannot be made: {error.strerror}"
         raise SubmitError(f"the folder {why}; give another with --logs") from error
+    if place := open_to_others(options.logs):
+        raise SubmitError(
+            f"the folder of logs {options.logs} is not safe: others may write to {place} and could plant links, which "
+            "Slurm follows; give another with --logs"
+        )
+    remember(options)
     (options.output / SENTINEL).unlink(missing_ok=True)
     for file, (index, count) in sentinels(options.output).items():
         if count != options.shards or index in indices:

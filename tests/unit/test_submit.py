@@ -288,6 +288,69 @@ def test_a_folder_for_logs_that_cannot_be_made(places, tmp_path, slurm, capsys):
     assert said == f"submit.py: the folder {places[0]}/x cannot be made: Not a directory; give another with --logs\n"
 
 
+OPEN = {  # which folder, from the logs' one upwards, gets which rights; and whether others could plant a link then
+    "others may write": (0, 0o777, True),
+    "a group may write": (0, 0o770, True),
+    "others may add files": (0, 0o1777, True),
+    "others may read": (0, 0o755, False),
+    "others may write above it": (1, 0o777, True),
+    "a group may write far above it": (2, 0o2775, True),
+    "as in /tmp": (1, 0o1777, False),
+}
+
+
+@pytest.mark.parametrize("above, mode, is_open", OPEN.values(), ids=OPEN)
+def test_logs_where_a_neighbour_could_plant_a_link(places, tmp_path, slurm, capsys, above, mode, is_open):
+    logs = tmp_path / "lab/me/logs"
+    logs.mkdir(parents=True)
+    place = (logs, *logs.parents)[above]
+    os.chown(place, -1, 12345)  # nobody's private group
+    place.chmod(mode)
+    finish(places[2], "1-of-2")
+    before = sentinel("1/2")
+    assert submit.main([*places, "--shards", "2", "--logs", str(logs)]) == int(is_open)
+    said = capsys.readouterr().err
+    if is_open:
+        assert said == (
+            f"submit.py: the folder of logs {logs} is not safe: others may write to {place} and could plant links, "
+            "which Slurm follows; give another with --logs\n"
+        )
+        assert list(logs.iterdir()) == []
+        assert Path(places[2], "done.marker.1-of-2").read_text() == before
+    else:
+        assert {path.name for path in logs.iterdir()} == {"1_1.log", "2.log"}
+
+
+def test_logs_in_a_folder_of_somebody_else(places, tmp_path, slurm, capsys):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    os.chown(logs, 12345, -1)
+    assert submit.main([*places, "--logs", str(logs)]) == 1
+    assert f"others may write to {logs} and could plant links" in capsys.readouterr().err
+
+
+def test_what_is_remembered_where_others_may_write_is_not_used(places, home, capsys):
+    submit.prepare(submit.parse([*places, "--shards", "3", "--", "--recipe", "standard"]), [1, 2, 3])
+    (home / "isx-submit").chmod(0o777)
+    assert submit.main([*places, "--shards", "3", "--redo", "--dry-run"]) == 1
+    (kept,) = (home / "isx-submit").glob("*.json")
+    said = capsys.readouterr().err
+    assert said == (
+        f"submit.py: {kept} is not used, as others may write to {home}/isx-submit: take that right from them\n"
+    )
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"bind": 5}', '{"bind": [], "for_image": [5], "logs": ""}'])
+def test_what_is_remembered_and_cannot_be_read_must_be_given_again(places, home, capsys, content):
+    """As a full disk leaves it."""
+    submit.prepare(submit.parse([*places, "--shards", "3", "--", "--recipe", "standard"]), [1, 2, 3])
+    (kept,) = (home / "isx-submit").glob("*.json")
+    kept.write_text(content)
+    assert submit.main([*places, "--shards", "3", "--redo", "--dry-run"]) == 0
+    note = f"{kept} cannot be read: if --bind or options after -- were used, give them again"
+    assert capsys.readouterr().err == f"{places[2]}: {note}\n"
+
+
 def as_it_is(path: Path) -> tuple[int, ...]:
     status = path.lstat()
     return status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns
