@@ -51,7 +51,9 @@ def check(file: File) -> RecordingInfo:
             f"claims {header.n_frames} frames, but {timing.n_samples} less {n_missing} that were dropped: it is damaged"
         )
     width, height = _size(session)
-    tracked = "trackingInterface" in session or any(isinstance(sample, dict) and "tracker" in sample for sample in samples)
+    tracked = "trackingInterface" in session or any(
+        isinstance(sample, dict) and "tracker" in sample for sample in samples
+    )
     return file.info(
         "nvision" if tracked else "behavior_movie",
         n_samples=timing.n_samples,
