@@ -243,6 +243,7 @@ FROM labelled-${CHOSEN} AS loads
 RUN --network=none \
     --mount=type=secret,id=licence,mode=0444 \
     --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
+    --mount=type=bind,source=stages/watched.py,target=/build/watched.py \
     --mount=type=bind,source=healthcheck.py,target=/app/healthcheck.py \
     --mount=type=bind,from=lock,source=/requirements.txt,target=/app/requirements.txt \
     --mount=type=bind,source=common,target=/app/common \
@@ -288,6 +289,7 @@ RUN --network=none \
     --mount=type=secret,id=licence,mode=0444 \
     --mount=type=tmpfs,target=/tmp \
     --mount=type=bind,source=stages/prove.py,target=/build/prove.py \
+    --mount=type=bind,source=stages/watched.py,target=/build/watched.py \
     --mount=type=bind,from=app,source=/app,target=/app <<EOF
 set -eu
 if [ -s /run/secrets/licence ]; then export LICENCE=/run/secrets/licence; fi

@@ -11,31 +11,32 @@ message: what was found, and what to do. Standard library and `native.elf` only.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
+import math
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import watched
 from download import download
 from installer import HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
 from libraries import brought
 from native import elf  # the project is not installed where this runs
+from watched import Ended
 from with_secrets import run_again
 
 LAYOUT = Path("Inscopix Data Processing.linux/Contents/API/Python")
 SLOT = Path("/installer")
 DOWNLOAD = Path(tempfile.gettempdir(), "installer.sh")
 LAST_OUTPUT = 1 << 16  # bytes
+LONGEST = 1e9  # seconds
 LICENCE = re.compile("licen[cs]e|copying|copyright|notice|eula", re.IGNORECASE)
 
 
@@ -132,57 +133,39 @@ def secret(name: str) -> Path:
     return path
 
 
-def run_stub(installer: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the installer with standard input closed (it would ask, in an endless loop) and a time limit.
+def run_stub(installer: Path, *arguments: str) -> Ended:
+    """Run the installer; it would ask, in an endless loop, if anybody could answer. Raises BuildError in time."""
+    ended = watched.run(["sh", installer, *arguments], seconds := time_limit(), LAST_OUTPUT)
+    if ended.code is None:
+        raise BuildError(
+            f"{installer.name} {' '.join(arguments)} did not finish within {seconds:.0f} s: it may be "
+            "waiting for an answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
+            f"{ended.quoted}"
+        )
+    return ended
 
-    Its output, of which the last LAST_OUTPUT bytes are returned, goes to a file: the end of a pipe would wait for
-    whatever the installer left in the background. That is ended, as it could change the tree that is looked at next.
-    """
+
+def time_limit() -> float:
     given = os.environ.get("INSTALLER_TIMEOUT") or "900"
     try:
         seconds = float(given)
     except ValueError:
-        raise BuildError(f"INSTALLER_TIMEOUT={given}: it must be a number of seconds.") from None
-    command = ["sh", str(installer), *arguments]
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise BuildError(
-                f"{installer.name} {' '.join(arguments)} did not finish within {seconds:.0f} s: it may be "
-                "waiting for an answer. Give it longer with INSTALLER_TIMEOUT, or report the installer's version."
-                f"{quoted(end_of(output))}"
-            ) from None
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        return subprocess.CompletedProcess(command, process.returncode, end_of(output))
-
-
-def end_of(output: IO[bytes]) -> str:
-    output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_OUTPUT))
-    return output.read(LAST_OUTPUT).decode(errors="replace")
-
-
-def quoted(said: str) -> str:
-    """The last lines of what the installer said, for the end of a message."""
-    return "".join(f"\n{line}" for line in said.strip().splitlines()[-10:])
+        seconds = math.nan
+    if not 0 < seconds < LONGEST:
+        raise BuildError(f"INSTALLER_TIMEOUT={given[:40]}: it must be a number of seconds.")
+    return seconds
 
 
 def name_and_version(installer: Path) -> tuple[str, str]:
     """Name and version that the stub reports with --version (it exits with 2)."""
-    return parse_version(installer, run_stub(installer, "--version").stdout)
+    return parse_version(installer, run_stub(installer, "--version").said)
 
 
 def unpack(installer: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     done = run_stub(installer, "--skip-license", f"--prefix={target}", "--exclude-subdir")
-    if done.returncode:
-        raise BuildError(f"{installer.name} failed with exit code {done.returncode}:{quoted(done.stdout)}")
+    if done.code:
+        raise BuildError(f"{installer.name} failed with {done.how}:{done.quoted or ' it said nothing.'}")
 
 
 def find_api(target: Path, name: str, version: str) -> Path:

@@ -23,7 +23,8 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+
+import watched
 
 USER = 1000
 SECONDS = 600
@@ -112,26 +113,14 @@ def prove_algorithms() -> int:
 
 
 def run(*command: str, user: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Python, and the last of what it says; as another user if one is given.
-
-    The output goes to a file: a pipe would wait for whatever the product left in the background.
-    """
+    """Python, and the last of what it says; as another user if one is given."""
     as_user = {"user": user, "group": user, "extra_groups": []} if user else {}
     environment = {**os.environ, "HOME": "/tmp", "PYTHONFAULTHANDLER": "1"}
     python = [sys.executable, *command]
-    with tempfile.TemporaryFile() as output:
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": subprocess.STDOUT}
-        try:
-            code, late = subprocess.call(python, timeout=SECONDS, env=environment, cwd="/tmp", **pipes, **as_user), ""
-        except subprocess.TimeoutExpired:
-            code, late = 1, f"\nIt did not finish within {SECONDS} s.\n"
-        return subprocess.CompletedProcess(python, code, last_lines(output) + late)
-
-
-def last_lines(output: IO[bytes]) -> str:
-    first = output.seek(max(0, output.seek(0, os.SEEK_END) - LAST_OUTPUT))
-    lines = output.read(LAST_OUTPUT).decode(errors="replace").splitlines(keepends=True)
-    return "".join(lines[1:] if first else lines)  # the first is cut
+    ended = watched.run(python, SECONDS, LAST_OUTPUT, env=environment, cwd="/tmp", **as_user)
+    if ended.code is None:
+        return subprocess.CompletedProcess(python, 1, f"{ended.said}\nIt did not finish within {SECONDS} s.\n")
+    return subprocess.CompletedProcess(python, ended.code, ended.said)
 
 
 def smaller_recipe(folder: Path) -> Path:

@@ -41,7 +41,7 @@ def _no_variables_of_the_caller(monkeypatch, tmp_path):
 
 def test_standard_input_is_closed(tmp_path):
     installer = written(tmp_path, b"read answer || echo nobody answers\n")
-    assert install_isx.run_stub(installer).stdout == "nobody answers\n"
+    assert install_isx.run_stub(installer).said == "nobody answers\n"
 
 
 def test_a_stub_that_does_not_end(tmp_path, monkeypatch):
@@ -56,7 +56,17 @@ def test_the_last_words_of_a_stub_that_does_not_end_are_quoted(tmp_path, monkeyp
         install_isx.run_stub(written(tmp_path, b"echo Which folder?; exec sleep 60\n"))
 
 
-@pytest.mark.parametrize("leave", [b"sleep 60 &", b"(sleep 60; touch late) &", b"nohup sleep 60 >&2 &"])
+LEAVE = (
+    b"sleep 60 &",
+    b"(sleep 60; touch late) &",
+    b"nohup sleep 60 >&2 &",
+    b"setsid sleep 60 &",
+    b"setsid nohup sh -c 'trap \"\" TERM HUP INT; sleep 60; sleep 60' >/dev/null 2>&1 &",
+    b"setsid yes >/dev/null &",
+)
+
+
+@pytest.mark.parametrize("leave", LEAVE)
 def test_what_a_stub_leaves_in_the_background_is_not_waited_for_and_ended(tmp_path, monkeypatch, leave):
     monkeypatch.setenv("INSTALLER_TIMEOUT", "30")
     before = time.monotonic()
@@ -64,16 +74,31 @@ def test_what_a_stub_leaves_in_the_background_is_not_waited_for_and_ended(tmp_pa
         written(tmp_path, leave + b" echo $! >" + bytes(tmp_path / "pid") + b"; echo said\nexit 2\n")
     )
     assert time.monotonic() - before < 10
-    assert (done.returncode, done.stdout) == (2, "said\n")
+    assert (done.code, done.said) == (2, "said\n")
     child = Path("/proc", (tmp_path / "pid").read_text().strip(), "stat")
     time.sleep(0.2)
     assert not child.exists() or child.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
-def test_the_output_of_a_stub_is_not_held_in_memory(tmp_path):
-    noisy = b"yes 'some words of no interest' | head -c 300000000; echo; echo the end; exit 3\n"
+def test_what_a_daemon_of_a_stub_leaves_ends_too(tmp_path):
+    """A grandchild in a session of its own, whose parent has ended before the stub."""
+    code = f"sleep 60 & echo $! > {tmp_path}/pid"
+    install_isx.run_stub(written(tmp_path, f"setsid sh -c '{code}'; exit 0\n".encode()))
+    assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()
+
+
+NOISY = {
+    "lines": b"yes 'some words of no interest' | head -c 300000000; echo; echo the end; exit 3\n",
+    "no line": b"head -c 300000000 /dev/zero | tr '\\0' x; printf ' the end'; exit 3\n",
+    "a bar": b"i=0; while [ $i -lt 20000 ]; do printf '\\r%s of 20000' $i; i=$((i+1)); done; printf '\\rthe end'; exit 3\n",
+}
+
+
+@pytest.mark.parametrize("noisy", NOISY.values(), ids=NOISY)
+def test_the_output_of_a_stub_is_held_neither_in_memory_nor_on_disk(tmp_path, noisy):
     code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import install_isx; from pathlib import Path\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); import install_isx, shutil, tempfile; from pathlib import Path\n"
+        "tempfile.tempdir = '/nowhere'\n"
         "try: install_isx.unpack(Path(sys.argv[2]), Path(sys.argv[3]))\n"
         "except install_isx.BuildError as error: print(error)\n"
         "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
@@ -83,14 +108,35 @@ def test_the_output_of_a_stub_is_not_held_in_memory(tmp_path):
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     *message, peak = done.stdout.splitlines()
     assert message[0] == "setup.sh failed with exit code 3:"
-    assert (len(message), message[-1]) == (11, "the end")
-    assert int(peak) < 100 << 10  # KiB
+    assert len(message) <= 11 and message[-1].endswith("the end")
+    assert max(map(len, message)) <= 303
+    assert int(peak) < 60 << 10  # KiB
 
 
-def test_a_time_limit_that_is_none(tmp_path, monkeypatch):
-    monkeypatch.setenv("INSTALLER_TIMEOUT", "15m")
-    with pytest.raises(BuildError, match=r"INSTALLER_TIMEOUT=15m: it must be a number of seconds\."):
+@pytest.mark.parametrize("given", ["15m", "nan", "inf", "-1", "0", "1e400", "9" * 400])
+def test_a_time_limit_that_is_none(tmp_path, monkeypatch, given):
+    monkeypatch.setenv("INSTALLER_TIMEOUT", given)
+    with pytest.raises(BuildError, match=rf"INSTALLER_TIMEOUT={given[:40]}: it must be a number of seconds\."):
         install_isx.run_stub(written(tmp_path, b"exit 0\n"))
+
+
+def test_a_stub_that_closes_its_output_and_goes_on(tmp_path):
+    done = install_isx.run_stub(written(tmp_path, b"echo said; exec >&- 2>&-; sleep 1; exit 4\n"))
+    assert (done.code, done.said) == (4, "said\n")
+
+
+@pytest.mark.parametrize(
+    "way, how",
+    [
+        (b"kill -9 $$", "signal SIGKILL: it said nothing."),
+        (b"echo Segmentation; kill -SEGV $$", "signal SIGSEGV:\nSegmentation"),
+        (b"sh -c 'kill -9 $$'; exit $?", "exit code 137:"),
+    ],
+)
+def test_a_stub_that_is_killed(tmp_path, way, how):
+    with pytest.raises(BuildError) as raised:
+        install_isx.unpack(written(tmp_path, way + b"\n"), tmp_path / "target")
+    assert str(raised.value).startswith(f"setup.sh failed with {how}")
 
 
 def test_a_stub_that_fails_is_quoted(tmp_path):
