@@ -90,7 +90,7 @@ def test_what_a_daemon_of_a_stub_leaves_ends_too(tmp_path):
 NOISY = {
     "lines": b"yes 'some words of no interest' | head -c 300000000; echo; echo the end; exit 3\n",
     "no line": b"head -c 300000000 /dev/zero | tr '\\0' x; printf ' the end'; exit 3\n",
-    "a bar": b"i=0; while [ $i -lt 20000 ]; do printf '\\r%s of 20000' $i; i=$((i+1)); done; printf '\\rthe end'; exit 3\n",
+    "a bar": b"for i in $(seq 20000); do printf '\\r%s of 20000' $i; done; printf '\\rthe end'; exit 3\n",
 }
 
 
