@@ -16,6 +16,7 @@ from runner.input.beside import Beside
 from runner.input.discover import Discovery, discover
 from runner.input.relate import Related, look_at_all
 from runner.own import RESERVED
+from runner.ownership import way_out
 from runner.recordings import Recording
 from runner.settings import Settings
 from runner.shards import Shard
@@ -56,7 +57,7 @@ def find_recordings(settings: Settings, tick: Callable[[], None]) -> Discovery:
     try:
         is_folder, exists = folder.is_dir(), folder.exists()
     except OSError as error:
-        raise NoInput(f"the input {folder} cannot be examined: {error.strerror}{_as_whom()}") from error
+        raise NoInput(f"the input {folder} cannot be examined: {error.strerror}{_as_whom(folder)}") from error
     if not is_folder:
         what = "is not a folder" if exists else "does not exist"
         raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")
@@ -80,14 +81,23 @@ def refuse_without_recordings(discovery: Discovery, folder: Path) -> None:
         seen = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in discovery.others.most_common(5))
         message += f" and found only other files ({seen})"
     if discovery.unreadable:
-        message += "".join(f"; {folder}: {reason}" for folder, reason in discovery.unreadable[:MANY]) + _as_whom()
+        message += "".join(f"; {below}: {reason}" for below, reason in discovery.unreadable[:MANY])
+        message += _as_whom(folder / discovery.unreadable[0][0])
     elif not discovery.others and not discovery.left_out:
         message += "; it is empty: is the right folder mounted? In a clone, make demo simulates a recording"
     raise NoInput(message)
 
 
-def _as_whom() -> str:
-    return f" (this run is uid {os.getuid()}, gid {os.getgid()}: choose another with --user)"
+def _as_whom(place: Path) -> str:
+    """Who asks, whose it is, and the way out; the folders above may forbid to look whose."""
+    run = f"this run is uid {os.getuid()}, gid {os.getgid()}"
+    try:
+        owner = place.stat()
+    except OSError:
+        return f" ({run}: choose another with --user, or give it read permission)"
+    if owner.st_uid == os.getuid():
+        return f" ({run}, to whom it belongs: chmod u+rx)"
+    return f" ({run}; {way_out(owner, 'read')})"
 
 
 # ---- what the log says of it

@@ -409,6 +409,7 @@ def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
     done = as_nobody("--input-dir", open_tmp / "private/in", "--output-dir", open_tmp / "out")
     assert done.returncode == 66, done.stderr
     assert f"the input {open_tmp}/private/in cannot be examined: Permission denied (this run is uid" in done.stderr
+    assert "choose another with --user, or give it read permission)" in done.stderr
 
 
 def test_the_root_of_a_disk(samples, open_tmp):
