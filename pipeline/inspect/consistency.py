@@ -280,7 +280,10 @@ def image_offsets(recording: Path, header: formats.IsxbHeader) -> list[int]:
     return offsets
 
 
-def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:
+def _dropped(counts: list[int], listed: Any, warn: Warn) -> None:
+    if not isinstance(listed, list):
+        warn("its list of dropped frames is no list: it may be damaged")
+        return
     missing = counts[-1] - counts[0] + 1 - len(counts)
     if missing != len(listed):
         warn(f"{missing} frames are missing by its frame counter, {len(listed)} by its list: it may be damaged")

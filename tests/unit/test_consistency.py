@@ -433,6 +433,11 @@ CONTRADICTIONS = {
         in_json("meta", lambda meta: meta["samples"][3]["tracker"]["zones"].update(name="edge")),
         "1 of 9 positions have an impossible",
     ),
+    "dropped frames that are a number": (
+        "behavior_timing",
+        in_json("meta", lambda meta: meta.update(droppedFrames=5)),
+        "its list of dropped frames is no list",
+    ),
     "zones that are a number": (
         "nvision",
         in_json("session", lambda session: session["trackingInterface"]["camera-1"].update(zones=5)),
@@ -537,7 +542,7 @@ def _raised(code: str, module: str) -> Exception:
         ("{}['x']", "elsewhere", "it holds something that this program does not expect: "),
         ("raise ValueError('no such unit')", "isx.core", "isx cannot read it: no such unit"),
         ("raise KeyError", "isx.core", "isx cannot read it: it is not as isx expects"),
-        ("None[0]", "isx.core", "isx cannot read it: it is not as isx expects"),
+        ("x = None; x[0]", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("{}['x']", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("''.x", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("raise Exception('Error calling C library function x.\\nbad\\n')", "isx.core", "isx cannot read it: bad"),
