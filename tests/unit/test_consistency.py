@@ -337,6 +337,12 @@ CONTRADICTIONS = {
         parts(lambda number, time_us: time_us - (150_000 if number == 5 else 0)),
         "2 of 2 channels have values that are earlier than the one before: C0 1; C1 1",
     ),
+    "at one time, in the first kind of file": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us - (100_000 if number == 5 else 0)),
+        "2 of 2 channels have other values at the time of the one before: C0 1; C1 1",
+    ),
+    "at one time": ("gpio_isxd", packet(3, time=20_000), "channels have other values at the time of the one before"),
     "another name of a channel in the first kind of file": (
         "event_set_v1",
         in_json("footer", lambda content: content["channel offsets"].update(D0=content["channel offsets"].pop("C0"))),
