@@ -69,12 +69,10 @@ def deconvolve_cellset(
     unknown = chosen.without_values()
     if unknown:
         names = cellsets.listed(chosen.names[i] for i in unknown)
-        context.warn(
-            f"cells whose traces hold fewer than three numbers have neither denoised traces nor spikes: {names}"
-        )
+        context.warn(f"cells whose traces hold fewer than 3 numbers have neither denoised traces nor spikes: {names}")
     seen = [i for i in range(chosen.n_cells) if i not in unknown]
     if not seen:
-        raise Unusable(f"no trace of {name} that would be deconvolved holds three numbers")
+        raise Unusable(f"no trace of {name} that would be deconvolved holds 3 numbers")
     traces = np.stack([filled(trace, cells.valid) for trace in chosen.traces[seen]])
     traces -= baseline(traces)
     noise = oasis.noise_level(traces, tuple(noise_range), noise_method)

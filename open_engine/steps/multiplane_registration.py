@@ -59,7 +59,7 @@ def multiplane_registration(
         if unknown:
             name = plane.parts[0].path.name
             context.warn(
-                f"cells of {name} match none, because their traces hold fewer than three numbers: {listed(unknown)}"
+                f"cells of {name} match none, because their traces hold fewer than 3 numbers: {listed(unknown)}"
             )
     n_samples = planes[0].traces.shape[1]
     recorded = np.logical_and.reduce([_fitted(plane.valid[np.newaxis], n_samples, False)[0] for plane in planes])

@@ -55,7 +55,7 @@ def cells(tmp_path: Path, request) -> str:
 def events(cells: str, context: StepContext, warnings: list[str]) -> str:
     path = str(Path(cells).with_name("events.isxd"))
     event_detection(cells, path, context=context)
-    assert warnings == ["cells whose traces hold fewer than three numbers are not in the event set: C1"]
+    assert warnings == ["cells whose traces hold fewer than 3 numbers are not in the event set: C1"]
     warnings.clear()
     return path
 
@@ -77,9 +77,9 @@ def test_events_of_no_cell_that_is_known(tmp_path, context, warnings):
     values = np.frombuffer(data, "<f4", 2 * (48 * 64 + 200)).copy().reshape(2, -1)
     values[:, 48 * 64 :] = np.nan
     path.write_bytes(values.tobytes() + data[values.nbytes :])
-    with pytest.raises(Unusable, match=r"^no trace of c\.isxd in which events would be sought holds three numbers$"):
+    with pytest.raises(Unusable, match=r"^no trace of c\.isxd in which events would be sought holds 3 numbers$"):
         event_detection(str(path), str(tmp_path / "e.isxd"), context=context)
-    with pytest.raises(Unusable, match=r"^no trace of c\.isxd that would be deconvolved holds three numbers$"):
+    with pytest.raises(Unusable, match=r"^no trace of c\.isxd that would be deconvolved holds 3 numbers$"):
         deconvolve_cellset(str(path), str(tmp_path / "d.isxd"), context=context)
 
 
@@ -106,7 +106,7 @@ def test_metrics(cells, events, tmp_path, context, warnings):
     assert np.isnan([rows["C4"][name] for name in places]).all() and rows["C4"]["overallAreaInPixels"] == 0
     assert rows["C4"]["snr"] > 0 and rows["C5"]["snr"] > 0
     assert warnings == [
-        "cells whose traces hold fewer than three numbers, so SNR, rates and times are not known: C1",
+        "cells whose traces hold fewer than 3 numbers, so SNR, rates and times are not known: C1",
         "cells whose footprints are empty, so places are not known: C4",
     ]
     assert isx.CellSet.read(cells).num_cells == 6  # their footprints' metrics are in it now
@@ -129,14 +129,14 @@ def test_statuses(cells, events, context, warnings, filters, status):
     assert "undecided" not in decided.statuses[:1] + decided.statuses[2:]
     named = [text for text in warnings if "undecided" in text]
     assert named == (
-        ["cells whose traces hold fewer than three numbers stay undecided: C1"] if status == "undecided" else []
+        ["cells whose traces hold fewer than 3 numbers stay undecided: C1"] if status == "undecided" else []
     )
 
 
 def test_deconvolution(cells, tmp_path, context, warnings):
     denoised, spikes = str(tmp_path / "den.isxd"), str(tmp_path / "spk.isxd")
     deconvolve_cellset(cells, denoised, spikes, context=context)
-    assert warnings == ["cells whose traces hold fewer than three numbers have neither denoised traces nor spikes: C1"]
+    assert warnings == ["cells whose traces hold fewer than 3 numbers have neither denoised traces nor spikes: C1"]
     before, after = read_cell_set(cells), read_cell_set(denoised)
     assert after.names == before.names
     known = np.isfinite(before.traces) & before.valid
@@ -153,11 +153,11 @@ def test_steps_that_need_what_a_cell_lacks_name_it(cells, tmp_path, context, war
     compute_spatial_overlap_cell_set(cells, cells, str(tmp_path / "o.csv"), context=context)
     multiplane_registration([cells, cells], str(tmp_path / "p.isxd"), context=context)
     unmatched = "cells of cells.isxd match none, because their footprints are empty: C4"
-    silent = "cells of cells.isxd match none, because their traces hold fewer than three numbers: C1"
+    silent = "cells of cells.isxd match none, because their traces hold fewer than 3 numbers: C1"
     said = [text for text in warnings if not text.startswith("planes")]
     assert said == [
         "cells without a contour, because their footprints are empty: C4",
-        "cells whose traces hold fewer than three numbers are dark in the movie: C1",
+        "cells whose traces hold fewer than 3 numbers are dark in the movie: C1",
         *[unmatched] * 2,
         *[unmatched, silent] * 2,
     ]
