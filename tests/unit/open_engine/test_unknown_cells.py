@@ -34,7 +34,7 @@ GAP = slice(50, 80)
 
 @pytest.fixture(params=[(), (7,), (7, 9), (np.inf,) * 150], ids=["nothing", "one number", "two numbers", "infinite"])
 def cells(tmp_path: Path, request) -> str:
-    """C1 holds hardly a number or none, C2 none for a while, C3 is constant, C4 has no footprint, C5 one infinite value."""
+    """C1 holds two numbers at most, C2 has a gap, C3 is constant, C4 has no footprint, C5 one infinite value."""
     sound = isx.CellSet.read(str(recordings.cell_set(tmp_path / "sound.isxd", n_cells=6, n=N)))
     path, left = tmp_path / "cells.isxd", request.param
     made = isx.CellSet.write(str(path), recordings.timing(N, dropped=[10]), isx.Spacing((48, 64)))
@@ -136,7 +136,7 @@ def test_statuses(cells, events, context, warnings, filters, status):
 def test_deconvolution(cells, tmp_path, context, warnings):
     denoised, spikes = str(tmp_path / "den.isxd"), str(tmp_path / "spk.isxd")
     deconvolve_cellset(cells, denoised, spikes, context=context)
-    assert warnings == ["cells whose traces hold fewer than 3 numbers have neither denoised traces nor spikes: C1"]
+    assert warnings == ["cells whose traces hold fewer than 3 numbers have no denoised traces and no spikes: C1"]
     before, after = read_cell_set(cells), read_cell_set(denoised)
     assert after.names == before.names
     known = np.isfinite(before.traces) & before.valid
