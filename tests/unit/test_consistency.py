@@ -402,6 +402,21 @@ CONTRADICTIONS = {
         lambda data, suffix: data[:-30],
         "2 bytes belong to no packet, or are missing",
     ),
+    "acquisition metadata that were cut short": (
+        "gpio_session",
+        lambda data, suffix: data[:-5],
+        "its acquisition metadata are not known: its session is damaged: ",
+    ),
+    "acquisition metadata that were cut off": (
+        "gpio_session",
+        lambda data, suffix: data[: data.index(b'{"adMode"')],
+        "its acquisition metadata are not known: they should follow its packets: it was cut short",
+    ),
+    "acquisition metadata that are a list": (
+        "gpio_session",
+        lambda data, suffix: data[: data.index(b'{"adMode"')] + b"[]",
+        "its acquisition metadata are not known: its session is damaged: not a JSON object",
+    ),
     "fewer samples claimed": (
         "imu",
         session_of_imu(numTimes=99),
