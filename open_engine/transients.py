@@ -56,7 +56,7 @@ def find_transients(traces: np.ndarray, rate_hz: float) -> list[Events]:
     y = traces - updates.baseline(traces)
     noise = oasis.noise_level(y)
     decay = extraction.typical_decay(y, noise, rate_hz)
-    spikes = oasis.denoise(y, np.full(len(y), decay), noise)[1]
+    spikes = oasis.deconvolve(y, np.full(len(y), decay), noise)[1]
     return [_joined(its, level) for its, level in zip(spikes, THRESHOLD * noise)]
 
 

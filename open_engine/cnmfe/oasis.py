@@ -14,8 +14,9 @@ from the pools of the greatest one that is known to fit.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy.optimize import isotonic_regression
@@ -35,19 +36,19 @@ _AVERAGES = {
 class _Pools:
     """The pools of one trace y: runs of samples that decay by g from one to the next, from the value at the first."""
 
-    log_g: float
+    powers: np.ndarray  # (samples + 1,) of g, from 1 on
     bounds: np.ndarray  # (pools + 1,) first sample of each; the number of samples
     moment: np.ndarray  # (pools,) sum of y g^age over its samples; age 0 is its first
 
     @cached_property
     def ends(self) -> np.ndarray:
         """What has become of 1 when the next pool begins."""
-        return np.exp(self.log_g * (self.bounds[1:] - self.bounds[:-1]))
+        return self.powers[self.bounds[1:] - self.bounds[:-1]]
 
     @cached_property
     def weight(self) -> np.ndarray:
         """Sum of g^(2 age)."""
-        return (1 - self.ends**2) / (1 - np.exp(2 * self.log_g))
+        return (1 - self.ends**2) / (1 - self.powers[1] ** 2)
 
     @cached_property
     def pull(self) -> np.ndarray:
@@ -56,47 +57,58 @@ class _Pools:
         pull[-1] = 1
         return pull
 
+    @cached_property
+    def _cuts(self) -> list[int]:
+        """Where stretches begin and end, in pools."""
+        longest = max(1, int(STRETCH / -np.log(self.powers[1])))
+        between = np.searchsorted(self.bounds, np.arange(longest, self.bounds[-2] + 1, longest)).tolist()
+        return sorted({0, *between, len(self.moment)})
+
+    @cached_property
+    def _decay(self) -> np.ndarray:
+        """What has become of 1 at the start of a stretch when each pool begins."""
+        starts, cuts = self.bounds[:-1], self._cuts
+        return self.powers[starts if len(cuts) == 2 else starts - np.repeat(starts[cuts[:-1]], np.diff(cuts))]
+
+    @cached_property
+    def _decayed_weight(self) -> np.ndarray:
+        return self.weight * self._decay**2
+
     def values(self, penalty: float) -> np.ndarray:
         return (self.moment - penalty * self.pull) / self.weight
 
-    def merged(self, penalty: float) -> _Pools:
-        """Pools merged until no spike between two of them is negative."""
-        cuts, value = self._cuts, self.values(penalty)
-        heads = [self._heads(value, *cut) for cut in zip(cuts, cuts[1:])]
-        pools = self._joined(heads[0] if len(heads) == 1 else np.concatenate(heads))
-        while len(heads) > 1:
-            value = pools.values(penalty)
-            falls = value[1:] < pools.ends[:-1] * value[:-1]
-            if not falls.any():
-                break
-            pools = pools._joined(np.append(0, 1 + np.flatnonzero(~falls)))
-        return pools
+    def fitted(self, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """Merge pools until no spike between two of them is negative.
 
-    @property
-    def _cuts(self) -> list[int]:
-        """Where stretches begin and end, in pools."""
-        n = int(self.bounds[-2] * -self.log_g / STRETCH)
-        between = np.searchsorted(self.bounds, np.arange(1, n + 1) * (STRETCH / -self.log_g)).tolist() if n else []
-        return sorted({0, *between, len(self.moment)})
+        Returns indices of the pools that others are merged into, themselves included, and the calcium with which each
+        of these pools, merged or not, begins then.
+        """
+        rates, cuts = self.values(penalty) / self._decay, self._cuts
+        fits = [isotonic_regression(rates[a:b], weights=self._decayed_weight[a:b]) for a, b in zip(cuts, cuts[1:])]
+        if len(fits) == 1:
+            return fits[0].blocks[:-1], fits[0].x * self._decay
+        heads = np.concatenate([first + fit.blocks[:-1] for first, fit in zip(cuts, fits)])
+        merged = self.joined(heads)
+        value = merged.values(penalty)
+        while (falls := value[1:] < merged.ends[:-1] * value[:-1]).any():
+            kept = np.append(0, 1 + np.flatnonzero(~falls))
+            heads, merged = heads[kept], merged.joined(kept)
+            value = merged.values(penalty)
+        sizes = np.diff(heads, append=len(self.moment))
+        return heads, np.repeat(value, sizes) * self.powers[self.bounds[:-1] - np.repeat(self.bounds[heads], sizes)]
 
-    def _heads(self, value: np.ndarray, first: int, end: int) -> np.ndarray:
-        """The pools of a stretch that others are merged into if it is taken by itself."""
-        decay = np.exp(self.log_g * (self.bounds[first:end] - self.bounds[first]))
-        fit = isotonic_regression(value[first:end] / decay, weights=self.weight[first:end] * decay**2)
-        return first + fit.blocks[:-1]
-
-    def _joined(self, heads: np.ndarray) -> _Pools:
+    def joined(self, heads: np.ndarray) -> _Pools:
         """Pools in which each one that is not a head is merged into the head before it."""
-        bounds = np.append(self.bounds[heads], self.bounds[-1])
-        begins = np.repeat(bounds[:-1], np.diff(np.append(heads, len(self.moment))))
-        moment = np.add.reduceat(self.moment * np.exp(self.log_g * (self.bounds[:-1] - begins)), heads)
-        return _Pools(self.log_g, bounds, moment)
+        starts = self.bounds[:-1]
+        begins = np.repeat(starts[heads], np.diff(heads, append=len(self.moment)))
+        moment = np.add.reduceat(self.moment * self.powers[starts - begins], heads)
+        return _Pools(self.powers, np.append(starts[heads], self.bounds[-1]), moment)
 
     def calcium(self, value: np.ndarray) -> np.ndarray:
-        """The trace that has these values, none negative, where pools begin."""
-        length = np.diff(self.bounds)
+        """The trace that has these values where pools begin."""
+        length = self.bounds[1:] - self.bounds[:-1]
         age = np.arange(self.bounds[-1]) - np.repeat(self.bounds[:-1], length)
-        return np.repeat(value, length) * np.exp(self.log_g * age)
+        return np.repeat(value, length) * self.powers[age]
 
     def spikes(self, value: np.ndarray) -> np.ndarray:
         spikes = np.zeros(self.bounds[-1])
@@ -105,39 +117,64 @@ class _Pools:
         return spikes
 
 
+@lru_cache(maxsize=4)
+def _powers(g: float, n: int) -> np.ndarray:
+    powers = np.exp(np.log(g) * np.arange(n + 1))
+    powers.flags.writeable = False
+    return powers
+
+
 def _samples(y: np.ndarray, g: float) -> _Pools:
     """A pool for each."""
-    return _Pools(float(np.log(g)), np.arange(len(y) + 1), y.astype(np.float64))
+    return _Pools(_powers(float(g), len(y)), np.arange(len(y) + 1), y.astype(np.float64))
 
 
-def denoise(y: np.ndarray, g: np.ndarray, noise: np.ndarray, rounds: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """Calcium and spikes with the largest penalty that explains y to within its noise: |y - c|^2 <= noise^2 n.
+def denoise(y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int = 5) -> np.ndarray:
+    """Calcium with the largest penalty that explains y to within its noise: |y - c|^2 <= noise^2 n.
 
     The penalty is found by bisection; calcium is then scaled to y by least squares, because the penalty shrinks it.
     """
-    c, s = np.empty(y.shape), np.empty(y.shape)
-    for i, (trace, decay, its) in enumerate(zip(y, *(np.broadcast_to(per_trace, len(y)) for per_trace in (g, noise)))):
-        pools, value = _denoised(trace, decay, its, rounds)
-        value *= max(0, value @ pools.moment) / max(value**2 @ pools.weight, 1e-30)
+    c = np.empty(y.shape)
+    for row, (pools, value) in zip(c, _denoised(y, g, noise, rounds)):
+        row[:] = pools.calcium(value)
+    return c
+
+
+def deconvolve(y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int = 5) -> tuple[np.ndarray, np.ndarray]:
+    """The same calcium, and its spikes."""
+    c, s = np.empty((2, *y.shape))
+    for i, (pools, value) in enumerate(_denoised(y, g, noise, rounds)):
         c[i], s[i] = pools.calcium(value), pools.spikes(value)
     return c, s
 
 
-def _denoised(y: np.ndarray, g: float, noise: float, rounds: int) -> tuple[_Pools, np.ndarray]:
-    """The pools of one trace and the calcium where they begin."""
-    pools = _samples(y, g)
-    low, high, allowed = 0.0, 8.0 * noise, noise**2 * len(y)
-    power = pools.moment @ pools.moment
-    pools = pools.merged(low)
+def _denoised(
+    y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int
+) -> Iterator[tuple[_Pools, np.ndarray]]:
+    """The pools of each trace and the calcium where they begin."""
+    for trace, decay, its_noise in zip(y, np.broadcast_to(g, len(y)), np.broadcast_to(noise, len(y))):
+        pools, value = _within_noise(_samples(trace, decay), its_noise**2 * len(trace), 8.0 * its_noise, rounds)
+        yield pools, value * (max(0, value @ pools.moment) / max(value**2 @ pools.weight, 1e-30))
+
+
+def _within_noise(samples: _Pools, allowed: float, greatest: float, rounds: int) -> tuple[_Pools, np.ndarray]:
+    """Pools and their values, none negative, for the largest penalty, up to `greatest`, that leaves what is allowed.
+
+    Pools only merge as the penalty grows, so that those without one stand for the samples.
+    """
+    power = samples.moment @ samples.moment
+    pools = samples.joined(samples.fitted(0.0)[0])
+    low, high = 0.0, greatest
+    heads, value = np.arange(len(pools.moment)), np.maximum(pools.values(0.0), 0)
     for _ in range(rounds):
         middle = (low + high) / 2
-        merged = pools.merged(middle)
-        value = np.maximum(merged.values(middle), 0)
-        if power - 2 * value @ merged.moment + value**2 @ merged.weight <= allowed:
-            low, pools = middle, merged
+        its_heads, its_value = pools.fitted(middle)
+        its_value = np.maximum(its_value, 0)
+        if power - 2 * its_value @ pools.moment + its_value**2 @ pools.weight <= allowed:
+            low, heads, value = middle, its_heads, its_value
         else:
             high = middle
-    return pools, np.maximum(pools.values(low), 0)
+    return pools.joined(heads), value[heads]
 
 
 def noise_level(y: np.ndarray, band: tuple[float, float] = NOISE_RANGE, average: str = "mean") -> np.ndarray:

@@ -100,7 +100,7 @@ def update_traces(patch: Patch, cells: Cells, sweeps: int = SWEEPS) -> Estimate:
             raw[group] = (f[group] - m[group] @ traces) / own[group, None] + traces[group]
             raw[group] -= baseline(raw[group])
             noise[group] = oasis.noise_level(raw[group])
-            denoised = oasis.denoise(raw[group], patch.decay, noise[group])[0]
+            denoised = oasis.denoise(raw[group], patch.decay, noise[group])
             traces[group] = np.where(denoised < NEGLIGIBLE, 0, denoised)
     return Estimate(replace(cells, traces=traces), raw, noise)
 

@@ -77,7 +77,7 @@ def deconvolve_cellset(
     traces -= baseline(traces)
     noise = oasis.noise_level(traces, tuple(noise_range), noise_method)
     decay = oasis.decay_per_sample(traces, noise, lags, fudge_factor)
-    calcium, spikes = oasis.denoise(traces, decay, noise)
+    calcium, spikes = oasis.deconvolve(traces, decay, noise)
     context.progress(0.9)
     known = cells.valid & np.isfinite(chosen.traces[seen])
     if output_denoised_cellset_files:

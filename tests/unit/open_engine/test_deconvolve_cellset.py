@@ -23,8 +23,10 @@ def calcium(seed: int = 0, n_cells: int = 20, n: int = 1500, g: float = 0.9) -> 
 
 def solved(y: np.ndarray, g: float, penalty: float) -> tuple[np.ndarray, np.ndarray]:
     """Calcium and spikes of each trace, with one penalty."""
-    pools = [oasis._samples(trace, g).merged(penalty) for trace in y]
-    values = [np.maximum(pool.values(penalty), 0) for pool in pools]
+    samples = [oasis._samples(trace, g) for trace in y]
+    fits = [of_trace.fitted(penalty) for of_trace in samples]
+    pools = [of_trace.joined(heads) for of_trace, (heads, _) in zip(samples, fits)]
+    values = [np.maximum(value[heads], 0) for heads, value in fits]
     c, s = ([getattr(pool, name)(value) for pool, value in zip(pools, values)] for name in ("calcium", "spikes"))
     return np.array(c), np.array(s)
 
@@ -49,8 +51,8 @@ def test_oasis_meets_its_optimality_conditions(g: float, penalty: float) -> None
 def test_each_cell_is_solved_as_if_alone() -> None:
     _, y = calcium(2)
     g, noise = np.linspace(0.8, 0.95, len(y)), oasis.noise_level(y)
-    together, _ = oasis.denoise(y, g, noise)
-    alone, _ = oasis.denoise(y[7:8], g[7:8], noise[7:8])
+    together = oasis.denoise(y, g, noise)
+    alone = oasis.denoise(y[7:8], g[7:8], noise[7:8])
     np.testing.assert_array_equal(together[7], alone[0])
 
 
@@ -60,7 +62,7 @@ def test_denoising_brings_traces_closer_to_the_truth() -> None:
     assert noise.mean() == pytest.approx(1, abs=0.15)
     g = oasis.decay_per_sample(y, noise)
     assert np.median(g) == pytest.approx(0.9, abs=0.05)
-    denoised, _ = oasis.denoise(y, g, noise)
+    denoised = oasis.denoise(y, g, noise)
     assert np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(denoised, c)]) > 0.97
     assert np.median([np.corrcoef(a, b)[0, 1] for a, b in zip(y, c)]) < 0.95
 
