@@ -14,8 +14,18 @@ def noise_sd(
 
     The deviation is from `around`, or from the median. Of all values, or along an axis.
     """
-    middle = np.median(values, axis=axis, keepdims=True) if around is None else around
-    return MAD_TO_SD * np.median(np.abs(values - middle), axis=axis, keepdims=keepdims)
+    middle = median(values, axis, keepdims=True) if around is None else around
+    return MAD_TO_SD * median(np.abs(values - middle), axis, keepdims)
+
+
+def median(values: np.ndarray, axis: int | None = None, keepdims: bool = False) -> np.ndarray:
+    """The median as np.median has it, along an axis by sorting: of many short rows, that is several times as fast."""
+    if axis is None or not values.shape[axis]:
+        return np.median(values, axis=axis, keepdims=keepdims)
+    ordered, n = np.moveaxis(np.sort(values, axis=axis), axis, -1), values.shape[axis]
+    middle = ordered[..., [(n - 1) // 2, n // 2]].mean(axis=-1)
+    middle = np.where(np.isnan(ordered[..., -1]), ordered[..., -1], middle)  # what is not a number comes last
+    return np.expand_dims(middle, axis) if keepdims else middle
 
 
 def spread(values: np.ndarray) -> float:

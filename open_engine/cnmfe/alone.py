@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,25 +40,49 @@ class Alone:
 
 @dataclass(frozen=True)
 class View:
-    """What a footprint is compared with, at the pixels around it that are in the field."""
+    """A footprint and what it is compared with, at the pixels around it that are in the field."""
 
     movie: np.ndarray  # (rows, columns, frames)
     square: tuple[slice, ...]  # of the crop, where these are
     inside: np.ndarray  # (side, side) of the crop, what counts
     plane: np.ndarray  # (pixels that count, 3) orthonormal
     others: list[tuple[int, tuple[slice, slice], np.ndarray]]  # cells to take away: index, where, their light there
+    crop: np.ndarray  # (side, side) the footprint
 
-    def image(self, traces: np.ndarray, frames: slice, weights: np.ndarray) -> np.ndarray:
-        """The regression's numerator, without a plane: (pixels that count,)."""
-        image = np.zeros(self.inside.shape)
-        image[self.square] = self.movie[:, :, frames] @ weights
-        for j, here, light in self.others:
-            image[here] -= (traces[j, frames] @ weights) * light
-        return self.flat(image)
+    def images(self, traces: np.ndarray, frames: slice, weights: np.ndarray) -> np.ndarray:
+        """The regressions' numerators for weights (images, frames), without a plane: (images, pixels that count)."""
+        images = np.zeros((len(weights), *self.inside.shape))
+        seen = np.ascontiguousarray(self.movie[:, :, frames])
+        images[:, self.square[0], self.square[1]] = np.moveaxis(seen @ weights.T, 2, 0)
+        if self.others:
+            light = weights @ traces[[j for j, _, _ in self.others], frames].T
+            for k, (_, (rows, columns), footprint) in enumerate(self.others):
+                images[:, rows, columns] -= light[:, k, None, None] * footprint
+        return self.flat(images)
 
-    def flat(self, image: np.ndarray) -> np.ndarray:
-        values = image[self.inside]
-        return values - self.plane @ (self.plane.T @ values)
+    def flat(self, images: np.ndarray) -> np.ndarray:
+        values = images[..., self.inside]
+        return values - (values @ self.plane) @ self.plane.T
+
+    @cached_property
+    def footprint(self) -> np.ndarray:
+        return self.flat(self.crop)
+
+    @cached_property
+    def power(self) -> float:
+        """Of the footprint."""
+        return max(float(self.footprint @ self.footprint), 1e-30)
+
+    @cached_property
+    def slopes(self) -> np.ndarray:
+        """What a shift by 1 px adds to an image of the footprint but for its brightness: (2, pixels that count)."""
+        slopes = self.flat(np.stack(np.gradient(self.crop)))
+        return slopes - np.outer(slopes @ self.footprint, self.footprint) / self.power
+
+    @cached_property
+    def of_shift(self) -> np.ndarray:
+        """The covariance of a shift, for noise of 1: (2, 2)."""
+        return np.linalg.inv(self.slopes @ self.slopes.T + 1e-9 * np.eye(2))
 
 
 def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> Alone:
@@ -68,7 +93,7 @@ def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> A
     before, after = max(2, round(BEFORE_S * rate_hz)), round(DECAYS * _decay_frames(patch.decay))
     for i, trace in enumerate(cells.traces):
         view = _view(patch, cells, i, near[i][apart[i, near[i]]])
-        seen = [_compared(view, cells, i, *span, before, after) for span in transients(trace)]
+        seen = [_compared(view, cells.traces, i, *span, before, after) for span in transients(trace)]
         if seen:
             alike, shifts = np.array(seen).T
             likeness[i] = np.median(alike)
@@ -101,44 +126,43 @@ def _view(patch: Patch, cells: Cells, i: int, others: np.ndarray) -> View:
     planes = np.stack(np.broadcast_arrays(1.0, at[:, None], at), axis=-1)
     places = [shared(cells.corners[i], cells.corners[j], cells.side) for j in others]
     taken = [(int(j), here, cells.crops[j][there]) for j, (here, there) in zip(others, places)]
-    return View(patch.movie[field], square, inside, np.linalg.qr(planes[inside])[0], taken)
+    crop = cells.crops[i].astype(np.float64)
+    return View(patch.movie[field], square, inside, np.linalg.qr(planes[inside])[0], taken, crop)
 
 
-def _compared(view: View, cells: Cells, i: int, first: int, last: int, before: int, after: int) -> tuple[float, float]:
+def _compared(
+    view: View, traces: np.ndarray, i: int, first: int, last: int, before: int, after: int
+) -> tuple[float, float]:
     """Likeness of a transient's image to the footprint, and the square of how far it travels; NaN where unknown."""
-    crop, trace = cells.crops[i].astype(np.float64), cells.traces[i]
-    footprint = view.flat(crop)
-    own = max(float(footprint @ footprint), 1e-30)
+    trace = traces[i]
     window = slice(max(0, first - before), last + after + 1)
-    weights = trace[window] - trace[window].mean()
-    image, noise = view.image(cells.traces, window, weights), float(weights @ weights)
+    around = trace[window]
+    weights = np.stack(
+        [around - around.mean(), *_halves(around, first - window.start, last - window.start, after // 2)]
+    )
+    image, *halves = view.images(traces, window, weights)
+    noise, *of_halves = (weights**2).sum(axis=1).tolist()
     power = float(image @ image)
     power = max(power - len(image) * noise, power / 10, 1e-30)
-    alike = float(footprint @ image) / np.sqrt(own * power) + np.sqrt(noise / power)
-    halves = []
-    for start, weights in _halves(trace, first, last, before, after // 2):
-        image = view.image(cells.traces, slice(start, start + len(weights)), weights)
-        light = float(footprint @ image) / own
-        if light > 0:
-            halves.append((image / light, float(weights @ weights) / light**2))
-    if len(halves) < 2:
+    alike = float(view.footprint @ image) / np.sqrt(view.power * power) + np.sqrt(noise / power)
+    lights = [float(view.footprint @ half) / view.power for half in halves]
+    if len(halves) < 2 or min(lights) <= 0:
         return alike, np.nan
-    (rise, of_rise), (fall, of_fall) = halves
-    slopes = np.stack([view.flat(slope) for slope in np.gradient(crop)], axis=1)
-    slopes -= np.outer(footprint, footprint @ slopes) / own
-    inverse = np.linalg.inv(slopes.T @ slopes + 1e-9 * np.eye(2))
-    shift = inverse @ (slopes.T @ (fall - rise))
-    return alike, float(shift @ shift - DOUBT * np.trace(inverse) * (of_rise + of_fall))
+    (rise, fall), (of_rise, of_fall) = (
+        [part / light**power for part, light in zip(parts, lights)] for parts, power in ((halves, 1), (of_halves, 2))
+    )
+    shift = view.of_shift @ (view.slopes @ (fall - rise))
+    return alike, float(shift @ shift - DOUBT * np.trace(view.of_shift) * (of_rise + of_fall))
 
 
-def _halves(trace: np.ndarray, first: int, last: int, before: int, after: int) -> Iterator[tuple[int, np.ndarray]]:
+def _halves(around: np.ndarray, first: int, last: int, after: int) -> Iterator[np.ndarray]:
     """Weights of frames for the images of the rise and of the fall, each with the rest before taken away."""
-    start = max(0, first - before)
-    resting = first - start
-    if resting < 2 or last + 2 > len(trace):
+    if first < 2 or last + 2 > len(around):
         return
     for begin, end in ((first, last + 1), (last + 1, last + 1 + after)):
-        height = np.maximum(trace[begin:end] - trace[first - 1], 0)
+        height = np.maximum(around[begin:end] - around[first - 1], 0)
         if height.any():
-            rest = np.full(resting, -height.sum() / resting)
-            yield start, np.concatenate([rest, np.zeros(begin - first), height])
+            weights = np.zeros_like(around)
+            weights[:first] = -height.sum() / first
+            weights[begin:end] = height
+            yield weights

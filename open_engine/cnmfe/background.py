@@ -21,12 +21,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
 
 TWICE = 2.0  # the power of noise: where what is gained by taking a component away equals the noise that comes with it
 LEFT = 1e-3  # of its greatest gain: what the low-pass leaves of a component that counts
 PRIOR = 1 / 0.2**2  # weight of a gain of 1, in frames whose background differs from its mean by the noise
 GAIN_FRAMES = 1000  # from which the gain is estimated, at most
+NOTHING = 5.8  # sigmas: beyond, a Gaussian is less than a single-precision number can tell from nothing beside its peak
+BAND = 64  # samples that are smoothed at a time
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,11 @@ def down(bins: Grid, movie: np.ndarray) -> np.ndarray:
     """A movie (rows, columns, frames) averaged over bins."""
     out = np.empty((len(bins.rows.down), len(bins.columns.down), movie.shape[2]), np.float32)
     for i, row in enumerate(out):
-        strip = movie[i * bins.size : (i + 1) * bins.size].mean(axis=0)
+        first, *others = movie[i * bins.size : (i + 1) * bins.size]
+        strip = first.copy()
+        for other in others:
+            strip += other
+        strip /= 1 + len(others)
         row[:] = np.add.reduceat(strip, np.arange(0, len(strip), bins.size), axis=0)
         row *= bins.columns.down.max(axis=1)[:, None]
     return out
@@ -90,6 +95,33 @@ def gaussian(n: int, sigma: float) -> np.ndarray:
     x = np.arange(n)
     matrix = np.exp(-((x[:, None] - x) ** 2) / (2 * max(sigma, 1e-3) ** 2))
     return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """A Gaussian along one axis, as products of its matrix with some rows at a time, less what rounds to nothing."""
+
+    parts: tuple[tuple[slice, slice, np.ndarray], ...]  # samples that are made, of which, and the matrix
+
+    @classmethod
+    def by(cls, sigma: float, n: int) -> Smoothing:
+        matrix, reach, parts = gaussian(n, sigma), int(NOTHING * sigma) + 1, []
+        for first in range(0, n, BAND):
+            made = slice(first, min(first + BAND, n))
+            of = slice(max(0, made.start - reach), min(made.stop + reach, n))
+            parts.append((made, of, np.ascontiguousarray(matrix[made, of])))
+        return cls(tuple(parts))
+
+
+def smoothed(rows: Smoothing, columns: Smoothing, movie: np.ndarray) -> np.ndarray:
+    """A movie (height, width, frames), smoothed along both axes of space."""
+    across, out = np.empty_like(movie), np.empty_like(movie)
+    for made, of, matrix in columns.parts:
+        np.matmul(matrix, movie[:, of], out=across[:, made])
+    flat, out_flat = across.reshape(len(movie), -1), out.reshape(len(movie), -1)
+    for made, of, matrix in rows.parts:
+        np.matmul(matrix, flat[of], out=out_flat[made])
+    return out
 
 
 def both_ways(rows: np.ndarray, columns: np.ndarray, movie: np.ndarray) -> np.ndarray:
@@ -126,15 +158,15 @@ def gain(
     images: np.ndarray,
     courses: np.ndarray,
     before: np.ndarray,
-    footprints: sparse.csr_matrix,
+    footprints: np.ndarray,
     traces: np.ndarray,
 ) -> np.ndarray:
     """Regression of the movie on the background at each pixel over the frames in which its cells rest: (rows, columns).
 
     movie (rows, columns, frames), in units of the noise; images (rows, columns, k) and courses (k, frames) of the
-    background; before (rows, columns), the gain so far; footprints (pixels, cells) and traces (cells, frames) of the
-    cells known, which rest where they add less than half the noise. Frames in which a pixel exceeds what is known by
-    2.5 times the noise are left out too: those are cells not yet known. Frames are taken evenly from the movie. A
+    background; before (rows, columns), the gain so far; footprints (cells, rows, columns) and traces (cells, frames) of
+    the cells known, which rest where they add less than half the noise. Frames in which a pixel exceeds what is known
+    by 2.5 times the noise are left out too: those are cells not yet known. Frames are taken evenly from the movie. A
     background that hardly changes says little of the gain, which stays near 1: the prior's standard deviation is 0.2.
     """
     h, w, n_frames = movie.shape
@@ -142,16 +174,18 @@ def gain(
     courses, traces = np.ascontiguousarray(courses[:, some]), np.ascontiguousarray(traces[:, some])
     n = courses.shape[1]
     prior = PRIOR * n / n_frames
-    out = np.empty((h, w), np.float32)
+    out, lit = np.empty((h, w), np.float32), footprints.any(axis=2)
     for row in range(h):
-        there, here = images[row] @ courses, movie[row, :, some]
-        rests = here - before[row][:, None] * there < 2.5
-        known = footprints[row * w : (row + 1) * w]
-        if known.nnz:
-            rests &= known @ traces < 0.5
+        there, here = images[row] @ courses, np.ascontiguousarray(movie[row, :, some])
+        more = before[row][:, None] * there
+        np.subtract(here, more, out=more)
+        rests = more < 2.5
+        present = np.flatnonzero(lit[:, row])
+        if len(present):
+            rests &= footprints[present, row].T @ traces[present] < 0.5
+        count = np.maximum(np.count_nonzero(rests, axis=1), 1)
         rests = rests.astype(np.float32)
-        count = np.maximum(rests.sum(axis=1), 1)
-        resting = rests * there
+        resting = np.multiply(rests, there, out=more)
         mean = resting.sum(axis=1) / count
         cross = np.einsum("jt,jt->j", resting, here) - mean * np.einsum("jt,jt->j", rests, here)
         power = np.einsum("jt,jt->j", resting, resting) - count * mean**2

@@ -18,8 +18,8 @@ import numpy as np
 from scipy import ndimage
 
 from open_engine.cnmfe import extraction, oasis, seeds
-from open_engine.files.frames import Series
-from open_engine.robust import noise_sd
+from open_engine.files.frames import Series, in_order, one_blas_thread
+from open_engine.robust import median, noise_sd
 
 SIZES = (4.5, 6.0, 8.0, 11.0, 15.0, 20.0, 27.0, 36.0)  # px, of the filters
 FIELD = 192  # px: the middle of a larger field is enough
@@ -64,7 +64,7 @@ class Place:
         return FITS[0] * self.size < self.width < FITS[1] * self.size
 
 
-def estimate_cell_diameter(movie: Series) -> Diameter:
+def estimate_cell_diameter(movie: Series, threads: int = 1) -> Diameter:
     """The diameter of a movie's cells. The result says if nothing stands out or widths disagree: no error."""
     middle = tuple(slice(max(0, (n - FIELD) // 2), max(0, (n - FIELD) // 2) + FIELD) for n in movie.shape)
     together = max(1, int(movie.timing.rate_hz / RATE_HZ + 1e-6))
@@ -74,7 +74,8 @@ def estimate_cell_diameter(movie: Series) -> Diameter:
     read = [_averaged(_frames(movie, middle, piece), together) for piece in stretches if len(piece)]
     lengths = [len(piece) for piece in read]
     stack = np.ascontiguousarray(np.moveaxis(np.concatenate(read), 0, 2)) if read else np.zeros((*movie.shape, 0))
-    return diameter_of(stack, movie.timing.rate_hz / together, lengths)
+    with one_blas_thread():
+        return diameter_of(stack, movie.timing.rate_hz / together, lengths, threads)
 
 
 def _frames(movie: Series, part: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
@@ -90,7 +91,7 @@ def _averaged(frames: np.ndarray, n: int) -> np.ndarray:
     return frames[:whole].reshape(-1, n, *frames.shape[1:]).mean(axis=1, dtype=np.float32)
 
 
-def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()) -> Diameter:
+def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = (), threads: int = 1) -> Diameter:
     """The diameter of the cells of a movie (rows, columns, frames), float32, which is overwritten.
 
     stretches: lengths of the pieces that it consists of, where it does not run on.
@@ -99,14 +100,23 @@ def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()
     if movie.shape[2] <= before or min(movie.shape[:2]) < 2 * SIZES[0]:
         return Diameter(USUAL, "the movie is too small or too short to tell")
     np.nan_to_num(movie, copy=False, nan=0, posinf=0, neginf=0)
-    movie -= movie.mean(axis=2, keepdims=True)
+    for row in movie:
+        row -= row.mean(axis=1, keepdims=True)
     noise = np.stack([oasis.noise_level(row) for row in movie]).astype(np.float32)
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
-    movie /= noise[:, :, None]
+    for row, its_noise in zip(movie, noise):
+        row /= its_noise[:, None]
     usable = np.concatenate([np.arange(n) >= before for n in stretches or (movie.shape[2],)])
-    decayed = seeds.with_decay(movie, np.exp(-1 / (rate_hz * extraction.DECAY_S)))
+    decay = np.exp(-1 / (rate_hz * extraction.DECAY_S))
+    decayed = np.empty_like(movie)
+    for row, its_own in zip(decayed, movie):
+        row[:] = seeds.with_decay(its_own, decay)
     sizes = [size for size in SIZES if min(movie.shape[:2]) >= 3 * size]
-    standing_out = [place for size in sizes for place in _places(movie, decayed, size, np.flatnonzero(usable), before)]
+
+    def places(size: float) -> list[Place]:
+        return _places(movie, decayed, size, usable, before)
+
+    standing_out = [place for of_size in in_order(places, sizes, threads) for place in of_size]
     cells = _once([place for place in standing_out if place.fits])
     if len(cells) < TOO_FEW:
         return Diameter(USUAL, "nothing as large as a cell stands out from the noise")
@@ -124,16 +134,17 @@ def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndar
     bin_size = max(1, int(size / 4))
     z = seeds.in_space(_binned(decayed, bin_size), size / bin_size)
     sample = z[:, :, :: max(1, z.shape[2] // SAMPLED)]
-    middle = np.median(sample, axis=2)
-    spread = noise_sd(sample, axis=2)
+    middle = median(sample, axis=2, keepdims=True)
+    spread = noise_sd(sample, axis=2, around=middle)
     spread = np.clip(spread, 1e-6, max(1e-6, seeds.BUSY * float(np.median(spread))))
-    height = (z[:, :, usable].max(axis=2) - middle) / spread
+    z[:, :, ~usable] = -np.inf
+    height = (z.max(axis=2) - middle[:, :, 0]) / spread
     clear = []
     for place in seeds.places(height, APART * size / bin_size, LEAST_PEAK)[:CLEAREST]:
         at = ((place + 0.5) * bin_size).astype(int)
         if (at < size / 2).any() or (at >= np.array(movie.shape[:2]) - size / 2).any():
             continue
-        frames = usable[np.argsort(-z[tuple(place)][usable], kind="stable")[:BRIGHTEST]]
+        frames = np.argsort(-z[tuple(place)], kind="stable")[: min(BRIGHTEST, np.count_nonzero(usable))]
         width = _width(movie, at, size, frames, before)
         clear.append(Place((int(at[0]), int(at[1])), size, float(height[tuple(place)]), width))
     return clear

@@ -148,10 +148,13 @@ def _with_twins(
 
 def prepared(movie: np.ndarray, settings: Settings) -> tuple[updates.Patch, np.ndarray]:
     """The movie as a patch, and the noise of each pixel (rows, columns), infinite where nothing changes."""
-    movie -= movie.mean(axis=2, keepdims=True)
-    noise = np.stack([_noise(row) for row in movie]).astype(np.float32)
+    noise = np.empty(movie.shape[:2], np.float32)
+    for row, its_noise in zip(movie, noise):  # which stays in the processor's cache
+        row -= row.mean(axis=1, keepdims=True)
+        its_noise[:] = _noise(row)
     noise[noise <= 1e-6 * np.median(noise)] = np.inf
-    movie /= noise[:, :, None]
+    for row, its_noise in zip(movie, noise):
+        row /= its_noise[:, None]
     bins = background.grid(movie.shape[:2], settings.bins, settings.ring_radius / 1.4 * settings.diameter)
     binned = background.down(bins, movie)
     sharp, low = seeds.in_space(binned, settings.diameter / settings.bins), background.low_pass(bins, binned)

@@ -140,7 +140,9 @@ def denoise(y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int
     return c
 
 
-def deconvolve(y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int = 5) -> tuple[np.ndarray, np.ndarray]:
+def deconvolve(
+    y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int = 5
+) -> tuple[np.ndarray, np.ndarray]:
     """The same calcium, and its spikes."""
     c, s = np.empty((2, *y.shape))
     for i, (pools, value) in enumerate(_denoised(y, g, noise, rounds)):
@@ -184,8 +186,8 @@ def noise_level(y: np.ndarray, band: tuple[float, float] = NOISE_RANGE, average:
     chosen = (frequency > band[0]) & (frequency <= band[1])
     if not chosen.any():
         return y.std(axis=-1)
-    power = np.abs(np.fft.rfft(y - y.mean(axis=-1, keepdims=True), axis=-1)[..., chosen]) ** 2 / n
-    return np.sqrt(_AVERAGES[average](power))
+    spectrum = np.fft.rfft(y - y.mean(axis=-1, keepdims=True), axis=-1)[..., chosen]
+    return np.sqrt(_AVERAGES[average]((spectrum.real**2 + spectrum.imag**2) / n))
 
 
 def decay_per_sample(y: np.ndarray, noise: np.ndarray, lags: int = LAGS, fudge: float = FUDGE_FACTOR) -> np.ndarray:

@@ -13,7 +13,7 @@ from scipy import ndimage, signal
 
 from open_engine.cnmfe import background, updates
 from open_engine.cnmfe.cells import Cells, none
-from open_engine.robust import noise_sd
+from open_engine.robust import median, noise_sd
 
 THRESHOLD = 5.0  # times the noise
 INNER, OUTER = 0.3, 0.7  # sigmas of the difference of Gaussians, in cell diameters
@@ -37,11 +37,11 @@ def matched(residual: np.ndarray, sigma: float, decay: float) -> tuple[np.ndarra
 def in_space(movie: np.ndarray, sigma: float) -> np.ndarray:
     """The movie (bins, bins, frames) less what is wider than a cell; sigma: one diameter, in bins."""
     h, w, n = movie.shape
-    inner, outer = ([background.gaussian(size, width * sigma) for size in (h, w)] for width in (INNER, OUTER))
+    inner, outer = ([background.Smoothing.by(width * sigma, size) for size in (h, w)] for width in (INNER, OUTER))
     out = np.empty_like(movie)
     for first in range(0, n, AT_ONCE):
         some = np.ascontiguousarray(movie[:, :, first : first + AT_ONCE])
-        out[:, :, first : first + AT_ONCE] = background.both_ways(*inner, some) - background.both_ways(*outer, some)
+        out[:, :, first : first + AT_ONCE] = background.smoothed(*inner, some) - background.smoothed(*outer, some)
     return out
 
 
@@ -54,7 +54,7 @@ def in_time(movie: np.ndarray, decay: float) -> np.ndarray:
     for row, its_middle, its_noise in zip(movie, middle, noise):
         row[:] = with_decay(row, decay)
         sample = row[:, :: max(1, row.shape[1] // SAMPLE)]
-        its_middle[:] = np.median(sample, axis=1, keepdims=True)
+        its_middle[:] = median(sample, axis=1, keepdims=True)
         its_noise[:] = noise_sd(sample, axis=1, keepdims=True, around=its_middle)
     noise = np.maximum(noise, 1e-6)
     noise = np.minimum(noise, BUSY * np.median(noise))

@@ -73,8 +73,7 @@ def with_background(patch: Patch, cells: Cells) -> Patch:
     low = patch.low - background.low_pass(patch.bins, on_bins(patch, cells)) @ cells.centred
     chosen = background.components(patch.bins, low)
     images = background.images(patch.bins, chosen)
-    footprints = cells.matrix().T.tocsr()
-    gain = background.gain(patch.movie, images, chosen.T @ low, patch.gain, footprints, cells.traces)
+    gain = background.gain(patch.movie, images, chosen.T @ low, patch.gain, cells.images(), cells.traces)
     return replace(patch, gain=gain, components=chosen, images=images, courses=chosen.T @ patch.low)
 
 
@@ -121,7 +120,7 @@ def baseline(raw: np.ndarray) -> np.ndarray:
     """Where traces rest, (cells, 1): the median of their lower 80%, a mode that transients do not raise."""
     n = int(0.8 * (raw.shape[1] - 1)) + 1
     middle = [(n - 1) // 2, n // 2]
-    return np.partition(raw, middle, axis=1)[:, middle].mean(axis=1, keepdims=True)
+    return np.sort(raw, axis=1)[:, middle].mean(axis=1, keepdims=True)
 
 
 def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:

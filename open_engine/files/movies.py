@@ -438,7 +438,10 @@ def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> 
 
 
 def one_blas_thread() -> Any:
-    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that."""
+    """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that.
+
+    Its products are small here, so that several threads would wait for one another most of the time, and busily.
+    """
     return threadpool_limits(1, "blas")
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from common import APP
-from open_engine.files.movies import Deferred
+from open_engine.files.movies import Deferred, one_blas_thread
 from pipeline.engines.protocol import Call
 
 ENGINE = APP / "open_engine"
@@ -51,7 +51,8 @@ class Open:
 
     def call(self, step: str, call: Call) -> object:
         function = getattr(_module(step), step)
-        return function(**call.inputs, **call.outputs, **call.parameters, context=call.context)
+        with one_blas_thread():
+            return function(**call.inputs, **call.outputs, **call.parameters, context=call.context)
 
     def versions(self, step: str, software: Mapping[str, str]) -> dict[str, Any]:
         return {"code": code_digest(), **{library: version(library) for library in LIBRARIES}}

@@ -29,6 +29,7 @@ class Movie:
     measured: Sequence[Any]  # the recording, or the files themselves
     factor: float  # by which the recording was down-sampled since
     warn: Callable[[str], None]
+    threads: int = 1
     known: dict[tuple[str, ...], Diameter] = field(default_factory=dict)  # by the names of files
 
     def rate_hz(self) -> float:
@@ -39,7 +40,7 @@ class Movie:
         names = tuple(map(str, self.measured))
         if names not in self.known:
             with frames.open_series(self.measured) as series:
-                self.known[names] = estimate_cell_diameter(series)
+                self.known[names] = estimate_cell_diameter(series, self.threads)
         return self.known[names]
 
 

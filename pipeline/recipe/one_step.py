@@ -129,7 +129,7 @@ def _estimated(this: Run, planned: PlannedStep, context: StepContext) -> dict[st
     files = this.files(stream)
     factor = _down_sampled(this, stream)
     measured, factor = (files, 1.0) if factor is None else (this.inputs, factor)
-    movie = estimates.Movie(files, measured, factor, context.warn, this.diameters)
+    movie = estimates.Movie(files, measured, factor, context.warn, context.threads, this.diameters)
     return estimates.estimate(step.function, step.parameters, movie)
 
 

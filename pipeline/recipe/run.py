@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from open_engine.files.movies import one_blas_thread
 from pipeline.engines.protocol import Defers
 from pipeline.inspect import consistency
 from pipeline.inspect.context import Context
@@ -79,7 +80,8 @@ def run(job: Job, context: Context) -> Result:
             entry.step = step.name
             for warning in entry.warnings:
                 this.context.warn(f"{step.label}: {warning}")
-    return results(this, part_of_progress(context.progress, len(todo), len(todo) + 1))
+    with one_blas_thread():
+        return results(this, part_of_progress(context.progress, len(todo), len(todo) + 1))
 
 
 def _run_step(this: Run, index: int, progress: Callable[[float], None]) -> None:

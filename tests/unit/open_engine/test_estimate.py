@@ -89,7 +89,7 @@ def test_the_recipe_estimates_once_and_is_careful(
     measured: Diameter, factor: int, diameter: int, warnings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [measured]
-    monkeypatch.setattr(estimates, "estimate_cell_diameter", lambda series: made.pop())
+    monkeypatch.setattr(estimates, "estimate_cell_diameter", lambda series, threads: made.pop())
     path = str(recordings.movie_from(tmp_path / "movie.isxd", np.ones((30, 9, 9), np.float32)))
     said: list[str] = []
     before = estimates.Movie([path], [path], 1, said.append)
