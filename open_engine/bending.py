@@ -185,9 +185,16 @@ def inside(shape: tuple[int, int], shifts: np.ndarray) -> np.ndarray:
     return weight
 
 
-def bends(smalls: np.ndarray, shifts: np.ndarray, basis: Cosines, pitch: int) -> Bending | None:
-    """What finds how frames bend, or None where nothing does; small copies (n, rows, columns), their shifts (n, 2)."""
+def bends(
+    smalls: np.ndarray, shifts: np.ndarray, basis: Cosines, pitch: int, still: np.ndarray | None = None
+) -> Bending | None:
+    """What finds how frames bend, or None where nothing does; small copies (n, rows, columns), their shifts (n, 2).
+
+    still: where what does not move with the tissue prevails, (rows, columns) of bool.
+    """
     weight = inside(smalls.shape[1:], shifts)
+    if still is not None:
+        weight[still] = 0
     no_bend = np.zeros((len(smalls), 2, basis.rows.shape[1], basis.columns.shape[1]))
     rigid = _averaged(smalls, shifts, no_bend, weight, basis, pitch)
     row, column = np.ogrid[: smalls.shape[1], : smalls.shape[2]]

@@ -13,6 +13,8 @@ frame that holds just the band of spatial frequencies that tells most (`Filter`)
 The template is the mean of up to 200 frames spread over the recording, aligned to each other by the same two steps in
 turn. A single frame, however chosen, has too much noise to be one.
 
+What belongs to the microscope and stands still is left out: see `standing_still`.
+
 Clips and the left and right half of the field are there for the question that comes first: has anything moved at all?
 Noise and transients move the estimate too. See `has_moved`.
 """
@@ -42,6 +44,12 @@ LEAST_SIDE, SIDE = 32, 100  # samples
 WINDOW = 128  # samples: the side of what is compared of a large field
 JERK = 6.0  # robust standard deviations
 AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
+STATIC = 4.0  # times the tissue's power of gradients, from which structure that stands still prevails
+STATIC_BLUR = 4.0  # samples, sigma, over which powers are compared
+STATIC_SHARE = 0.05, 0.9  # of the field: less does not mislead, and of more nothing tells that the rest is tissue
+STATIC_FRAMES = 10  # of fewer, shifts tell nothing of single pixels
+CLIPPED_BY = 40  # frames that tell where values are clipped
+STATIC_AGREEMENT = 0.6  # of the halves of the rest: where they disagree, nothing is known to move
 
 
 @dataclass(frozen=True)
@@ -117,6 +125,65 @@ def window(mean: np.ndarray, weight: np.ndarray, least: float) -> tuple[slice, s
     return tuple(slice(int(start), int(start) + n) for start, n in zip(first, sides))
 
 
+def standing_still(smalls: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
+    """Where structure prevails that does not move with the tissue, (rows, columns) of bool; None if there is little.
+
+    Edges of a lens, of padding or of a saturated vessel, and dust, belong to the microscope. They are often stronger
+    than the tissue, and would hold the registration where they are. `smalls`, (n, rows, columns), are small copies of
+    frames; `weight`, 0 to 1, is what takes part.
+
+    A first-order step tells how each frame has moved, up to a factor that what stands still lowers. How each pixel
+    varies with that is the gradient of what moves, up to the same factor; the gradient of the mean is that of both. The
+    frames are taken in two groups, whose noise is independent.
+    """
+    if len(smalls) < STATIC_FRAMES:
+        return None
+    takes_part = weight > 0.5
+    mean = smalls.mean(axis=0)
+    slopes = np.stack(np.gradient(mean))
+    seen = smalls - mean
+    for values in (seen, robust := slopes.copy()):
+        most = CLIP * noise_sd(values[:: max(1, len(values) // CLIPPED_BY)], around=0)
+        np.clip(values, -most, most, out=values)
+    moved = _first_step(seen, robust, takes_part)
+    moving = []
+    for some in (np.s_[::2], np.s_[1::2]):
+        its_shifts = moved[some] - moved[some].mean(axis=0)
+        products = np.linalg.pinv(its_shifts.T @ its_shifts) @ its_shifts.T @ seen[some].reshape(len(its_shifts), -1)
+        moving.append(-products.reshape(slopes.shape))
+    inside = slopes * takes_part
+    power = (moving[0] * moving[1]).sum(axis=0) * takes_part
+    total = float(power.sum())
+    if total <= 0:
+        return None
+    factor = float((inside * (moving[0] + moving[1])).sum()) / 2 / total
+    of_tissue = factor**2 * power
+    of_rest = (inside * (slopes - factor * (moving[0] + moving[1]))).sum(axis=0) + of_tissue
+    of_tissue, of_rest = ndimage.gaussian_filter([of_tissue, of_rest], (0, STATIC_BLUR, STATIC_BLUR))
+    still = takes_part & (of_rest > STATIC * np.maximum(of_tissue, 0))
+    least, most = STATIC_SHARE
+    rest = takes_part & ~still
+    if not least * takes_part.sum() < still.sum() < most * takes_part.sum():
+        return None
+    across = np.cumsum(((robust**2).sum(axis=0) * rest).sum(axis=0))
+    left = np.arange(len(across)) < np.searchsorted(across, across[-1] / 2)
+    halves = [_first_step(seen, robust, rest & half) for half in (left, ~left)]
+    agree = _agreement(*(half - np.median(half, axis=0) for half in halves)) > STATIC_AGREEMENT
+    return still if agree else None
+
+
+def _first_step(seen: np.ndarray, slopes: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """The shifts that explain frames less their mean, (n, rows, columns), best to first order: (n, 2)."""
+    slopes = (slopes * inside).reshape(2, -1)
+    return -seen.reshape(len(seen), -1) @ slopes.T @ np.linalg.pinv(slopes @ slopes.T)
+
+
+def bounds(inside: np.ndarray) -> tuple[slice, slice]:
+    """The least part of an image, (rows, columns), that has all of what is inside."""
+    rows, columns = (np.flatnonzero(inside.any(axis=1 - axis)) for axis in (0, 1))
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
 def binned_frame(frame: np.ndarray, factor: int) -> np.ndarray:
     """Means of bins of factor x factor pixels; rows and columns that fill no bin are left out."""
     rows, columns = (n // factor * factor for n in frame.shape)
@@ -134,6 +201,7 @@ class Template:
     ready: np.ndarray | None = None  # (SUBPIXEL, SUBPIXEL, 3, rows, columns): d/dy, d/dx and the template, at fractions
     residual_clip: float = np.inf
     squares: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)  # see `_squares`
+    tissue: np.ndarray | float = 1.0  # (rows, columns), 0 where what stands still prevails
 
     @property
     def size(self) -> tuple[int, int]:
@@ -254,14 +322,19 @@ def _shared(shape: tuple[int, int], whole: list[int]) -> list[slice]:
 
 
 def make_template(
-    smalls: np.ndarray, reference: np.ndarray, weight: np.ndarray, greatest: float, threads: int = 1
+    smalls: np.ndarray,
+    reference: np.ndarray,
+    weight: np.ndarray,
+    greatest: float,
+    threads: int = 1,
+    tissue: np.ndarray | float = 1.0,
 ) -> Template:
     """The mean of small copies, (n, rows, columns), at the place where the tissue is in the `reference`.
 
-    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples.
+    `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples; for `tissue` see Template.
     """
     reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
-    template = Template(weight, CLIP * noise_sd(smalls, around=0), reach)
+    template = Template(weight, CLIP * noise_sd(smalls, around=0), reach, tissue=tissue)
     spectra = [template.spectrum_of(small) for small in smalls]
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
     for _ in range(ROUNDS):
@@ -348,9 +421,10 @@ def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.nd
     left, right = left[at], right[at]
     rows, columns = smalls.shape[1:]
     y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
-    inside = np.s_[:, :, y : rows - y, x : columns - x]
+    inside = np.s_[:, y : rows - y, x : columns - x]
     still, by_left, by_right = (
-        _gradients(smalls, shifts)[inside].prod(axis=0).sum(axis=0) for shifts in (0 * left, left, right)
+        (_gradients(smalls, shifts).prod(axis=0) * template.tissue)[inside].sum(axis=0)
+        for shifts in (0 * left, left, right)
     )
     middle = still.shape[1] // 2
     return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())

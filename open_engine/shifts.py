@@ -24,6 +24,7 @@ VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 MOST_JERKS = 30  # frames that are looked at again
+TISSUE_BLUR = 2  # samples, sigma, of the borders of what stands still
 BENT_SAMPLE = 60  # frames that tell whether tissue bends
 
 
@@ -79,7 +80,8 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
         binned, mean = _binned(series, even, pitch, context.threads)
         prepare = registration.make_filter(mean, pitch, *search.band)
         smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
-        bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch)
+        still = registration.standing_still(smalls, _weight(prepare, series.shape, None))
+        bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch, still)
     if bends is None:
         return None
 
@@ -121,14 +123,25 @@ def _compared(
         return prepare(series.read(i, i + 1)[0])
 
     some = evenly(even, max(2, SAMPLE_BYTES * pitch**2 // (4 * series.shape[0] * series.shape[1])))
-    mean = _binned(series, some, pitch, threads)[1]
+    binned, mean = _binned(series, some, pitch, threads)
     prepare = registration.make_filter(mean, pitch, *search.band)
     weight = _weight(prepare, series.shape, search.roi)
-    prepare = prepare.within(registration.window(prepare.band_passed(mean), weight, 4 * search.greatest / pitch))
-    weight = _weight(prepare, series.shape, search.roi)
-    smalls = np.array(list(frames.in_order(shown, even, threads)))
-    template = registration.make_template(smalls, prepare(reference), weight, search.greatest / pitch, threads)
-    return prepare, template, smalls
+    smalls = np.array(list(frames.in_order(prepare.band_passed, binned, threads)))
+    del binned
+    still = registration.standing_still(smalls, weight)
+    tissue = np.ones(weight.shape) if still is None else gaussian_filter((~still).astype(float), TISSUE_BLUR)
+    part = registration.bounds(tissue > 0.5)
+    window = registration.window(prepare.band_passed(mean)[part], (weight * tissue)[part], 4 * search.greatest / pitch)
+    place = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(part, window))
+    if smalls[0][place].shape != smalls[0].shape or len(some) < len(even):
+        prepare = prepare.within(place)
+        del smalls
+        smalls = np.array(list(frames.in_order(shown, even, threads)))
+    tissue = tissue[place].astype(np.float32)
+    weight = _weight(prepare, series.shape, search.roi) * tissue
+    tissue = 1.0 if still is None else tissue > 0.5
+    greatest = search.greatest / pitch
+    return prepare, registration.make_template(smalls, prepare(reference), weight, greatest, threads, tissue), smalls
 
 
 def evenly(values: np.ndarray, n: int) -> np.ndarray:

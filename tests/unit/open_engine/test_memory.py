@@ -58,5 +58,5 @@ def test_memory_does_not_grow_with_the_movie(tmp_path: Path, movies: list[Path],
     command = [sys.executable, "-c", PROGRAM, step, str(tmp_path / "made.isxd"), *map(str, movies)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     short, long = json.loads(done.stdout)
-    assert long < LIMIT_MB
-    assert long < short + SLACK_MB
+    assert long < LIMIT_MB, (short, long)
+    assert long < short + SLACK_MB, (short, long)

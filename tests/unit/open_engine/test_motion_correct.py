@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -342,6 +343,48 @@ def crispness(movie: np.ndarray) -> float:
     means = [movie[i::2].astype(float).mean(axis=0)[14:-14, 14:-14] for i in (0, 1)]
     one, other = (np.array(np.gradient(mean)) for mean in means)
     return float((one * other).mean()) / means[0].mean() ** 2
+
+
+def with_what_stands_still(movie: np.ndarray, kind: str) -> np.ndarray:
+    """The movie (frames, rows, columns), float32, with structure of the microscope or of a program before."""
+    seen = movie.astype(np.float32)
+    rows, columns = np.ogrid[: seen.shape[1], : seen.shape[2]]
+    if kind == "edge of a lens":
+        seen *= 1 / (1 + np.exp(np.hypot(rows - seen.shape[1] / 2, columns - seen.shape[2] / 2) - 54))
+    elif kind == "saturated":
+        seen[:, 30:52, 40:60] = 4095
+    elif kind == "zeros at the edges":
+        seen[:, :9], seen[:, :, -11:] = 0, 0
+    elif kind == "not recorded at the edges":
+        seen[:, :9], seen[:, :, -11:] = np.nan, np.nan
+    elif kind == "dust":
+        for row, column in np.random.default_rng(4).uniform(10, 110, (9, 2)):
+            seen *= 1 - 0.5 * np.exp(-(np.hypot(rows - row, columns - column) ** 2) / 18)
+    return seen if "not" in kind else np.rint(seen).astype(np.uint16)
+
+
+@cache
+def under_a_microscope(motion: float) -> synthetic.Recording:
+    return synthetic.recording(seed=6, seconds=15, shape=(120, 120), n_cells=30, motion_px=motion)
+
+
+STANDING_STILL = ["edge of a lens", "saturated", "zeros at the edges", "not recorded at the edges", "dust"]
+
+
+@pytest.mark.parametrize("kind", STANDING_STILL)
+@pytest.mark.parametrize("motion", [0, 1.5])
+def test_what_stands_still_holds_nothing_and_moves_nothing(
+    tmp_path: Path, context: StepContext, warnings: list[str], kind: str, motion: float
+) -> None:
+    recording = under_a_microscope(motion)
+    seen = with_what_stands_still(recording.movie, kind)
+    made = run([recordings.movie_from(tmp_path / "a.isxd", seen)], context)
+    if motion:
+        assert error(made.shifts, recording.shifts) < 0.2
+        assert warnings == []
+    else:
+        assert not made.shifts.any()
+        np.testing.assert_array_equal(read(made.movies[0]), seen)
 
 
 @pytest.mark.parametrize("rms", [1.0, 2.0])
