@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import fft, ndimage
@@ -428,30 +428,30 @@ def image_anchors(
     rows, columns = other.small.shape
     seen, there = seen_through(start, picture, other)
     reach, sigma = max(2, round(farthest * diameter / step)), 1.1 * diameter / step
-    energy, other_energy = (ndimage.gaussian_filter(image**2, sigma, mode="constant") for image in (seen, other.small))
-    energy, other_energy = (np.maximum(smoothed, 0.1 * smoothed.mean() + 1e-12) for smoothed in (energy, other_energy))
+    places = [np.arange(round(sigma / 2), size, max(1, round(sigma))) for size in (rows, columns)]
+    windows = [_windows(size, tuple(along.tolist()), sigma) for size, along in zip((rows, columns), places)]
+    energy = ndimage.gaussian_filter(seen**2, sigma, mode="constant")
+    energy = np.maximum(energy, 0.1 * energy.mean() + 1e-12)
+    other_energy = ndimage.gaussian_filter(other.small**2, sigma, mode="constant")
+    other_energy = np.maximum(other_energy, 0.1 * other_energy.mean() + 1e-12)[np.ix_(*places)]
     n = 2 * reach + 1
-    likeness = np.empty((n, n, rows, columns), np.float32)
+    local = np.empty((n, n, len(places[0]) * len(places[1])))
     for i, j in np.ndindex(n, n):
         moved, power = (np.roll(image, (reach - i, reach - j), (0, 1)) for image in (seen, energy))
-        product = ndimage.gaussian_filter(moved * other.small, sigma, mode="constant")
-        likeness[i, j] = product / np.sqrt(power * other_energy)
-    places = [np.arange(round(sigma / 2), size, max(1, round(sigma))) for size in (rows, columns)]
-    points, targets, weights = [], [], []
-    for row in places[0]:
-        for column in places[1]:
-            local = likeness[:, :, row, column]
-            i, j = np.unravel_index(local.argmax(), local.shape)
-            if not (0 < i < n - 1 and 0 < j < n - 1) or local[i, j] < 0.3 or there[row, column] == 0:
-                continue
-            dy, dx = i - reach + _vertex(local[i - 1 : i + 2, j]), j - reach + _vertex(local[i, j - 1 : j + 2])
-            targets.append((column, row))
-            points.append((column + dx, row + dy))
-            weights.append(local[i, j] ** 2)
+        product = windows[0] @ (moved * other.small) @ windows[1].T
+        local[i, j] = (product / np.sqrt(power[np.ix_(*places)] * other_energy)).ravel()
+    at = np.arange(local.shape[2])
+    i, j = np.unravel_index(local.reshape(n * n, -1).argmax(axis=0), (n, n))
+    likeness = local[i, j, at]
+    use = (i > 0) & (i < n - 1) & (j > 0) & (j < n - 1) & (likeness >= 0.3) & (there[np.ix_(*places)].ravel() > 0)
+    i, j, at, likeness = i[use], j[use], at[use], likeness[use]
+    row, column = (index.ravel()[use] for index in np.meshgrid(*places, indexing="ij"))
+    dy = i - reach + _vertex(local[i - 1, j, at], likeness, local[i + 1, j, at])
+    dx = j - reach + _vertex(local[i, j - 1, at], likeness, local[i, j + 1, at])
+    points, targets = np.column_stack([column + dx, row + dy]), np.column_stack([column, row])
     if len(points) < FEWEST["warp"]:
         return None
-    targets, weights = step * np.array(targets, float), np.array(weights)
-    points = start.inverse(step * np.array(points, float))
+    points, targets, weights = start.inverse(step * points), step * targets, likeness**2
     for _ in range(2):
         fit = best_fit(start.frame, points, targets, weights)
         keep = fit.predicted <= 3 * max(float(np.median(fit.predicted)), 0.1 * step)
@@ -459,10 +459,16 @@ def image_anchors(
     return Anchors(points, targets, weights * ANCHOR / max(float(weights.mean()), 1e-9))
 
 
-def _vertex(three: np.ndarray) -> float:
+@lru_cache(maxsize=16)
+def _windows(size: int, places: tuple[int, ...], sigma: float) -> np.ndarray:
+    """(places, samples): the weights of a Gaussian filter at some places of a side."""
+    return ndimage.gaussian_filter1d(np.eye(size), sigma, axis=1, mode="constant")[list(places)]
+
+
+def _vertex(before: np.ndarray, greatest: np.ndarray, after: np.ndarray) -> np.ndarray:
     """Where the parabola through three values peaks, from the middle one, the greatest; in samples."""
-    bend = three[0] - 2 * three[1] + three[2]
-    return float(0.5 * (three[0] - three[2]) / bend) if bend < 0 else 0.0
+    bend = before - 2 * greatest + after
+    return np.where(bend < 0, 0.5 * (before - after) / np.minimum(bend, -1e-30), 0.0)
 
 
 def _rotation(degrees: float) -> np.ndarray:

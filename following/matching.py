@@ -125,7 +125,7 @@ class _Matching:
             np.add.at(self.count, self.labels[s], 1)
             np.add.at(self.place, self.labels[s], self.points[s])
             labels.append(self.labels[s])
-        self.total = (_membership(np.concatenate(labels), room).T @ rows).tocsr()
+        self.total = (rows.T @ _membership(np.concatenate(labels), room)).tocsr()
 
     def _without(self, s: int) -> tuple[np.ndarray, np.ndarray]:
         """Members and mean place of each group without session s; the place is NaN if none is left."""
@@ -158,7 +158,7 @@ class _Matching:
         if not len(cell):
             return np.zeros(0)
         images = self.images[s] if displaced is None else self._shifted(s, displaced)
-        sums = (images @ self.total.T).tocsr()
+        sums = (images @ self.total).tocsr()
         sums_of_pairs = np.asarray(sums[cell, group]).ravel()
         within = self.within[s] if displaced is None else images @ self.images[s].T
         mine = (within @ _membership(self.labels[s], len(self.count))).tocsr()
@@ -212,7 +212,8 @@ class _Matching:
         if not len(pairs):
             return
         one, other = alive[pairs[:, 0]], alive[pairs[:, 1]]
-        sums = self.total[one].multiply(self.total[other]).sum(axis=1)
+        total = self.total.T.tocsr()
+        sums = total[one].multiply(total[other]).sum(axis=1)
         cosine = np.asarray(sums).ravel() / (self.count[one] * self.count[other])
         distance = np.hypot(*(place[pairs[:, 0]] - place[pairs[:, 1]]).T) / self.atlas.diameter
         distance /= np.sqrt((1 / self.count[one] + 1 / self.count[other]) / 2)
@@ -250,7 +251,7 @@ class _Matching:
             extra = self.n_groups - len(self.count)
             self.count = np.r_[self.count, np.zeros(extra, int)]
             self.place = np.vstack([self.place, np.zeros((extra, 2))])
-            self.total = sparse.vstack([self.total, sparse.csr_array((extra, self.total.shape[1]))], format="csr")
+            self.total.resize(self.total.shape[0], len(self.count))
         changed = np.flatnonzero(new != self.labels[s])
         if not len(changed):
             return
@@ -260,7 +261,7 @@ class _Matching:
         np.add.at(self.count, new[changed], 1)
         np.add.at(self.place, new[changed], self.points[s][changed])
         rows, room = self.images[s][changed], len(self.count)
-        self.total = self.total + (_membership(new[changed], room) - _membership(old[changed], room)).T @ rows
+        self.total = self.total + rows.T @ (_membership(new[changed], room) - _membership(old[changed], room))
         self.labels[s] = new
 
     def _probabilities(self, s: int, candidates: _Candidates) -> np.ndarray:
@@ -414,23 +415,21 @@ class _Density:
             examples = np.vstack([examples, mean + offsets, mean - offsets])
             weights = np.r_[weights, np.full(4, strength / 4)]
         use = weights > 1e-4
-        examples, weights = examples[use], weights[use]
-        order = np.argsort(examples[:, 0])
+        examples, weights = examples[use].T.copy(), weights[use]
+        order = np.argsort(examples[0])
         below = np.cumsum(weights[order]) / weights.sum()
         start = np.minimum((below * parts).astype(int), parts - 1)
-        share = np.zeros((len(examples), parts))
-        share[order, start] = 1
+        share = np.zeros((parts, len(weights)))
+        share[start, order] = 1
         floor = np.diag([0.02**2, 0.2**2])
         for _ in range(20):
-            mass = (share * weights[:, None]).sum(axis=0) + 1e-9
-            means = (share * weights[:, None]).T @ examples / mass[:, None]
-            covariances = np.array(
-                [
-                    ((share[:, k] * weights)[:, None] * (examples - means[k])).T @ (examples - means[k]) / mass[k]
-                    + floor
-                    for k in range(parts)
-                ]
-            )
+            held = share * weights
+            mass = held.sum(axis=1) + 1e-9
+            means = held @ examples.T / mass[:, None]
+            covariances = np.empty((parts, 2, 2))
+            for k in range(parts):
+                rest = examples - means[k][:, None]
+                covariances[k] = (held[k] * rest) @ rest.T / mass[k] + floor
             if prior is not None:
                 means = np.column_stack([np.minimum(means[:, 0], WIDEST), np.maximum(means[:, 1], LEAST_ALIKE)])
                 deviations = np.sqrt(np.einsum("kii->ki", covariances))
@@ -438,19 +437,23 @@ class _Density:
                 covariances *= shrunk[:, :, None] * shrunk[:, None, :]
             density = cls(mass / mass.sum(), means, covariances)
             logs = density._logs(examples)
-            share = np.exp(logs - np.logaddexp.reduce(logs, axis=1)[:, None])
+            share = np.exp(logs - logs.max(axis=0))
+            share /= share.sum(axis=0)
         return density
 
     def _logs(self, points: np.ndarray) -> np.ndarray:
-        out = np.empty((len(points), len(self.means)))
+        """Of each part at points (2, n): (parts, n)."""
+        out = np.empty((len(self.means), points.shape[1]))
         for k, (share, mean, covariance) in enumerate(zip(self.shares, self.means, self.covariances)):
-            rest = points - mean
-            out[:, k] = np.log(share + 1e-12) - 0.5 * np.einsum("ij,jk,ik->i", rest, np.linalg.inv(covariance), rest)
-            out[:, k] -= 0.5 * np.log(np.linalg.det(covariance)) + np.log(2 * np.pi)
+            x, y = points - mean[:, None]
+            (xx, xy), (_, yy) = np.linalg.inv(covariance)
+            scale = np.log(share + 1e-12) - 0.5 * np.log(np.linalg.det(covariance)) - np.log(2 * np.pi)
+            out[k] = scale - 0.5 * (xx * x * x + 2 * xy * x * y + yy * y * y)
         return out
 
     def log(self, points: np.ndarray) -> np.ndarray:
-        return np.logaddexp.reduce(self._logs(points), axis=1)
+        """At points (n, 2)."""
+        return np.logaddexp.reduce(self._logs(points.T), axis=0)
 
     def core(self) -> np.ndarray:
         """The distance below which, and the likeness above which, a pair counts as good as any."""

@@ -8,7 +8,7 @@ predicted from the others; that needs no fit without the pair, as all of these a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
@@ -126,12 +126,13 @@ def fit(
         return Fit(transform, np.hypot(*(moved - shift).T) / left_out)
     if model == "rigid":
         return _rigid_fit(frame, points, targets, weights)
-    affine = np.column_stack([points, np.ones(len(points))])
+    design = np.column_stack([points, np.ones(len(points))])
     if model == "affine":
-        return _linear_fit(frame, affine, np.zeros((len(points), 0)), targets, weights, 1.0)
-    bends = _basis(points, frame)
-    fits = [_linear_fit(frame, affine, bends, targets, weights, stiffness) for stiffness in stiffnesses]
-    return min(fits, key=lambda one: _typical(one.predicted, weights))
+        return next(_linear_fits(frame, design, targets, weights, (1.0,)))
+    design = np.hstack([design, _basis(points, frame)])
+    return min(
+        _linear_fits(frame, design, targets, weights, stiffnesses), key=lambda one: _typical(one.predicted, weights)
+    )
 
 
 def _rigid_fit(frame: Frame, points: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Fit:
@@ -146,23 +147,21 @@ def _rigid_fit(frame: Frame, points: np.ndarray, targets: np.ndarray, weights: n
     return Fit(transform, np.hypot(*(targets - transform(points)).T) / np.maximum(1 - leverage, 0.1))
 
 
-def _linear_fit(
-    frame: Frame,
-    affine: np.ndarray,
-    bends: np.ndarray,
-    targets: np.ndarray,
-    weights: np.ndarray,
-    stiffness: float,
-) -> Fit:
-    design = np.hstack([affine, bends])
-    penalty = np.diag(np.r_[np.full(3, 1e-9), np.full(bends.shape[1], stiffness)])
-    inverse = np.linalg.inv((design.T * weights) @ design + penalty)
-    coefficients = inverse @ ((design.T * weights) @ targets)
-    leverage = weights * np.einsum("ij,jk,ik->i", design, inverse, design)
-    rest = np.hypot(*(targets - design @ coefficients).T)
-    warp = coefficients[3:] if bends.shape[1] else None
-    transform = Transform(frame, coefficients[:2].T, coefficients[2], warp, "affine" if warp is None else "warp")
-    return Fit(transform, rest / np.maximum(1 - leverage, 0.1))
+def _linear_fits(
+    frame: Frame, design: np.ndarray, targets: np.ndarray, weights: np.ndarray, stiffnesses: Sequence[float]
+) -> Iterator[Fit]:
+    """One for each stiffness. `design` is (points, 3 + basis): x, y, 1, and a warp's values if there is one."""
+    weighted = design * weights[:, None]
+    square, product = weighted.T @ design, weighted.T @ targets
+    for stiffness in stiffnesses:
+        penalty = np.r_[np.full(3, 1e-9), np.full(design.shape[1] - 3, stiffness)]
+        inverse = np.linalg.inv(square + np.diag(penalty))
+        coefficients = inverse @ product
+        leverage = np.einsum("ij,ij->i", design @ inverse, weighted)
+        rest = np.hypot(*(targets - design @ coefficients).T)
+        warp = coefficients[3:] if design.shape[1] > 3 else None
+        transform = Transform(frame, coefficients[:2].T, coefficients[2], warp, "affine" if warp is None else "warp")
+        yield Fit(transform, rest / np.maximum(1 - leverage, 0.1))
 
 
 def _typical(distances: np.ndarray, weights: np.ndarray) -> float:
@@ -191,5 +190,6 @@ def _knots(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _kernel(points: np.ndarray, knots: np.ndarray) -> np.ndarray:
-    square = ((points[:, None] - knots[None]) ** 2).sum(axis=2)
+    square = np.subtract.outer(points[:, 0], knots[:, 0]) ** 2
+    square += np.subtract.outer(points[:, 1], knots[:, 1]) ** 2
     return 0.5 * square * np.log(np.maximum(square, 1e-12))
