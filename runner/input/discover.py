@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import stat
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -89,10 +90,10 @@ def name_results(recordings: Sequence[Recording], taken: frozenset[str] = RESERV
         name = next(
             name
             for name in _possible_names(recording)
-            if (place, name.casefold()) not in used and (place or not is_one_of(name, taken))
+            if (_folded(place), _folded(name)) not in used and (place or not is_one_of(name, taken))
         )
         names[recording.relative] = name
-        used.add((place, name.casefold()))
+        used.add((_folded(place), _folded(name)))
         used |= _in_the_way(join(place, name))
     return [
         replace(recording, name=names[recording.relative], place=places[recording.folder]) for recording in recordings
@@ -119,8 +120,13 @@ def _in_the_way(results: str) -> set[tuple[str, str]]:
     ambiguous = set()
     for i, (outer, inner) in enumerate(zip(parts, parts[1:])):
         if inner == STEPS or inner.casefold().startswith((f"{outer}-".casefold(), f"{outer}.".casefold())):
-            ambiguous.add(("/".join(parts[:i]), outer.casefold()))
+            ambiguous.add((_folded("/".join(parts[:i])), _folded(outer)))
     return ambiguous
+
+
+def _folded(name: str) -> str:
+    """The same for names that some disks take for one: those that differ in case, or in how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _walk(

@@ -148,6 +148,10 @@ def test_a_hundred_thousand_files_cost_one_stat_each(tmp_path, monkeypatch):
         (["a.gpio", "a.isxd", "a.gpio.isxd"], ["a.gpio-2", "a", "a.gpio"]),
         (["x/a.isxd", "y/a.isxd"], ["a", "a"]),
         (["index.html.isxd", "x/index.html.isxd"], ["index.html.isxd", "index.html"]),
+        (["A/x.isxd", "a/x.isxd"], ["x", "x.isxd"]),
+        (["day/A/x.isxd", "Day/a/x.isxd"], ["x.isxd", "x"]),
+        (["e\u0301.isxd", "\u00e9.isxd"], ["e\u0301", "\u00e9.isxd"]),
+        (["e\u0301/x.isxd", "\u00e9/x.isxd"], ["x", "x.isxd"]),
     ],
 )
 def test_results_have_names_of_their_own(paths, names):
