@@ -6,6 +6,8 @@ import traceback
 
 from recording.errors import BadRecording, Unusable
 
+PYTHONS = (ArithmeticError, AttributeError, LookupError, TypeError)  # their messages are about code
+
 
 def reason(error: Exception) -> str:
     """One sentence for the user; the log has the rest."""
@@ -24,7 +26,7 @@ def reason(error: Exception) -> str:
         return f"isx cannot read it: {text.splitlines()[-1]}"
     module = _module(error)
     if module.startswith("isx."):
-        says_why = text and not isinstance(error, (AttributeError, LookupError, TypeError))  # these speak of Python
+        says_why = text and not isinstance(error, PYTHONS)
         return f"isx cannot read it: {text.splitlines()[0] if says_why else 'it is not as isx expects'}"
     return f"it holds something that {module} does not expect: it may be damaged; its log has the details"
 

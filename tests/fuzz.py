@@ -79,7 +79,7 @@ PYTHONS = re.compile(  # names and sentences for the log, not for whoever record
     r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b|NoneType|Traceback|object (is not|has no|cannot)"
     r"|indices must be|is not iterable|argument of type|unhashable|unsupported operand|could not convert"
     r"|invalid literal|not supported between|must be (str|real number|a bytes-like)|cannot (unpack|convert)"
-    r"|(too many|not enough) values to unpack|out of range$"
+    r"|(too many|not enough) values to unpack|out of range$|division by zero"
 )
 
 # What nothing in a file contradicts: each is a class of changes, and why nobody can know.

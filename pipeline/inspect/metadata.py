@@ -7,7 +7,6 @@ import json
 import math
 import platform
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
 from fractions import Fraction
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,11 +25,11 @@ READERS = ("isx", "numpy", "scipy", "pandas", "tifffile", "pillow", "matplotlib"
 def common(recording: Path, kind: str) -> dict[str, Any]:
     """The part that every kind of recording has."""
     status = recording.stat()
-    modified = datetime.fromtimestamp(status.st_mtime, tz=timezone.utc)
+    modified = to_datetime(Fraction(status.st_mtime_ns, 10**9), 0)  # None if it is of no year
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": kind,
-        "input": {"name": recording.name, "size_bytes": status.st_size, "modified": modified.isoformat()},
+        "input": {"name": recording.name, "size_bytes": status.st_size, "modified": modified and modified.isoformat()},
     }
 
 

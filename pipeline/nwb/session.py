@@ -25,6 +25,8 @@ from pipeline.nwb.metadata import Metadata
 from pipeline.pages.content import is_stated
 from pipeline.pages.layout import TISSUE, PixelSize
 from pipeline.toml_files import unfit
+from recording.errors import Unusable
+from recording.formats.fields import to_datetime
 
 UNKNOWN = "unknown"  # NWB's word where it requires a text and nothing is known
 NOT_STATED = float("nan")  # where it requires a number
@@ -245,14 +247,18 @@ class SessionFile:
 
 
 def start_of(recordings: list[Opened], metadata: Metadata) -> datetime:
-    """The earliest start, in its own offset from UTC; the metadata's where they give one."""
+    """The earliest start, in its own offset from UTC; the metadata's where they give one. Raises Unusable."""
     given = metadata.get("NWBFile", "session_start_time")
     if given is not None:
         return given
     first = min(recordings, key=lambda recording: recording.start)
-    zone = timezone(timedelta(seconds=first.utc_offset))
-    whole = first.start // MICROSECOND  # a datetime holds no less
-    return (datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(microseconds=whole)).astimezone(zone)
+    start = to_datetime(first.start // MICROSECOND * MICROSECOND, first.utc_offset)  # a datetime holds no less
+    if start is None:
+        raise Unusable(
+            "an NWB file needs a start, and the one that is stated is no date: "
+            "give NWBFile.session_start_time in nwb.toml"
+        )
+    return start
 
 
 def _plane(session: SessionFile, recording: Opened, key: str) -> ImagingPlane:

@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from datetime import datetime
 from fractions import Fraction
 from importlib.metadata import version
 from pathlib import Path
@@ -27,6 +27,7 @@ from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.motion import Translations
 from pipeline.nwb.session import MICROSECOND, Opened, SessionFile, Source, on_one_clock, opened, start_of
 from recording.errors import shown
+from recording.formats.fields import to_datetime
 
 SOFTWARE = " SW Version"  # "Acquisition SW Version", "Behavior Acquisition SW Version"
 OBJECT_IDS = uuid.UUID("6f1f2c1e-2f0b-4a6e-9d0c-0f7d6a2f5b11")  # this project's own name space
@@ -95,11 +96,11 @@ def _session(path: Path, recordings: list[Opened], contents: Contents, context: 
     given.setdefault("session_description", f"Recorded with Inscopix's software: {names}")
     software = {**inspect_metadata.software(), "pynwb": version("pynwb"), **_acquired_with(recordings)}
     acquired = [recording for recording in recordings if not recording.source.is_product] or recordings
-    changed = max(recording.source.path.stat().st_mtime for recording in acquired)
+    changed = max(recording.source.path.stat().st_mtime_ns for recording in acquired) // 10**9
     file = NWBFile(
         identifier=contents.identifier,
         session_start_time=start,
-        file_create_date=[datetime.fromtimestamp(int(changed), tz=timezone.utc)],  # so that a re-run writes the same
+        file_create_date=[to_datetime(Fraction(changed), 0) or start],  # so that a re-run writes the same
         subject=_subject(known, start),
         was_generated_by=[[name, number] for name, number in software.items() if number],
         **given,

@@ -540,6 +540,7 @@ def _raised(code: str, module: str) -> Exception:
         ("None[0]", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("{}['x']", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("''.x", "isx.core", "isx cannot read it: it is not as isx expects"),
+        ("1.0 / float(0)", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("raise Exception('Error calling C library function x.\\nbad\\n')", "isx.core", "isx cannot read it: bad"),
     ],
 )

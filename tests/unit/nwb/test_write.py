@@ -28,7 +28,7 @@ from pipeline.nwb.metadata import Metadata
 from pipeline.nwb.session import Source
 from pipeline.nwb.write import Contents, write
 from recording import formats
-from recording.errors import BadRecording
+from recording.errors import BadRecording, Unusable
 from samples import damage, recordings
 
 START = datetime(2020, 9, 13, 13, 26, 40, tzinfo=timezone(timedelta(hours=1)))  # of the recordings that tests make
@@ -120,6 +120,15 @@ def test_seconds_count_from_the_earliest_start_which_has_its_zone(tmp_path):
         assert file.acquisition["OnePhotonSeries"].starting_time == LATER / 1000
         (traces,) = file.processing["ophys"]["Fluorescence"].roi_response_series.values()
         assert traces.starting_time == 0.0
+
+
+def test_a_start_that_is_no_date_must_be_given(tmp_path):
+    movie = recordings.movie(tmp_path / "m.isxd", start_ms=10**15)  # of seconds that no year holds
+    with pytest.raises(Unusable, match=r"the one that is stated is no date: give NWBFile\.session_start_time"):
+        write(tmp_path / "m.nwb", Contents([Source(movie, "movie")], "id", embed=True), Context(tmp_path))
+    known = Metadata({"NWBFile": {"session_start_time": START}})
+    with written(tmp_path / "m.nwb", Source(movie, "movie"), metadata=known, embed=True) as file:
+        assert file.session_start_time == START
 
 
 def test_a_start_that_the_metadata_give_is_that_of_the_earliest_recording(tmp_path):
