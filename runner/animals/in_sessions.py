@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -72,13 +71,15 @@ def forget_others(records: Sequence[Record], followed: Sequence[Followed], state
         place = place_of(animal)
         old = read_record(state.output, place)
         if old and old.results == place.results and old.sessions and {*old.sessions} <= here:
-            with contextlib.suppress(OSError):
+            try:
                 withdraw(state.output, old)
                 state.output.remove(place.noted_in(RECORDS, ".json"))
-                state.output.remove_if_empty(ANIMALS)
-                state.log(
-                    "animal-forgotten", f"{place.relative}: its cells are no longer followed", path=place.relative
-                )
+            except OSError as error:
+                why = f"its cells are no longer followed, but its results cannot be removed: {error.strerror or error}"
+                state.log("animal-kept", f"{place.relative}: {why}", "warning", path=place.relative)
+                continue
+            state.output.remove_if_empty(ANIMALS)
+            state.log("animal-forgotten", f"{place.relative}: its cells are no longer followed", path=place.relative)
 
 
 def place_of(animal: str) -> Recording:

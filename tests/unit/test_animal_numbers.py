@@ -163,6 +163,21 @@ def test_none_stay_when_it_is_followed_no_longer(copied, how):
             assert_no_numbers(copied, n)
 
 
+def test_results_that_cannot_be_removed_are_named(copied):
+    (copied / "data/m1/nwb.toml").unlink()
+    page = copied / "out/animals/m1/m1.html"
+    page.unlink()
+    page.mkdir()  # somebody's
+    (page / "mine").touch()
+    ran = run(copied, **NWB)
+    assert ran.code == 0, ran.stderr
+    (kept,) = ran.named("animal-kept")
+    assert kept["message"].startswith(
+        "animals/m1: its cells are no longer followed, but its results cannot be removed: "
+    )
+    assert (page / "mine").exists()
+
+
 def test_without_numbers_the_files_are_as_their_worker_wrote_them(copied, tmp_path):
     """By name alone, as metadata are part of an NWB file: sessions are not done again."""
     (copied / "data/m1/nwb.toml").unlink()
