@@ -12,11 +12,12 @@ of the noise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
+from open_engine.binning import binned
 from open_engine.cnmfe import extraction, oasis, seeds
 from open_engine.files.frames import Series, in_order, one_blas_thread
 from open_engine.robust import median, noise_sd
@@ -36,7 +37,9 @@ RING = 1.1, 1.8  # in diameters from a place: where the light around it is measu
 BLUR = 1.0  # px, sigma, of the image
 FITS = 0.6, 1.5  # of a filter's size
 LONGEST = 1.8  # length over width: a front of light is longer
-TOO_FEW = 3  # places to tell anything
+WIDER = 2, 4  # px of a bin, where more of the field is looked at
+TOO_FEW = 3  # places to tell anything, unless one is clear
+CLEAR = 16.0  # times the noise
 FEWEST = 5  # places: with fewer, the median may be that of what is no cell
 DISAGREE = 2.0  # ratio of the quartiles of widths
 USUAL = 7.0  # px, where nothing stands out: IDPS's default
@@ -48,6 +51,7 @@ class Diameter:
 
     px: float
     doubt: str = ""
+    few: bool = field(default=False, compare=False)  # because there is little to measure
 
 
 @dataclass(frozen=True)
@@ -65,24 +69,40 @@ class Place:
 
 
 def estimate_cell_diameter(movie: Series, threads: int = 1) -> Diameter:
-    """The diameter of a movie's cells. The result says if nothing stands out or widths disagree: no error."""
-    middle = tuple(slice(max(0, (n - FIELD) // 2), max(0, (n - FIELD) // 2) + FIELD) for n in movie.shape)
+    """The diameter of a movie's cells. The result says if nothing stands out or widths disagree: no error.
+
+    Where few places stand out, more of the field is looked at, in bins: large cells are few in a small part of it.
+    """
+    first = _within(movie, 1, threads)
+    if not first.few:
+        return first
+    wider = (_within(movie, bins, threads) for bins in WIDER if max(movie.shape) > FIELD * bins // 2)
+    return next((diameter for diameter in wider if not diameter.few), first)
+
+
+def _within(movie: Series, bins: int, threads: int) -> Diameter:
+    """The diameter in the middle of the field, as much of it as FIELD bins of bins x bins px have."""
+    reach = FIELD * bins
+    middle = tuple(slice(max(0, (n - reach) // 2), max(0, (n - reach) // 2) + reach) for n in movie.shape)
     together = max(1, int(movie.timing.rate_hz / RATE_HZ + 1e-6))
     recorded = np.flatnonzero(movie.valid)
     n_stretches = max(1, min(FRAMES * together, len(recorded)) // (STRETCH * together))
     stretches = [piece[: STRETCH * together] for piece in np.array_split(recorded, n_stretches)]
-    read = [_averaged(_frames(movie, middle, piece), together) for piece in stretches if len(piece)]
+    read = [_averaged(_frames(movie, middle, piece, bins), together) for piece in stretches if len(piece)]
     lengths = [len(piece) for piece in read]
     stack = np.ascontiguousarray(np.moveaxis(np.concatenate(read), 0, 2)) if read else np.zeros((*movie.shape, 0))
     with one_blas_thread():
-        return diameter_of(stack, movie.timing.rate_hz / together, lengths, threads)
+        return diameter_of(stack, movie.timing.rate_hz / together, lengths, threads, bins)
 
 
-def _frames(movie: Series, part: tuple[slice, ...], wanted: np.ndarray) -> np.ndarray:
-    """Those of these samples that are recorded, and of them a part of the field."""
+def _frames(movie: Series, part: tuple[slice, ...], wanted: np.ndarray, bins: int) -> np.ndarray:
+    """Those of these samples that are recorded, and of them a part of the field, in bins of bins x bins px."""
     start, stop = int(wanted[0]), int(wanted[-1]) + 1
     rows = movie.stored(start, stop, (part[0].start, min(part[0].stop, movie.shape[0])))
-    return rows[:, :, part[1]].astype(np.float32)
+    here = rows[:, :, part[1]].astype(np.float32)
+    if bins == 1:
+        return here
+    return binned(here, np.ones(len(here), bool), 1, bins)
 
 
 def _averaged(frames: np.ndarray, n: int) -> np.ndarray:
@@ -91,10 +111,13 @@ def _averaged(frames: np.ndarray, n: int) -> np.ndarray:
     return frames[:whole].reshape(-1, n, *frames.shape[1:]).mean(axis=1, dtype=np.float32)
 
 
-def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = (), threads: int = 1) -> Diameter:
+def diameter_of(
+    movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = (), threads: int = 1, bins: int = 1
+) -> Diameter:
     """The diameter of the cells of a movie (rows, columns, frames), float32, which is overwritten.
 
-    stretches: lengths of the pieces that it consists of, where it does not run on.
+    stretches: lengths of the pieces that it consists of, where it does not run on. bins: px of the recording in each
+    pixel of the movie, across and down.
     """
     before = max(1, round(BEFORE_S * rate_hz))
     if movie.shape[2] <= before or min(movie.shape[:2]) < 2 * SIZES[0]:
@@ -119,14 +142,21 @@ def diameter_of(movie: np.ndarray, rate_hz: float, stretches: Sequence[int] = ()
     standing_out = [place for of_size in in_order(places, sizes, threads) for place in of_size]
     cells = _once([place for place in standing_out if place.fits])
     if len(cells) < TOO_FEW:
-        return Diameter(USUAL, "nothing as large as a cell stands out from the noise")
+        clear = [place.width for place in cells if place.height >= CLEAR]
+        if not clear:
+            return Diameter(USUAL, "nothing as large as a cell stands out from the noise", few=True)
+        return Diameter(bins * clear[0], f"only {_places_in_words(len(clear))} out from the noise", few=True)
     widths, heights = (np.array(column) for column in zip(*((place.width, place.height) for place in cells)))
-    lower, middle, upper = _weighted_quantiles(widths, heights**2, (0.25, 0.5, 0.75))
+    lower, middle, upper = (bins * part for part in _weighted_quantiles(widths, heights**2, (0.25, 0.5, 0.75)))
     if len(cells) < FEWEST:
-        return Diameter(middle, f"only {len(cells)} places stand out from the noise")
+        return Diameter(middle, f"only {_places_in_words(len(cells))} out from the noise", few=True)
     if upper > DISAGREE * lower:
         return Diameter(middle, f"what stands out from the noise differs in size, from {lower:.1f} to {upper:.1f} px")
     return Diameter(middle)
+
+
+def _places_in_words(n: int) -> str:
+    return "1 place stands" if n == 1 else f"{n} places stand"
 
 
 def _places(movie: np.ndarray, decayed: np.ndarray, size: float, usable: np.ndarray, before: int) -> list[Place]:

@@ -49,6 +49,37 @@ def test_where_nothing_stands_out_it_is_no_failure(tmp_path: Path) -> None:
         assert estimate_cell_diameter(series) == Diameter(USUAL, "nothing as large as a cell stands out from the noise")
 
 
+def flashing(size: int, width: float, places: list[tuple[int, int]]) -> np.ndarray:
+    """A movie of 100 frames in which round cells flash, one after the other, shape (frames, size, size)."""
+    rng = np.random.default_rng(2)
+    movie = rng.normal(1000, 10, (100, size, size))
+    y, x = np.mgrid[:size, :size]
+    for i, (row, column) in enumerate(places):
+        body = np.exp(-np.log(2) * ((y - row) ** 2 + (x - column) ** 2) / (width / 2) ** 2)
+        for t in (20 + 5 * i % 70, 25 + 11 * i % 70):
+            movie[t : t + 6] += 60 * body * np.exp(-np.arange(6) / 6)[:, None, None]
+    return movie.astype(np.float32)
+
+
+FAR_APART = [(row, column) for row in (40, 140, 240, 340) for column in (50, 190, 330)]
+
+
+@pytest.mark.parametrize(
+    ("size", "width", "places", "doubt"),
+    [
+        (380, 30, FAR_APART, ""),  # three of them in the middle, where it begins to look
+        (380, 8, FAR_APART, ""),
+        (100, 12, [(50, 40)], "only 1 place stands out from the noise"),
+        (100, 12, [(30, 30), (60, 70)], "only 2 places stand out from the noise"),
+    ],
+)
+def test_of_few_cells(tmp_path: Path, size: int, width: float, places: list[tuple[int, int]], doubt: str) -> None:
+    path = recordings.movie_from(tmp_path / "movie.isxd", flashing(size, width, places))
+    with open_series([str(path)]) as series:
+        diameter = estimate_cell_diameter(series)
+    assert diameter == Diameter(pytest.approx(width, rel=0.3), doubt)
+
+
 @pytest.mark.parametrize("shape", [(0, 40, 40), (5, 40, 40), (60, 6, 6)])
 def test_too_small_to_tell(shape: tuple[int, ...]) -> None:
     assert diameter_of(stack(np.ones(shape)), 10) == Diameter(USUAL, "the movie is too small or too short to tell")
