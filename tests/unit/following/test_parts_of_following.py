@@ -9,7 +9,7 @@ import pytest
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
-from following.alignment import Landmarks, Picture, _Search, likeness
+from following.alignment import Landmarks, Picture, _Search, _vertex, _windows, image_anchors, likeness
 from following.matching import one_to_one
 from following.sessions import Session
 from following.transforms import Frame, Transform, best_fit, fit, rigid
@@ -158,3 +158,30 @@ def test_images_count_by_what_they_share():
     for shift, part in ((0.0, 1.0), (100.0, 0.5), (150.0, 0.0)):
         moved = Transform(DAY, shift=np.array([shift, 0.0]))
         assert likeness(this.session.picture, this.atlas.picture, moved)[1] == pytest.approx(part, abs=0.03)
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (5.0, -3.0), (-4.3, 2.6)])
+def test_parts_of_an_image_are_brought_over_the_others(shift):
+    """x and y are not mistaken for each other, in a field that is no square."""
+    tissue = 100 + noise(1, 3)
+    field, other = tissue[20:180, :], ndimage.shift(tissue, shift[::-1], mode="nearest")[20:180, :]
+    one, other = (Picture.of(image, 12.0) for image in (field, other))
+    anchors = image_anchors(one, other, Transform(Frame(200, 160)), 12.0, 0.9)
+    assert len(anchors.points) > 30 and np.ptp(anchors.points, axis=0) == pytest.approx([170, 130], abs=30)
+    inner = (np.abs(anchors.points - [100, 80]) < [80, 60]).all(axis=1)
+    moved = (anchors.targets - anchors.points)[inner]
+    assert np.median(moved, axis=0) == pytest.approx(shift, abs=0.3)
+    assert np.quantile(np.abs(moved - shift), 0.9) < 0.6
+
+
+def test_windows_are_those_of_a_gaussian_filter():
+    image, rows, columns = noise(3, 2)[:60, :45], (0, 7, 59), (3, 22)
+    whole = ndimage.gaussian_filter(image.astype(float), 2.7, mode="constant")
+    assert _windows(60, rows, 2.7) @ image @ _windows(45, columns, 2.7).T == pytest.approx(whole[np.ix_(rows, columns)])
+
+
+def test_a_vertex_is_that_of_the_parabola():
+    x, at = np.array([-1.0, 0.0, 1.0]), np.array([0.3, -0.45, 0.0])
+    before, greatest, after = (5 - (x[:, None] - at) ** 2 * [1, 2, 0.5]).reshape(3, 3)
+    assert _vertex(before, greatest, after) == pytest.approx(at)
+    assert _vertex(np.ones(1), np.ones(1), np.ones(1)) == pytest.approx(0)
