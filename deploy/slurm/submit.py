@@ -46,8 +46,11 @@ def main(arguments: list[str]) -> int:
         if not options.dry_run:
             prepare(options, indices)
         submit(options, indices)
-    except (SubmitError, OSError) as error:
+    except SubmitError as error:
         print(f"submit.py: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"submit.py: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
 

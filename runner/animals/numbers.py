@@ -25,6 +25,7 @@ from runner.recordings import Recording
 from runner.records import CELLS, Record, table_of_cells, write_record
 
 COLUMN = "animal_cell"
+NUMBERED = ("session", "cell", COLUMN)
 MOST = 256 << 20  # bytes of a table
 PIECE = 1 << 20  # bytes that are copied at a time
 
@@ -39,11 +40,13 @@ def of_sessions(output: Folder, folder: str) -> dict[str, dict[str, int]]:
     of_session: dict[str, dict[str, int]] = {}
     try:
         head = rows[0]
-        session, cell, number = (head.index(name) for name in ("session", "cell", COLUMN))
+        session, cell, number = (head.index(name) for name in NUMBERED)
         for row in rows[1:]:
             of_session.setdefault(row[session], {})[row[cell]] = int(row[number])
-    except (ValueError, IndexError) as error:
-        raise Unreadable(f"{folder}: its table of cells was changed ({error})") from None
+    except (ValueError, IndexError):
+        raise Unreadable(
+            f"{folder}: its table of cells was changed: {', '.join(NUMBERED)} are not in each row"
+        ) from None
     return of_session
 
 

@@ -185,4 +185,8 @@ class _Stage:
             try:
                 write_record(state.output, [place], replace(old, fingerprint=""))
             except OSError as error:
-                state.log("record-failed", f"{place.relative}: its record cannot be written: {error}", "warning")
+                state.log(
+                    "record-failed",
+                    f"{place.relative}: its record cannot be written: {error.strerror or error}",
+                    "warning",
+                )

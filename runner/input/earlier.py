@@ -48,7 +48,7 @@ def _keep_what_was_edited(recording: Recording, record: Record, state: RunState)
     try:
         renamed = edits.keep(state.output, record)
     except OSError as error:
-        state.log("edited", f"edited results cannot be kept: {error}", "warning")
+        state.log("edited", f"edited results cannot be kept: {error.strerror or error}", "warning")
         return
     for old, new in renamed.items():
         message = f"{old} is not what the run wrote: somebody edited it. It is kept as {new}"

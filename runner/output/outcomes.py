@@ -75,7 +75,9 @@ class Outcomes:
             write_record(output, recordings, record)
         except OSError as error:
             self.state.log(
-                "record-failed", f"{recordings[0].relative}: its record cannot be written: {error}", "warning"
+                "record-failed",
+                f"{recordings[0].relative}: its record cannot be written: {error.strerror or error}",
+                "warning",
             )
 
     def say_failed(self, recordings: Sequence[Recording], reason: str, infos: Mapping[str, RecordingInfo]) -> None:

@@ -118,7 +118,9 @@ def _made_by_a_worker(
     try:
         return _by_a_worker(shown, state, staging, fork_server)
     except (Unmade, OSError, ValueError) as error:
-        message = f"the overview could not be written, so no page links to it: {error}"
+        message = (
+            f"the overview could not be written, so no page links to it: {getattr(error, 'strerror', None) or error}"
+        )
         state.log("overview-failed", message, "warning", reason=str(error))
         return WITHOUT.read_bytes(), None
     finally:

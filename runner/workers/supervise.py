@@ -123,7 +123,7 @@ class Supervisor:
                         self._start(task, threads)
                     except OSError as error:
                         n_done += 1
-                        on_verdict(task, Verdict(False, f"its worker cannot be started: {error}"))
+                        on_verdict(task, Verdict(False, f"its worker cannot be started: {error.strerror or error}"))
                 if not self._running:
                     return
                 self._listen()

@@ -213,7 +213,7 @@ def test_an_output_that_cannot_be_written(places, tmp_path, capsys, monkeypatch)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert submit.main([places[0], places[1], str(tmp_path / "isx.sif/results")]) == 1
     said = capsys.readouterr().err
-    assert said == f"submit.py: [Errno 20] Not a directory: '{tmp_path}/isx.sif/results'\n"
+    assert said == f"submit.py: {tmp_path}/isx.sif/results: Not a directory\n"
 
 
 def test_what_sbatch_says_comes_through(places, tmp_path, capsys, monkeypatch):
