@@ -93,8 +93,9 @@ def with_decay(traces: np.ndarray, decay: float) -> np.ndarray:
 
 def transients(z: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray, np.ndarray]:
     """Places and times (events, 3) of the maxima of z above the threshold, and their heights."""
-    at = np.argwhere(z > threshold)
-    height = z[tuple(at.T)]
+    at = np.flatnonzero(z > threshold)
+    height = z.reshape(-1)[at]
+    at = np.stack(np.unravel_index(at, z.shape), axis=1)
     largest = np.ones(len(at), bool)
     for step in np.ndindex(3, 3, 5):
         step = np.array(step) - (1, 1, 2)
