@@ -25,7 +25,7 @@ from pathlib import Path
 import isx
 import numpy as np
 
-from open_engine.files.cellsets import CellSet, as_list
+from open_engine.files.cellsets import SAMPLES_OF_A_PEAK, CellSet, as_list
 from open_engine.outlines import greatest_distance, outlines
 from recording import formats
 from recording.errors import BadRecording, Unusable
@@ -124,7 +124,7 @@ def compactness(footprint: np.ndarray, diameter: float) -> float:
 def trace_metrics(trace: np.ndarray, valid: np.ndarray, events: Events, period_s: float) -> TraceMetrics:
     """Metrics of a trace, shape (samples), of which those in `valid` were recorded."""
     good = valid & np.isfinite(trace)
-    if not good.any():
+    if good.sum() < SAMPLES_OF_A_PEAK:
         return UNKNOWN
     if not len(events.samples):
         return TraceMetrics()

@@ -27,6 +27,8 @@ ASK = r"""
 set -eu
 apt-get -o APT::Update::Error-Mode=any update > /tmp/said 2>&1 || { tail -n 3 /tmp/said >&2; exit 1; }
 if grep -qE '^(W: Failed|E:|Err:)' /tmp/said; then grep -E '^(W|E|Err)' /tmp/said | head -n 3 >&2; exit 1; fi
+apt-cache policy | grep -qE 'release .*[an]=[^,]*-security' \
+  || { echo 'the base has no source of security updates' >&2; exit 1; }
 while read -r package version; do
   newest=$(apt-cache policy "$package" | sed -n 's/^  Candidate: //p')
   if [ -n "$newest" ] && [ "$newest" != "(none)" ] && dpkg --compare-versions "$version" lt "$newest"; then

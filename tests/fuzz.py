@@ -78,7 +78,7 @@ NO_REASON = re.compile(r"its log has the details|worker ended|not finished after
 PYTHONS = re.compile(  # names and sentences for the log, not for whoever recorded
     r"\b[A-Z][A-Za-z]*(Error|Exception|Warning)\b|\bException\b|NoneType|Traceback|object (is not|has no|cannot)"
     r"|indices must be|is not iterable|argument of type|unhashable|unsupported operand|could not convert"
-    r"|invalid literal|not supported between|must be (str|real number|a bytes-like)|cannot (unpack|convert)"
+    r"|invalid literal|not supported between|must be (str\b|real number|a bytes-like)|cannot (unpack|convert)"
     r"|(too many|not enough) values to unpack|out of range$|division by zero"
 )
 

@@ -31,6 +31,7 @@ MOST_LISTED = 20
 CANDIDATES = "-candidates.isxd"  # what the name of a file of what was not taken ends with
 REASONS = "CellStatusReasons"  # entries of the footer, this project's own
 SCALES = "CellTraceScales"
+SAMPLES_OF_A_PEAK = 3  # one before it, itself, one after
 PRODUCER = {"name": "open engine", "version": [1, 0, 0]}
 
 Paths = Union[str, os.PathLike, Sequence[Union[str, os.PathLike]]]
@@ -101,8 +102,9 @@ class CellSet:
         )
 
     def without_values(self) -> list[int]:
-        """Indices of the cells of whose traces no recorded sample holds a number: nothing can be said of them."""
-        return [i for i, trace in enumerate(self.traces) if not np.isfinite(trace[self.valid]).any()]
+        """Indices of the cells of whose traces fewer recorded samples hold a number than a peak has: nothing can be
+        said of them."""
+        return [i for i, trace in enumerate(self.traces) if np.isfinite(trace[self.valid]).sum() < SAMPLES_OF_A_PEAK]
 
     def without_footprint(self) -> list[int]:
         """Indices of the cells of whose footprints no pixel is above 0."""

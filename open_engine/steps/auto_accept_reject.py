@@ -33,8 +33,8 @@ def auto_accept_reject(
 
     A filter is (statistic, operator, value), as in `isx.algo.auto_accept_reject`: "# Comps", "Cell Size" (px), "SNR" or
     "Event Rate" (Hz); "<", "=" or ">". Without filters: SNR > 3, Event Rate > 0, # Comps = 1. Of a series, a cell has
-    one status. A cell of which a filter's statistic is not known, as its trace holds no number, stays undecided unless
-    another filter rejects it. Raises Unusable for any other statistic or operator.
+    one status. A cell of which a filter's statistic is not known, as its trace holds fewer than 3 numbers, stays
+    undecided unless another filter rejects it. Raises Unusable for any other statistic or operator.
     """
     tests = [_test(*entry) for entry in (DEFAULT_FILTERS if filters is None else filters)]
     cells = read_cell_set(input_cell_set_files)
@@ -46,7 +46,7 @@ def auto_accept_reject(
         context.warn(f"none of {cells.n_cells} cells passes all filters")
     unknown = [name for name, status in zip(cells.names, decided) if status == "undecided"]
     if unknown:
-        context.warn(f"cells whose traces hold no number stay undecided: {listed(unknown)}")
+        context.warn(f"cells whose traces hold fewer than 3 numbers stay undecided: {listed(unknown)}")
     statuses = status_numbers(decided)
     for part in cells.parts:
         edit_footer(part.path, CellStatuses=statuses, **with_reasons(reasons))

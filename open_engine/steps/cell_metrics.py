@@ -51,7 +51,10 @@ def cell_metrics(
         context.warn("the cell set has no cells, so the table of metrics has no rows")
     of_cells = (all_metrics if recompute_metrics else stored_metrics)(cells, input_event_set_files)
     for what, unknown in (
-        ("traces hold no number, so SNR, rates and times are", [trace.snr != trace.snr for trace, _ in of_cells]),
+        (
+            "traces hold fewer than 3 numbers, so SNR, rates and times are",
+            [trace.snr != trace.snr for trace, _ in of_cells],
+        ),
         ("footprints are empty, so places are", [not image.n_components for _, image in of_cells]),
     ):
         if any(unknown):

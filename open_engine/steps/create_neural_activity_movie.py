@@ -44,7 +44,7 @@ def create_neural_activity_movie(
         )
     unknown = [cells.names[i] for i in cells.without_values()]
     if unknown:
-        context.warn(f"cells whose traces hold no number are dark in the movie: {listed(unknown)}")
+        context.warn(f"cells whose traces hold fewer than 3 numbers are dark in the movie: {listed(unknown)}")
     for i, (part, target) in enumerate(zip(cells.parts, output_neural_movie_files)):
         made = _activity(cells, part, context, frames.span_of(i, len(cells.parts)))
         timing, spacing = Timing.of(part.footer["timingInfo"]), Spacing.of(part.footer["spacingInfo"])

@@ -54,7 +54,7 @@ def deconvolve_cellset(
 
     Cells are those accepted, or all that are not rejected. Parameters as in isx.algo.deconvolve_cellset; noise_range in
     parts of the sampling rate. Where a trace holds no number, neither does the denoised one; a cell whose trace holds
-    none at all is not among the spikes. Raises Unusable for AR(2), for "scs", and where there is nothing to deconvolve.
+    fewer than three is not among the spikes. Raises Unusable for AR(2), for "scs", and where there is nothing to do.
     """
     for name, value in (("first_order_ar", first_order_ar), ("deconvolution_method", deconvolution_method)):
         if reason := CANNOT[name](value):
@@ -69,10 +69,10 @@ def deconvolve_cellset(
     unknown = chosen.without_values()
     if unknown:
         names = cellsets.listed(chosen.names[i] for i in unknown)
-        context.warn(f"cells whose traces hold no number stay so, and have no spikes: {names}")
+        context.warn(f"cells whose traces hold fewer than 3 numbers have no denoised traces and no spikes: {names}")
     seen = [i for i in range(chosen.n_cells) if i not in unknown]
     if not seen:
-        raise Unusable(f"no trace of {name} that would be deconvolved holds a number")
+        raise Unusable(f"no trace of {name} that would be deconvolved holds 3 numbers")
     traces = np.stack([filled(trace, cells.valid) for trace in chosen.traces[seen]])
     traces -= baseline(traces)
     noise = oasis.noise_level(traces, tuple(noise_range), noise_method)

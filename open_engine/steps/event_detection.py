@@ -38,8 +38,8 @@ def event_detection(
 ) -> None:
     """Write the events of all cells that are not rejected, or of the accepted ones; one file a part.
 
-    A cell whose trace holds no number is left out: without a row, nobody takes it for a silent one. Raises Unusable if
-    no cell is left, as no event set is without one.
+    A cell whose trace holds fewer than 3 numbers is left out: without a row, nobody takes it for a silent one.
+    Raises Unusable if no cell is left, as no event set is without one.
 
     Parameters as in isx.algo.event_detection: threshold in MADs, tau in s, event_time_ref "beginning" and "maximum" of
     the rise, or "mid_rise", the first sample in its upper half.
@@ -54,10 +54,10 @@ def event_detection(
     unknown = [i for i in chosen if i in cells.without_values()]
     if unknown:
         names = cellsets.listed(cells.names[i] for i in unknown)
-        context.warn(f"cells whose traces hold no number are not in the event set: {names}")
+        context.warn(f"cells whose traces hold fewer than 3 numbers are not in the event set: {names}")
     chosen = [i for i in chosen if i not in unknown]
     if not chosen:
-        raise Unusable(f"no trace of {name} in which events would be sought holds a number")
+        raise Unusable(f"no trace of {name} in which events would be sought holds 3 numbers")
     events = []
     for done, i in enumerate(chosen, 1):
         trace, known = filled(cells.traces[i], cells.valid), cells.valid & np.isfinite(cells.traces[i])

@@ -58,7 +58,9 @@ def multiplane_registration(
         unknown = [plane.names[i] for i in plane.without_values()]
         if unknown:
             name = plane.parts[0].path.name
-            context.warn(f"cells of {name} match none, because their traces hold no number: {listed(unknown)}")
+            context.warn(
+                f"cells of {name} match none, because their traces hold fewer than 3 numbers: {listed(unknown)}"
+            )
     n_samples = planes[0].traces.shape[1]
     recorded = np.logical_and.reduce([_fitted(plane.valid[np.newaxis], n_samples, False)[0] for plane in planes])
     cut = [cut_footprints(plane.images) for plane in planes]

@@ -6,6 +6,8 @@ Format: isxcore, isxDataSet.cpp, getAcquisitionInfoFromExtraProps and getNVision
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -84,20 +86,56 @@ VESSEL_ERRORS = {
 }
 
 
+# What must be an object, or a text that holds one, and what a text or a whole number.
+OBJECTS = (
+    *PARTS,
+    *("microscope.customMetadata", "microscope.dualColor", "microscope.led", "microscope.multiplane"),
+    *("producer", "processingInterface", "idps", "idps.cellset", "idps.vesselset"),
+)
+CAMERA_OBJECTS = ("userInterface", "processingInterface", SYSTEM, *CAMERA_PARTS, *PAIRED_PARTS, "animal")
+IDENTITIES = ("animal.id", "microscope.serial", "microscope.systemSerial", "name", "processingInterface.recordingUUID")
+CAMERA_IDENTITIES = ("userInterface.animal.id", "animal.id", "processingInterface.recordingUUID")
+
+
 def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any]:
     """Acquisition metadata, by isx's names; empty if there is none. `source` is the file `stored`, opened by isx."""
+    noted, lacking = _noted(stored), list[str]()
     try:
-        return source.get_acquisition_info() or {}
+        acquired = source.get_acquisition_info() or {}
     except Exception as error:  # isx raises nothing narrower
         why = str(error).strip().rpartition("\n")[2]
-    noted = _noted(stored)
-    if not isinstance(noted, Mapping):
-        warn(f"its acquisition metadata cannot be read: {why}")
-        return {}
-    lacking: list[str] = []
-    acquired = dict(sorted((read_camera if is_camera(stored) else read)(noted, lacking)))
-    warn(f"its acquisition metadata lack {', '.join(lacking) or f'something ({why})'}: only the rest of them is known")
+        if not isinstance(noted, Mapping):
+            warn(f"its acquisition metadata cannot be read: {why}")
+            return {}
+        of_camera = read_camera if is_camera(stored) else read
+        acquired = dict(sorted(of_camera(noted, lacking), key=lambda item: item[0]))
+        some = ", ".join(lacking) or f"something ({why})"
+        warn(f"its acquisition metadata lack {some}: only the rest of them is known")
+    misfits = [path for path in misfit(noted, is_camera(stored)) if not any(path in other for other in lacking)]
+    if misfits:
+        warn(f"its acquisition metadata hold {', '.join(misfits)} in a form that cannot be read: it is not known")
     return acquired
+
+
+def misfit(noted: Any, of_camera: bool) -> Iterator[str]:
+    """What is there and of a type that says nothing, where something else would."""
+    if noted and not isinstance(noted, Mapping):
+        yield "no object"
+    for path in CAMERA_OBJECTS if of_camera else OBJECTS:
+        if (value := _at(noted, path)) and not is_object(value):
+            yield path
+    for path in CAMERA_IDENTITIES if of_camera else IDENTITIES:
+        value = _at(noted, path)
+        if isinstance(value, bool) or (value and not isinstance(value, (str, int))):
+            yield path
+
+
+def is_object(value: Any) -> bool:
+    """Some versions keep JSON in a text."""
+    if isinstance(value, str) and value.startswith("{"):
+        with contextlib.suppress(ValueError, RecursionError):  # then it is none
+            value = json.loads(value)
+    return isinstance(value, Mapping)
 
 
 def is_camera(stored: Path) -> bool:

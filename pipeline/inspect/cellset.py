@@ -67,7 +67,7 @@ class Activity:
 
     @property
     def is_known(self) -> np.ndarray:
-        """Whether the trace of each cell tells its noise: not if it holds no number, or never two in a row."""
+        """Whether the trace of each cell tells its noise: not if it hardly holds a number, or never two in a row."""
         return np.isfinite(self.noise)
 
     @property
@@ -505,7 +505,7 @@ def noise_of(trace: np.ndarray) -> float:
     """
     details = np.diff(trace.astype(np.float64)) / np.sqrt(2)
     details = details[np.isfinite(details)]
-    if not details.size:
+    if details.size < 2:  # one has no spread
         return float("nan")
     return robust.spread(details)
 

@@ -22,6 +22,8 @@ EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
 FARTHEST = 14 * 3600  # seconds from UTC, of any place
 HEAD_OF_CHANNEL = 4096  # bytes; it is JSON of a few fields
+BACKWARDS = "have values that are earlier than the one before"
+AT_ONE_TIME = "have other values at the time of the one before"
 VALUE_V1 = np.dtype([("time_us", "<u8"), ("value", "<f4"), ("state", "<u4")])  # since the epoch
 CHUNK = 16 << 20  # bytes of a video
 IMAGE = re.compile(rb"\xff\xd8\xff")
@@ -86,9 +88,7 @@ def packets(recording: OpenRecording, warn: Warn) -> None:
     start, end = (moment["num"] / moment["den"] for moment in moments)
     _warn_of_late(stored["offset_us"], (end - start) * 1e6, warn)
     for what, wrong in _wrong_channels(channels, footer, end - start):
-        some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
-        if wrong:
-            warn(f"{len(wrong)} of {len(names)} channels {what}: {some}")
+        _warn_of_channels(what, wrong, len(names), warn)
     lists = ("signalSteps", "signalTypes", "startOffsets", "numSamples")
     lengths = [f"{len(footer[name])} {name}" for name in lists if len(footer[name]) != len(names)]
     if lengths:
@@ -103,7 +103,7 @@ def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> N
     places = sorted((place, name) for name, place in footer["channel offsets"].items())
     path, size = recording.stored, recording.data_size
     after = stray = 0
-    times: dict[str, np.ndarray] = {}
+    stored: dict[str, np.ndarray] = {}
     for place, name in places:
         try:
             head, stated_name, n_values = _head(path, place)
@@ -116,12 +116,14 @@ def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> N
         first = place + len(head) + 1
         room = max(0, size - first) // VALUE_V1.itemsize
         n_values = n_values or room  # a part that was never closed
-        times[name] = np.fromfile(path, VALUE_V1, min(n_values, room), offset=first)["time_us"]
+        stored[name] = np.fromfile(path, VALUE_V1, min(n_values, room), offset=first)
         after = first + n_values * VALUE_V1.itemsize
     stray += abs(size - after) if places else 0
     if stray:
         warn(f"{stray} bytes belong to none of its {len(places)} channels: it may be damaged")
-    _times_of_parts(times, footer, warn)
+    _times_of_parts({name: part["time_us"] for name, part in stored.items()}, footer, warn)
+    twice = [(name, _at_one_time(part["time_us"], part["value"])) for name, part in stored.items()]
+    _warn_of_channels(AT_ONE_TIME, [f"{name} {count}" for name, count in twice if count], len(stored), warn)
 
 
 def _head(recording: Path, place: int) -> tuple[bytes, object, int]:
@@ -148,9 +150,7 @@ def _times_of_parts(times: Mapping[str, np.ndarray], footer: Mapping[str, Any], 
     if early:
         warn(f"{early} of {len(everything)} values lie before the start that the file states: it may be damaged")
     back = [f"{name} {count}" for name, offsets in times.items() if (count := _backwards(offsets))]
-    if back:
-        some = "; ".join(back[:3]) + ("; ..." if len(back) > 3 else "")
-        warn(f"{len(back)} of {len(times)} channels have values that are earlier than the one before: {some}")
+    _warn_of_channels(BACKWARDS, back, len(times), warn)
 
 
 def _warn_of_late(times_us: np.ndarray, end_us: float, warn: Warn) -> None:
@@ -159,9 +159,21 @@ def _warn_of_late(times_us: np.ndarray, end_us: float, warn: Warn) -> None:
         warn(f"{late} of {len(times_us)} values lie after the end that the file states: it may be damaged")
 
 
+def _warn_of_channels(what: str, wrong: list[str], n_channels: int, warn: Warn) -> None:
+    some = "; ".join(wrong[:3]) + ("; ..." if len(wrong) > 3 else "")
+    if wrong:
+        warn(f"{len(wrong)} of {n_channels} channels {what}: {some}")
+
+
 def _backwards(times_us: np.ndarray) -> int:
     """How many are earlier than the one before."""
     return int((times_us[1:] < times_us[:-1]).sum())
+
+
+def _at_one_time(times_us: np.ndarray, values: np.ndarray) -> int:
+    """How many are at the time of the one before, and not what that one is."""
+    differ = (values[1:] != values[:-1]) & ~(np.isnan(values[1:]) & np.isnan(values[:-1]))
+    return int((differ & (times_us[1:] == times_us[:-1])).sum())
 
 
 def _wrong_channels(
@@ -184,7 +196,9 @@ def _wrong_channels(
         [f"{name} at {first} µs, not {claimed}" for name, first, claimed in firsts if first != claimed],
     )
     back = [(name, _backwards(stored["offset_us"])) for name, stored in named]
-    yield "have values that are earlier than the one before", [f"{name} {count}" for name, count in back if count]
+    yield BACKWARDS, [f"{name} {count}" for name, count in back if count]
+    twice = [(name, _at_one_time(stored["offset_us"], stored["value"])) for name, stored in named]
+    yield AT_ONE_TIME, [f"{name} {count}" for name, count in twice if count]
     regular = [
         (name, _off_grid(stored["offset_us"], step), len(stored) * step["num"] / step["den"] - seconds)
         for (name, stored), step, kind in zip(named, footer["signalSteps"], footer["signalTypes"])
@@ -280,7 +294,10 @@ def image_offsets(recording: Path, header: formats.IsxbHeader) -> list[int]:
     return offsets
 
 
-def _dropped(counts: list[int], listed: list[int], warn: Warn) -> None:
+def _dropped(counts: list[int], listed: Any, warn: Warn) -> None:
+    if not isinstance(listed, list):
+        warn("its list of dropped frames is no list: it may be damaged")
+        return
     missing = counts[-1] - counts[0] + 1 - len(counts)
     if missing != len(listed):
         warn(f"{missing} frames are missing by its frame counter, {len(listed)} by its list: it may be damaged")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from recording.errors import BadRecording
 from recording.formats import gpio, imu
 
 EVENT = 0x40  # the high byte of a packet's type, if it is an event
@@ -35,6 +36,7 @@ def _gpio(recording: Path, warn: Warn) -> None:
         *_, start, claimed = gpio.HEADER.unpack(head[: gpio.HEADER.size])
         if start > gpio.HEADER.size and len(head) >= gpio.HEADER.size + 16:
             _, session = struct.unpack("<QQ", head[gpio.HEADER.size :])
+            _session(recording, session, warn)
             end = session if start < session < end else end
     words = np.memmap(recording, "<u4", "r", start, ((end - start) // 4,))
     (places,) = np.nonzero(words == int.from_bytes(gpio.SYNC, "little"))
@@ -60,6 +62,13 @@ def _gpio(recording: Path, warn: Warn) -> None:
     back = int((ticks[1:] < ticks[:-1]).sum())
     if back:
         warn(f"{back} of {len(ticks)} packets are earlier than the one before: it may be damaged")
+
+
+def _session(recording: Path, offset: int, warn: Warn) -> None:
+    try:
+        gpio.session(recording, offset)
+    except BadRecording as error:
+        warn(f"its acquisition metadata are not known: {error.reason}")
 
 
 def _imu(recording: Path, warn: Warn) -> None:

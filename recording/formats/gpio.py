@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from fractions import Fraction
 from typing import Any
 
 from recording.findings import RecordingInfo
 from recording.formats.fields import to_datetime
-from recording.formats.file import MAX_JSON, Damaged, File
+from recording.formats.file import MAX_JSON, Damaged, File, opened
 from recording.formats.origin import of_acquisition
 
 SYNC = struct.pack("<I", 0x0000AA55)
@@ -64,12 +65,24 @@ def _ticks(file: File, start: int, end: int) -> tuple[int, int] | None:
 
 def _session(file: File, offset: int) -> dict[str, Any]:
     """The acquisition metadata at its end; {} if there are none that can be read, as in the library."""
-    if not 0 < offset < file.size:
-        return {}
     try:
-        return file.json(offset, min(file.size - offset, MAX_JSON), "session", alone=False)
+        return _read_session(file, offset)
     except Damaged:
         return {}
+
+
+def _read_session(file: File, offset: int) -> dict[str, Any]:
+    if not offset:
+        return {}
+    if offset >= file.size:
+        raise Damaged("they should follow its packets: it was cut short")
+    return file.json(offset, min(file.size - offset, MAX_JSON), "session", alone=False)
+
+
+def session(path: str | os.PathLike[str], offset: int) -> dict[str, Any]:
+    """The acquisition metadata, {} without an offset. Raises BadRecording if there are some that cannot be read."""
+    with opened(path) as file:
+        return _read_session(file, offset)
 
 
 def _session_offset(file: File) -> int:

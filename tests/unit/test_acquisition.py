@@ -217,6 +217,49 @@ def test_blocks_of_another_kind(tmp_path, extra, said):
     assert bool(facts) == (isinstance(extra, dict))
 
 
+MISFITS: dict[str, Change] = {  # by what is said not to be known; isx passes over all of these in silence
+    "producer": lambda block: block.update(producer=5),
+    "idps": lambda block: block.update(idps="x"),
+    "processingInterface": lambda block: block.update(processingInterface='{"recordingUUID": '),
+    "idps.cellset": lambda block: block.update(idps={"cellset": [1]}),
+    "animal.id": lambda block: block["animal"].update(id=12.5),
+    "microscope.serial": lambda block: block["microscope"].update(serial=True),
+    "name": lambda block: block.update(name=["a"]),
+}
+
+
+@pytest.mark.parametrize("what", MISFITS)
+def test_what_is_there_and_says_nothing_is_named(tmp_path, what):
+    facts, warnings = read(tmp_path / "m.isxd", noted(MISFITS[what]))
+    assert warnings == [f"its acquisition metadata hold {what} in a form that cannot be read: it is not known"] or (
+        len(warnings) == 1 and f"lack {what}" in warnings[0]
+    )
+    assert facts["Experimenter Name"] == "Doe, Jane"
+
+
+def test_a_part_in_a_text_is_read_and_one_that_is_null_or_empty_says_nothing(tmp_path):
+    for i, value in enumerate(('{"recordingUUID": "u"}', None, {}, "", [])):
+        _, warnings = read(tmp_path / f"{i}.isxd", noted(lambda block, value=value: block.update(idps=value)))
+        assert warnings == []
+
+
+def test_a_name_that_somebody_gave_twice_does_not_matter(tmp_path):
+    def twice(block: dict[str, Any]) -> None:
+        block["microscope"]["customMetadata"] = {"Animal ID": {"of": "ours"}}
+        del block["animal"]["dob"]
+
+    facts, warnings = read(tmp_path / "m.isxd", noted(twice))
+    assert warnings == ["its acquisition metadata lack animal.dob: only the rest of them is known"]
+    assert facts["Animal Sex"] == "m"
+
+
+def test_a_session_of_nvision_whose_parts_are_texts(tmp_path):
+    path = with_session(tmp_path / "m.isxb", lambda session: session.update(userInterface=5))
+    said: list[str] = []
+    acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
+    assert said == ["its acquisition metadata hold userInterface in a form that cannot be read: it is not known"]
+
+
 # ---- to the end of the way
 
 

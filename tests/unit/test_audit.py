@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -149,6 +150,25 @@ def test_packages_that_have_newer_versions(base, answer, code, said, tmp_path, m
     assert said in "".join(capsys.readouterr())
     if base:
         assert (tmp_path / "asked").read_text() == "openssl 3.0.15-1~deb12u1\ntzdata 2025b-0+deb12u1\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "code"),
+    [
+        ("release v=12,o=Debian,a=oldstable-security,n=bookworm-security,l=Debian-Security,c=main,b=amd64", 0),
+        ("release v=12-updates,o=Debian,a=oldstable-updates,n=bookworm-updates,l=Debian,c=main,b=amd64", 1),
+    ],
+)
+def test_a_base_that_does_not_ask_for_security_updates_knows_nothing(source, code, tmp_path):
+    (tmp_path / "apt-get").write_text("#!/bin/sh\n")
+    (tmp_path / "apt-cache").write_text(f"#!/bin/sh\n[ $# = 1 ] && echo '     {source}' || echo '  Candidate: 3'\n")
+    for name in ("apt-get", "apt-cache"):
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["sh", "-c", newer_packages.ASK.replace("/tmp/said", str(tmp_path / "said"))]
+    done = subprocess.run(command, input="tzdata 3\n", env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr == ("the base has no source of security updates\n" if code else "")
 
 
 def test_without_docker_nothing_is_known_of_packages_and_that_is_said(project, monkeypatch, capsys):

@@ -337,6 +337,12 @@ CONTRADICTIONS = {
         parts(lambda number, time_us: time_us - (150_000 if number == 5 else 0)),
         "2 of 2 channels have values that are earlier than the one before: C0 1; C1 1",
     ),
+    "at one time, in the first kind of file": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us - (100_000 if number == 5 else 0)),
+        "2 of 2 channels have other values at the time of the one before: C0 1; C1 1",
+    ),
+    "at one time": ("gpio_isxd", packet(3, time=20_000), "channels have other values at the time of the one before"),
     "another name of a channel in the first kind of file": (
         "event_set_v1",
         in_json("footer", lambda content: content["channel offsets"].update(D0=content["channel offsets"].pop("C0"))),
@@ -396,6 +402,21 @@ CONTRADICTIONS = {
         lambda data, suffix: data[:-30],
         "2 bytes belong to no packet, or are missing",
     ),
+    "acquisition metadata that were cut short": (
+        "gpio_session",
+        lambda data, suffix: data[:-5],
+        "its acquisition metadata are not known: its session is damaged: ",
+    ),
+    "acquisition metadata that were cut off": (
+        "gpio_session",
+        lambda data, suffix: data[: data.index(b'{"adMode"')],
+        "its acquisition metadata are not known: they should follow its packets: it was cut short",
+    ),
+    "acquisition metadata that are a list": (
+        "gpio_session",
+        lambda data, suffix: data[: data.index(b'{"adMode"')] + b"[]",
+        "its acquisition metadata are not known: its session is damaged: not a JSON object",
+    ),
     "fewer samples claimed": (
         "imu",
         session_of_imu(numTimes=99),
@@ -432,6 +453,11 @@ CONTRADICTIONS = {
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"]["zones"].update(name="edge")),
         "1 of 9 positions have an impossible",
+    ),
+    "dropped frames that are a number": (
+        "behavior_timing",
+        in_json("meta", lambda meta: meta.update(droppedFrames=5)),
+        "its list of dropped frames is no list",
     ),
     "zones that are a number": (
         "nvision",
@@ -537,7 +563,7 @@ def _raised(code: str, module: str) -> Exception:
         ("{}['x']", "elsewhere", "it holds something that this program does not expect: "),
         ("raise ValueError('no such unit')", "isx.core", "isx cannot read it: no such unit"),
         ("raise KeyError", "isx.core", "isx cannot read it: it is not as isx expects"),
-        ("None[0]", "isx.core", "isx cannot read it: it is not as isx expects"),
+        ("x = None; x[0]", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("{}['x']", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("''.x", "isx.core", "isx cannot read it: it is not as isx expects"),
         ("1.0 / float(0)", "isx.core", "isx cannot read it: it is not as isx expects"),

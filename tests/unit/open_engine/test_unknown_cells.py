@@ -32,16 +32,18 @@ N = 300
 GAP = slice(50, 80)
 
 
-@pytest.fixture
-def cells(tmp_path: Path) -> str:
-    """C1 holds no number, C2 none for a while, C3 is constant, C4 has no footprint, C5 one infinite value."""
+@pytest.fixture(params=[(), (7,), (7, 9), (np.inf,) * 150], ids=["nothing", "one number", "two numbers", "infinite"])
+def cells(tmp_path: Path, request) -> str:
+    """C1 holds two numbers at most, C2 has a gap, C3 is constant, C4 has no footprint, C5 one infinite value."""
     sound = isx.CellSet.read(str(recordings.cell_set(tmp_path / "sound.isxd", n_cells=6, n=N)))
-    path = tmp_path / "cells.isxd"
+    path, left = tmp_path / "cells.isxd", request.param
     made = isx.CellSet.write(str(path), recordings.timing(N, dropped=[10]), isx.Spacing((48, 64)))
     for i in range(6):
         footprint, trace = sound.get_cell_image_data(i).copy(), sound.get_cell_trace_data(i).copy()
         trace[:] = np.nan if i == 1 else 5 if i == 3 else trace
         trace[GAP] = np.nan if i == 2 else trace[GAP]
+        if i == 1:
+            trace[100 : 100 + len(left)] = left
         trace[100] = np.inf if i == 5 else trace[100]
         footprint[:] = 0 if i == 4 else footprint
         made.set_cell_data(i, footprint, trace.astype(np.float32), f"C{i}")
@@ -53,7 +55,7 @@ def cells(tmp_path: Path) -> str:
 def events(cells: str, context: StepContext, warnings: list[str]) -> str:
     path = str(Path(cells).with_name("events.isxd"))
     event_detection(cells, path, context=context)
-    assert warnings == ["cells whose traces hold no number are not in the event set: C1"]
+    assert warnings == ["cells whose traces hold fewer than 3 numbers are not in the event set: C1"]
     warnings.clear()
     return path
 
@@ -75,9 +77,9 @@ def test_events_of_no_cell_that_is_known(tmp_path, context, warnings):
     values = np.frombuffer(data, "<f4", 2 * (48 * 64 + 200)).copy().reshape(2, -1)
     values[:, 48 * 64 :] = np.nan
     path.write_bytes(values.tobytes() + data[values.nbytes :])
-    with pytest.raises(Unusable, match=r"^no trace of c\.isxd in which events would be sought holds a number$"):
+    with pytest.raises(Unusable, match=r"^no trace of c\.isxd in which events would be sought holds 3 numbers$"):
         event_detection(str(path), str(tmp_path / "e.isxd"), context=context)
-    with pytest.raises(Unusable, match=r"^no trace of c\.isxd that would be deconvolved holds a number$"):
+    with pytest.raises(Unusable, match=r"^no trace of c\.isxd that would be deconvolved holds 3 numbers$"):
         deconvolve_cellset(str(path), str(tmp_path / "d.isxd"), context=context)
 
 
@@ -104,7 +106,7 @@ def test_metrics(cells, events, tmp_path, context, warnings):
     assert np.isnan([rows["C4"][name] for name in places]).all() and rows["C4"]["overallAreaInPixels"] == 0
     assert rows["C4"]["snr"] > 0 and rows["C5"]["snr"] > 0
     assert warnings == [
-        "cells whose traces hold no number, so SNR, rates and times are not known: C1",
+        "cells whose traces hold fewer than 3 numbers, so SNR, rates and times are not known: C1",
         "cells whose footprints are empty, so places are not known: C4",
     ]
     assert isx.CellSet.read(cells).num_cells == 6  # their footprints' metrics are in it now
@@ -126,16 +128,20 @@ def test_statuses(cells, events, context, warnings, filters, status):
     assert decided.statuses[1] == status
     assert "undecided" not in decided.statuses[:1] + decided.statuses[2:]
     named = [text for text in warnings if "undecided" in text]
-    assert named == (["cells whose traces hold no number stay undecided: C1"] if status == "undecided" else [])
+    assert named == (
+        ["cells whose traces hold fewer than 3 numbers stay undecided: C1"] if status == "undecided" else []
+    )
 
 
 def test_deconvolution(cells, tmp_path, context, warnings):
     denoised, spikes = str(tmp_path / "den.isxd"), str(tmp_path / "spk.isxd")
     deconvolve_cellset(cells, denoised, spikes, context=context)
-    assert warnings == ["cells whose traces hold no number stay so, and have no spikes: C1"]
+    assert warnings == ["cells whose traces hold fewer than 3 numbers have no denoised traces and no spikes: C1"]
     before, after = read_cell_set(cells), read_cell_set(denoised)
     assert after.names == before.names
-    assert np.array_equal(np.isfinite(after.traces), np.isfinite(before.traces) & before.valid)
+    known = np.isfinite(before.traces) & before.valid
+    known[1] = False
+    assert np.array_equal(np.isfinite(after.traces), known)
     assert names_of(spikes) == ["C0", "C2", "C3", "C4", "C5"]
     offsets_us, _ = isx.EventSet.read(spikes).get_cell_data(1)
     assert not ((offsets_us >= GAP.start * 50_000) & (offsets_us < GAP.stop * 50_000)).any()
@@ -147,11 +153,11 @@ def test_steps_that_need_what_a_cell_lacks_name_it(cells, tmp_path, context, war
     compute_spatial_overlap_cell_set(cells, cells, str(tmp_path / "o.csv"), context=context)
     multiplane_registration([cells, cells], str(tmp_path / "p.isxd"), context=context)
     unmatched = "cells of cells.isxd match none, because their footprints are empty: C4"
-    silent = "cells of cells.isxd match none, because their traces hold no number: C1"
+    silent = "cells of cells.isxd match none, because their traces hold fewer than 3 numbers: C1"
     said = [text for text in warnings if not text.startswith("planes")]
     assert said == [
         "cells without a contour, because their footprints are empty: C4",
-        "cells whose traces hold no number are dark in the movie: C1",
+        "cells whose traces hold fewer than 3 numbers are dark in the movie: C1",
         *[unmatched] * 2,
         *[unmatched, silent] * 2,
     ]
