@@ -101,6 +101,8 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
     """Acquisition metadata, by isx's names; empty if there is none. `source` is the file `stored`, opened by isx."""
     noted, lacking = _noted(stored), list[str]()
     try:
+        if is_camera(stored) and lacks_sensor(noted):
+            raise LookupError("no sensorParams")
         acquired = source.get_acquisition_info() or {}
     except Exception as error:  # isx raises nothing narrower
         why = str(error).strip().rpartition("\n")[2]
@@ -115,6 +117,16 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
     if misfits:
         warn(f"its acquisition metadata hold {', '.join(misfits)} in a form that cannot be read: it is not known")
     return acquired
+
+
+def lacks_sensor(noted: Any) -> bool:
+    """Whether the camera's sensorParams are missing, in which isx looks for the exposure without asking: now and then
+    that ends the process (isxcore, getNVisionAcquisitionInfoFromExtraProps).
+    """
+    interface = noted.get("processingInterface") if isinstance(noted, Mapping) else None
+    name = noted.get("cameraName") if isinstance(interface, Mapping) else None
+    camera = interface.get(name) if isinstance(name, str) else None
+    return isinstance(camera, Mapping) and "sensorParams" not in camera
 
 
 def misfit(noted: Any, of_camera: bool) -> Iterator[str]:
@@ -179,7 +191,10 @@ def read_camera(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[
     camera = f"processingInterface.{noted.get('cameraName')}"
     if _at(noted, camera) is not None:
         yield from _part(noted, camera, CAMERA, lacking)
-        yield from _part(noted, f"{camera}.sensorParams", SENSOR, lacking)
+        if _at(noted, f"{camera}.sensorParams") is None:
+            lacking.append(f"{camera}.sensorParams")
+        else:
+            yield from _part(noted, f"{camera}.sensorParams", SENSOR, lacking)
         exposure = f"{camera}.sensorParams.exposure"
         if _at(noted, f"{exposure}.type") == "manual":
             yield from _part(noted, exposure, {"value": "Camera Exposure Time (ms)"}, lacking)

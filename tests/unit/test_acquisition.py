@@ -253,6 +253,21 @@ def test_a_name_that_somebody_gave_twice_does_not_matter(tmp_path):
     assert facts["Animal Sex"] == "m"
 
 
+def test_a_camera_without_parameters_of_its_sensor_is_not_given_to_isx(tmp_path):
+    """It looks for the exposure in what is not there, and now and then that ends the process."""
+
+    class Source:
+        def get_acquisition_info(self) -> dict[str, Any]:
+            raise AssertionError("it may end the process")
+
+    path = with_session(tmp_path / "m.isxb", lambda session: camera_of(session).pop("sensorParams"))
+    said: list[str] = []
+    facts = acquisition.acquisition(Source(), path, said.append)
+    lacks = "processingInterface.camera-1.sensorParams"
+    assert said == [f"its acquisition metadata lack {lacks}: only the rest of them is known"]
+    assert facts == {"Camera Name": "", "Camera Serial Number": "c-1"}
+
+
 def test_a_session_of_nvision_whose_parts_are_texts(tmp_path):
     path = with_session(tmp_path / "m.isxb", lambda session: session.update(userInterface=5))
     said: list[str] = []
