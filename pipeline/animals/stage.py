@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from following import follow
+from open_engine.files.movies import one_blas_thread
 from pipeline.animals import page
 from pipeline.animals.animal import Animal, Day
 from pipeline.animals.read import read_session
@@ -37,7 +38,8 @@ def run(job: Job, context: Context) -> Result:
     if len(cells) < 2:
         why = "; ".join(f"{name}: {reason}" for name, reason in left[:3])
         raise Unusable(f"of {len(job.inputs)} sessions, {len(cells)} can be read ({why}): there is nothing to follow")
-    following = follow([one.session for one in cells])
+    with one_blas_thread():
+        following = follow([one.session for one in cells])
     context.progress(0.7)
     days = [Day(its, start, following.flags.get(s, "")) for s, (its, start) in enumerate(zip(cells, starts))]
     for day in days:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pipeline import engines
+from pipeline.engines import open as open_steps
 from pipeline.engines.open import Open
 from pipeline.engines.protocol import Call
 from pipeline.engines.python import PythonFile
@@ -147,3 +151,18 @@ def test_a_step_that_no_engine_offers_needs_a_licence(tmp_path: Path, monkeypatc
 def test_what_the_open_engine_depends_on() -> None:
     versions = Open().versions("dff", {"isx": "2.1.0 (public)"})
     assert set(versions) == {"code", "numpy", "scipy"}
+
+
+def test_steps_of_the_open_engine_have_one_blas_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several would wait for one another, busily; steps have threads of their own."""
+    seen: list[int] = []
+
+    def step(**_: object) -> None:
+        seen.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+
+    monkeypatch.setattr(open_steps, "_module", lambda name: SimpleNamespace(dff=step))
+    with threadpool_limits(2, "blas"):
+        Open().call("dff", Call({}, {}, {}, context=None))
+        after = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    assert seen and set(seen) == {1}
+    assert set(after) == {min(2, len(os.sched_getaffinity(0)))}

@@ -39,7 +39,9 @@ def test_of_recordings_of_other_makes(name: str) -> None:
 
 def test_of_the_project_s_own_simulation() -> None:
     made = synthetic.recording(5, 30, (126, 126), 24, diameter_px=18)
-    assert diameter_of(stack(made.movie), made.rate_hz).px == pytest.approx(18, rel=0.3)
+    diameter = diameter_of(stack(made.movie), made.rate_hz)
+    assert diameter.px == pytest.approx(18, rel=0.3)
+    assert diameter_of(stack(made.movie), made.rate_hz, threads=3) == diameter
 
 
 def test_where_nothing_stands_out_it_is_no_failure(tmp_path: Path) -> None:
@@ -128,3 +130,9 @@ def test_the_recipe_estimates_once_and_is_careful(
     after = replace(before, factor=factor)
     assert estimates.estimate("run_cnmfe", AUTO, after) == {"cell_diameter": diameter}
     assert said == warnings
+
+
+def test_pieces_too_short_to_compare_frames_in_leave_the_size_in_doubt() -> None:
+    """No frame has another one a second before it."""
+    movie = np.random.default_rng(1).normal(size=(40, 40, 24)).astype(np.float32)
+    assert diameter_of(movie, 10.0, stretches=(8, 8, 8)).doubt
