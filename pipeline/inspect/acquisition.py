@@ -123,9 +123,7 @@ def lacks_sensor(noted: Any) -> bool:
     """Whether the camera's sensorParams are missing, in which isx looks for the exposure without asking: now and then
     that ends the process (isxcore, getNVisionAcquisitionInfoFromExtraProps).
     """
-    interface = noted.get("processingInterface") if isinstance(noted, Mapping) else None
-    name = noted.get("cameraName") if isinstance(interface, Mapping) else None
-    camera = interface.get(name) if isinstance(name, str) else None
+    camera = camera_of(noted)
     return isinstance(camera, Mapping) and "sensorParams" not in camera
 
 
@@ -157,7 +155,7 @@ def is_camera(stored: Path) -> bool:
 def read(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
     """isx's names and values; keys that are missing, or hold what isx does not take, are added to `lacking`."""
     for part in filter(noted.__contains__, PARTS):
-        yield from _part(noted, part, PARTS[part], lacking)
+        yield from _part(noted[part], part, PARTS[part], lacking)
     yield from _lights(noted, lacking)
     yield from _items(_at(noted, "microscope.customMetadata"))
     for path, label, said in OPTIONAL:
@@ -175,9 +173,9 @@ def read(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, An
 def read_camera(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[str, Any]]:
     """The same of a movie of nVision's."""
     for path in (path for path in CAMERA_PARTS if _at(noted, path)):
-        yield from _part(noted, path, CAMERA_PARTS[path], lacking)
+        yield from _part(_at(noted, path), path, CAMERA_PARTS[path], lacking)
     for name, custom in _items(_at(noted, "userInterface.customMetadata")):
-        yield from _part({"it": custom}, "it", {"value": name}, lacking)
+        yield from _part(custom, f"userInterface.customMetadata.{name}", {"value": name}, lacking)
     if (recording := _at(noted, "processingInterface.recordingUUID")) is not None:
         yield "Recording UUID", recording
     if _at(noted, SYSTEM) is not None:
@@ -187,23 +185,27 @@ def read_camera(noted: Mapping[str, Any], lacking: list[str]) -> Iterator[tuple[
         else:
             lacking.append(f"{SYSTEM}.behavior.paired")
         for path in (path for path in PAIRED_PARTS if paired is True and _at(noted, path) is not None):
-            yield from _part(noted, path, PAIRED_PARTS[path], lacking)
-    camera = f"processingInterface.{noted.get('cameraName')}"
-    if _at(noted, camera) is not None:
-        yield from _part(noted, camera, CAMERA, lacking)
-        if _at(noted, f"{camera}.sensorParams") is None:
-            lacking.append(f"{camera}.sensorParams")
+            yield from _part(_at(noted, path), path, PAIRED_PARTS[path], lacking)
+    path, camera = f"processingInterface.{noted.get('cameraName')}", camera_of(noted)
+    if camera is not None:
+        yield from _part(camera, path, CAMERA, lacking)
+        sensor, exposure = _at(camera, "sensorParams"), _at(camera, "sensorParams.exposure")
+        if sensor is None:
+            lacking.append(f"{path}.sensorParams")
         else:
-            yield from _part(noted, f"{camera}.sensorParams", SENSOR, lacking)
-        exposure = f"{camera}.sensorParams.exposure"
-        if _at(noted, f"{exposure}.type") == "manual":
-            yield from _part(noted, exposure, {"value": "Camera Exposure Time (ms)"}, lacking)
+            yield from _part(sensor, f"{path}.sensorParams", SENSOR, lacking)
+        if _at(exposure, "type") == "manual":
+            yield from _part(exposure, f"{path}.sensorParams.exposure", {"value": "Camera Exposure Time (ms)"}, lacking)
 
 
-def _part(
-    noted: Mapping[str, Any], path: str, keys: Mapping[str, str], lacking: list[str]
-) -> Iterator[tuple[str, Any]]:
-    holder = _at(noted, path)
+def camera_of(noted: Any) -> Any:
+    """What is noted of the camera, whose name may have dots; None if there is nothing."""
+    interface = _at(noted, "processingInterface")
+    name = noted.get("cameraName") if isinstance(interface, Mapping) else None
+    return interface.get(name) if isinstance(name, str) else None
+
+
+def _part(holder: Any, path: str, keys: Mapping[str, str], lacking: list[str]) -> Iterator[tuple[str, Any]]:
     for key, label in keys.items():
         if isinstance(holder, Mapping) and key in holder:
             yield label, holder[key]

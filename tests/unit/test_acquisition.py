@@ -268,6 +268,19 @@ def test_a_camera_without_parameters_of_its_sensor_is_not_given_to_isx(tmp_path)
     assert facts == {"Camera Name": "", "Camera Serial Number": "c-1"}
 
 
+def test_what_a_camera_whose_name_has_a_dot_lacks(tmp_path):
+    def change(session: dict[str, Any]) -> None:
+        session["processingInterface"]["cam.1"] = session["processingInterface"].pop("camera-1")
+        session.update(cameraName="cam.1", userInterface={"customMetadata": {"mine": {}}})
+
+    path = with_session(tmp_path / "m.isxb", change)
+    said: list[str] = []
+    facts = acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
+    lacks = "userInterface.customMetadata.mine.value"
+    assert said == [f"its acquisition metadata lack {lacks}: only the rest of them is known"]
+    assert (facts["Camera Serial Number"], facts["Camera Brightness"]) == ("c-1", 50)
+
+
 def test_a_session_of_nvision_whose_parts_are_texts(tmp_path):
     path = with_session(tmp_path / "m.isxb", lambda session: session.update(userInterface=5))
     said: list[str] = []
