@@ -50,6 +50,8 @@ class Condition:
     gaussian: bool = False  # cells and background as in Zhou et al. 2018
     noise: float = 0.0  # photons, besides that of counting
     drift: float = 0.0  # by how many px the focus blurs in the end
+    lens: float = 0.0  # radius of the lens that is seen in the field, in sides of the field; 0: more than is seen
+    dust: int = 0  # specks on the sensor's window
 
 
 CONDITIONS = {
@@ -72,6 +74,8 @@ CONDITIONS = {
     "patches": Condition(patches=130),
     "edge": Condition(edge=300),
     "focus": Condition(drift=3.0),
+    "lens": Condition(lens=0.46, size=150),
+    "dust": Condition(dust=12),
     "all": Condition(waves=60, patches=90, edge=200, vessels=80),
     "mixed_all": Condition(diameters=(5, 11), waves=60, patches=90, edge=200, vessels=80),
     "zhou": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, bursts_hz=(0.08, 0.12)),
@@ -101,6 +105,8 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
     weights = np.concatenate([0.4 * peaks + peaks * calcium, courses]).astype(np.float32)
     shifts, bending = _motion(rng, what)
     light = _illumination(rng, what.size)
+    seen_through = _microscope(rng, what)
+    light = light * seen_through
     movie = np.empty((what.frames, what.size, what.size), np.uint16)
     for t in range(what.frames):
         seen = still + (weights[:, t] @ images).reshape(side, side)
@@ -112,7 +118,8 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
         movie[t] = np.clip(np.rint(counted), 0, 65535)
     inner = slice(MARGIN, MARGIN + what.size)
     A = peaks[:, :, None] * bodies[:, inner, inner] * light if len(bodies) else np.zeros((0, what.size, what.size))
-    inside = bodies[:, inner, inner].sum(axis=(1, 2)) / np.maximum(bodies.sum(axis=(1, 2)), 1e-9)
+    in_field = bodies[:, inner, inner] * (seen_through > 0.5)
+    inside = in_field.sum(axis=(1, 2)) / np.maximum(bodies.sum(axis=(1, 2)), 1e-9)
     return {
         "movie": movie,
         "A": A.astype(np.float32),
@@ -269,6 +276,21 @@ def _moved(seen: np.ndarray, shift: np.ndarray, bending: np.ndarray | None, size
 def _illumination(rng: np.random.Generator, size: int) -> np.ndarray:
     y, x = np.mgrid[:size, :size] / size - rng.uniform(0.4, 0.6, 2)[:, None, None]
     return 0.6 + 0.6 * np.exp(-(x**2 + y**2) / 0.3)
+
+
+def _microscope(rng: np.random.Generator, what: Condition) -> np.ndarray:
+    """What a lens and dust leave of the light, 0 to 1, (size, size): it does not move with the tissue."""
+    y, x = np.mgrid[: what.size, : what.size].astype(float)
+    seen = np.ones((what.size, what.size))
+    if what.lens:
+        away = np.hypot(y - what.size / 2, x - what.size / 2)
+        seen /= 1 + np.exp((away - what.lens * what.size) / 1.5)
+    for _ in range(what.dust):
+        row, column = rng.uniform(0, what.size, 2)
+        seen *= 1 - rng.uniform(0.15, 0.4) * np.exp(
+            -((y - row) ** 2 + (x - column) ** 2) / (2 * rng.uniform(2, 4) ** 2)
+        )
+    return seen
 
 
 def made(folder: Path, names: list[str]) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench import conditions
+from bench import accuracy, conditions
 from open_engine.files.cellsets import read_cell_set
 from samples import simulate as synthetic
 
@@ -48,3 +48,15 @@ def test_cells_are_found_and_none_on_the_border(tmp_path: Path) -> None:
         power = np.maximum(image, 0) ** 2
         at = [np.average(np.arange(n), weights=power.sum(axis=1 - axis)) for axis, n in enumerate(image.shape)]
         assert all(0.5 < place < n - 1.5 for place, n in zip(at, image.shape)), "on the border of the field"
+
+
+def test_cells_are_found_in_a_lens(tmp_path: Path) -> None:
+    """The edge of a lens stands still and is brighter than anything in the tissue, which moves."""
+    what = replace(conditions.CONDITIONS["lens"], frames=250, size=120, cells=26, lens=0.4)
+    kept = conditions.simulate(what, seed=8)
+    fields = ("A", "C", "S", "counted", "shifts", "inside")
+    truth = accuracy.Truth(*(kept[field] for field in fields), what.rate_hz, float(kept["diameter"]))
+    figures = accuracy.whole_way(kept["movie"], truth, tmp_path)
+    assert figures["accepted"] >= 8
+    assert figures["f1"] >= 0.8
+    assert figures["event_f1"] >= 0.8
