@@ -395,8 +395,9 @@ def followed(measured: dict[str, Any]) -> str:
 Recall / precision of pairs of cells that two sessions hold, means of {measured["studies"]} studies each, from seed
 {measured["first"]}. `bench/following_studies.py` says what each kind is; every day is turned, shifted and, where it is
 hard, warped by itself. A pair with something that is no cell counts as wrong. ROICaT runs without the networks whose
-weights it downloads (`bench/peer_roicat.py`). It then finds shifts but no rotations, so its figures say
-little about it where days are rotated far. Measured on {measured["made"]}.{missing}
+weights it downloads (`bench/peer_roicat.py`), on the first {measured["roicat_studies"]} of the studies. It then
+finds shifts but no rotations, so its figures say little about it where days are rotated far.
+Measured on {measured["made"]}.{missing}
 
 {table(["", "followed", "`longitudinal_registration`", "ROICaT"], rows)}
 

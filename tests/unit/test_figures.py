@@ -181,7 +181,8 @@ def test_followed_cells_are_a_table_with_what_was_not_measured_said(monkeypatch)
             "sessions": 15,
         },
     }
-    report = {"made": "2026-01-01", "first": 7000, "studies": 3, "conditions": conditions, "roicat_left_out": "no disk"}
+    report = {"made": "2026-01-01", "first": 7000, "studies": 3, "roicat_studies": 2, "conditions": conditions}
+    report["roicat_left_out"] = "no disk"
     shown = page.followed(report)
     assert "| easy | 0.981 / 0.995 | 0.610 / 0.900 | 0.968 / 0.972 |" in shown
     assert "| wrong animal | 0.970 / 1.000 | – / – | – / – |" in shown
