@@ -8,6 +8,9 @@ How large a cell may be depends on the movie. Where all cells are in focus they 
 again is something else. Where tissue scatters the light of deeper cells, they look up to twice as wide, with every size
 between, and are dimmer in proportion. So where larger cells are dimmer, what is larger than the diameter allows is
 still a cell's if it is neither larger nor dimmer than the other cells of this movie suggest.
+
+A movie without cells may hold patches out of focus that are hardly wider than the diameter taken for it. Of cells, most
+are no wider; of such patches, few are. So where few footprints are clearly as compact as a cell, this is asked of all.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ LEAST_COMPACT = 0.8
 LEAST_COMPACT_OF_ROUND = 0.77  # a large cell is round; a piece of something larger seldom is
 LEAST_COMPACT_OF_FEW = 0.9  # with so few that nothing says how large cells are: those not wider than taken
 FEW = 8  # cells
+SOME = 16  # cells: as many are believed even if the diameter is wrong
 ROUND = 1.25  # length over width
 ON_BORDER = 0.21  # diameters from it: the centre of what is seen of a cell of which half is
 MANY = 50  # cells: fewer do not say how they differ
@@ -64,8 +68,9 @@ def doubts(footprints: Iterable[np.ndarray], brightness: np.ndarray, diameter: f
     shapes = [shape(footprint, diameter) for footprint in footprints]
     by_shape = [_doubt(its, diameter) for its in shapes]
     passes = np.array([not doubt for doubt in by_shape], bool)
-    if passes.sum() < FEW:
-        return [_doubt(its, diameter, LEAST_COMPACT_OF_FEW) for its in shapes]
+    strictly = [_doubt(its, diameter, LEAST_COMPACT_OF_FEW) for its in shapes]
+    if strictly.count("") < FEW and passes.sum() < SOME:
+        return strictly
     if passes.sum() < MANY:
         return by_shape
     radii = np.log([max(its.radius, 1e-3) for its in shapes])
