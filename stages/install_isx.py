@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import watched
 from download import download
-from installer import HOW, SECRETS, BuildError, asked, assert_version, find, parse_version, verify
+from installer import HOW, SECRETS, BuildError, asked_in_a_stage, assert_version, find, parse_version, verify
 from libraries import brought
 from native import elf  # the project is not installed where this runs
 from watched import Ended
@@ -113,7 +113,7 @@ def install_idps(target: Path) -> tuple[Product, Path]:
 
 def find_installer() -> Path:
     """The one installer: from the address in a secret, the secret itself, or the slot."""
-    wanted = asked(os.environ)
+    wanted = asked_in_a_stage(os.environ, SLOT)
     if "INSTALLER_URL" in wanted.ways:
         if not os.environ.get("INSTALLER_SHA256"):
             raise BuildError("INSTALLER_URL needs INSTALLER_SHA256: it checks the download and keys the cache.")

@@ -18,7 +18,7 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 BLOCK = 1 << 20
@@ -29,6 +29,7 @@ NAMED_LIKE_ONE = re.compile(r"inscopix|idps", re.IGNORECASE)
 CANDIDATE = re.compile(rf"\.sh(\..*)?$|{NAMED_LIKE_ONE.pattern}", re.IGNORECASE)
 SECRETS = Path("/run/secrets")
 WAYS = ("INSTALLER", "INSTALLER_DIR", "INSTALLER_SECRET", "INSTALLER_URL")
+CONTEXT = "--build-context installer=folder"  # of plain docker build, where the folder is not the root of the project
 HOW = (
     "Put the installer of IDPS for Linux at the root of the project, or name it: 'make image INSTALLER=path "
     "ACCEPT_EULA=Y', or INSTALLER_DIR=folder with bake and compose."
@@ -79,6 +80,13 @@ def asked(variables: Mapping[str, str], held: str = "") -> Asked:
     ways = variables.get("INSTALLER_WAYS", "").split() or [way for way in WAYS if variables.get(way)]
     get = variables.get
     return Asked(get("ISX_SOURCE", ""), get("ACCEPT_EULA", ""), tuple(ways), get("IMAGE") or "isx", held)
+
+
+def asked_in_a_stage(variables: Mapping[str, str], slot: Path, held: str = "") -> Asked:
+    """Of the root of the project, .dockerignore itself is always in the slot; any other folder was named."""
+    wanted = asked(variables, held)
+    is_root = (slot / ".dockerignore").is_file()
+    return wanted if wanted.ways or is_root else replace(wanted, ways=(CONTEXT,))
 
 
 def record_of_latest(project: Path, image: str) -> Path:
@@ -246,9 +254,9 @@ def assert_version(installer: Path, version: str, expected: str) -> None:
 def main(slot: Path, target: Path) -> int:
     try:
         record = record_of_latest(slot, os.environ.get("IMAGE") or "isx")
-        wanted = asked(os.environ, held=record.read_text().strip() if record.is_file() else "")
-        if wanted.source != "public" and not wanted.ways and not any(slot.iterdir()):
-            raise BuildError(NO_CONTEXT)  # of the root of the project, .dockerignore itself is always there
+        wanted = asked_in_a_stage(os.environ, slot, held=record.read_text().strip() if record.is_file() else "")
+        if wanted.source != "public" and wanted.ways == (CONTEXT,) and not any(slot.iterdir()):
+            raise BuildError(NO_CONTEXT)
         if "INSTALLER" in wanted.ways:
             raise BuildError(f"INSTALLER=path is for Make alone. {HOW}")
         if "INSTALLER_SECRET" in wanted.ways and not (SECRETS / "installer").exists():

@@ -102,10 +102,8 @@ def assert_holds(source: str) -> None:
     assert re.search(VERSIONS[source], container("--version", image=LATEST, check=True).stdout)
 
 
-@pytest.mark.parametrize("way, dropped, accepted, result", ROWS)
-def test_what_was_dropped_in(way, dropped, accepted, result, project):
-    drop(project, DROPPED[dropped])
-    done = build(project, way, ACCEPT_EULA=accepted)
+def assert_came_of_it(done: Done, result: str) -> None:
+    """The isx of this name is baked, or nothing, and the message says why."""
     if result in VERSIONS:
         assert done.returncode == 0, done.stderr
         assert_holds(result)
@@ -113,6 +111,13 @@ def test_what_was_dropped_in(way, dropped, accepted, result, project):
         assert done.returncode != 0
         assert re.search("ERROR: .*" + result, done.stdout + done.stderr), done.stderr[-3000:]
         assert not exists(LATEST)
+
+
+@pytest.mark.parametrize("way, dropped, accepted, result", ROWS)
+def test_what_was_dropped_in(way, dropped, accepted, result, project):
+    drop(project, DROPPED[dropped])
+    done = build(project, way, ACCEPT_EULA=accepted)
+    assert_came_of_it(done, result)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -198,13 +203,28 @@ def test_plain_docker_build_works_or_says_what_to_pass(dropped, options, result,
     drop(project, DROPPED[dropped])
     base = [f"--build-arg=BASE_IMAGE={value}" for value in [environment().get("BASE_IMAGE")] if value]
     done = run(*PLAIN, *base, *options, ".", cwd=project, check=False)
-    if result in VERSIONS:
-        assert done.returncode == 0, done.stderr
-        assert_holds(result)
-    else:
-        assert done.returncode != 0
-        assert re.search("ERROR: .*" + result, done.stdout + done.stderr), done.stderr[-3000:]
-        assert not exists(LATEST)
+    assert_came_of_it(done, result)
+
+
+@pytest.mark.parametrize(
+    ("files", "accepted", "result"),
+    [
+        ({"setup": "good"}, (), NOT_ACCEPTED),
+        ({"setup": "good"}, ACCEPTED, "idps"),
+        ({"setup": "good", "old": "small"}, ACCEPTED, r"There are several installers: old, setup\. Leave one"),
+        (
+            {"notes.txt": b"", "more.txt": b""},
+            (),
+            r"installer=folder holds no IDPS installer; it holds: more\.txt, notes",
+        ),
+    ],
+)
+def test_plain_docker_build_with_another_folder(files, accepted, result, project, tmp_path):
+    """Whatever the installer is called there, as with INSTALLER_DIR."""
+    drop(tmp_path, files)
+    base = [f"--build-arg=BASE_IMAGE={value}" for value in [environment().get("BASE_IMAGE")] if value]
+    done = run(*PLAIN, *base, f"--build-context=installer={tmp_path}", *accepted, ".", cwd=project, check=False)
+    assert_came_of_it(done, result)
 
 
 @pytest.mark.parametrize("way", ["bake", "compose"])

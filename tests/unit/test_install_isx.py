@@ -174,6 +174,7 @@ def test_the_secret_comes_before_the_slot(tmp_path, monkeypatch):
 
 def test_none(tmp_path):
     (tmp_path / "slot").mkdir()
+    (tmp_path / "slot/.dockerignore").touch()
     with pytest.raises(BuildError, match=r"No IDPS installer was passed\. Put the installer of IDPS for Linux at"):
         install_isx.find_installer()
 

@@ -173,6 +173,7 @@ def test_which_isx(files, asked, result, tmp_path):
 
 def test_in_a_stage_the_ways_are_named_and_their_values_are_not_there(tmp_path, monkeypatch, capsys):
     written(tmp_path / "slot/build", b"Inscopix Data Processing 1.9.6\n", "latest-lab_isx")
+    written(tmp_path / "slot", b"*\n", ".dockerignore")
     monkeypatch.setenv("IMAGE", "lab/isx")
     assert installer.main(tmp_path / "slot", tmp_path / "choice") == 1
     assert "ERROR: lab/isx:latest holds Inscopix Data Processing 1.9.6, and its" in capsys.readouterr().err
@@ -212,6 +213,29 @@ def test_a_build_without_a_context_for_the_installer(variables, passed, code, tm
         "ERROR: This build does not know where to look for an installer: plain 'docker build' passes no" in said
     ) == code
     assert (tmp_path / "choice").exists() is (code == 0)
+
+
+@pytest.mark.parametrize(
+    ("files", "eula", "said"),
+    [
+        ({"setup": GOOD}, "", "setup is Inscopix Data Processing 1.9.6. Its licence is not accepted"),
+        ({"setup": GOOD}, "Y", ""),
+        (
+            {"a.txt": b"1", "b.txt": b"2"},
+            "",
+            "--build-context installer=folder holds no IDPS installer; it holds: a.txt",
+        ),
+    ],
+)
+def test_a_context_of_another_folder_is_a_folder_that_is_named(files, eula, said, tmp_path, monkeypatch, capsys):
+    for name in ("ISX_SOURCE", "INSTALLER_WAYS", "IMAGE"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("ACCEPT_EULA", eula)
+    for name, content in files.items():
+        written(tmp_path / "slot", content, name)
+    assert installer.main(tmp_path / "slot", tmp_path / "choice") == bool(said)
+    assert said in capsys.readouterr().err
+    assert (tmp_path / "choice").exists() is not bool(said)
 
 
 def test_the_root_of_the_project_is_known_by_its_dockerignore():
