@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from pipeline.inspect.opened import OpenRecording
+from pipeline.inspect.packets import part as part_at
+from pipeline.inspect.packets import start_us
 from recording import formats
 from recording.errors import BadRecording, shown
 
 EVENTS = 5  # type of an `.isxd` file
 DENSE = 1  # type of a channel that has a value for each sample
 FARTHEST = 14 * 3600  # seconds from UTC, of any place
-HEAD_OF_CHANNEL = 4096  # bytes; it is JSON of a few fields
 BACKWARDS = "have values that are earlier than the one before"
 AT_ONE_TIME = "have other values at the time of the one before"
-VALUE_V1 = np.dtype([("time_us", "<u8"), ("value", "<f4"), ("state", "<u4")])  # since the epoch
 CHUNK = 16 << 20  # bytes of a video
 IMAGE = re.compile(rb"\xff\xd8\xff")
 IMPLAUSIBLE = 1e12  # no sensor, counter of 32 bits or trace made of one comes near; single flipped bits go beyond
@@ -106,18 +106,14 @@ def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> N
     stored: dict[str, np.ndarray] = {}
     for place, name in places:
         try:
-            head, stated_name, n_values = _head(path, place)
+            part = part_at(path, place, size)
         except (KeyError, TypeError, ValueError):
             warn("the description of one of its channels cannot be read: it may be damaged")
             return
-        if stated_name != name:
-            warn(f"the channel {name} calls itself {shown(stated_name)}: it may be damaged")
+        if part.name != name:
+            warn(f"the channel {name} calls itself {shown(part.name)}: it may be damaged")
         stray += abs(place - after)
-        first = place + len(head) + 1
-        room = max(0, size - first) // VALUE_V1.itemsize
-        n_values = n_values or room  # a part that was never closed
-        stored[name] = np.fromfile(path, VALUE_V1, min(n_values, room), offset=first)
-        after = first + n_values * VALUE_V1.itemsize
+        stored[name], after = part.values, part.end
     stray += abs(size - after) if places else 0
     if stray:
         warn(f"{stray} bytes belong to none of its {len(places)} channels: it may be damaged")
@@ -126,29 +122,19 @@ def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> N
     _warn_of_channels(AT_ONE_TIME, [f"{name} {count}" for name, count in twice if count], len(stored), warn)
 
 
-def _head(recording: Path, place: int) -> tuple[bytes, object, int]:
-    """The description of a channel, its name and how many values it counts. Raises ValueError, KeyError, TypeError."""
-    with recording.open("rb") as file:
-        file.seek(place)
-        head, _, _ = file.read(HEAD_OF_CHANNEL).partition(b"\0")
-    said = json.loads(head.decode("utf-8", "replace"))
-    return head, said["channel"], int(said["Number of Packets"])
-
-
 def _times_of_parts(times: Mapping[str, np.ndarray], footer: Mapping[str, Any], warn: Warn) -> None:
     try:
-        timing = footer["timing info"]
-        start, period = timing["start"]["secsSinceEpoch"], timing["period"]
-        start_us = 1e6 * start["num"] / start["den"]
-        end_us = start_us + 1e6 * timing["numTimes"] * period["num"] / period["den"]
+        start, timing = start_us(footer), footer["timing info"]
+        end_us = start + 1e6 * timing["numTimes"] * timing["period"]["num"] / timing["period"]["den"]
     except (ArithmeticError, KeyError, TypeError):
         warn("it does not state its start and end as it should: the times of its values cannot be checked")
         return
     everything = np.concatenate([*times.values(), np.zeros(0, np.uint64)])
     _warn_of_late(everything, end_us, warn)
-    early = int((everything < start_us - 1e6).sum())
+    early = int((everything < start).sum())
     if early:
-        warn(f"{early} of {len(everything)} values lie before the start that the file states: it may be damaged")
+        were = f"{early} of {len(everything)} values lie before the start that the file states"
+        warn(f"{were}, and are left out: it may be damaged")
     back = [f"{name} {count}" for name, offsets in times.items() if (count := _backwards(offsets))]
     _warn_of_channels(BACKWARDS, back, len(times), warn)
 

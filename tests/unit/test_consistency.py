@@ -16,6 +16,7 @@ import pytest
 
 from pipeline.inspect import export
 from pipeline.inspect.context import Context
+from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.results import write_results
 from pipeline.reasons import reason
 from pipeline.sessions import inspect
@@ -332,6 +333,21 @@ CONTRADICTIONS = {
         parts(lambda number, time_us: time_us + (12_000_000 if number == 19 else 0)),
         "1 of 39 values lie after the end that the file states",
     ),
+    "one before the start, in the first kind of file": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us - (5_000_000 if number == 0 else 0)),
+        "2 of 39 values lie before the start that the file states, and are left out: it may be damaged",
+    ),
+    "one of them by a microsecond": (
+        "event_set_v1",
+        parts(lambda number, time_us: time_us - (number == 0)),
+        "2 of 39 values lie before the start that the file states, and are left out: it may be damaged",
+    ),
+    "all of them": (
+        "gpio_v1",
+        parts(lambda number, time_us: time_us - 5_000_000),
+        "39 of 39 values lie before the start that the file states, and are left out: it may be damaged",
+    ),
     "back in time, in the first kind of file": (
         "gpio_v1",
         parts(lambda number, time_us: time_us - (150_000 if number == 5 else 0)),
@@ -483,6 +499,37 @@ def test_contradictions(name, change, warning, kinds, tmp_path):
     path.write_bytes(change(kinds[name].read_bytes(), path.suffix))
     warnings, _ = adapted(path)
     assert any(warning in said for said in warnings), warnings
+
+
+@pytest.mark.parametrize("is_analog", [True, False])
+@pytest.mark.parametrize("kind", [3, 5])
+def test_values_before_the_start_are_all_that_is_left_out(tmp_path, kind, is_analog):
+    """Of files of the first kind, isx refuses a whole channel for one of them; the rest is as isx reads it without."""
+    path = recordings.events_v1(tmp_path / "events.isxd", kind)
+    data, text = recordings.split_footer(path.read_bytes())
+    rng = np.random.default_rng(0)
+    stored = bytearray(data)
+    for place in json.loads(text)["channel offsets"].values():
+        first = stored.index(b"\0", place) + 1
+        for number in range(json.loads(stored[place : first - 1])["Number of Packets"]):
+            time_us = 1000 * recordings.START_MS + 100_000 * int(rng.integers(0, 12))  # some at one time, unordered
+            struct.pack_into("<Qf", stored, first + 16 * number, time_us, rng.choice([-2.5, -1, -0.0, 0, 1, 3.5]))
+
+    def channels() -> list[tuple[str, list[int], list[float]]]:
+        with_footer = json.loads(text) | {"analog": is_analog}
+        path.write_bytes(bytes(stored) + recordings.footer_bytes(with_footer))
+        read = OpenRecording(path, {3: "gpio", 5: "event_set"}[kind], tmp_path).channels
+        return [(channel.name, channel.offset_us.tolist(), channel.value.tolist()) for channel in read]
+
+    def first_time(time_us: int) -> None:
+        struct.pack_into("<Q", stored, stored.index(b"\0") + 1, time_us)
+
+    first_time(1000 * recordings.START_MS + 2_000_000)  # the last, of all
+    whole = channels()
+    first_time(1000 * recordings.START_MS - 1)
+    (name, times, values), other = whole
+    assert times[-1] == 2_000_000
+    assert channels() == [(name, times[:-1], values[:-1]), other]
 
 
 def test_sound_files_contradict_nothing(tmp_path):
