@@ -1,8 +1,9 @@
-"""Text for people: foreign names, durations."""
+"""Text for people: foreign names, durations. And the kernel's own text."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 # And what makes a terminal show text in another order than it has, or not at all.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
@@ -27,3 +28,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def text_of(path: Path) -> str:
+    """The text of a file of the kernel's; "" if it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from common import csv_tables
+from common.ownership import why_unread
 from open_engine.files.cellsets import CellSet, listed
 from open_engine.peri_event import Timeline
 from recording.errors import Unusable
@@ -68,7 +69,7 @@ def _read(path: Path) -> csv_tables.Table:
         with path.open("rb") as file:
             content = file.read(MOST + 1)
     except OSError as error:
-        raise Unusable(f"{path.name} cannot be read: {error.strerror}; it belongs beside the recording") from None
+        raise Unusable(f"{path.name} cannot be read: {why_unread(path, error)}") from None
     if len(content) > MOST:
         raise Unusable(f"{path.name} has more than {MOST >> 20} MB: {WANTED}")
     text = csv_tables.text_of(content)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.ownership import why_unread
 from protocol.copies import Copies
 
 if sys.version_info >= (3, 11):
@@ -43,7 +44,7 @@ def read_bytes(path: Path, copies: Copies) -> bytes:
     try:
         content = copies.read(path, MAX_BYTES + 1)
     except OSError as error:
-        raise Unreadable(1, f"cannot be read: {error.strerror}") from None
+        raise Unreadable(1, f"cannot be read: {why_unread(path, error)}") from None
     if len(content) > MAX_BYTES:
         raise Unreadable(1, f"is larger than {MAX_BYTES >> 20} MB")
     return content

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runner import ownership
+from common import ownership
 from runner.output_folder import Folder
 
 DONE, SOME_FAILED, USAGE, NO_INPUT, NO_API, INTERNAL, NO_OUTPUT, IN_USE = 0, 1, 64, 66, 69, 70, 73, 75

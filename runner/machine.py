@@ -8,6 +8,8 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.text import text_of
+
 FILES = 1024  # open at a time; the usual limit
 NO_LIMIT = 1 << 60  # cgroup v1 says "no limit" with a number near 2**63
 MEMORY_PER_WORKER = 400 << 20  # a worker that has imported isx, with room for its chunks
@@ -107,11 +109,3 @@ def _cgroups(controller: str, root: Path) -> Iterator[tuple[Path, bool]]:
                 folder = mount.joinpath(*parts[:depth])
                 if folder.is_dir():
                     yield folder, not controllers
-
-
-def text_of(path: Path) -> str:
-    """The text of a file of the kernel's; "" if it cannot be read."""
-    try:
-        return path.read_text()
-    except OSError:
-        return ""

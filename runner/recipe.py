@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common import APP
+from common.ownership import rights_forbid
 from native import loading
 from protocol.job import INSPECT, Malformed, RecipeFacts
 from runner.endings import NO_API, NO_OUTPUT, NoApi, Unwritable, UsageError
@@ -73,8 +73,8 @@ def locate(name: str) -> Path:
     if not path.is_file():
         names = ", ".join([INSPECT, *shipped()])
         raise BadRecipe(f"no recipe {name!r}: it is neither a file nor a shipped recipe ({names})")
-    if not os.access(path, os.R_OK):
-        raise BadRecipe(f"the recipe {path} cannot be read by uid {os.getuid()}")
+    if forbidden := rights_forbid(path):
+        raise BadRecipe(f"the recipe cannot be read: {forbidden}")
     return path
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.ownership import why_unread
 from pipeline import engines
 from pipeline.engines.python import PythonFile
 from pipeline.recipe.chain import plan
@@ -261,7 +262,7 @@ class _Reader:
         try:
             functions = source.definitions()
         except OSError as error:
-            self.problem("python", f"{source.path} cannot be read: {error.strerror}")
+            self.problem("python", f"{source.path} cannot be read: {why_unread(source.path, error)}")
             return None
         except (SyntaxError, ValueError) as error:
             line = getattr(error, "lineno", None)

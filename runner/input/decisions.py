@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from common import csv_tables
+from common.ownership import why_unread
 from recording.names import DECISIONS, join
 from runner.endings import UsageError
 
@@ -27,4 +28,4 @@ def text_of(root: Path, folder: str, session: str) -> str:
         with path.open("rb") as file:
             return csv_tables.text_of(file.read(MOST))
     except OSError as error:
-        raise UsageError(f"{path.absolute()}: cannot be read: {error.strerror}") from None
+        raise UsageError(f"{path.absolute()}: cannot be read: {why_unread(path.absolute(), error)}") from None

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 
+from common.ownership import why_unread
 from recording.kinds import SUFFIXES, why_left_out
 from recording.names import STEPS, join, short
 from runner.own import RESERVED, is_one_of
@@ -152,7 +153,8 @@ def _walk(
                         tick()
                     _look_at(entry, join(folder, entry.name), pending, links, discovery)
         except OSError as error:
-            discovery.unreadable.append((folder or ".", f"the folder cannot be listed: {error.strerror}"))
+            why = f"the folder cannot be listed: {why_unread(Path(path), error)}"
+            discovery.unreadable.append((folder or ".", why))
 
 
 def _look_at(
@@ -180,12 +182,12 @@ def _look_at(
             discovery.recordings.append(Recording(relative, size, status.st_mtime_ns))
     except OSError as error:
         if is_recording:
-            reason = f"cannot be examined: {error.strerror}"
-            if entry.is_symlink():
+            reason = f"cannot be examined: {why_unread(Path(entry.path), error)}"
+            if error.errno in NOT_THERE and entry.is_symlink():
                 reason = f"a broken symbolic link ({error.strerror}): mount its target, too"
             discovery.recordings.append(Recording(relative, problem=reason))
         elif error.errno not in NOT_THERE:  # it may be a folder
-            discovery.unreadable.append((relative, f"it cannot be examined: {error.strerror}"))
+            discovery.unreadable.append((relative, f"it cannot be examined: {why_unread(Path(entry.path), error)}"))
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.ownership import why_unread
 from recording.kinds import SUFFIXES
 from runner import places, shards
 from runner.endings import NoInput
@@ -16,7 +16,6 @@ from runner.input.beside import Beside
 from runner.input.discover import Discovery, discover
 from runner.input.relate import Related, look_at_all
 from runner.own import RESERVED
-from runner.ownership import way_out
 from runner.recordings import Recording
 from runner.settings import Settings
 from runner.shards import Shard
@@ -57,7 +56,7 @@ def find_recordings(settings: Settings, tick: Callable[[], None]) -> Discovery:
     try:
         is_folder, exists = folder.is_dir(), folder.exists()
     except OSError as error:
-        raise NoInput(f"the input {folder} cannot be examined: {error.strerror}{_as_whom(folder)}") from error
+        raise NoInput(f"the input {folder} cannot be examined: {why_unread(folder, error)}") from error
     if not is_folder:
         what = "is not a folder" if exists else "does not exist"
         raise NoInput(f"the input {folder} {what}: mount the recordings there, or set INPUT_DIR")
@@ -82,22 +81,9 @@ def refuse_without_recordings(discovery: Discovery, folder: Path) -> None:
         message += f" and found only other files ({seen})"
     if discovery.unreadable:
         message += "".join(f"; {below}: {reason}" for below, reason in discovery.unreadable[:MANY])
-        message += _as_whom(folder / discovery.unreadable[0][0])
     elif not discovery.others and not discovery.left_out:
         message += "; it is empty: is the right folder mounted? In a clone, make demo simulates a recording"
     raise NoInput(message)
-
-
-def _as_whom(place: Path) -> str:
-    """Who asks, whose it is, and the way out; the folders above may forbid to look whose."""
-    run = f"this run is uid {os.getuid()}, gid {os.getgid()}"
-    try:
-        owner = place.stat()
-    except OSError:
-        return f" ({run}: choose another with --user, or give it read permission)"
-    if owner.st_uid == os.getuid():
-        return f" ({run}, to whom it belongs: chmod u+rx)"
-    return f" ({run}; {way_out(owner, 'read')})"
 
 
 # ---- what the log says of it

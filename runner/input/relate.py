@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from common.ownership import rights_forbid
 from native import loading
 from recording.errors import BadRecording
 from recording.findings import RecordingInfo
@@ -89,7 +90,7 @@ def _look_at(recording: Recording, checker: precheck.Checker, conditions: Condit
     try:
         return checker.check(path)
     except BadRecording as error:
-        raise BadRecording(path, unchanged_input(recording, path) or error.reason) from None
+        raise BadRecording(path, unchanged_input(recording, path) or rights_forbid(path) or error.reason) from None
 
 
 def unchanged_input(recording: Recording, path: Path) -> str:

@@ -14,9 +14,14 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from open_engine.files.cellsets import write_cell_set
+from recording import formats
+from recording.kinds import SUFFIXES
 from runner.settings import ACTIONS, OPTIONS
+from samples import recordings
 from tests.launch import API, ROOT, bootstrap, environment, interpreter, run, sentinel, tree
 
 NOBODY = 65534
@@ -237,19 +242,73 @@ def test_html_escapes_foreign_names(samples, input, output):
     assert "&lt;img src=x onerror=&#34;alert(1)&#34;&gt;&amp;.isxd" in page
 
 
+OF_ROOT = "is not readable for uid 65534: it belongs to uid 0, gid 0; run with `--user 0:0`, or give uid 65534 read"
+
+
 def test_unreadable_files_and_folders_fail_aloud(samples, open_tmp):
+    """Each is named with whose it is and the way out; what can be read is done."""
     input, output = open_tmp / "in", open_tmp / "out"
-    put(samples, "image.isxd", input / "secret.isxd", input / "locked/x.isxd")
-    (input / "secret.isxd").chmod(0)
-    (input / "locked").chmod(0)
+    kinds = {f"secret-{suffix[1:]}{suffix}": open_tmp for suffix in SUFFIXES}
+    put(samples, "image.isxd", input / "open.isxd", input / "mine.isxd", input / "locked/x.isxd")
+    put(samples, "image.isxd", open_tmp / "private/far.isxd", *(input / name for name in kinds))
+    (input / "far.isxd").symlink_to(open_tmp / "private/far.isxd")
+    for closed in (*(input / name for name in kinds), input / "mine.isxd", input / "locked", open_tmp / "private"):
+        closed.chmod(0)
+    os.chown(input / "mine.isxd", NOBODY, NOBODY)
     output.mkdir(mode=0o777)
     output.chmod(0o777)
     done = as_nobody("--input-dir", input, "--output-dir", output)
     assert done.returncode == 1, done.stderr
-    assert {path: "Permission denied" in row["reason"] for path, row in rows(output).items()} == {
-        "secret.isxd": True,
-        "locked/": True,
+    reasons = {path: row["reason"] for path, row in rows(output).items() if row["status"] == "failed"}
+    own = f"{input}/mine.isxd belongs to this user (uid {NOBODY}) but is not readable for it: chmod u+r"
+    assert reasons == {
+        **{name: f"Permission denied: {input}/{name} {OF_ROOT} permission" for name in kinds},
+        "mine.isxd": f"Permission denied: {own}",
+        "far.isxd": f"cannot be examined: Permission denied: {open_tmp}/private {OF_ROOT} permission",
+        "locked/": f"the folder cannot be listed: Permission denied: {input}/locked {OF_ROOT} permission",
     }
+    assert (output / "open/open.json").is_file()
+
+
+PERI_EVENT = """\
+version = 1
+[[step]]
+use = "peri_event"
+engine = "open"
+events = "stimuli.csv"
+"""
+
+
+@pytest.mark.parametrize(
+    ("closed", "options", "code"),
+    [
+        ("in/sessions.toml", (), 64),
+        ("in/nwb.toml", ("--nwb",), 64),
+        ("in/a.decisions.csv", (), 64),
+        ("recipe.toml", ("--recipe", "recipe.toml"), 64),
+        ("step.py", ("--recipe", "python.toml"), 64),
+        ("in/stimuli.csv", ("--recipe", "peri_event.toml"), 1),
+    ],
+)
+def test_what_lies_beside_them_and_cannot_be_read(closed, options, code, samples, open_tmp):
+    (open_tmp / "in").mkdir()
+    if code == 1:
+        movie = recordings.movie(open_tmp / "movie.isxd", 30, 6, 7, period_ms=100)
+        footprints, traces = np.ones((1, 6, 7), np.float32), np.zeros((1, 30), np.float32)
+        write_cell_set(str(open_tmp / "in/a.isxd"), [formats.read_footer(movie)], footprints, traces)
+    else:
+        shutil.copy(samples / "image.isxd", open_tmp / "in/a.isxd")
+    (open_tmp / "python.toml").write_text('version = 1\n[[step]]\npython = "step.py:run"\ntakes = "movie"\n')
+    (open_tmp / "peri_event.toml").write_text(PERI_EVENT)
+    (open_tmp / closed).write_text("time_s\n1\n")
+    (open_tmp / closed).chmod(0o600)
+    (open_tmp / "out").mkdir()
+    (open_tmp / "out").chmod(0o777)
+    options = [open_tmp / option if option.endswith(".toml") else option for option in options]
+    done = as_nobody("--input-dir", open_tmp / "in", "--output-dir", open_tmp / "out", *options)
+    assert done.returncode == code, done.stderr
+    assert f"cannot be read: Permission denied: {open_tmp / closed} {OF_ROOT} permission" in done.stderr
+    assert (open_tmp / closed).read_text() == "time_s\n1\n"
 
 
 def test_sessions_are_shown_together(samples, input, output):
@@ -408,8 +467,10 @@ def test_input_below_a_folder_that_cannot_be_read(samples, open_tmp):
     (open_tmp / "out").chmod(0o777)
     done = as_nobody("--input-dir", open_tmp / "private/in", "--output-dir", open_tmp / "out")
     assert done.returncode == 66, done.stderr
-    assert f"the input {open_tmp}/private/in cannot be examined: Permission denied (this run is uid" in done.stderr
-    assert "choose another with --user, or give it read permission)" in done.stderr
+    assert (
+        f"the input {open_tmp}/private/in cannot be examined: Permission denied: {open_tmp}/private {OF_ROOT}"
+        in done.stderr
+    )
 
 
 def test_the_root_of_a_disk(samples, open_tmp):
@@ -424,7 +485,7 @@ def test_the_root_of_a_disk(samples, open_tmp):
     assert "1 of 2 failed, 1 done; no sentinel" in done.stderr
     assert sum("lost+found" in line for line in done.stderr.splitlines()) == 1
     assert {path: row["reason"] for path, row in rows(open_tmp / "out").items() if row["status"] == "failed"} == {
-        "private/": "the folder cannot be listed: Permission denied"
+        "private/": f"the folder cannot be listed: Permission denied: {open_tmp}/in/private {OF_ROOT} permission"
     }
     assert (open_tmp / "out/day1/a/a.json").is_file()
 

@@ -1,4 +1,4 @@
-"""runner/ownership.py: advice that helps where it is given; and in a user namespace of the kernel's."""
+"""common/ownership.py: advice that helps where it is given; and in a user namespace of the kernel's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from runner.ownership import way_out
+from common.ownership import way_out
 from tests.launch import API, ROOT, environment
 
 FIRST, ROOTLESS = "0 0 4294967295\n", "0 1000 1\n1 100000 65536\n"
@@ -87,7 +87,7 @@ def test_an_input_whose_owner_the_namespace_does_not_know(samples, open_tmp):
     (open_tmp / "in").chmod(0o700)
     done = run_alone(open_tmp)
     assert done.returncode == 66, done.stderr
-    assert "the folder cannot be listed: Permission denied (this run is uid 0, gid 0; " in done.stderr
+    assert f"the folder cannot be listed: Permission denied: {open_tmp}/in is not readable for uid 0: " in done.stderr
     assert f"{UNKNOWN}65534; on the host, `ls -ld` shows its owner: give all users read permission" in done.stderr
     assert list((open_tmp / "out").iterdir()) == []
 

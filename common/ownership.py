@@ -1,14 +1,47 @@
-"""Whose a folder is that cannot be written, and the way out that fits what runs the container."""
+"""Whose a file or folder is that cannot be read or written, and the way out that fits what runs the container."""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from runner.machine import text_of
+from common.text import text_of
 
 ALL_IDS = 4294967295  # how many the first user namespace knows
+
+
+def why_unread(path: Path, error: OSError) -> str:
+    """Why a file or folder of the input cannot be read; if its rights forbid it, whose it is and the way out."""
+    forbidden = rights_forbid(path) if error.errno in (errno.EACCES, errno.EPERM) else ""
+    return forbidden or error.strerror or str(error)
+
+
+def rights_forbid(path: Path) -> str:
+    """Why this user may not read a file or folder that is there, and the way out; "" if it may."""
+    place = _in_the_way(Path(os.path.realpath(path)))
+    if place is None:
+        return ""
+    try:
+        owner = place.stat()
+    except OSError:  # it has just gone
+        return ""
+    uid, denied = os.getuid(), f"{os.strerror(errno.EACCES)}: {place}"
+    if owner.st_uid == uid:
+        rights = "rx" if stat.S_ISDIR(owner.st_mode) else "r"
+        return f"{denied} belongs to this user (uid {uid}) but is not readable for it: chmod u+{rights}"
+    return f"{denied} is not readable for uid {uid}: {way_out(owner, 'read')}"
+
+
+def _in_the_way(path: Path) -> Path | None:
+    """The first folder on the way that this user may not enter; else the path, if it may not be read."""
+    for folder in reversed(path.parents):
+        if not os.access(folder, os.X_OK):
+            return folder
+    is_open = os.access(path, os.R_OK | os.X_OK if path.is_dir() else os.R_OK)
+    return None if is_open else path
 
 
 def way_out(
