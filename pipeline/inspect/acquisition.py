@@ -113,6 +113,9 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
         acquired = dict(sorted(of_camera(noted, lacking), key=lambda item: item[0]))
         some = ", ".join(lacking) or f"something ({why})"
         warn(f"its acquisition metadata lack {some}: only the rest of them is known")
+    else:
+        if is_camera(stored) and (name := _camera_that_is_not_there(noted)):
+            warn(f"its acquisition metadata lack processingInterface.{name}: only the rest of them is known")
     misfits = [path for path in misfit(noted, is_camera(stored)) if not any(path in other for other in lacking)]
     if misfits:
         warn(f"its acquisition metadata hold {', '.join(misfits)} in a form that cannot be read: it is not known")
@@ -203,6 +206,12 @@ def camera_of(noted: Any) -> Any:
     interface = _at(noted, "processingInterface")
     name = noted.get("cameraName") if isinstance(interface, Mapping) else None
     return interface.get(name) if isinstance(name, str) else None
+
+
+def _camera_that_is_not_there(noted: Any) -> str:
+    """The name of the camera, if nothing else is noted of it; isx passes over that."""
+    name = noted.get("cameraName") if isinstance(noted, Mapping) else None
+    return name if isinstance(name, str) and camera_of(noted) is None else ""
 
 
 def _part(holder: Any, path: str, keys: Mapping[str, str], lacking: list[str]) -> Iterator[tuple[str, Any]]:

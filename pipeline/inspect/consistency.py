@@ -114,7 +114,7 @@ def _parts(recording: OpenRecording, footer: Mapping[str, Any], warn: Warn) -> N
             warn(f"the channel {name} calls itself {shown(part.name)}: it may be damaged")
         stray += abs(place - after)
         stored[name], after = part.values, part.end
-    stray += abs(size - after) if places else 0
+    stray += abs(size - after)
     if stray:
         warn(f"{stray} bytes belong to none of its {len(places)} channels: it may be damaged")
     _times_of_parts({name: part["time_us"] for name, part in stored.items()}, footer, warn)
@@ -255,6 +255,8 @@ def video(
     if ends != (header.meta_offset, header.session_offset):
         warn("its parts do not follow each other as they should: its header may be damaged")
     samples = meta.get("samples", [])
+    if meta and not samples:
+        warn("its frame metadata describe no frame: when each was taken is not known")
     for name in ("fc", "tsc"):
         counted = [sample.get(name) if isinstance(sample, dict) else None for sample in samples]
         counts = [count for count in counted if isinstance(count, int)]

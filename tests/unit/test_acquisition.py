@@ -268,6 +268,24 @@ def test_a_camera_without_parameters_of_its_sensor_is_not_given_to_isx(tmp_path)
     assert facts == {"Camera Name": "", "Camera Serial Number": "c-1"}
 
 
+@pytest.mark.parametrize(
+    "less",
+    [
+        pytest.param(lambda session: session["processingInterface"].pop("camera-1"), id="the camera"),
+        pytest.param(lambda session: session.pop("processingInterface"), id="all cameras"),
+    ],
+)
+def test_a_camera_of_which_nothing_is_noted(tmp_path, less):
+    path = recordings.behavior_movie(tmp_path / "m.isxb", states=("spacingInfo",))
+    session = formats.read_isxb(path)[2]
+    less(session)
+    path.write_bytes(damage.with_isxb(path.read_bytes(), session=json.dumps(session).encode()))
+    said: list[str] = []
+    acquisition.acquisition(isx.Movie.read(str(path)), path, said.append)
+    lacks = "processingInterface.camera-1"
+    assert said == [f"its acquisition metadata lack {lacks}: only the rest of them is known"]
+
+
 def test_what_a_camera_whose_name_has_a_dot_lacks(tmp_path):
     def change(session: dict[str, Any]) -> None:
         session["processingInterface"]["cam.1"] = session["processingInterface"].pop("camera-1")

@@ -323,6 +323,11 @@ CONTRADICTIONS = {
         in_json("footer", lambda content: content["channel offsets"].pop("C1")),
         "bytes belong to none of its 1 channels",
     ),
+    "no channel of the first kind of file": (
+        "event_set_v1",
+        in_json("footer", lambda content: content.update({"channel offsets": {}})),
+        "bytes belong to none of its 0 channels",
+    ),
     "values of the first kind of file that begin late": (
         "gpio_v1",
         parts(lambda number, time_us: time_us + 4_000_000_000),
@@ -469,6 +474,11 @@ CONTRADICTIONS = {
         "nvision",
         in_json("meta", lambda meta: meta["samples"][3]["tracker"]["zones"].update(name="edge")),
         "1 of 9 positions have an impossible",
+    ),
+    "nothing of the frames": (
+        "behavior_timing",
+        in_json("meta", lambda meta: meta.pop("samples")),
+        "its frame metadata describe no frame: when each was taken is not known",
     ),
     "dropped frames that are a number": (
         "behavior_timing",
