@@ -1,4 +1,4 @@
-"""Whose a file or folder is that cannot be read or written, and the way out that fits what runs the container."""
+"""Why a file or folder cannot be read or written, whose it is, and the way out that fits what runs the container."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 from common.text import text_of
 
+FULL = {errno.ENOSPC, errno.EDQUOT}
+NO_SPACE = "no space left on the output's disk: free some and run again"
 ALL_IDS = 4294967295  # how many the first user namespace knows
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from common.ownership import FULL, NO_SPACE
 from recording.errors import BadRecording, Unusable
 
 PYTHONS = (ArithmeticError, AttributeError, LookupError, TypeError)  # their messages are about code
@@ -17,6 +18,8 @@ def reason(error: Exception) -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return "needs more memory than a worker may use: allow it more, or run fewer workers at once"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return NO_SPACE
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
     if isinstance(error, UnicodeDecodeError) and _module(error).startswith("isx."):  # it quotes the file

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from common import ownership
+from common.ownership import FULL, NO_SPACE
 from runner.output_folder import Folder
 
 DONE, SOME_FAILED, USAGE, NO_INPUT, NO_API, INTERNAL, NO_OUTPUT, IN_USE = 0, 1, 64, 66, 69, 70, 73, 75
 OUT_OF_MEMORY = 71  # EX_OSERR: the system has not what is needed
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass
@@ -83,6 +83,14 @@ def explain_unwritable(folder: Path, error: OSError) -> str:
     if owner.st_uid == uid:
         return f"{place} belongs to this user (uid {uid}) but is not writable for it: chmod u+rwx"
     return f"{place} is not writable for uid {uid}: {ownership.way_out(owner)}"
+
+
+def why_unwritten(error: OSError) -> str:
+    """Why the results of a recording or an animal are not in the output."""
+    if error.errno in FULL:
+        return NO_SPACE
+    where = f" ({error.filename})" if error.filename else ""
+    return f"its results cannot be written: {error.strerror or error}{where}"
 
 
 def _in_the_way(place: Path) -> Path:

@@ -13,7 +13,7 @@ from recording.names import join
 from runner import machine
 from runner.animals import in_sessions
 from runner.animals.sessions import WithCells, by_animal, with_cells
-from runner.endings import writing
+from runner.endings import why_unwritten, writing
 from runner.events import counted, duration
 from runner.output.publish import BadProducts, checked_products, publish
 from runner.output.settle import note_in_log
@@ -88,7 +88,7 @@ class _Stage:
         try:
             return self._task(animal)
         except OSError as error:
-            self._settle_failure(animal, f"its results cannot be written: {error.strerror} ({error.filename})")
+            self._settle_failure(animal, why_unwritten(error))
             return None
 
     def _fingerprint(self, animal: _Animal) -> str:
@@ -168,7 +168,7 @@ class _Stage:
         except BadProducts as error:
             return str(error)
         except OSError as error:
-            return f"its results cannot be written: {error.strerror or error} ({error.filename})"
+            return why_unwritten(error)
         log("animal-done", f"{place.relative}: {record.summary} ({duration(verdict.seconds)})", path=place.relative)
         for warning in verdict.warnings:
             log("animal-warning", f"{place.relative}: {warning}", "warning", path=place.relative)

@@ -13,7 +13,7 @@ from native import loading
 from protocol.job import INSPECT
 from recording.findings import RecordingInfo
 from runner.edits import EDITABLE, print_of
-from runner.endings import NoApi
+from runner.endings import NoApi, why_unwritten
 from runner.events import duration
 from runner.input.earlier import Earlier
 from runner.input.read import Input
@@ -169,7 +169,7 @@ class Settlement:
         except BadProducts as error:
             return str(error)
         except OSError as error:
-            return f"its results cannot be written: {error.strerror or error} ({error.filename})"
+            return why_unwritten(error)
         self.outcomes.succeed(sound, record)
         for path, reason in failed.items():
             self.outcomes.fail([self.input.related.recordings[path]], reason, self.infos)

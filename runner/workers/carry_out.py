@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 
 from runner import machine
+from runner.endings import why_unwritten
 from runner.events import Log
 from runner.heartbeat import HANGS_AFTER, WITHIN, Pulse
 from runner.output_folder import Folder
@@ -95,7 +96,7 @@ class _Tasks(Iterator[Task]):
             try:
                 return task_of(unit, name, self.conditions, self.staging, self.state)
             except OSError as error:
-                self.refuse(unit, f"its results cannot be written: {error.strerror} ({error.filename})")
+                self.refuse(unit, why_unwritten(error))
         raise StopIteration
 
 

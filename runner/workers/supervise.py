@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from common.ownership import NO_SPACE
 from native.loading import ending
 from protocol import process
 from protocol.job import Advice, At, Caution, Failure, Job, Malformed, Progress, Result, event_from_json
@@ -318,7 +319,7 @@ def _cause_of_death(worker: _Worker) -> tuple[str, bool]:
     with contextlib.suppress(OSError):
         disk = os.fstatvfs(worker.task.log)
         if disk.f_bavail * disk.f_frsize < NEARLY_FULL:
-            return "no space left on the output's disk: free some and run again", False
+            return NO_SPACE, False
     death = f"its worker ended with {ending(code)}" if code else "its worker ended without a result"
     last_words = last_line(worker.task.log, worker.log_before)
     starved = code == -signal.SIGKILL or "std::bad_alloc" in last_words

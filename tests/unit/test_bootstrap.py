@@ -585,7 +585,8 @@ def test_full_disk_is_a_clear_failure(samples, input, open_tmp):
     try:
         done = run(input, open_tmp)
         assert done.code == 1, done.stderr
-        assert "no space left" in done.named("recording-failed")[0]["reason"].lower()
+        reason = done.named("recording-failed")[0]["reason"]
+        assert reason == "no space left on the output's disk: free some and run again"
         assert not (open_tmp / "done.marker").exists()
         with (open_tmp / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
             while ballast.write(bytes(4096)):
