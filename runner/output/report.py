@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.csv_cells import cell
+from common.ownership import FULL, NO_SPACE
 from protocol.job import INSPECT, OVERVIEW, Job, Options
 from protocol.overview import INDEX, ROOMS, Entry, Followed, Overview, Room, Rooms, Row
 from runner import machine
@@ -47,7 +49,7 @@ def write_report(
     """Write both files, and tell the recordings' pages their neighbours.
 
     If nothing was left to do, an overview that shows the same stays. One that cannot be made is said in the log, and
-    costs the run nothing: all that it shows stands elsewhere, too. Raises OSError, Stopped.
+    costs the run nothing: all that it shows stands elsewhere, too. Raises OSError, also if the disk is full; Stopped.
     """
     output, log = state.output, state.log
     output.write("summary.csv", summary_csv(rows).encode("utf-8", "backslashreplace"))
@@ -118,6 +120,8 @@ def _made_by_a_worker(
     try:
         return _by_a_worker(shown, state, staging, fork_server)
     except (Unmade, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise  # as for the summary
         message = (
             f"the overview could not be written, so no page links to it: {getattr(error, 'strerror', None) or error}"
         )
@@ -150,6 +154,8 @@ def _by_a_worker(
     finally:
         os.close(log)
     if not verdicts[0].ok:
+        if os.strerror(errno.ENOSPC) in said or NO_SPACE in verdicts[0].reason:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise Unmade(said or verdicts[0].reason)
     return (job.staging / INDEX).read_bytes(), Rooms.from_json((job.staging / ROOMS).read_bytes()).rooms
 

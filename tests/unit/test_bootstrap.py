@@ -598,6 +598,16 @@ def test_full_disk_is_a_clear_failure(samples, input, open_tmp):
         assert libc.mount(b"tmpfs", bytes(open_tmp), b"tmpfs", MS_REMOUNT, b"size=16m") == 0
         assert run(input, open_tmp).code == 0
         assert not list(open_tmp.glob("a/.*")), "nothing half-written is left"
+        for left in (0, 8, 16, 24, 32):  # KB: until there is room for the overview, of results that are all there
+            (open_tmp / "index.html").unlink(missing_ok=True)
+            free = os.statvfs(open_tmp)
+            (open_tmp / "ballast").write_bytes(bytes(free.f_bavail * free.f_frsize - (left << 10)))
+            done = run(input, open_tmp)
+            (open_tmp / "ballast").unlink()
+            said = done.named("overview-failed")
+            assert (done.code, said, (open_tmp / "done.marker").exists()) in ((73, [], False), (0, [], True)), left
+            assert left or done.code == 73
+        assert run(input, open_tmp).code == 0
     finally:
         assert libc.umount2(bytes(open_tmp), 0) == 0
 
