@@ -136,7 +136,9 @@ def standing_still(smalls: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
     varies with that is the gradient of what moves, up to the same factor; the gradient of the mean is that of both. The
     frames are taken in two groups, whose noise is independent.
     """
-    if len(smalls) < STATIC_FRAMES:
+    with np.errstate(over="ignore"):
+        squares = np.square(np.abs(smalls).max()) * smalls.size
+    if len(smalls) < STATIC_FRAMES or not np.isfinite(squares):  # damaged values may be beyond all sums
         return None
     takes_part = weight > 0.5
     mean = smalls.mean(axis=0)

@@ -162,7 +162,8 @@ def test_packages_that_have_newer_versions(base, answer, code, said, tmp_path, m
 def test_a_base_that_does_not_ask_for_security_updates_knows_nothing(source, code, tmp_path):
     (tmp_path / "apt-get").write_text("#!/bin/sh\n")
     (tmp_path / "apt-cache").write_text(f"#!/bin/sh\n[ $# = 1 ] && echo '     {source}' || echo '  Candidate: 3'\n")
-    for name in ("apt-get", "apt-cache"):
+    (tmp_path / "dpkg").write_text("#!/bin/sh\nexit 1\n")  # no version is older than itself
+    for name in ("apt-get", "apt-cache", "dpkg"):
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
     command = ["sh", "-c", newer_packages.ASK.replace("/tmp/said", str(tmp_path / "said"))]

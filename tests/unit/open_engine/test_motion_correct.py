@@ -14,6 +14,7 @@ from scipy.ndimage import fourier_shift, gaussian_filter, gaussian_filter1d, map
 
 from open_engine.context import StepContext
 from open_engine.files import frames
+from open_engine.registration import standing_still
 from open_engine.resampling import common_area, move_back
 from open_engine.shifts import combined
 from open_engine.steps.motion_correct import motion_correct
@@ -253,6 +254,13 @@ def test_values_that_are_not_numbers(tmp_path: Path, context: StepContext, movin
     data[:, 30, 40] = np.nan
     made = run([recordings.movie_from(tmp_path / "a.isxd", data)], context)
     assert error(made.shifts, moving.shifts) < 0.25
+
+
+@pytest.mark.parametrize("level", [1e20, 1e38])
+def test_of_values_beyond_all_sums_nothing_is_said_to_stand_still(level: float) -> None:
+    """As those of a file whose frames are taken at the wrong bytes."""
+    smalls = (level * np.random.default_rng(0).uniform(-1, 1, (24, 40, 40))).astype(np.float32)
+    assert standing_still(smalls, np.ones((40, 40), np.float32)) is None
 
 
 @pytest.mark.parametrize(
