@@ -6,8 +6,8 @@
 Needs the image's packages: run it in the image with this project mounted, or in a virtual environment with
 requirements.txt and isx. The movie has 1280 x 800 px at 20 Hz and moves; it is a simulated field of 320 x 200 px with
 its cells, repeated in both directions without a seam. Each recipe runs with `keep = "last"`, as `docker run` does it,
-with all its results. Every step's time grows with the number of frames, so that 24,000 frames take 24,000 / N times as
-long. Memory is what all processes of the run hold together at most, without pages of files.
+with all its results. Most of the time grows with the number of frames, so that 24,000 frames take at most 24,000 / N
+times as long. Memory is what all processes of the run hold together at most, without pages of files.
 """
 
 from __future__ import annotations

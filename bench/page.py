@@ -211,7 +211,8 @@ def long(measured: dict[str, Any]) -> str:
 ## A whole field
 
 {n} frames of 1280 × 800 px at 20 Hz, {cells} cells, `keep = "last"`, {cores} cores, from start to
-sentinel. Time grows with the number of frames, so 20 minutes (24,000 frames, 48 GB) take 24,000 / {n} times as long.
+sentinel. Most of it grows with the number of frames, so 20 minutes (24,000 frames, 48 GB) take at most 24,000 / {n}
+times as long.
 For these, `run_cnmfe` holds {held} GB with its default of 4 threads: the patches that it has read and works on.
 
 {table(["recipe", "s", "memory, MB", "× the time recorded", "20 minutes of recording, min", "steps"], rows)}"""
