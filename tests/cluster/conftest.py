@@ -51,9 +51,10 @@ def workspace() -> Iterator[Path]:
         pytest.skip("no Docker engine answers: 'make test-cluster' brings one, or eval \"$(make engine-env)\"")
     folder = Path(tempfile.mkdtemp(prefix="isx-cluster-", dir="/var/tmp"))
     folder.chmod(0o755)
-    for name in ("tmp", "state"):
-        (folder / name).mkdir()
-        (folder / name).chmod(0o777)
+    (folder / "tmp").mkdir()
+    (folder / "tmp").chmod(0o777)
+    (folder / "state").mkdir(mode=0o700)  # logs lie where nobody else may write
+    os.chown(folder / "state", NOBODY, NOBODY)
     shutil.copytree(PROJECT / "deploy/slurm", folder / "deploy")
     yield folder
     shutil.rmtree(folder)
