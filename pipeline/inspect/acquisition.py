@@ -111,11 +111,11 @@ def acquisition(source: Any, stored: Path, warn: Callable[[str], None] = lambda 
             return {}
         of_camera = read_camera if is_camera(stored) else read
         acquired = dict(sorted(of_camera(noted, lacking), key=lambda item: item[0]))
-        some = ", ".join(lacking) or f"something ({why})"
-        warn(f"its acquisition metadata lack {some}: only the rest of them is known")
+        lacks = ", ".join(lacking) or f"something ({why})"
     else:
-        if is_camera(stored) and (name := _camera_that_is_not_there(noted)):
-            warn(f"its acquisition metadata lack processingInterface.{name}: only the rest of them is known")
+        lacks = camera_that_is_not_there(noted) if is_camera(stored) else ""
+    if lacks:
+        warn(f"its acquisition metadata lack {lacks}: only the rest of them is known")
     misfits = [path for path in misfit(noted, is_camera(stored)) if not any(path in other for other in lacking)]
     if misfits:
         warn(f"its acquisition metadata hold {', '.join(misfits)} in a form that cannot be read: it is not known")
@@ -208,10 +208,10 @@ def camera_of(noted: Any) -> Any:
     return interface.get(name) if isinstance(name, str) else None
 
 
-def _camera_that_is_not_there(noted: Any) -> str:
-    """The name of the camera, if nothing else is noted of it; isx passes over that."""
+def camera_that_is_not_there(noted: Any) -> str:
+    """Where the camera that is named should be described and is not, "" if it is; isx passes over that."""
     name = noted.get("cameraName") if isinstance(noted, Mapping) else None
-    return name if isinstance(name, str) and camera_of(noted) is None else ""
+    return f"processingInterface.{name}" if isinstance(name, str) and name and camera_of(noted) is None else ""
 
 
 def _part(holder: Any, path: str, keys: Mapping[str, str], lacking: list[str]) -> Iterator[tuple[str, Any]]:
