@@ -16,8 +16,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import fft, ndimage
-from scipy.spatial import cKDTree
+import scipy
 
 IDENTITY = np.array([[1.0, 0, 0], [0, 1, 0]])
 LARGEST_ROTATION = 15.0  # degrees
@@ -66,7 +65,7 @@ def _snapped(transform: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def centres_of(footprints: np.ndarray) -> np.ndarray:
     """Centres of mass, shape (cells, 2): x, y, of those footprints that are not empty."""
-    full = [ndimage.center_of_mass(footprint)[::-1] for footprint in footprints if footprint.any()]
+    full = [scipy.ndimage.center_of_mass(footprint)[::-1] for footprint in footprints if footprint.any()]
     return np.array(full).reshape(-1, 2)
 
 
@@ -82,7 +81,7 @@ def warped(
     if np.array_equal(matrix, np.eye(2)) and np.array_equal(start, np.rint(start)):
         return _moved(image, start.astype(int), shape)
     filled = np.nan_to_num(image, nan=0, posinf=0, neginf=0)
-    return ndimage.affine_transform(filled, matrix, start, shape, order=1, mode="grid-constant", cval=0)
+    return scipy.ndimage.affine_transform(filled, matrix, start, shape, order=1, mode="grid-constant", cval=0)
 
 
 def reached(transform: np.ndarray, shape: tuple[int, int], other_shape: tuple[int, int]) -> np.ndarray:
@@ -123,16 +122,16 @@ def _moved(image: np.ndarray, start: np.ndarray, shape: tuple[int, int]) -> np.n
 def _coarse(reference: np.ndarray, other: np.ndarray, largest: float) -> np.ndarray:
     """Rotation about the reference's centre and shift with the greatest cross-correlation."""
     step = max(1, math.ceil(max(*reference.shape, *other.shape) / COARSE))
-    small = [ndimage.gaussian_filter(image, 2.0 * step)[::step, ::step] for image in (reference, other)]
+    small = [scipy.ndimage.gaussian_filter(image, 2.0 * step)[::step, ::step] for image in (reference, other)]
     small = [image - image.mean() for image in small]
-    sizes = [fft.next_fast_len(a + b) for a, b in zip(*(image.shape for image in small))]
-    spectrum = fft.rfft2(small[1], sizes)
+    sizes = [scipy.fft.next_fast_len(a + b) for a, b in zip(*(image.shape for image in small))]
+    spectrum = scipy.fft.rfft2(small[1], sizes)
     n = round(largest / ROTATION_STEP)
     best, transform = -np.inf, IDENTITY
     for angle in np.arange(-n, n + 1) * ROTATION_STEP:
         turn = _rotation(angle, small[0].shape)
         seen = warped(small[0], _inverse(turn), small[0].shape)  # the reference as the other session would show it
-        correlation = fft.irfft2(spectrum * np.conj(fft.rfft2(seen, sizes)), sizes)
+        correlation = scipy.fft.irfft2(spectrum * np.conj(scipy.fft.rfft2(seen, sizes)), sizes)
         peak = correlation.max()
         if peak > best:
             row, column = np.unravel_index(correlation.argmax(), correlation.shape)
@@ -177,8 +176,8 @@ def _pairs(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Indices of points that are each other's nearest, at most `radius` apart, and their distances."""
     seen = apply(transform, points)
-    distances, nearest = cKDTree(others).query(seen)
-    _, back = cKDTree(seen).query(others)
+    distances, nearest = scipy.spatial.cKDTree(others).query(seen)
+    _, back = scipy.spatial.cKDTree(seen).query(others)
     mutual = (back[nearest] == np.arange(len(points))) & (distances <= radius)
     return np.flatnonzero(mutual), nearest[mutual], distances[mutual]
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import map_coordinates
+import scipy
 
 from open_engine.robust import noise_sd
 
@@ -174,7 +174,7 @@ def moved_back(
     rows, columns = np.ogrid[: displacement.shape[1], : displacement.shape[2]]
     rows, columns = rows + (corner[0] + shift[0]), columns + (corner[1] + shift[1])
     at = np.stack([rows + displacement[0], columns + displacement[1]])
-    return map_coordinates(image, at, output=np.float32, order=order, mode="nearest")
+    return scipy.ndimage.map_coordinates(image, at, output=np.float32, order=order, mode="nearest")
 
 
 def inside(shape: tuple[int, int], shifts: np.ndarray) -> np.ndarray:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import ndimage
-from scipy.spatial import cKDTree
+import scipy
 
 from open_engine.robust import noise_sd
 
@@ -33,7 +32,7 @@ def find_cells(image: np.ndarray, min_diameter: float, max_diameter: float, min_
     diameters = np.array([within[0] / ratio, *within, within[-1] * ratio])  # so that a maximum can lie inside
     answers = np.stack([_answer(image, diameter / math.sqrt(8)) for diameter in diameters])
     spreads = np.array([noise_sd(answer) for answer in answers])
-    highest = ndimage.maximum_filter(answers, size=3, mode="nearest") == answers
+    highest = scipy.ndimage.maximum_filter(answers, size=3, mode="nearest") == answers
     enough = answers > np.maximum(LEAST_SPREADS * spreads, 1e-9 * np.abs(image).max())[:, None, None]
     scale, row, column = np.nonzero(highest & enough)
     inside = (scale > 0) & (scale < len(diameters) - 1)
@@ -44,14 +43,14 @@ def find_cells(image: np.ndarray, min_diameter: float, max_diameter: float, min_
 
 
 def _answer(image: np.ndarray, sigma: float) -> np.ndarray:
-    return -(sigma**2) * ndimage.gaussian_laplace(image, sigma, mode="nearest")
+    return -(sigma**2) * scipy.ndimage.gaussian_laplace(image, sigma, mode="nearest")
 
 
 def _apart(cells: np.ndarray, distance: float) -> list[int]:
     """Indices of those that have no stronger one, itself kept, nearer than `distance`."""
     if not len(cells):
         return []
-    near = cKDTree(cells[:, :2]).query_ball_point(cells[:, :2], distance - 1e-9)
+    near = scipy.spatial.cKDTree(cells[:, :2]).query_ball_point(cells[:, :2], distance - 1e-9)
     kept: list[int] = []
     taken = np.zeros(len(cells), bool)
     for i, neighbours in enumerate(near):

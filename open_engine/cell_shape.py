@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from open_engine.cnmfe.gate import diameter_of_disc, elongation
 from open_engine.metrics import compactness
@@ -147,4 +147,4 @@ def _slope(radii: np.ndarray, light: np.ndarray, cells: np.ndarray) -> float:
     """Of the line of Theil (1950) and Sen (1968) through the cells, which single patches among them do not tilt."""
     some = np.flatnonzero(cells)
     some = some[:: max(1, len(some) // ENOUGH)]
-    return float(stats.theilslopes(light[some], radii[some])[0])
+    return float(scipy.stats.theilslopes(light[some], radii[some])[0])

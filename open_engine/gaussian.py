@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from scipy.special import ive
+import scipy
 
 CUT_OFF = 1e-3  # of a kernel, relative to its centre
 NEGLIGIBLE = 1e-6  # of the amplitude: what a component lets pass
@@ -179,7 +179,7 @@ def _low_pass(shape: tuple[int, int], cut_off: float) -> _LowPass:
     """The cheaper of the two ways."""
     t = variance(cut_off)
     n = np.arange(int(6 * np.sqrt(t)) + 6)
-    kernel = ive(n, t)
+    kernel = scipy.special.ive(n, t)
     kernel = kernel[kernel >= CUT_OFF * kernel[0]]
     passed = [np.exp(t * (np.cos(np.pi * np.arange(n) / n) - 1)) for n in shape]
     counted = [int(np.count_nonzero(gain > NEGLIGIBLE)) for gain in passed]

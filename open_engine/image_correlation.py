@@ -13,7 +13,7 @@ greatest. Without a peak of at least 5 robust standard deviations of R_1, or wit
 from __future__ import annotations
 
 import numpy as np
-from scipy.fft import irfft2, next_fast_len, rfft2
+import scipy
 
 from open_engine.quadratic import peak_within
 from open_engine.robust import noise_sd
@@ -34,17 +34,17 @@ def peak_motion(region: np.ndarray, mask: np.ndarray, valid: np.ndarray) -> tupl
     variance = float((changing[valid] ** 2).sum() / (np.count_nonzero(valid) * mask.sum()))
     if variance == 0:
         return nothing, maps
-    padded = tuple(next_fast_len(n + reach, real=True) for n in mask.shape)
-    spectra = rfft2(changing, padded)
+    padded = tuple(scipy.fft.next_fast_len(n + reach, real=True) for n in mask.shape)
+    spectra = scipy.fft.rfft2(changing, padded)
     near = np.ix_(*(np.arange(-reach, reach + 1) % n for n in padded))
-    shape = rfft2(mask.astype(np.float32), padded)
-    overlap = irfft2(np.abs(shape) ** 2, padded)[near]
+    shape = scipy.fft.rfft2(mask.astype(np.float32), padded)
+    overlap = scipy.fft.irfft2(np.abs(shape) ** 2, padded)[near]
     told = overlap >= LEAST_OVERLAP * mask.sum()
     scale = np.where(told, 1 / np.maximum(overlap, 1), 0) / variance
     for k, place in ((0, 1), (1, 2)):
         pairs = valid[: len(valid) - k] & valid[k:]
         product = (np.conj(spectra[: len(valid) - k][pairs]) * spectra[k:][pairs]).mean(axis=0)
-        maps[place] = irfft2(product, padded)[near] * scale
+        maps[place] = scipy.fft.irfft2(product, padded)[near] * scale
     maps[0] = maps[2, ::-1, ::-1]  # the same pairs of frames, the other way round
     return _peak(maps[2], told), maps
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 # Neighbours of a pixel in clockwise order (rows grow downwards), from the one on its left: row, column.
 AROUND = ((0, -1), (-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1))
@@ -49,9 +49,9 @@ def outlines(footprint: np.ndarray, threshold: float, rectify_first: bool = True
         image = np.maximum(image, 0)
     if not image.max(initial=0) > 0:
         return []
-    labels, n = ndimage.label(image > threshold * image.max(), np.ones((3, 3)))
+    labels, n = scipy.ndimage.label(image > threshold * image.max(), np.ones((3, 3)))
     borders = []
-    for number, place in enumerate(ndimage.find_objects(labels, n), 1):
+    for number, place in enumerate(scipy.ndimage.find_objects(labels, n), 1):
         points = _border(np.pad(labels[place] == number, 1))
         corner = (place[1].start - 1, place[0].start - 1)
         borders.append(Outline(points + np.array(corner)))

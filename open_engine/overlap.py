@@ -8,8 +8,7 @@ cross-correlation, the sum of their product by the root of the product of their 
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from open_engine.files.cellsets import CellSet
 from recording.errors import Unusable
@@ -17,14 +16,14 @@ from recording.errors import Unusable
 
 def cross_correlations(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Cosine of each pair of footprints, (cells, rows, columns) and (others, rows, columns); shape (cells, others)."""
-    a, b = (sparse.csr_array(_flat(footprints)) for footprints in (first, second))
+    a, b = (scipy.sparse.csr_array(_flat(footprints)) for footprints in (first, second))
     lengths = [np.sqrt(np.asarray((rows * rows).sum(axis=1)).ravel()) for rows in (a, b)]
     return _ratio(np.asarray((a @ b.T).todense()), np.outer(*lengths))
 
 
 def jaccard_indices(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Jaccard index of each pair of binary footprints; shape (cells, others)."""
-    a, b = (sparse.csr_array((_flat(footprints) > 0).astype(np.float64)) for footprints in (first, second))
+    a, b = (scipy.sparse.csr_array((_flat(footprints) > 0).astype(np.float64)) for footprints in (first, second))
     both = np.asarray((a @ b.T).todense())
     sizes = [np.asarray(rows.sum(axis=1)).ravel() for rows in (a, b)]
     return _ratio(both, np.add.outer(*sizes) - both)
@@ -61,7 +60,7 @@ def best_pairs(scores: np.ndarray, least: float) -> list[tuple[int, int]]:
     Only scores of `least` or more count, and none of 0.
     """
     allowed = (scores >= least) & (scores > 0)
-    rows, columns = linear_sum_assignment(np.where(allowed, scores, 0), maximize=True)
+    rows, columns = scipy.optimize.linear_sum_assignment(np.where(allowed, scores, 0), maximize=True)
     return [(int(i), int(j)) for i, j in zip(rows, columns) if allowed[i, j]]
 
 

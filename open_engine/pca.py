@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import linalg
+import scipy
 
 from open_engine.files.frames import Series
 
@@ -109,7 +109,9 @@ def principal_components(
 def _leading(symmetric: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Largest eigenvalues in falling order, and their vectors as columns."""
     size = len(symmetric)
-    values, vectors = linalg.eigh(symmetric, subset_by_index=[size - n, size - 1], overwrite_a=True, check_finite=False)
+    values, vectors = scipy.linalg.eigh(
+        symmetric, subset_by_index=[size - n, size - 1], overwrite_a=True, check_finite=False
+    )
     return values[::-1], vectors[:, ::-1]
 
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy import fft
+import scipy
 
 from open_engine.cnmfe import oasis
 
@@ -122,8 +122,8 @@ class Trials:
             if len(its) == 0:
                 continue
             events = np.bincount(np.searchsorted(places, its), minlength=len(places))
-            product = fft.rfft(values[:, places], axis=1) * fft.rfft(events).conj()
-            total += fft.irfft(product, len(places), axis=1)[:, by]
+            product = scipy.fft.rfft(values[:, places], axis=1) * scipy.fft.rfft(events).conj()
+            total += scipy.fft.irfft(product, len(places), axis=1)[:, by]
         return total / len(self.samples)
 
 

@@ -26,8 +26,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
-from scipy import ndimage
-from scipy.fft import fftfreq, irfft2, next_fast_len, rfft2, rfftfreq
+import scipy
 
 from open_engine.binning import binned
 from open_engine.files.frames import in_order
@@ -161,7 +160,7 @@ def standing_still(smalls: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
     factor = float((inside * (moving[0] + moving[1])).sum()) / 2 / total
     of_tissue = factor**2 * power
     of_rest = (inside * (slopes - factor * (moving[0] + moving[1]))).sum(axis=0) + of_tissue
-    of_tissue, of_rest = ndimage.gaussian_filter([of_tissue, of_rest], (0, STATIC_BLUR, STATIC_BLUR))
+    of_tissue, of_rest = scipy.ndimage.gaussian_filter([of_tissue, of_rest], (0, STATIC_BLUR, STATIC_BLUR))
     still = takes_part & (of_rest > STATIC * np.maximum(of_tissue, 0))
     least, most = STATIC_SHARE
     rest = takes_part & ~still
@@ -208,11 +207,11 @@ class Template:
     @property
     def size(self) -> tuple[int, int]:
         """That spectra are computed at: zeros around the field make Fourier transforms of any field quick."""
-        rows, columns = (next_fast_len(n, real=True) for n in self.weight.shape)
+        rows, columns = (scipy.fft.next_fast_len(n, real=True) for n in self.weight.shape)
         return rows, columns
 
     def spectrum_of(self, small: np.ndarray) -> np.ndarray:
-        return rfft2(np.clip(small, -self.clip, self.clip) * self.weight, self.size)
+        return scipy.fft.rfft2(np.clip(small, -self.clip, self.clip) * self.weight, self.size)
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def peak(spectrum: np.ndarray, template: Template, other: np.ndarray | None = No
     """
     against = template.spectrum if other is None else other
     rows, columns = (np.arange(-reach - 1, reach + 2) for reach in template.reach)
-    surface = irfft2(spectrum * np.conj(against), template.size)[rows[:, np.newaxis], columns]
+    surface = scipy.fft.irfft2(spectrum * np.conj(against), template.size)[rows[:, np.newaxis], columns]
     row, column = np.unravel_index(surface[1:-1, 1:-1].argmax(), [n - 2 for n in surface.shape])
     whole = np.array([row - template.reach[0], column - template.reach[1]])
     return whole + peak_within(surface[row : row + 3, column : column + 3])
@@ -366,13 +365,16 @@ def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Tem
         ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
     ready *= template.weight > 0.5
     return replace(
-        template, spectrum=rfft2(mean * template.weight, template.size), ready=ready, residual_clip=CLIP * spread
+        template,
+        spectrum=scipy.fft.rfft2(mean * template.weight, template.size),
+        ready=ready,
+        residual_clip=CLIP * spread,
     )
 
 
 def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
     """image(p + (down, right) / SUBPIXEL), by cubic splines: they do not ring at the edges as Fourier's do."""
-    return ndimage.shift(image, (-down / SUBPIXEL, -right / SUBPIXEL), order=3, mode="mirror")
+    return scipy.ndimage.shift(image, (-down / SUBPIXEL, -right / SUBPIXEL), order=3, mode="mirror")
 
 
 def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
@@ -389,7 +391,7 @@ def mean_moved_back(smalls: np.ndarray, shifts: np.ndarray) -> np.ndarray:
 
 
 def _frequencies(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    return fftfreq(shape[0])[:, np.newaxis], rfftfreq(shape[1])
+    return scipy.fft.fftfreq(shape[0])[:, np.newaxis], scipy.fft.rfftfreq(shape[1])
 
 
 def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -400,7 +402,7 @@ def _moving(shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    return irfft2(rfft2(image) * _moving(shift, y, x), image.shape)
+    return scipy.fft.irfft2(scipy.fft.rfft2(image) * _moving(shift, y, x), image.shape)
 
 
 def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray, template: Template) -> bool:
@@ -470,6 +472,6 @@ def apart(smalls: np.ndarray, template: Template) -> tuple[np.ndarray, np.ndarra
     halves = []
     for half in (columns < len(columns) // 2, columns >= len(columns) // 2):
         part = replace(template, weight=template.weight * half)
-        spectrum = rfft2(template.ready[0, 0, 2] * part.weight, template.size)
+        spectrum = scipy.fft.rfft2(template.ready[0, 0, 2] * part.weight, template.size)
         halves.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
     return halves[0], halves[1]

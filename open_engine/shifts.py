@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solveh_banded
-from scipy.ndimage import gaussian_filter
+import scipy
 
 from open_engine import bending, polygons, registration
 from open_engine.bending import Bent
@@ -129,7 +128,9 @@ def _compared(
     smalls = np.array(list(frames.in_order(prepare.band_passed, binned, threads)))
     del binned
     still = registration.standing_still(smalls, weight)
-    tissue = np.ones(weight.shape) if still is None else gaussian_filter((~still).astype(float), TISSUE_BLUR)
+    tissue = (
+        np.ones(weight.shape) if still is None else scipy.ndimage.gaussian_filter((~still).astype(float), TISSUE_BLUR)
+    )
     part = registration.bounds(tissue > 0.5)
     window = registration.window(prepare.band_passed(mean)[part], (weight * tissue)[part], 4 * search.greatest / pitch)
     place = tuple(slice(a.start + b.start, a.start + b.stop) for a, b in zip(part, window))
@@ -162,7 +163,7 @@ def _weight(prepare: Filter, shape: tuple[int, int], roi: Sequence[Sequence[int]
         rows, columns = (
             (first + np.arange(n) + 0.5) * prepare.pitch - 0.5 for first, n in zip(prepare.corner, weight.shape)
         )
-        weight *= gaussian_filter(polygons.contains(roi, *np.meshgrid(columns, rows)).astype(float), 2)
+        weight *= scipy.ndimage.gaussian_filter(polygons.contains(roi, *np.meshgrid(columns, rows)).astype(float), 2)
     if weight.max() < 0.5 or (weight > 0.5).sum() < registration.LEAST_SIDE:
         raise Unusable(f"roi lies outside the field, which is {shape[1]} x {shape[0]} px, or is too small to register")
     return weight.astype(np.float32)
@@ -213,4 +214,4 @@ def combined(shifts: np.ndarray, steps: np.ndarray, weight: float) -> np.ndarray
         return shifts
     side = weight * shifts + (1 - weight) * (steps - np.vstack([steps[1:], np.zeros((1, 2))]))
     bands = np.vstack([np.full(len(shifts), -(1 - weight)), diagonal])
-    return solveh_banded(bands, side)
+    return scipy.linalg.solveh_banded(bands, side)

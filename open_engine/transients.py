@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import signal
+import scipy
 
 from common.normal import MAD_TO_SD
 from open_engine.cnmfe import extraction, oasis, updates
@@ -35,7 +35,7 @@ def find_events(
     middle = np.median(recorded) if len(recorded) else 0.0
     mad = np.median(np.abs(recorded - middle)) if len(recorded) else 0.0
     samples, amplitudes = [], []
-    peaks = signal.find_peaks(trace, prominence=max(threshold * mad, 1e-12))[0] if len(trace) > 2 else []
+    peaks = scipy.signal.find_peaks(trace, prominence=max(threshold * mad, 1e-12))[0] if len(trace) > 2 else []
     for peak in peaks:
         begin = _rise_begins(trace, int(peak), MAD_TO_SD * mad)
         height = trace[peak] - trace[begin]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import least_squares
+import scipy
 
 from open_engine.context import StepContext
 from open_engine.files import frames, vesselsets
@@ -111,7 +111,7 @@ def fitted_lorentzian(profile: np.ndarray) -> tuple[float, float, float]:
     low, high = [0, 1e-3, 0], [np.inf, 4 * len(profile), len(profile) - 1]
     start = np.clip(start, np.add(low, 1e-9), np.subtract(high, 1e-9))
     scale = np.maximum(np.abs(start), 1e-3)
-    fit = least_squares(lambda p: lorentzian(x, *p) - profile, start, bounds=(low, high), x_scale=scale)
+    fit = scipy.optimize.least_squares(lambda p: lorentzian(x, *p) - profile, start, bounds=(low, high), x_scale=scale)
     return tuple(float(value) for value in fit.x)
 
 

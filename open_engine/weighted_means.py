@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from open_engine.files.frames import Series, chunks, in_order
 
@@ -24,7 +24,7 @@ def weighted_means(
     frame was recorded or the footprint is empty. Sums are in double precision.
     """
     n_pixels = series.shape[0] * series.shape[1]
-    weights = sparse.csr_array(np.asarray(footprints, np.float64).reshape(len(footprints), n_pixels))
+    weights = scipy.sparse.csr_array(np.asarray(footprints, np.float64).reshape(len(footprints), n_pixels))
     totals = np.asarray(weights.sum(axis=1)).reshape(-1, 1)
     traces = np.full((len(footprints), series.n_frames), np.nan, np.float32)
 

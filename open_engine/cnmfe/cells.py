@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ class Cells:
         row, column = self.crops.sum(axis=2) @ at / mass, self.crops.sum(axis=1) @ at / mass
         return self.corners + np.stack([row, column], axis=1)
 
-    def matrix(self) -> sparse.csr_matrix:
+    def matrix(self) -> scipy.sparse.csr_matrix:
         """(n, pixels) of the field."""
         index, inside = self._pixels()
         values = np.where(inside, self.crops, 0).reshape(-1)
         rows = np.arange(len(self) + 1) * self.side**2
-        made = sparse.csr_matrix((values, index.reshape(-1), rows), shape=(len(self), self.shape[0] * self.shape[1]))
+        made = scipy.sparse.csr_matrix(
+            (values, index.reshape(-1), rows), shape=(len(self), self.shape[0] * self.shape[1])
+        )
         made.sum_duplicates()
         made.eliminate_zeros()
         return made

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from open_engine.binning import binned
 from open_engine.cnmfe import extraction, oasis, seeds
@@ -193,14 +193,14 @@ def _width(movie: np.ndarray, at: np.ndarray, size: float, frames: np.ndarray, b
     reach = int(RING[1] * size) + 4
     low = np.maximum(at - reach, 0)
     field = movie[low[0] : at[0] + reach + 1, low[1] : at[1] + reach + 1]
-    image = ndimage.gaussian_filter((field[:, :, frames] - field[:, :, frames - before]).mean(axis=2), BLUR)
+    image = scipy.ndimage.gaussian_filter((field[:, :, frames] - field[:, :, frames - before]).mean(axis=2), BLUR)
     y, x = np.mgrid[: image.shape[0], : image.shape[1]]
     away = np.hypot(y - (at - low)[0], x - (at - low)[1])
     image = image - np.median(image[(away > RING[0] * size) & (away < RING[1] * size + 1)])
     peak = np.unravel_index(np.where(away <= size / 3, image, -np.inf).argmax(), image.shape)
     if image[peak] <= 0:
         return 0.0
-    labels, _ = ndimage.label(image > image[peak] / 2)
+    labels, _ = scipy.ndimage.label(image > image[peak] / 2)
     bright = np.argwhere(labels == labels[peak])
     spread = np.linalg.eigvalsh(np.cov(bright.T) + np.eye(2) / 12) if len(bright) > 2 else np.ones(2)
     if spread[1] > LONGEST**2 * spread[0]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import sparse, stats
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from open_engine.cnmfe.alone import alone
 from open_engine.cnmfe.cells import Cells
@@ -24,11 +23,11 @@ ROUND, COMPACT = 1.4, 0.88  # at most so long, in widths; so much of its light n
 MOST_TRAVEL = 0.06  # cell diameters; more is a wave that passes
 
 
-def cosines(cells: Cells) -> sparse.csr_matrix:
+def cosines(cells: Cells) -> scipy.sparse.csr_matrix:
     """Cosine of each pair of footprints that overlap, (n, n)."""
     footprints = cells.matrix()
     norm = np.sqrt(np.asarray(footprints.multiply(footprints).sum(axis=1)).ravel())
-    unit = sparse.diags(1 / np.maximum(norm, 1e-12)) @ footprints
+    unit = scipy.sparse.diags(1 / np.maximum(norm, 1e-12)) @ footprints
     return (unit @ unit.T).tocsr()
 
 
@@ -48,7 +47,7 @@ def merged(cells: Cells, least_correlation: float, least_cosine: float = 0.3) ->
         return reasons
     cosine, r = cosines(cells).toarray(), correlations(cells.traces)
     alike = (r > least_correlation) & (cosine > least_cosine) | (cosine > SAME_PLACE)
-    n, label = connected_components(alike, directed=False)
+    n, label = scipy.sparse.csgraph.connected_components(alike, directed=False)
     light = np.linalg.norm(cells.crops, axis=(1, 2)) * np.linalg.norm(cells.traces, axis=1)
     for k in range(n):
         members = np.flatnonzero(label == k)
@@ -70,7 +69,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     something larger, or of something that passes, is not alone (alone.py).
     """
     pnr = peak_to_noise(estimate, patch.decay)
-    skewness = stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
+    skewness = scipy.stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
     width, length = shapes(estimate.cells)
     seen = alone(patch, estimate.cells, correlations(estimate.cells.traces), rate_hz)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
-from scipy.optimize import isotonic_regression
+import scipy
 
 FUDGE_FACTOR = 0.96  # autocovariances of few samples make decays look longer than they are
 LAGS = 5
@@ -84,7 +84,10 @@ class _Pools:
         of these pools, merged or not, begins then.
         """
         rates, cuts = self.values(penalty) / self._decay, self._cuts
-        fits = [isotonic_regression(rates[a:b], weights=self._decayed_weight[a:b]) for a, b in zip(cuts, cuts[1:])]
+        fits = [
+            scipy.optimize.isotonic_regression(rates[a:b], weights=self._decayed_weight[a:b])
+            for a, b in zip(cuts, cuts[1:])
+        ]
         if len(fits) == 1:
             return fits[0].blocks[:-1], fits[0].x * self._decay
         heads = np.concatenate([first + fit.blocks[:-1] for first, fit in zip(cuts, fits)])

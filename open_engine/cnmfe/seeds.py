@@ -9,7 +9,7 @@ trace that holds only the cell's own transients, so that two cells that overlap 
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage, signal
+import scipy
 
 from open_engine.cnmfe import background, updates
 from open_engine.cnmfe.cells import Cells, none
@@ -86,7 +86,7 @@ def standing_out(patch: updates.Patch, cells: Cells, sigma: float) -> np.ndarray
 def with_decay(traces: np.ndarray, decay: float) -> np.ndarray:
     """Correlation along the last axis with an exponential decay: the matched filter of a transient."""
     b, a = np.ones(1, traces.dtype), np.array([1, -decay], traces.dtype)
-    filtered = signal.lfilter(b, a, traces[..., ::-1])[..., ::-1]
+    filtered = scipy.signal.lfilter(b, a, traces[..., ::-1])[..., ::-1]
     filtered[np.abs(filtered) < NEGLIGIBLE] = 0
     return filtered
 
@@ -111,12 +111,12 @@ def transients(z: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray,
 def votes(at: np.ndarray, height: np.ndarray, shape: tuple[int, int], sigma: float) -> np.ndarray:
     tally = np.zeros(shape)
     np.add.at(tally, (at[:, 0], at[:, 1]), np.minimum(height, 20.0))
-    return ndimage.gaussian_filter(tally, sigma) * 2 * np.pi * max(sigma, 0.4) ** 2
+    return scipy.ndimage.gaussian_filter(tally, sigma) * 2 * np.pi * max(sigma, 0.4) ** 2
 
 
 def places(tally: np.ndarray, apart: float, least: float) -> np.ndarray:
     """Maxima of the votes, (seeds, 2) in bins, the highest first, none closer than `apart` to a higher one."""
-    peak = (tally == ndimage.maximum_filter(tally, 3)) & (tally > least)
+    peak = (tally == scipy.ndimage.maximum_filter(tally, 3)) & (tally > least)
     at = np.argwhere(peak)
     at = at[np.argsort(-tally[tuple(at.T)], kind="stable")]
     kept: list[np.ndarray] = []

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import ndimage
+import scipy
 
 from open_engine.cnmfe import background, oasis
 from open_engine.cnmfe.cells import Cells, neighbours, shared
@@ -172,8 +172,8 @@ def cleaned(cells: Cells) -> Cells:
     error = 0.4 / np.maximum(np.linalg.norm(cells.centred, axis=1), 1e-6)
     crops = cells.crops.copy()
     for crop, its_error in zip(crops, error):
-        smooth = ndimage.gaussian_filter(crop, SMOOTHING)
-        labels, _ = ndimage.label(smooth > max(SIGNIFICANCE * its_error, FAINTEST * smooth.max()))
+        smooth = scipy.ndimage.gaussian_filter(crop, SMOOTHING)
+        labels, _ = scipy.ndimage.label(smooth > max(SIGNIFICANCE * its_error, FAINTEST * smooth.max()))
         peak = labels[np.unravel_index(smooth.argmax(), smooth.shape)]
         crop[(labels != peak) | (peak == 0)] = 0
     return replace(cells, crops=crops)

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import median_filter, rank_filter
+import scipy
 
 from open_engine.binning import binned, binned_timing
 from open_engine.context import StepContext
@@ -191,11 +191,13 @@ def _defective_pixels(movie: Movie, context: StepContext) -> np.ndarray:
         return np.empty((0, 2), int)
     chosen = recorded[np.unique(np.linspace(0, len(recorded) - 1, 15).astype(int))]
     still = np.median([movie.read(i, i + 1)[0] for i in chosen], axis=0)
-    around = median_filter(still, 3, mode="mirror")
+    around = scipy.ndimage.median_filter(still, 3, mode="mirror")
     spread = noise_sd(still, around=around)
     margin = np.maximum(DEVIATION * spread, RELATIVE_DEVIATION * np.abs(around))
     ring = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1]])
-    second_least, second_greatest = (rank_filter(still, rank, footprint=ring, mode="mirror") for rank in (1, -2))
+    second_least, second_greatest = (
+        scipy.ndimage.rank_filter(still, rank, footprint=ring, mode="mirror") for rank in (1, -2)
+    )
     defective = (still > second_greatest + margin) | (still < second_least - margin)
     if np.mean(defective) > MOST_DEFECTIVE:
         context.warn(f"{movie.path.name}: {defective.sum()} pixels look defective, too many to be: none was changed")

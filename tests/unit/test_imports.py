@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
@@ -109,6 +110,15 @@ def test_pid_1_loads_no_format():
     """It asks a process of its own about recordings: `protocol.precheck`."""
     assert not [name for name in reached("bootstrap") if within(name, "recording.formats")]
     assert "recording.formats.isxd" in reached("protocol.precheck"), "the test itself"
+
+
+def test_a_recipe_is_checked_without_the_parts_of_scipy():
+    """Each run begins with this check, and importing scipy.signal alone takes as long as all the rest of it."""
+    script = "import sys; from pipeline.recipe.__main__ import main; main(sys.argv[1:]); print(*sys.modules)"
+    told = [sys.executable, "-c", script, "--check", ROOT / "recipes/cells.toml"]
+    modules = subprocess.run(told, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert "open_engine.steps.run_cnmfe" in modules
+    assert not {"scipy.signal", "scipy.stats", "scipy.ndimage", "scipy.optimize"} & {*modules}
 
 
 def test_there_is_no_circle():
