@@ -196,16 +196,32 @@ class Glance:
 def glance(recording: Path) -> Glance:
     """Look at some frames, evenly spread, without reading the whole movie. Raises BadRecording."""
     with open_frames(recording) as source:
-        layout = source.layout
-        wanted = _spread(layout.n_stored) if layout.n_stored else []
-        whole = slice(0, layout.rows), slice(0, layout.columns)
-        frames = [frame.astype(np.float32) for frame in _stored(source, wanted, *whole)]
-    if not frames:
-        return Glance(0, np.zeros((layout.rows, layout.columns), np.float32), None)
-    mean = np.mean(frames, axis=0, dtype=np.float64)
-    flat = (mean - mean.mean()).ravel()
-    correlations = [_correlation(frame.ravel(), flat) for frame in frames]
-    return Glance(len(frames), mean, quality.median(np.array(correlations)))
+        n, mean = _mean_of_some(source)
+        flat = (mean - mean.mean()).ravel()
+        correlations = [_correlation(frame.ravel(), flat) for frame in _some_whole(source)]
+    return Glance(n, mean, quality.median(np.array(correlations)) if n else None)
+
+
+def mean_image(recording: Path) -> np.ndarray:
+    """Mean of some frames, evenly spread, (rows, columns) float64; 0 without frames. Raises BadRecording."""
+    with open_frames(recording) as source:
+        return _mean_of_some(source)[1]
+
+
+def _mean_of_some(source: StoredFrames) -> tuple[int, np.ndarray]:
+    """Number of these frames, and their mean; one frame at a time is held."""
+    total, n = np.zeros((source.layout.rows, source.layout.columns)), 0
+    for frame in _some_whole(source):
+        total += frame
+        n += 1
+    return n, total / max(1, n)
+
+
+def _some_whole(source: StoredFrames) -> Iterator[np.ndarray]:
+    layout = source.layout
+    wanted = _spread(layout.n_stored) if layout.n_stored else []
+    for frame in _stored(source, wanted, slice(0, layout.rows), slice(0, layout.columns)):
+        yield frame.astype(np.float32)
 
 
 def _correlation(frame: np.ndarray, centred: np.ndarray) -> float:

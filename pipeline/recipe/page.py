@@ -97,7 +97,7 @@ def pictures(recordings: Sequence[Path], kind: str) -> dict[str, bytes]:
     """A small PNG of each movie that a recipe begins with."""
     if kind != "movie":
         return {}
-    return {path.name: figures.thumbnail(figures.grey(movie_quality.glance(path).mean)[0]) for path in recordings}
+    return {path.name: figures.thumbnail(figures.grey(movie_quality.mean_image(path))[0]) for path in recordings}
 
 
 # ---- motion
