@@ -19,7 +19,7 @@ from pipeline.inspect import consistency, decisions, figures, metadata, optics, 
 from pipeline.inspect.candidates import STATUS, Candidates
 from pipeline.inspect.context import Context, Outcome
 from pipeline.inspect.decisions import CellSetId, Decision, Present
-from pipeline.inspect.footprints import Core
+from pipeline.inspect.footprints import Core, around
 from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import Piece, continuing, first_samples, stretches, with_gaps
 from pipeline.pages.cells import Cells, box
@@ -328,7 +328,8 @@ def _write_footprints(
             cells.append(describe(name, cell_set.get_cell_status(i), footprint))
             peak = np.nanmax(footprint)
             if peak > 0:
-                np.fmax(together, footprint / peak, out=together)
+                part = around(footprint)
+                together[part] = np.fmax(together[part], footprint[part] / peak)
             context.progress(0.8 * (i + 1) / n)
             yield footprint
 
@@ -340,6 +341,7 @@ def _write_footprints(
             np.float32,
             pixel_um,
             compression="zlib",  # mostly zeros
+            threads=context.threads,
             axes="ZYX",
             Labels=[cell_set.get_cell_name(i) for i in range(n)],
         )
@@ -524,8 +526,9 @@ def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
     Beyond, footprints of PCA-ICA carry a faint background over the whole field of view, which would draw the centroid
     to its middle.
     """
-    weights = np.nan_to_num(np.maximum(footprint, 0))
-    peak = weights.max()
+    part = around(footprint, margin=1)  # of a pixel that is dark, so that outlines are closed
+    weights = np.nan_to_num(np.maximum(footprint[part], 0))
+    peak = weights.max(initial=0)
     if peak <= 0:
         return Cell(name, status, (np.nan, np.nan), 0, np.zeros((0, 0)), (0, 0))
     inside = weights >= peak / 2
@@ -535,7 +538,9 @@ def describe(name: str, status: str, footprint: np.ndarray) -> Cell:
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     top, left = max(0, rows[0] - 1), max(0, columns[0] - 1)
     outline = weights[top : rows[-1] + 2, left : columns[-1] + 2] / peak
-    return Cell(name, status, (float(x), float(y)), int(inside.sum()), outline, (top, left))
+    first_row, first_column = int(part[0].start), int(part[1].start)
+    centre = float(x) + first_column, float(y) + first_row
+    return Cell(name, status, centre, int(inside.sum()), outline, (int(top) + first_row, int(left) + first_column))
 
 
 def trace_unit(footer: dict) -> str:

@@ -43,8 +43,8 @@ class Count:
     def add(self, values: np.ndarray) -> None:
         finite = np.isfinite(values)
         self.total += values.size
-        self.non_finite += values.size - int(finite.sum())
-        self.implausible += int((finite & (np.abs(values) > IMPLAUSIBLE)).sum())
+        self.non_finite += values.size - np.count_nonzero(finite)
+        self.implausible += np.count_nonzero(finite & (np.abs(values) > IMPLAUSIBLE))
 
     def report(self, what: str, warn: Warn) -> dict[str, int]:
         """Warns of them; for the JSON."""

@@ -23,7 +23,7 @@ import numpy as np
 from common import csv_tables
 from common.csv_cells import cell as safe_cell
 from open_engine.files.cellsets import CellSet, read_cell_set
-from pipeline.inspect.footprints import Core, core, core_of, matches
+from pipeline.inspect.footprints import Core, around, core, core_of, matches
 from recording.errors import BadRecording, Unusable
 from recording.formats import check
 from recording.names import DECISIONS
@@ -304,7 +304,9 @@ def digest_of(name: str, footprint: np.ndarray) -> str:
 
 
 def _bytes_of(name: str, footprint: np.ndarray) -> Iterator[bytes]:
-    pixels = np.flatnonzero(footprint).astype("<u4")
+    rows, columns = around(footprint)
+    down, across = np.nonzero(footprint[rows, columns])
+    pixels = ((down + rows.start) * footprint.shape[1] + across + columns.start).astype("<u4")
     yield f"{name}\0{footprint.shape}\0{pixels.size}\0".encode("utf-8", "surrogateescape")
     yield pixels.tobytes()
     yield footprint.ravel()[pixels].astype("<f4").tobytes()

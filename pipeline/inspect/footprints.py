@@ -25,11 +25,27 @@ class Core:
     pixels: np.ndarray  # (rows, columns), bool
 
 
+def around(footprint: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
+    """Rows and columns of the rectangle around the pixels that are not 0, with a margin in px if the field has it.
+
+    Most footprints are a thousandth of the field: what is measured in the rectangle takes as much less time. Without
+    such pixels it is empty.
+    """
+    rows = np.flatnonzero((footprint != 0).any(axis=1))
+    if not len(rows):
+        return slice(0, 0), slice(0, 0)
+    columns = np.flatnonzero((footprint[rows[0] : rows[-1] + 1] != 0).any(axis=0))
+    return slice(max(0, rows[0] - margin), rows[-1] + 1 + margin), slice(
+        max(0, columns[0] - margin), columns[-1] + 1 + margin
+    )
+
+
 def core(footprint: np.ndarray) -> Core:
     """The pixels of a footprint, shape (rows, columns), that reach half of its maximum."""
-    values = np.nan_to_num(np.maximum(footprint, 0))
+    rows, columns = around(footprint)
+    values = np.nan_to_num(np.maximum(footprint[rows, columns], 0))
     inside = values >= values.max(initial=0) / 2 if values.max(initial=0) > 0 else np.zeros(values.shape, bool)
-    return _cut(inside, 0, 0)
+    return _cut(inside, int(rows.start), int(columns.start))
 
 
 def core_of(outline: str) -> Core | None:

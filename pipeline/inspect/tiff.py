@@ -31,14 +31,15 @@ def write_pages(
     dtype: Any,
     pixel_um: tuple[float, float],
     compression: str | None = None,
+    threads: int = 1,
     **imagej: Any,
 ) -> None:
-    """Write a stack of `shape` (pages, rows, columns) page by page, so that only one is in memory.
+    """Write a stack of `shape` (pages, rows, columns) page by page, so that only one for each thread is in memory.
 
     `imagej` holds axes and other properties for ImageJ. A stack of more than 3 GiB becomes a BigTIFF without these,
     with the resolution in pixels per cm; ImageJ opens it through Bio-Formats.
     """
-    common = {"shape": shape, "dtype": np.dtype(dtype), "compression": compression}
+    common = {"shape": shape, "dtype": np.dtype(dtype), "compression": compression, "maxworkers": threads}
     if math.prod(shape) * np.dtype(dtype).itemsize <= LARGEST:
         metadata = {"unit": "um", **imagej}
         _write(path, pages, imagej=True, resolution=_per_um(pixel_um), metadata=metadata, **common)
