@@ -92,14 +92,24 @@ def _processor_s() -> float:
 
 
 def held_by(pid: int) -> int:
-    """Bytes that a process and its children hold, without pages of files."""
+    """Bytes that a process and its descendants hold, without pages of files.
+
+    What they share counts once: one of them has all of it, and the others a part.
+    """
+    held = _held(pid)
+    return sum(own for own, _ in held) + max((shared for _, shared in held), default=0)
+
+
+def _held(pid: int) -> list[tuple[int, int]]:
+    """Of each process, its own bytes and those that it may share."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
         children = [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in _children(task)]
     except OSError:
-        return 0
-    own = sum(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon:"))
-    return own + sum(map(held_by, children))
+        return []
+    kilobytes = dict(line.split(":") for line in status.splitlines() if line.startswith("Rss"))
+    own, shared = (1024 * int(kilobytes.get(name, "0").split()[0]) for name in ("RssAnon", "RssShmem"))
+    return [(own, shared), *(held for child in children for held in _held(child))]
 
 
 def _children(task: Path) -> list[str]:

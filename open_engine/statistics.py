@@ -20,7 +20,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +28,8 @@ from pathlib import Path
 
 import numpy as np
 
-from common import APP
+from open_engine import other_process
 from open_engine.files.movies import Movie, StoredFrames, cuts, in_order, one_blas_thread, open_frames
-from protocol import process
 from recording.errors import BadRecording
 
 BAND = 8192  # px of a frame in one piece of work
@@ -326,28 +324,21 @@ def _merged(parts: list[_Part], shape: tuple[int, int]) -> MovieStatistics:
 
 
 def _part_elsewhere(path: Path, first: int, last: int) -> _Part:
-    """Call _part in a process of its own. It is not a fork: with the native library loaded, a fork would hang."""
+    """Call _part in a process of its own."""
     job = json.dumps({"path": str(path), "first": first, "last": last})
-    root = str(APP)
-    done = subprocess.run(
-        [sys.executable, "-c", "from open_engine.statistics import _serve; _serve()"],
-        input=job.encode(),
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": root, "OPENBLAS_NUM_THREADS": "1"},
-        check=False,
-    )
-    if done.returncode == GREW_SHORTER:
+    with other_process.start(_serve) as other:
+        answer, _ = other.communicate(job.encode())
+    if other.returncode == GREW_SHORTER:
         raise BadRecording(path, "the file became shorter while it was read")
-    if done.returncode != 0:
-        raise RuntimeError(f"a process that took part in the pass over {path} ended with {done.returncode}")
-    arrays = io.BytesIO(done.stdout)
+    if other.returncode != 0:
+        raise other_process.failure(other.returncode, f"the pass over {path}")
+    arrays = io.BytesIO(answer)
     return _Part(*(np.load(arrays) for _ in fields(_Part)))
 
 
 def _serve() -> None:
-    """Run in the other process: read the job from standard input, write arrays to standard output."""
-    process.die_with_parent()
-    job = json.load(sys.stdin)
+    """Run in the other process: read the job from standard input, answer with arrays."""
+    job, answers = json.load(sys.stdin), other_process.answers()
     try:
         with open_frames(job["path"]) as frames:
             part = _part(_Stored(frames, job["first"], job["last"]))
@@ -356,4 +347,5 @@ def _serve() -> None:
     arrays = io.BytesIO()  # NumPy asks a file for its position; a pipe may have none
     for field in fields(_Part):
         np.save(arrays, getattr(part, field.name))
-    sys.stdout.buffer.write(arrays.getbuffer())
+    answers.write(arrays.getbuffer())
+    answers.flush()

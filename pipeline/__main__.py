@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -32,7 +33,7 @@ from protocol.job import (
     Result,
     event_to_json,
 )
-from recording.errors import TooLittleMemory
+from recording.errors import ProcessKilled, TooLittleMemory
 
 if TYPE_CHECKING:
     from pipeline.inspect.context import Context  # imports what a worker needs, which takes a second
@@ -74,6 +75,8 @@ def do_job(job: Job) -> int:
     events = EventStream(job.events_fd)
     try:
         events.send(_run(job, events))
+    except ProcessKilled:
+        os.kill(os.getpid(), signal.SIGKILL)  # for the supervisor, it is as if this process had been meant
     except Exception as error:
         traceback.print_exc()
         events.send(Failure(reason(error), isinstance(error, (MemoryError, TooLittleMemory))))

@@ -23,6 +23,10 @@ class TooLittleMemory(Unusable):
     """No results can be had with the memory that there is; more of it would help."""
 
 
+class ProcessKilled(TooLittleMemory):
+    """A process that took part in the work was killed, most likely as memory ran out."""
+
+
 def shown(value: object, most: int = 40) -> str:
     """A value that was read, in a message; cut if it is long."""
     text = repr(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from open_engine.cnmfe import gate
 from open_engine.cnmfe.cells import Cells, join
-from open_engine.cnmfe.extraction import Extracted
+from open_engine.cnmfe.extraction import Extracted, Settings, extract
 from open_engine.files.frames import Series, chunks, in_order
 
 READ_MB = 32  # of float32 frames at a time
@@ -47,12 +47,11 @@ def _spans(length: int, size: int, overlap: int) -> list[tuple[tuple[int, int], 
     return [((start, start + width), core) for start, core in zip(starts, zip(edges, edges[1:]))]
 
 
-def read(series: Series, wanted: list[Tile], threads: int = 1) -> Iterator[np.ndarray]:
-    """The recorded frames of several patches, (rows, columns, frames) float32 each, in one pass over their rows.
+def read(series: Series, wanted: list[Tile], movies: list[np.ndarray], threads: int = 1) -> Iterator[np.ndarray]:
+    """Fill the movies of several patches, (rows, columns, recorded frames) float32 each, in one pass over their rows.
 
-    What is not a number reads as the patch's mean in that frame.
+    What is not a number reads as the patch's mean in that frame. The list is emptied on the way.
     """
-    movies = [np.empty((*tile.shape, int(series.valid.sum())), np.float32) for tile in wanted]
     top, bottom = _span([tile.rows for tile in wanted])
     left, right = _span([tile.columns for tile in wanted])
 
@@ -82,6 +81,11 @@ def _finite(frames: np.ndarray) -> np.ndarray:
         return frames
     mean = np.where(good, frames, 0).sum(axis=(1, 2)) / np.maximum(good.sum(axis=(1, 2)), 1)
     return np.where(good, frames, mean[:, None, None]).astype(np.float32)
+
+
+def cells_of(movie: np.ndarray, tile: Tile, shape: tuple[int, int], settings: Settings) -> Extracted:
+    """The cells that a patch answers for, found in its movie, in the coordinates of a field of that shape."""
+    return in_field(extract(movie, settings), tile, shape, 0.25 * settings.diameter)
 
 
 def in_field(extracted: Extracted, tile: Tile, shape: tuple[int, int], margin: float) -> Extracted:

@@ -11,14 +11,15 @@ from __future__ import annotations
 import os
 import resource
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from open_engine.cnmfe import patches
-from open_engine.cnmfe.extraction import Extracted, Settings, extract
+from open_engine.cnmfe import patches, processes
+from open_engine.cnmfe.extraction import Extracted, Settings
 from open_engine.cnmfe.patches import Tile
 from open_engine.context import StepContext
 from open_engine.files import cellsets
@@ -133,22 +134,20 @@ def _over_patches(
 
     The patches are read as many at a time as memory allows; the result does not depend on how many that are.
     """
-    size = max(tile.shape[0] * tile.shape[1] for tile in tiles) * int(series.valid.sum()) * 4
+    work = processes.Work(settings, series.shape, int(series.valid.sum()))
+    size = 4 * max(map(work.floats, tiles))
     free = _free_memory()
-    threads = _threads_that_fit(settings.working_copies * size, threads, free)
-    at_once = max(threads, int(min(READ_SHARE * free, READ_MOST) / size))
+    reading = min(READ_SHARE * free, READ_MOST)
+    threads = _threads_that_fit(settings.working_copies * size, threads, free, reading)
+    at_once = max(threads, int(reading / size))
     several = []
-    for first in range(0, len(tiles), at_once):
-        group = tiles[first : first + at_once]
-        movies = patches.read(series, group, threads)
-
-        def one(item: tuple[Tile, np.ndarray]) -> Extracted:
-            tile, movie = item
-            return patches.in_field(extract(movie, settings), tile, series.shape, 0.25 * settings.diameter)
-
-        for of_patch in in_order(one, zip(group, movies), threads):
-            several.append(of_patch)
-            context.progress(0.95 * len(several) / len(tiles))
+    with processes.team(work, tiles, at_once, threads, (free - reading) / threads) as team:
+        for first in range(0, len(tiles), at_once):
+            group = tiles[first : first + at_once]
+            movies = patches.read(series, group, team.movies(group), threads)
+            for of_patch in in_order(lambda patch: team.cells(*patch), zip(count(), group, movies), threads):
+                several.append(of_patch)
+                context.progress(0.95 * len(several) / len(tiles))
     cells = patches.joined([of_patch.believed for of_patch in several])
     candidates = patches.joined([of_patch.doubted for of_patch in several])
     candidates = patches.unlike(candidates, cells.cells)
@@ -158,9 +157,9 @@ def _over_patches(
     return cells, patches.together([doubtful, merged])
 
 
-def _threads_that_fit(patch_bytes: float, threads: int, free: float) -> int:
+def _threads_that_fit(patch_bytes: float, threads: int, free: float, reading: float) -> int:
     """How many patches can be worked on at a time. Raises TooLittleMemory if not even one."""
-    fits = int((free - min(READ_SHARE * free, READ_MOST)) / patch_bytes)
+    fits = int((free - reading) / patch_bytes)
     if fits < 1:
         raise TooLittleMemory(
             f"run_cnmfe needs {patch_bytes / 2**30:.1f} GB for a patch, but {free / 2**30:.1f} GB are "

@@ -192,7 +192,8 @@ def test_patches_are_read_from_their_rows(tmp_path: Path, threads: int, monkeypa
     with open_series(paths) as series:
         whole = series.read(0, series.n_frames)[series.valid]
         for group in (tiles[1:2], tiles[2:5], tiles):
-            for tile, movie in zip(group, patches.read(series, group, threads)):
+            movies = [np.empty((*tile.shape, len(whole)), np.float32) for tile in group]
+            for tile, movie in zip(group, patches.read(series, group, movies, threads)):
                 expected = np.moveaxis(whole[:, slice(*tile.rows), slice(*tile.columns)], 0, 2)
                 known = np.isfinite(expected)
                 np.testing.assert_array_equal(movie[known], expected[known])
