@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy
 
+from open_engine.files.frames import in_order
 from open_engine.robust import noise_sd
 
 HALF_PERIOD, MOST = 50.0, 8  # px, of the shortest cosine; cosines an axis
@@ -124,6 +125,10 @@ class Bending:
             weights = weights + (self.solve @ (products - self._prior * weights).ravel()).reshape(self.size)
         return weights
 
+    def of_frames(self, smalls: np.ndarray, shifts: np.ndarray, threads: int) -> np.ndarray:
+        """Coefficients (n, 2, m, k) for small copies (n, rows, columns) whose shifts (n, 2) are known."""
+        return np.array([*in_order(lambda frame: self.coefficients(*frame), zip(smalls, shifts), threads)])
+
     @property
     def size(self) -> tuple[int, int, int]:
         return 2, self.basis.rows.shape[1], self.basis.columns.shape[1]
@@ -186,7 +191,12 @@ def inside(shape: tuple[int, int], shifts: np.ndarray) -> np.ndarray:
 
 
 def bends(
-    smalls: np.ndarray, shifts: np.ndarray, basis: Cosines, pitch: int, still: np.ndarray | None = None
+    smalls: np.ndarray,
+    shifts: np.ndarray,
+    basis: Cosines,
+    pitch: int,
+    still: np.ndarray | None = None,
+    threads: int = 1,
 ) -> Bending | None:
     """What finds how frames bend, or None where nothing does; small copies (n, rows, columns), their shifts (n, 2).
 
@@ -201,13 +211,13 @@ def bends(
     white = ((row // SQUARE + column // SQUARE) % 2).astype(np.float32)
     halves = [weight * white, weight * (1 - white)]
     alone = [bending(rigid.template, half, basis, pitch, rigid.noise) for half in halves]
-    said = [np.array([half.coefficients(*frame) for frame in zip(smalls, shifts)]) for half in alone]
+    said = [half.of_frames(smalls, shifts, threads) for half in alone]
     said = [weights - np.median(weights, axis=0) for weights in said]
     if not _agree(said, basis, pitch) or not _crisper(smalls, shifts, said, halves, basis, weight):
         return None
     made = rigid
     for _ in range(ROUNDS):
-        weights = np.array([made.coefficients(*frame) for frame in zip(smalls, shifts)])
+        weights = made.of_frames(smalls, shifts, threads)
         made = _averaged(smalls, shifts, weights - np.median(weights, axis=0), weight, basis, pitch)
     return made
 

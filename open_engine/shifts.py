@@ -80,7 +80,7 @@ def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context
         prepare = registration.make_filter(mean, pitch, *search.band)
         smalls = np.array(list(frames.in_order(prepare.band_passed, binned, context.threads)))
         still = registration.standing_still(smalls, _weight(prepare, series.shape, None))
-        bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch, still)
+        bends = bending.bends(smalls, shifts[even] / pitch, basis, pitch, still, context.threads)
     if bends is None:
         return None
 
