@@ -13,7 +13,7 @@ from open_engine.cnmfe.cells import Cells, join
 from open_engine.cnmfe.extraction import Extracted, Settings, extract
 from open_engine.files.frames import Series, chunks, in_order
 
-READ_MB = 32  # of float32 frames at a time
+READ_MB = 64  # of float32 frames at a time
 
 
 @dataclass(frozen=True)
@@ -56,14 +56,21 @@ def read(series: Series, wanted: list[Tile], movies: list[np.ndarray], threads: 
     left, right = _span([tile.columns for tile in wanted])
 
     def fill(cut: tuple[int, int]) -> None:
-        frames = series.stored(*cut, (top, bottom))[:, :, left:right].astype(np.float32, copy=False)
-        first, finite = int(series.valid[: cut[0]].sum()), np.isfinite(frames).all()
-        for movie, tile in zip(movies, wanted):
-            (first_row, last_row), (first_column, last_column) = tile.rows, tile.columns
-            part = frames[:, first_row - top : last_row - top, first_column - left : last_column - left]
-            part = part if finite else _finite(part)
-            for row in range(len(movie)):  # what is transposed at a time stays in the processor's cache
-                movie[row, :, first : first + len(frames)] = part[:, row].T
+        frames = series.stored(*cut, (top, bottom))[:, :, left:right]
+        first = int(series.valid[: cut[0]].sum())
+        here = slice(first, first + len(frames))
+        if frames.dtype.kind == "f" and not np.isfinite(frames).all():
+            for movie, tile in zip(movies, wanted):
+                (first_row, last_row), (first_column, last_column) = tile.rows, tile.columns
+                part = frames[:, first_row - top : last_row - top, first_column - left : last_column - left]
+                movie[:, :, here] = np.moveaxis(_finite(part), 0, 2)
+            return
+        for row in range(top, bottom):
+            still = np.ascontiguousarray(frames[:, row - top])  # what is transposed stays in the processor's cache
+            courses = still.T.astype(np.float32, order="C")
+            for movie, tile in zip(movies, wanted):
+                if tile.rows[0] <= row < tile.rows[1]:
+                    movie[row - tile.rows[0], :, here] = courses[tile.columns[0] - left : tile.columns[1] - left]
 
     for _ in in_order(fill, chunks(series, READ_MB * series.shape[0] / (bottom - top)), threads):
         pass
