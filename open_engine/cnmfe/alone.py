@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from open_engine.cnmfe.cells import Cells, neighbours, shared
+from open_engine.cnmfe.cells import Cells, Part, overlaps
 from open_engine.cnmfe.updates import Patch, in_field
 
 TOGETHER = 0.5  # r of traces above which two are one thing or parts of it
@@ -89,10 +89,10 @@ def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> A
     """Measure how alone each cell is. Traces are denoised; `together`, shape (cells, cells), is their correlation."""
     likeness, travel = np.zeros(len(cells)), np.zeros(len(cells))
     apart = np.abs(together) < TOGETHER
-    near = neighbours(cells.corners, cells.side)
+    near = overlaps(cells.corners, cells.side)
     before, after = max(2, round(BEFORE_S * rate_hz)), round(DECAYS * _decay_frames(patch.decay))
     for i, trace in enumerate(cells.traces):
-        view = _view(patch, cells, i, near[i][apart[i, near[i]]])
+        view = _view(patch, cells, i, [other for other in near[i] if apart[i, other[0]]])
         seen = [_compared(view, cells.traces, i, *span, before, after) for span in transients(trace)]
         if seen:
             alike, shifts = np.array(seen).T
@@ -118,14 +118,13 @@ def _decay_frames(decay: float) -> float:
     return max(2.0, -1 / np.log(decay))
 
 
-def _view(patch: Patch, cells: Cells, i: int, others: np.ndarray) -> View:
+def _view(patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part]]) -> View:
     at = np.arange(cells.side) - cells.side // 2
     field, square = in_field(cells.corners[i], cells.side, patch.shape)
     inside = np.zeros((cells.side, cells.side), bool)
     inside[square] = (np.hypot(at[:, None], at) <= cells.side / 2)[square]
     planes = np.stack(np.broadcast_arrays(1.0, at[:, None], at), axis=-1)
-    places = [shared(cells.corners[i], cells.corners[j], cells.side) for j in others]
-    taken = [(int(j), here, cells.crops[j][there]) for j, (here, there) in zip(others, places)]
+    taken = [(j, here, cells.crops[j][there]) for j, here, there in others]
     crop = cells.crops[i].astype(np.float64)
     return View(patch.movie[field], square, inside, np.linalg.qr(planes[inside])[0], taken, crop)
 

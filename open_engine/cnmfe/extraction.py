@@ -209,5 +209,5 @@ def in_movie_units(
         field, square = updates.in_field(corner, cells.side, cells.shape)
         crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
     peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
-    scaled = replace(cells, crops=crops / peak[:, None, None], traces=cells.traces * peak[:, None])
+    scaled = replace(cells.reshaped(crops / peak[:, None, None]), traces=cells.traces * peak[:, None])
     return Extracted(scaled, estimate.noise * peak, doubts, merged)

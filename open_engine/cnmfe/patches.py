@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from open_engine.cnmfe import gate
-from open_engine.cnmfe.cells import Cells, join
+from open_engine.cnmfe.cells import Cells, Footprints, join
 from open_engine.cnmfe.extraction import Extracted, Settings, extract
 from open_engine.files.frames import Series, chunks, in_order
 
@@ -98,7 +98,7 @@ def cells_of(movie: np.ndarray, tile: Tile, shape: tuple[int, int], settings: Se
 def in_field(extracted: Extracted, tile: Tile, shape: tuple[int, int], margin: float) -> Extracted:
     """The cells that a patch answers for, with `margin` px to spare, in the coordinates of the whole field."""
     corners = extracted.cells.corners + np.array([tile.rows[0], tile.columns[0]])
-    cells = replace(extracted.cells, shape=shape, corners=corners)
+    cells = Cells(Footprints(shape, corners, extracted.cells.crops), extracted.cells.traces)
     row, column = cells.centres().T if len(cells) else np.zeros((2, 0))
     (top, bottom), (left, right) = tile.core_rows, tile.core_columns
     mine = (row >= top - margin) & (row < bottom + margin) & (column >= left - margin) & (column < right + margin)

@@ -12,7 +12,7 @@ import numpy as np
 import scipy
 
 from open_engine.cnmfe import background, updates
-from open_engine.cnmfe.cells import Cells, none
+from open_engine.cnmfe.cells import Cells, Footprints, none
 from open_engine.robust import median, noise_sd
 
 THRESHOLD = 5.0  # times the noise
@@ -164,7 +164,8 @@ def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, mi
     kept = traces.any(axis=1)
     centres, traces = centres[kept], with_decay(traces[kept][:, ::-1], patch.decay)[:, ::-1]
     corners = np.rint((centres + 0.5) * size - 0.5).astype(int) - side // 2
-    fresh = Cells(patch.shape, corners, np.zeros((len(corners), side, side), np.float32), traces)
+    nothing = np.zeros((len(corners), side, side), np.float32)
+    fresh = Cells(Footprints(patch.shape, corners, nothing), traces)
     return _first_footprints(patch, cells, fresh, diameter)
 
 
@@ -182,4 +183,4 @@ def _first_footprints(patch: updates.Patch, cells: Cells, fresh: Cells, diameter
         image = patch.movie[field] @ centred[i] - patch.gain[field] * (patch.images[field] @ left[:, i])
         image -= (taken @ known[:, i]).reshape(patch.shape)[field]
         crops[i][square] = image / power[i]
-    return Cells(fresh.shape, fresh.corners, np.where(window, np.maximum(crops, 0), 0), fresh.traces)
+    return fresh.reshaped(np.where(window, np.maximum(crops, 0), 0))

@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 
 from open_engine.cnmfe import background, oasis
-from open_engine.cnmfe.cells import Cells, neighbours, shared
+from open_engine.cnmfe.cells import Cells, overlaps, shared
 
 SMOOTHING = 0.7  # px
 SIGNIFICANCE = 2.0  # standard errors
@@ -64,13 +64,22 @@ class Estimate:
 
 def on_bins(patch: Patch, cells: Cells) -> np.ndarray:
     """Footprints averaged over bins: (bins, bins, cells)."""
-    binned = patch.bins.rows.down @ cells.images() @ patch.bins.columns.down.T
-    return np.ascontiguousarray(np.moveaxis(binned, 0, 2))
+
+    def binned() -> np.ndarray:
+        made = patch.bins.rows.down @ cells.images() @ patch.bins.columns.down.T
+        return np.ascontiguousarray(np.moveaxis(made, 0, 2))
+
+    return cells.footprints.once("on bins", binned)
+
+
+def low_of(patch: Patch, cells: Cells) -> np.ndarray:
+    """Footprints low-passed: (coefficients, cells)."""
+    return cells.footprints.once("low", lambda: background.low_pass(patch.bins, on_bins(patch, cells)))
 
 
 def with_background(patch: Patch, cells: Cells) -> Patch:
     """The patch with the background's components and gain estimated anew."""
-    low = patch.low - background.low_pass(patch.bins, on_bins(patch, cells)) @ cells.centred
+    low = patch.low - low_of(patch, cells) @ cells.centred
     chosen = background.components(patch.bins, low)
     images = background.images(patch.bins, chosen)
     gain = background.gain(patch.movie, images, chosen.T @ low, patch.gain, cells.images(), cells.traces)
@@ -79,7 +88,7 @@ def with_background(patch: Patch, cells: Cells) -> Patch:
 
 def courses_of(patch: Patch, cells: Cells) -> np.ndarray:
     """What the background's components would take of the footprints: (k, cells)."""
-    return patch.components.T @ background.low_pass(patch.bins, on_bins(patch, cells))
+    return patch.components.T @ low_of(patch, cells)
 
 
 def update_traces(patch: Patch, cells: Cells, sweeps: int = SWEEPS) -> Estimate:
@@ -134,15 +143,17 @@ def update_footprints(patch: Patch, cells: Cells, support: np.ndarray) -> Cells:
     target = _projections(patch, cells, centred, gram)
     allowed = cells.inside() & support
     crops = cells.crops.copy()
-    near = neighbours(cells.corners, cells.side)
+    near = [
+        [(r[j], crops[j][there], here) for j, here, there in others]
+        for r, others in zip(gram.tolist(), overlaps(cells.corners, cells.side))
+    ]
     for _ in range(SWEEPS):
         for i in range(len(cells)):
             rest = target[i].copy()
-            for j in near[i]:
-                here, there = shared(cells.corners[i], cells.corners[j], cells.side)
-                rest[here] -= gram[i, j] * crops[j][there]
+            for r, crop, here in near[i]:
+                rest[here] -= r * crop
             crops[i] = np.where(allowed[i], np.maximum(rest / power[i], 0), 0)
-    return replace(cells, crops=crops)
+    return cells.reshaped(crops)
 
 
 def _projections(patch: Patch, cells: Cells, centred: np.ndarray, gram: np.ndarray) -> np.ndarray:
@@ -176,7 +187,7 @@ def cleaned(cells: Cells) -> Cells:
         labels, _ = scipy.ndimage.label(smooth > max(SIGNIFICANCE * its_error, FAINTEST * smooth.max()))
         peak = labels[np.unravel_index(smooth.argmax(), smooth.shape)]
         crop[(labels != peak) | (peak == 0)] = 0
-    return replace(cells, crops=crops)
+    return cells.reshaped(crops)
 
 
 def recentred(cells: Cells, max_move: float) -> Cells:
@@ -185,6 +196,6 @@ def recentred(cells: Cells, max_move: float) -> Cells:
     shift = np.clip(np.rint(at - cells.corners - cells.side // 2), -max_move, max_move).astype(int)
     crops = np.zeros_like(cells.crops)
     for i, (old, move) in enumerate(zip(cells.crops, shift)):
-        here, there = shared(np.zeros(2, int), move, cells.side)
+        here, there = shared(*move.tolist(), cells.side)
         crops[i][there] = old[here]
-    return replace(cells, corners=cells.corners + shift, crops=crops)
+    return cells.reshaped(crops, cells.corners + shift)

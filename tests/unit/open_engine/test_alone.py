@@ -9,7 +9,7 @@ import pytest
 
 from open_engine.cnmfe import background, gate
 from open_engine.cnmfe.alone import Alone, alone, transients
-from open_engine.cnmfe.cells import Cells
+from open_engine.cnmfe.cells import Cells, Footprints
 from open_engine.cnmfe.updates import Patch
 
 SHAPE, N, RATE_HZ, DECAY, DIAMETER = (48, 48), 400, 10.0, 0.85, 8.0
@@ -39,7 +39,7 @@ def looked_at(movie: np.ndarray, footprints: list[np.ndarray], traces: list[np.n
     padded = [np.pad(footprint, SIDE) for footprint in footprints]
     corners = np.array([np.argwhere(footprint == footprint.max())[0] - SIDE // 2 for footprint in footprints])
     crops = [image[r + SIDE : r + 2 * SIDE, c + SIDE : c + 2 * SIDE] for image, (r, c) in zip(padded, corners)]
-    cells = Cells(SHAPE, corners, np.array(crops, np.float32), np.array(traces, np.float32))
+    cells = Cells(Footprints(SHAPE, corners, np.array(crops, np.float32)), np.array(traces, np.float32))
     return alone(patch, cells, gate.correlations(cells.traces), RATE_HZ)
 
 
