@@ -15,7 +15,7 @@ from the pools of the greatest one that is known to fit.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -103,7 +103,9 @@ class _Pools:
     def joined(self, heads: np.ndarray) -> _Pools:
         """Pools in which each one that is not a head is merged into the head before it."""
         starts = self.bounds[:-1]
-        begins = np.repeat(starts[heads], np.diff(heads, append=len(self.moment)))
+        begins = np.zeros_like(starts)
+        begins[heads] = starts[heads]
+        np.maximum.accumulate(begins, out=begins)
         moment = np.add.reduceat(self.moment * self.powers[starts - begins], heads)
         return _Pools(self.powers, np.append(starts[heads], self.bounds[-1]), moment)
 
@@ -120,6 +122,9 @@ class _Pools:
         return spikes
 
 
+WITHOUT_MOMENTS = tuple(name for name, value in vars(_Pools).items() if isinstance(value, cached_property))
+
+
 @lru_cache(maxsize=4)
 def _powers(g: float, n: int) -> np.ndarray:
     powers = np.exp(np.log(g) * np.arange(n + 1))
@@ -127,9 +132,18 @@ def _powers(g: float, n: int) -> np.ndarray:
     return powers
 
 
+@lru_cache(maxsize=4)
+def _of_one(g: float, n: int) -> _Pools:
+    """Pools of one sample each: all but the samples."""
+    return _Pools(_powers(g, n), np.arange(n + 1), np.zeros(n))
+
+
 def _samples(y: np.ndarray, g: float) -> _Pools:
     """A pool for each."""
-    return _Pools(_powers(float(g), len(y)), np.arange(len(y) + 1), y.astype(np.float64))
+    like = _of_one(float(g), len(y))
+    made = replace(like, moment=y.astype(np.float64))
+    vars(made).update({name: getattr(like, name) for name in WITHOUT_MOMENTS})
+    return made
 
 
 def denoise(y: np.ndarray, g: np.ndarray | float, noise: np.ndarray, rounds: int = 5) -> np.ndarray:
