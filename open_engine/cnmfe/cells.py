@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -131,6 +132,7 @@ def join(*several: Cells) -> Cells:
 Part = tuple[slice, slice]  # of a square
 
 
+@functools.lru_cache(maxsize=4096)
 def shared(dy: int, dx: int, side: int) -> tuple[Part, Part] | None:
     """What a square shares with one that is so many px further, as a part of each; None where they do not overlap."""
     if abs(dy) >= side or abs(dx) >= side:

@@ -69,7 +69,7 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     something larger, or of something that passes, is not alone (alone.py).
     """
     pnr = peak_to_noise(estimate, patch.decay)
-    skewness = scipy.stats.skew(estimate.raw, axis=1) if len(estimate.raw) else np.zeros(0)
+    skewness = skewnesses(estimate.raw)
     width, length = shapes(estimate.cells)
     seen = alone(patch, estimate.cells, correlations(estimate.cells.traces), rate_hz)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
@@ -94,6 +94,13 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
         )
         why[i] = "; ".join(reason for passes, reason in reasons if not passes)
     return why
+
+
+def skewnesses(traces: np.ndarray) -> np.ndarray:
+    """Of each trace (cells, frames); 0 where nothing changes. SciPy's takes a third of a second to import."""
+    away = traces - traces.mean(axis=1, keepdims=True)
+    variance = (away**2).mean(axis=1)
+    return (away**3).mean(axis=1) / np.maximum(variance, 1e-20) ** 1.5
 
 
 def diameter_of_disc(footprint: np.ndarray) -> float:

@@ -8,6 +8,8 @@ trace that holds only the cell's own transients, so that two cells that overlap 
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import scipy
 
@@ -22,6 +24,7 @@ NEGLIGIBLE = 1e-6  # tails of decays below this only cost time: processors are s
 MISFIT = 0.05  # of the light of known cells nearby may be theirs though their footprints do not say so
 APART = 0.35  # least distance of two seeds of a round, in diameters
 AT_ONCE = 256  # frames that are filtered in space together, which stay in the processor's cache
+STRETCH = 32  # samples that are filtered by one product
 SAMPLE = 300  # frames from which noise is measured
 
 
@@ -84,11 +87,28 @@ def standing_out(patch: updates.Patch, cells: Cells, sigma: float) -> np.ndarray
 
 
 def with_decay(traces: np.ndarray, decay: float) -> np.ndarray:
-    """Correlation along the last axis with an exponential decay: the matched filter of a transient."""
-    b, a = np.ones(1, traces.dtype), np.array([1, -decay], traces.dtype)
-    filtered = scipy.signal.lfilter(b, a, traces[..., ::-1])[..., ::-1]
-    filtered[np.abs(filtered) < NEGLIGIBLE] = 0
-    return filtered
+    """Correlation along the last axis with an exponential decay: the matched filter of a transient.
+
+    It runs from the end, a stretch at a time. Within one it is a product with powers of the decay; what a stretch gets
+    from the next one is added to its last sample.
+    """
+    *others, n = traces.shape
+    padded = np.zeros((int(np.prod(others)), -(-n // STRETCH) * STRETCH), np.float32)
+    padded[:, :n] = traces.reshape(-1, n)
+    stretches, powers = padded.reshape(len(padded), -1, STRETCH), _powers(float(decay))
+    firsts = stretches @ powers[:, 0]
+    for i in range(firsts.shape[1] - 2, -1, -1):
+        firsts[:, i] += np.float32(decay**STRETCH) * firsts[:, i + 1]
+    firsts[np.abs(firsts) < NEGLIGIBLE] = 0
+    stretches[:, :-1, -1] += np.float32(decay) * firsts[:, 1:]
+    return (stretches.reshape(-1, STRETCH) @ powers).reshape(*others, -1)[..., :n]
+
+
+@functools.lru_cache(maxsize=4)
+def _powers(decay: float) -> np.ndarray:
+    """What a sample (row) adds to an earlier one of its stretch (column)."""
+    age = np.subtract.outer(np.arange(STRETCH), np.arange(STRETCH))
+    return np.where(age >= 0, decay ** np.maximum(age, 0), 0).astype(np.float32)
 
 
 def transients(z: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray, np.ndarray]:
