@@ -21,14 +21,17 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import isx
 import numpy as np
 
 from open_engine.files.cellsets import SAMPLES_OF_A_PEAK, CellSet, as_list
 from open_engine.outlines import greatest_distance, outlines
 from recording import formats
 from recording.errors import BadRecording, Unusable
+
+if TYPE_CHECKING:
+    import isx  # brings pandas, which takes a third of a second: not for each process of an extraction
 
 CUT = 0.5  # of the maximum
 NOWHERE = (math.nan, math.nan)
@@ -238,6 +241,8 @@ def _opened(file: Path) -> isx.EventSet:
         raise Unusable(f"{file.name} cannot be used: {error.reason}") from None
     if info.kind != "event_set":
         raise Unusable(f"{file.name} is not an event set but holds data of kind {info.kind}: give an event set")
+    import isx
+
     return isx.EventSet.read(str(file))
 
 
