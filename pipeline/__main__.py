@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from pipeline import fork_server
 from pipeline.reasons import reason
+from pipeline.when_used import import_when_used
 from protocol.job import (
     ANIMAL,
     INSPECT,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 
 def main() -> int:
+    import_when_used("pandas")
     if sys.argv[1:2] == ["--fork-server"]:
         _import_what_workers_need(nwb="--nwb" in sys.argv)
         fork_server.serve(int(sys.argv[-1]), lambda events: do_job(replace(_job(), events_fd=events)))

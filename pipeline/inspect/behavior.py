@@ -7,11 +7,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import isx
 import numpy as np
-import pandas as pd
 
 from pipeline.inspect import consistency, figures, metadata, optics, quality, tables
 from pipeline.inspect.context import Context, Outcome
@@ -19,6 +18,9 @@ from pipeline.inspect.opened import OpenRecording
 from pipeline.inspect.pieces import times_s
 from pipeline.pages.content import Figure, Measure
 from pipeline.pages.layout import PixelSize
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TRACKING_COLUMNS = {  # names in the library's export: names here
     "Local Frame Number": "index",
@@ -63,7 +65,7 @@ def write_results(recording: OpenRecording, stem: str, out: Path, context: Conte
         if px_per_cm:
             for axis in "xy":
                 tracking[f"center_{axis}_cm"] = tracking[f"center_{axis}_px"] / px_per_cm
-        tables.write(out / f"{stem}-tracking.csv", tracking)
+        tables.write(out / f"{stem}-tracking.csv", {name: tracking[name] for name in tracking})
     thumbnail = _preview(out / f"{stem}-preview.png", movie, valid, time_s, tracking if is_tracked else None)
     rows, columns = movie.spacing.num_pixels
     return Outcome(
@@ -141,6 +143,8 @@ def _rows(text: str) -> pd.DataFrame:
     A row begins with its own number, the number of the movie and its own number again. Numbers come first; the last
     four fields are of the zone, quoted only if there are several.
     """
+    import pandas as pd  # here, as it takes longer than the rest of a small recording
+
     header, _, text = text.partition("\n")
     columns = header.split(",")
     starts = [0]

@@ -10,7 +10,6 @@ from typing import Any
 
 import isx
 import numpy as np
-import pandas as pd
 from PIL import Image
 
 from open_engine import robust
@@ -387,7 +386,7 @@ def _table(
         "noise": of_cells.noise,
         "snr": of_cells.snr,
         "trace_unit": [unit] * len(cells),
-        "n_transients": pd.array(of_cells.n_transients, "Int64"),
+        "n_transients": of_cells.n_transients,
         "transient_rate_hz": of_cells.rate_hz,
         "half_decay_s": of_cells.half_decay_s,
         "overlap": _overlaps(cells, nearest),

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from common.csv_cells import cell
+
+CELLS_AT_ONCE = 100_000
 
 # What may be a formula at the start of a cell; numbers, of which there can be millions, are none.
 _SUSPECT = re.compile(
@@ -22,15 +23,12 @@ _SUSPECT = re.compile(
 
 def write(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
     """Write one row for each sample; missing values stay empty, and no text is a formula to a spreadsheet."""
-    _write(path, pd.DataFrame(columns))
+    _write(path, [*columns], [*columns.values()])
 
 
 def write_wide(path: Path, time_s: np.ndarray, names: Sequence[str], traces: np.ndarray) -> None:
     """Write one row for each sample: its time, then each trace. `traces` has the shape (names, samples)."""
-    values = traces.reshape(len(names), len(time_s)).T
-    table = pd.DataFrame(values, columns=list(names))
-    table.insert(0, "time_s", time_s, allow_duplicates=True)
-    _write(path, table)
+    _write(path, ["time_s", *names], [time_s, *traces.reshape(len(names), len(time_s))])
 
 
 def make_safe(path: Path) -> None:
@@ -54,11 +52,39 @@ def _looks_suspect(path: Path) -> bool:
             return bool(_SUSPECT.search(content))
 
 
-def _write(path: Path, table: pd.DataFrame) -> None:
-    texts = [i for i, dtype in enumerate(table.dtypes) if not pd.api.types.is_numeric_dtype(dtype)]
-    for i in texts:
-        safe = {text: cell(text) for text in table.iloc[:, i].unique() if isinstance(text, str)}
-        if any(text != safe[text] for text in safe):
-            table.isetitem(i, table.iloc[:, i].map(lambda value, safe=safe: safe.get(value, value)))
-    table.columns = [cell(str(name)) for name in table.columns]
-    table.to_csv(path, index=False)
+def _write(path: Path, names: Sequence[str], columns: Sequence[Sequence[Any]]) -> None:
+    """Some rows at a time, as pandas would, which takes longer to import than most recordings to be inspected."""
+    (length,) = {len(column) for column in columns}
+    arrays = [_array(column) for column in columns]
+    n_rows = max(1, CELLS_AT_ONCE // len(arrays))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(cell(str(name)) for name in names)
+        for first in range(0, length, n_rows):
+            writer.writerows(zip(*(_texts(array[first : first + n_rows]) for array in arrays)))
+
+
+def _array(column: Sequence[Any]) -> np.ndarray:
+    """Numbers as an array of their type; what else there is stays as it is."""
+    if isinstance(column, np.ndarray):
+        return column
+    if len(column) and all(isinstance(value, (int, float, np.number)) for value in column):
+        return np.asarray(column)
+    objects = np.empty(len(column), object)
+    objects[:] = column
+    return objects
+
+
+def _texts(values: np.ndarray) -> list[str]:
+    """Numbers as the shortest decimals that tell them from others of their type; nothing for what is missing."""
+    if values.dtype.kind == "f":
+        return np.where(np.isnan(values), "", values.astype(str)).tolist()
+    if values.dtype.kind in "iub":
+        return values.astype(str).tolist()
+    listed = values.tolist()
+    safe = {text: cell(text) for text in {value for value in listed if isinstance(value, str)}}
+    return [safe[value] if isinstance(value, str) else _number(value) for value in listed]
+
+
+def _number(value: Any) -> str:
+    return "" if value is None or value != value else str(value)  # NaN differs from itself

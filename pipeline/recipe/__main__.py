@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from pipeline.recipe.read import Recipe, complaints, read
+from pipeline.when_used import import_when_used
 from pipeline.words import say
 from protocol.copies import ORIGINALS, Copies, NotCopied
 from protocol.job import RecipeFacts
@@ -33,6 +34,7 @@ def describe(recipe: Recipe) -> RecipeFacts:
 
 
 def main(arguments: list[str]) -> int:
+    import_when_used("pandas")
     copies, rest = ORIGINALS, arguments[1:]
     if rest[:1] == ["--copies"] and rest[1:]:
         copies, rest = Copies(Path(rest[1]), making=True), rest[2:]

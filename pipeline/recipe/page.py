@@ -5,12 +5,12 @@ Only the last product of each kind is shown in full; what a step made on the way
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pipeline.inspect import before_after, figures, movie_quality, quality, tissue
 from pipeline.inspect.results import Summary
@@ -164,12 +164,13 @@ def _film(entry: Entry, find: Callable[[str], Path | None], out: Path, threads: 
 def _translations(table: Path) -> np.ndarray | None:
     """Translations in px and seconds, shape (frames, 3)."""
     try:
-        read = pd.read_csv(table)
-        columns = read[[*TRANSLATIONS]].to_numpy(float)
-        times = read["time"].to_numpy(float) if "time" in read else np.arange(len(read), dtype=float)
-    except (ValueError, KeyError):
+        with table.open(encoding="utf-8", newline="") as file:
+            rows = [*csv.DictReader(file)]
+        columns = [[float(row[name] or "nan") for name in TRANSLATIONS] for row in rows]
+        times = [float(row["time"] or "nan") if "time" in row else number for number, row in enumerate(rows)]
+    except (ValueError, KeyError, csv.Error):
         return None
-    return np.column_stack([columns, times]) if len(read) else None
+    return np.column_stack([columns, times]) if rows else None
 
 
 def _state(when: str, recordings: Sequence[Path]) -> list[Measure]:

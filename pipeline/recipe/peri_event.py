@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from open_engine.peri_event import DOWN, NONE, UP
 from pipeline.inspect import figures
 from pipeline.pages.content import Figure, Part, Responding
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 METHODS = (  # for a paper; in braces, keys of references.bib
     "Activity around events was averaged; traces were in units of their noise, event sets in events per second. "
@@ -63,6 +65,8 @@ def _part(table: str, title: str, out: Path) -> Part:
 
 
 def _read(path: Path) -> pd.DataFrame:
+    import pandas as pd  # here, as every recipe imports this module
+
     return pd.read_csv(
         path,
         dtype={"cell": str, "class": str},

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from pipeline.inspect.results import Summary
 from pipeline.pages.content import Part
@@ -25,11 +26,11 @@ def _with_events(part: Part, events: Summary) -> Part:
     """Cells whose events are those of an event set with the same names."""
     if not part.cells:
         return part
-    table = pd.read_csv(f"{events.beside}-events.csv", dtype={"cell": str}, keep_default_na=False)
-    if not set(table["cell"]) <= set(part.cells.names):
-        return part
-    samples = part.cells.samples_at(table["time_s"].to_numpy(float))
-    by_cell = dict(tuple(pd.Series(samples).groupby(table["cell"].to_numpy())))
-    names, none = part.cells.names, np.empty(0, np.int64)
-    of_cells = [by_cell[name].to_numpy() if name in by_cell else none for name in names]
+    by_cell: dict[str, list[float]] = {name: [] for name in part.cells.names}
+    with Path(f"{events.beside}-events.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["cell"] not in by_cell:
+                return part
+            by_cell[row["cell"]].append(float(row["time_s"]))
+    of_cells = [part.cells.samples_at(np.array(by_cell[name])) for name in part.cells.names]
     return replace(part, cells=replace(part.cells, events=of_cells, event_kind=f"events of {events.part.name}"))
