@@ -85,7 +85,10 @@ def down(bins: Grid, movie: np.ndarray) -> np.ndarray:
         for other in others:
             strip += other
         strip /= 1 + len(others)
-        row[:] = np.add.reduceat(strip, np.arange(0, len(strip), bins.size), axis=0)
+        row[:] = strip[:: bins.size]
+        for offset in range(1, bins.size):
+            more = strip[offset :: bins.size]
+            row[: len(more)] += more
         row *= bins.columns.down.max(axis=1)[:, None]
     return out
 
@@ -174,7 +177,7 @@ def gain(
     courses, traces = np.ascontiguousarray(courses[:, some]), np.ascontiguousarray(traces[:, some])
     n = courses.shape[1]
     prior = PRIOR * n / n_frames
-    out, lit = np.empty((h, w), np.float32), footprints.any(axis=2)
+    out, lit, one_each = np.empty((h, w), np.float32), footprints.any(axis=2), np.ones(n, np.float32)
     for row in range(h):
         there, here = images[row] @ courses, np.ascontiguousarray(movie[row, :, some])
         more = before[row][:, None] * there
@@ -183,8 +186,8 @@ def gain(
         present = np.flatnonzero(lit[:, row])
         if len(present):
             rests &= footprints[present, row].T @ traces[present] < 0.5
-        count = np.maximum(np.count_nonzero(rests, axis=1), 1)
         rests = rests.astype(np.float32)
+        count = np.maximum((rests @ one_each).astype(np.float64), 1)
         resting = np.multiply(rests, there, out=more)
         mean = resting.sum(axis=1) / count
         cross = np.einsum("jt,jt->j", resting, here) - mean * np.einsum("jt,jt->j", rests, here)
