@@ -18,8 +18,8 @@ from functools import cached_property
 
 import numpy as np
 
-from open_engine.cnmfe.cells import Cells, Part, overlaps
-from open_engine.cnmfe.updates import Patch, in_field
+from open_engine.cnmfe.cells import Cells, Part, in_field, overlaps
+from open_engine.cnmfe.updates import Patch
 
 TOGETHER = 0.5  # r of traces above which two are one thing or parts of it
 LARGEST = 8  # transients of a cell that are looked at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -21,6 +21,14 @@ class Footprints:
     corners: np.ndarray  # (n, 2) row and column of each square's first pixel; may lie outside the field
     crops: np.ndarray  # (n, side, side) float32, 0 outside the support and the field
     worked_out: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Each as an image of the field, float32."""
+        for corner, crop in zip(self.corners, self.crops):
+            image = np.zeros(self.shape, np.float32)
+            field, square = in_field(corner, len(crop), self.shape)
+            image[field] = crop[square]
+            yield image
 
     def once(self, name: str, make: Callable[[], Made]) -> Made:
         """What is made of these footprints, worked out when it is first asked for."""
@@ -109,7 +117,7 @@ class Cells:
 
     def images(self) -> np.ndarray:
         """(n, rows, columns) float32."""
-        return self.matrix().toarray().reshape(len(self), *self.shape)
+        return np.array([*self.footprints], np.float32).reshape(len(self), *self.shape)
 
     def inside(self) -> np.ndarray:
         """Which pixels of the squares lie in the field: (n, side, side)."""
@@ -127,6 +135,15 @@ def join(*several: Cells) -> Cells:
         np.concatenate([getattr(one, name) for one in several]) for name in ("corners", "crops", "traces")
     )
     return Cells(Footprints(several[0].shape, corners, crops), traces)
+
+
+def in_field(corner: np.ndarray, side: int, shape: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The part of a square that lies in the field: slices of the field, slices of the square."""
+    first = np.maximum(corner, 0)
+    last = np.minimum(corner + side, shape)
+    field = tuple(slice(int(a), int(b)) for a, b in zip(first, last))
+    square = tuple(slice(int(a - c), int(b - c)) for a, b, c in zip(first, last, corner))
+    return field, square
 
 
 Part = tuple[slice, slice]  # of a square

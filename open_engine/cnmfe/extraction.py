@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from open_engine.cnmfe import background, gate, oasis, seeds, updates
-from open_engine.cnmfe.cells import Cells, join, none
+from open_engine.cnmfe.cells import Cells, in_field, join, none
 
 ROUNDS = 3  # of looking for cells in the residual
 ALTERNATIONS = 2  # of traces and footprints in each
@@ -206,7 +206,7 @@ def in_movie_units(
     cells = estimate.with_raw_traces()
     crops = cells.crops.copy()
     for crop, corner in zip(crops, cells.corners):
-        field, square = updates.in_field(corner, cells.side, cells.shape)
+        field, square = in_field(corner, cells.side, cells.shape)
         crop[square] *= np.where(np.isfinite(pixel_noise[field]), pixel_noise[field], 0)
     peak = np.maximum(crops.max(axis=(1, 2), initial=0), 1e-30)
     scaled = replace(cells.reshaped(crops / peak[:, None, None]), traces=cells.traces * peak[:, None])

@@ -14,7 +14,7 @@ import numpy as np
 import scipy
 
 from open_engine.cnmfe import background, updates
-from open_engine.cnmfe.cells import Cells, Footprints, none
+from open_engine.cnmfe.cells import Cells, Footprints, in_field, none
 from open_engine.robust import median, noise_sd
 
 THRESHOLD = 5.0  # times the noise
@@ -199,7 +199,7 @@ def _first_footprints(patch: updates.Patch, cells: Cells, fresh: Cells, diameter
     window = np.hypot(at[:, None], at) <= 0.75 * diameter
     crops = np.zeros_like(fresh.crops)
     for i, corner in enumerate(fresh.corners):
-        field, square = updates.in_field(corner, fresh.side, patch.shape)
+        field, square = in_field(corner, fresh.side, patch.shape)
         image = patch.movie[field] @ centred[i] - patch.gain[field] * (patch.images[field] @ left[:, i])
         image -= (taken @ known[:, i]).reshape(patch.shape)[field]
         crops[i][square] = image / power[i]

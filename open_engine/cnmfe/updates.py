@@ -18,7 +18,7 @@ import numpy as np
 import scipy
 
 from open_engine.cnmfe import background, oasis
-from open_engine.cnmfe.cells import Cells, overlaps, shared
+from open_engine.cnmfe.cells import Cells, in_field, overlaps, shared
 
 SMOOTHING = 0.7  # px
 SIGNIFICANCE = 2.0  # standard errors
@@ -164,15 +164,6 @@ def _projections(patch: Patch, cells: Cells, centred: np.ndarray, gram: np.ndarr
         field, square = in_field(corner, cells.side, patch.shape)
         out[i][square] = patch.movie[field] @ centred[i] - patch.gain[field] * (patch.images[field] @ left[:, i])
     return out
-
-
-def in_field(corner: np.ndarray, side: int, shape: tuple[int, int]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-    """The part of a square that lies in the field: slices of the field, slices of the square."""
-    first = np.maximum(corner, 0)
-    last = np.minimum(corner + side, shape)
-    field = tuple(slice(int(a), int(b)) for a, b in zip(first, last))
-    square = tuple(slice(int(a - c), int(b - c)) for a, b, c in zip(first, last, corner))
-    return field, square
 
 
 def cleaned(cells: Cells) -> Cells:

@@ -189,11 +189,10 @@ def _write(
     traces[:, series.valid] = extracted.cells.traces
     scales = np.maximum(extracted.noise, 1e-30) if units == "df_over_noise" else np.ones(len(extracted.cells))
     traces /= scales[:, None]
-    images = [extracted.cells.take(np.array([i])).images()[0] for i in range(len(extracted.cells))]
     like = [cellsets.footer_like(part, cnmfe={"cell_diameter": diameter}) for part in series.parts]
     noted = {"method": "cnmfe", "type": "analog", "units": UNITS[units]}
     more: dict[str, Any] = {cellsets.SCALES: [float(scale) for scale in scales]}
     if extracted.doubts.any():
         names = cellsets.default_names(len(extracted.cells), "X")
         more |= {"names": names, "statuses": ["rejected"] * len(names), **cellsets.with_reasons([*extracted.doubts])}
-    cellsets.write_cell_set(files, like, images, traces, noted=noted, **more)
+    cellsets.write_cell_set(files, like, extracted.cells.footprints, traces, noted=noted, **more)
