@@ -14,9 +14,11 @@ from the pools of the greatest one that is known to fit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import scipy
@@ -60,7 +62,9 @@ class _Pools:
     @cached_property
     def _cuts(self) -> list[int]:
         """Where stretches begin and end, in pools."""
-        longest = max(1, int(STRETCH / -np.log(self.powers[1])))
+        longest = max(1, int(STRETCH / -math.log(self.powers[1])))
+        if self.bounds[-2] < longest:
+            return [0, len(self.moment)]
         between = np.searchsorted(self.bounds, np.arange(longest, self.bounds[-2] + 1, longest)).tolist()
         return sorted({0, *between, len(self.moment)})
 
@@ -83,13 +87,11 @@ class _Pools:
         Returns indices of the pools that others are merged into, themselves included, and the calcium with which each
         of these pools, merged or not, begins then.
         """
-        rates, cuts = self.values(penalty) / self._decay, self._cuts
-        fits = [
-            scipy.optimize.isotonic_regression(rates[a:b], weights=self._decayed_weight[a:b])
-            for a, b in zip(cuts, cuts[1:])
-        ]
-        if len(fits) == 1:
-            return fits[0].blocks[:-1], fits[0].x * self._decay
+        rates, cuts, weights = self.values(penalty) / self._decay, self._cuts, self._decayed_weight
+        if len(cuts) == 2:
+            fit = scipy.optimize.isotonic_regression(rates, weights=weights)
+            return fit.blocks[:-1], fit.x * self._decay
+        fits = [scipy.optimize.isotonic_regression(rates[a:b], weights=weights[a:b]) for a, b in zip(cuts, cuts[1:])]
         heads = np.concatenate([first + fit.blocks[:-1] for first, fit in zip(cuts, fits)])
         merged = self.joined(heads)
         value = merged.values(penalty)
@@ -133,16 +135,17 @@ def _powers(g: float, n: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=4)
-def _of_one(g: float, n: int) -> _Pools:
-    """Pools of one sample each: all but the samples."""
-    return _Pools(_powers(g, n), np.arange(n + 1), np.zeros(n))
+def _of_one(g: float, n: int) -> dict[str, Any]:
+    """All that pools of one sample each are but for the samples."""
+    pools = _Pools(_powers(g, n), np.arange(n + 1), np.zeros(n))
+    return {"powers": pools.powers, "bounds": pools.bounds, **{name: getattr(pools, name) for name in WITHOUT_MOMENTS}}
 
 
 def _samples(y: np.ndarray, g: float) -> _Pools:
     """A pool for each."""
-    like = _of_one(float(g), len(y))
-    made = replace(like, moment=y.astype(np.float64))
-    vars(made).update({name: getattr(like, name) for name in WITHOUT_MOMENTS})
+    known = _of_one(float(g), len(y))
+    made = _Pools(known["powers"], known["bounds"], y.astype(np.float64))
+    vars(made).update(known)
     return made
 
 

@@ -139,7 +139,7 @@ def _over_patches(
     free = _free_memory()
     reading = min(READ_SHARE * free, READ_MOST)
     threads = _threads_that_fit(settings.working_copies * size, threads, free, reading)
-    at_once = max(threads, int(reading / size))
+    at_once = max(threads, int(reading / size) // threads * threads)  # so that all end about together
     several = []
     with processes.team(work, tiles, at_once, threads, (free - reading) / threads) as team:
         for first in range(0, len(tiles), at_once):
