@@ -8,6 +8,10 @@ falls in one place, while that of a wave travels through a footprint.
 The image of a transient is the regression of the movie on the cell's trace around it, before any background is taken
 away, less the neighbours that are active at other times on the whole. A plane is taken from image and footprint, as
 background is smooth.
+
+In strong neuropil something else is always active around a cell. So it can be asked, too, how alone a cell is once the
+background is taken away. It says less, as the background explains most of a wave or a patch as well, but not that a
+piece of them has a cell's shape.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from functools import cached_property
 import numpy as np
 
 from open_engine.cnmfe.cells import Cells, Part, in_field, overlaps
-from open_engine.cnmfe.updates import Patch
+from open_engine.cnmfe.updates import Patch, background_courses
 
 TOGETHER = 0.5  # r of traces above which two are one thing or parts of it
 LARGEST = 8  # transients of a cell that are looked at
@@ -48,12 +52,17 @@ class View:
     plane: np.ndarray  # (pixels that count, 3) orthonormal
     others: list[tuple[int, tuple[slice, slice], np.ndarray]]  # cells to take away: index, where, their light there
     crop: np.ndarray  # (side, side) the footprint
+    behind: tuple[np.ndarray, np.ndarray] | None  # background to take away: (rows, columns, k) and (k, frames)
 
     def images(self, traces: np.ndarray, frames: slice, weights: np.ndarray) -> np.ndarray:
         """The regressions' numerators for weights (images, frames), without a plane: (images, pixels that count)."""
         images = np.zeros((len(weights), *self.inside.shape))
         seen = np.ascontiguousarray(self.movie[:, :, frames])
         images[:, self.square[0], self.square[1]] = np.moveaxis(seen @ weights.T, 2, 0)
+        if self.behind:
+            of_components, courses = self.behind
+            light = of_components @ (courses[:, frames] @ weights.T)
+            images[:, self.square[0], self.square[1]] -= np.moveaxis(light, 2, 0)
         if self.others:
             light = weights @ traces[[j for j, _, _ in self.others], frames].T
             for k, (_, (rows, columns), footprint) in enumerate(self.others):
@@ -85,15 +94,27 @@ class View:
         return np.linalg.inv(self.slopes @ self.slopes.T + 1e-9 * np.eye(2))
 
 
-def alone(patch: Patch, cells: Cells, together: np.ndarray, rate_hz: float) -> Alone:
-    """Measure how alone each cell is. Traces are denoised; `together`, shape (cells, cells), is their correlation."""
+def alone(
+    patch: Patch,
+    cells: Cells,
+    together: np.ndarray,
+    rate_hz: float,
+    which: np.ndarray | None = None,
+    without_background: bool = False,
+) -> Alone:
+    """Measure how alone each cell is, or those of `which` (indices); 0 for the others.
+
+    Traces are denoised; `together`, shape (cells, cells), is their correlation. without_background: takes away from the
+    movie what the patch's background explains.
+    """
     likeness, travel = np.zeros(len(cells)), np.zeros(len(cells))
     apart = np.abs(together) < TOGETHER
+    courses = background_courses(patch, cells) if without_background else None
     near = overlaps(cells.corners, cells.side)
     before, after = max(2, round(BEFORE_S * rate_hz)), round(DECAYS * _decay_frames(patch.decay))
-    for i, trace in enumerate(cells.traces):
-        view = _view(patch, cells, i, [other for other in near[i] if apart[i, other[0]]])
-        seen = [_compared(view, cells.traces, i, *span, before, after) for span in transients(trace)]
+    for i in range(len(cells)) if which is None else which:
+        view = _view(patch, cells, i, [other for other in near[i] if apart[i, other[0]]], courses)
+        seen = [_compared(view, cells.traces, i, *span, before, after) for span in transients(cells.traces[i])]
         if seen:
             alike, shifts = np.array(seen).T
             likeness[i] = np.median(alike)
@@ -118,7 +139,10 @@ def _decay_frames(decay: float) -> float:
     return max(2.0, -1 / np.log(decay))
 
 
-def _view(patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part]]) -> View:
+def _view(
+    patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part]], courses: np.ndarray | None
+) -> View:
+    """courses (k, frames): of the background's components, where it is to be taken away."""
     at = np.arange(cells.side) - cells.side // 2
     field, square = in_field(cells.corners[i], cells.side, patch.shape)
     inside = np.zeros((cells.side, cells.side), bool)
@@ -126,7 +150,8 @@ def _view(patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part
     planes = np.stack(np.broadcast_arrays(1.0, at[:, None], at), axis=-1)
     taken = [(j, here, cells.crops[j][there]) for j, here, there in others]
     crop = cells.crops[i].astype(np.float64)
-    return View(patch.movie[field], square, inside, np.linalg.qr(planes[inside])[0], taken, crop)
+    behind = None if courses is None else (patch.gain[field][:, :, None] * patch.images[field], courses)
+    return View(patch.movie[field], square, inside, np.linalg.qr(planes[inside])[0], taken, crop, behind)
 
 
 def _compared(

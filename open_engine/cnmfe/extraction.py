@@ -96,9 +96,12 @@ def extract(movie: np.ndarray, settings: Settings) -> Extracted:
     estimate = updates.Estimate(cells, cells.traces, np.zeros(0))
     twins: list[tuple[updates.Estimate, np.ndarray]] = []  # and why each was merged with another cell
     for number in range(ROUNDS):
-        fresh = seeds.new_cells(patch, estimate.with_raw_traces(), settings.diameter, side, settings.min_corr)
+        known = estimate.with_raw_traces()
+        fresh = seeds.new_cells(patch, known, settings.diameter, side, settings.min_corr, less_background=number > 0)
         if not len(fresh):
-            break
+            if number:
+                break
+            continue
         cells = join(estimate.cells, fresh)
         for _ in range(ALTERNATIONS):
             estimate = updates.update_traces(patch, cells, sweeps=1)

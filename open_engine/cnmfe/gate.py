@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import scipy
 
-from open_engine.cnmfe.alone import alone
+from open_engine.cnmfe.alone import Alone, alone
 from open_engine.cnmfe.cells import Cells
 from open_engine.cnmfe.updates import Estimate, Patch
 from open_engine.metrics import compactness
@@ -21,6 +21,8 @@ MIN_LIKENESS = 0.94  # of a footprint to what lights up in its transients
 LEAST_LIKENESS = 0.8  # where a footprint is round and compact, as pieces of something larger seldom are
 ROUND, COMPACT = 1.4, 0.88  # at most so long, in widths; so much of its light near its centre at least
 MOST_TRAVEL = 0.06  # cell diameters; more is a wave that passes
+MORE_COMPACT, NO_LONGER = 0.9, 2.0  # where a footprint is so compact, and at most so long, in widths, or still alike:
+WITHOUT_BACKGROUND = 0.94, 0.1  # likeness and travel that count instead, once the background is taken away
 
 
 def cosines(cells: Cells) -> scipy.sparse.csr_matrix:
@@ -71,10 +73,8 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
     pnr = peak_to_noise(estimate, patch.decay)
     skewness = skewnesses(estimate.raw)
     width, length = shapes(estimate.cells)
-    seen = alone(patch, estimate.cells, correlations(estimate.cells.traces), rate_hz)
+    seen, alike, still = _alone(patch, estimate.cells, length, skewness, diameter, rate_hz)
     rises = (skewness > MIN_SKEWNESS) | ((pnr >= CLEAR * min_pnr) & (skewness > LEAST_SKEWNESS))
-    compact = np.array([compactness(crop, diameter) for crop in estimate.cells.crops])
-    alike = np.where((length < ROUND) & (compact > COMPACT), LEAST_LIKENESS, MIN_LIKENESS)
     why = np.full(len(pnr), "", dtype=object)
     for i in range(len(pnr)):
         reasons = (
@@ -83,17 +83,32 @@ def doubts(patch: Patch, estimate: Estimate, min_pnr: float, diameter: float, ra
             (width[i] >= SIZES[0] * diameter, f"too narrow: {width[i]:.1f} px for cells of {diameter:.3g} px"),
             (width[i] <= SIZES[1] * diameter, f"too wide: {width[i]:.1f} px for cells of {diameter:.3g} px"),
             (length[i] <= LONGEST, f"too long: {length[i]:.1f} times its width"),
-            (
-                seen.likeness[i] >= alike[i],
-                f"its surroundings light up with it (likeness {seen.likeness[i]:.2f})",
-            ),
-            (
-                seen.travel[i] <= MOST_TRAVEL * diameter,
-                f"its light moves: {seen.travel[i]:.1f} px in a transient",
-            ),
+            (alike[i], f"its surroundings light up with it (likeness {seen.likeness[i]:.2f})"),
+            (still[i], f"its light moves: {seen.travel[i]:.1f} px in a transient"),
         )
         why[i] = "; ".join(reason for passes, reason in reasons if not passes)
     return why
+
+
+def _alone(
+    patch: Patch, cells: Cells, length: np.ndarray, skewness: np.ndarray, diameter: float, rate_hz: float
+) -> tuple[Alone, np.ndarray, np.ndarray]:
+    """How alone cells are; which of them light up without their surroundings, and in one place.
+
+    What lights up around a compact footprint may be neuropil: it is, if it is gone once the background is taken away.
+    This is not asked where brightness only flickers, as at the edge of a speck of dust while the tissue moves.
+    """
+    compact = np.array([compactness(crop, diameter) for crop in cells.crops])
+    together = correlations(cells.traces)
+    seen = alone(patch, cells, together, rate_hz)
+    least = np.where((length < ROUND) & (compact > COMPACT), LEAST_LIKENESS, MIN_LIKENESS)
+    alike, still = seen.likeness >= least, seen.travel <= MOST_TRAVEL * diameter
+    perhaps = ~(alike & still) & (alike | (compact > MORE_COMPACT) & (length < NO_LONGER))
+    perhaps &= skewness > MIN_SKEWNESS
+    left = alone(patch, cells, together, rate_hz, np.flatnonzero(perhaps), without_background=True)
+    least, most_travel = WITHOUT_BACKGROUND
+    believed = (left.likeness >= least) & (left.travel <= most_travel * diameter)
+    return seen, alike | believed, still | believed
 
 
 def skewnesses(traces: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Where cells begin: transients in the movie that are as large as a cell.
 
 The residual movie is filtered by a difference of Gaussians that matches a cell's size, and by the decay of calcium.
-Its maxima in space and time, above five times the pixel's noise, are transients; each votes for the place where it
+Its maxima in space and time, above 6.5 times the pixel's noise, are transients; each votes for the place where it
 was, and the places with most votes become cells. The first footprint of a cell is the regression of the residual on a
 trace that holds only the cell's own transients, so that two cells that overlap but fire at different times come apart.
 """
@@ -17,7 +17,7 @@ from open_engine.cnmfe import background, updates
 from open_engine.cnmfe.cells import Cells, Footprints, in_field, none
 from open_engine.robust import median, noise_sd
 
-THRESHOLD = 5.0  # times the noise
+THRESHOLD = 6.5  # times the noise
 INNER, OUTER = 0.3, 0.7  # sigmas of the difference of Gaussians, in cell diameters
 BUSY = 1.5  # times the field's median noise: what varies more than that is not noise but a cell that seldom rests
 NEGLIGIBLE = 1e-6  # tails of decays below this only cost time: processors are slow with denormal numbers
@@ -67,16 +67,22 @@ def in_time(movie: np.ndarray, decay: float) -> np.ndarray:
     return noise
 
 
-def standing_out(patch: updates.Patch, cells: Cells, sigma: float) -> np.ndarray:
+def standing_out(patch: updates.Patch, cells: Cells, sigma: float, less_background: bool) -> np.ndarray:
     """The matched movie (bins, bins, frames) without the cells, lower where those are active nearby.
 
-    Part of what is left there may be their light, though their footprints do not say so. sigma: one diameter, in bins.
+    Part of what is left there may be their light, though their footprints do not say so. less_background: takes the
+    background away, too. Vessels make it as sharp as cells are, so it would count as noise. sigma: one diameter, in
+    bins.
     """
     images = updates.on_bins(patch, cells)
     h, w, _ = images.shape
-    sharp, z = in_space(images, sigma), np.empty_like(patch.sharp)
+    known, courses = images, cells.centred
+    if less_background:
+        known = np.concatenate([images, updates.background_on_bins(patch)], axis=2)
+        courses = np.concatenate([cells.centred, updates.background_courses(patch, cells)])
+    sharp, z = in_space(known, sigma), np.empty_like(patch.sharp)
     for row, its_movie, its_images in zip(z, patch.sharp, sharp):
-        np.subtract(its_movie, its_images @ cells.centred, out=row)
+        np.subtract(its_movie, its_images @ courses, out=row)
     noise = in_time(z, patch.decay)
     if len(cells):
         spread = background.both_ways(*(background.gaussian(n, OUTER * sigma) for n in (h, w)), images)
@@ -122,7 +128,7 @@ def transients(z: np.ndarray, threshold: float = THRESHOLD) -> tuple[np.ndarray,
         if not step.any():
             continue
         there = np.clip(at + step, 0, np.array(z.shape) - 1)
-        other = z[tuple(there.T)]
+        other = np.where((there == at + step).all(axis=1), z[tuple(there.T)], -np.inf)
         before = tuple(step) < (0, 0, 0)
         largest &= (height > other) if before else (height >= other)
     return at[largest], height[largest]
@@ -160,15 +166,18 @@ def neighbour_correlation(z: np.ndarray, places: np.ndarray) -> np.ndarray:
     return out
 
 
-def new_cells(patch: updates.Patch, cells: Cells, diameter: float, side: int, min_corr: float) -> Cells:
+def new_cells(
+    patch: updates.Patch, cells: Cells, diameter: float, side: int, min_corr: float, less_background: bool
+) -> Cells:
     """Cells that the residual movie shows besides those given.
 
     min_corr is that of pixels beside each other. Bins are `size` times as far apart, over which it is taken to fall
-    exponentially.
+    exponentially. less_background: seeks them once the background is taken away. This finds cells in strong neuropil,
+    but as long as cells are unknown, part of them may count as background.
     """
     size = patch.bins.size
     n_frames = patch.movie.shape[2]
-    z = standing_out(patch, cells, diameter / size)
+    z = standing_out(patch, cells, diameter / size, less_background)
     at, height = transients(z)
     if not len(at):
         return none(patch.shape, side, n_frames)

@@ -77,6 +77,17 @@ def low_of(patch: Patch, cells: Cells) -> np.ndarray:
     return cells.footprints.once("low", lambda: background.low_pass(patch.bins, on_bins(patch, cells)))
 
 
+def background_on_bins(patch: Patch) -> np.ndarray:
+    """The background's images averaged over bins: (bins, bins, k)."""
+    images = np.moveaxis(patch.gain[:, :, None] * patch.images, 2, 0)
+    return np.ascontiguousarray(np.moveaxis(patch.bins.rows.down @ images @ patch.bins.columns.down.T, 0, 2))
+
+
+def background_courses(patch: Patch, cells: Cells) -> np.ndarray:
+    """What the background's components do over time, the cells taken away: (k, frames)."""
+    return patch.courses - courses_of(patch, cells) @ cells.centred
+
+
 def with_background(patch: Patch, cells: Cells) -> Patch:
     """The patch with the background's components and gain estimated anew."""
     low = patch.low - low_of(patch, cells) @ cells.centred

@@ -29,18 +29,33 @@ def course(onsets: tuple[int, ...], delay: float = 0) -> np.ndarray:
     return (np.where(t >= 0, DECAY ** np.maximum(t, 0), 0) * 40).sum(axis=1)
 
 
-def looked_at(movie: np.ndarray, footprints: list[np.ndarray], traces: list[np.ndarray]) -> Alone:
-    """movie (rows, columns, frames) without noise, to which noise of 1 is added."""
+def looked_at(
+    movie: np.ndarray,
+    footprints: list[np.ndarray],
+    traces: list[np.ndarray],
+    behind: tuple[np.ndarray, np.ndarray] | None = None,
+    which: np.ndarray | None = None,
+) -> Alone:
+    """movie (rows, columns, frames) without noise, to which noise of 1 is added.
+
+    behind: image and course of a background, which is taken away.
+    """
     noisy = movie + np.random.default_rng(5).normal(size=movie.shape)
     noisy = (noisy - noisy.mean(axis=2, keepdims=True)).astype(np.float32)
     nothing = np.zeros((0, 0), np.float32)
     grid = background.grid(SHAPE, 2, DIAMETER)
-    patch = Patch(noisy, grid, nothing, nothing, np.ones(SHAPE), nothing, nothing, nothing, DECAY)
+    image, course = behind or (np.zeros((*SHAPE, 0)), np.zeros((0, N)))
+    course = course - course.mean(axis=-1, keepdims=True)
+    flat = np.zeros((24, 24, 1), np.float32)
+    components = np.zeros((len(background.low_pass(grid, flat)), len(np.atleast_2d(course))), np.float32)
+    patch = Patch(
+        noisy, grid, nothing, nothing, np.ones(SHAPE), components, np.atleast_3d(image), np.atleast_2d(course), DECAY
+    )
     padded = [np.pad(footprint, SIDE) for footprint in footprints]
     corners = np.array([np.argwhere(footprint == footprint.max())[0] - SIDE // 2 for footprint in footprints])
     crops = [image[r + SIDE : r + 2 * SIDE, c + SIDE : c + 2 * SIDE] for image, (r, c) in zip(padded, corners)]
     cells = Cells(Footprints(SHAPE, corners, np.array(crops, np.float32)), np.array(traces, np.float32))
-    return alone(patch, cells, gate.correlations(cells.traces), RATE_HZ)
+    return alone(patch, cells, gate.correlations(cells.traces), RATE_HZ, which, without_background=behind is not None)
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,20 @@ def test_what_lights_up_by_itself(scene) -> None:
     seen = looked_at(what.movie, *map(list, zip(*what.cells)))
     assert (seen.likeness[0] >= gate.MIN_LIKENESS) == what.like, seen
     assert (seen.travel[0] <= gate.MOST_TRAVEL * DIAMETER) == what.still, seen
+
+
+def test_neuropil_around_a_cell_is_told_from_the_rest_of_a_patch() -> None:
+    """Once the background is taken away; as it is, both look alike. What is not asked for is 0."""
+    own, neuropil = (blob(AT), course(ONSETS)), (blob(AT + 12, 30), 200 * np.sin(np.arange(N) / 3))
+    movie = of_light(own, neuropil)
+    least, most_travel = gate.WITHOUT_BACKGROUND
+    assert looked_at(movie, *map(list, zip(own))).likeness[0] < gate.LEAST_LIKENESS
+    seen = looked_at(movie, *map(list, zip(own)), behind=neuropil)
+    assert seen.likeness[0] > least and seen.travel[0] < most_travel * DIAMETER
+    patch = (blob(AT, 24), course(ONSETS))
+    piece = looked_at(of_light(patch, neuropil), [blob(AT)], [course(ONSETS)], behind=neuropil)
+    assert piece.likeness[0] < least
+    assert looked_at(movie, *map(list, zip(own)), behind=neuropil, which=np.zeros(0, int)).likeness[0] == 0
 
 
 def test_the_largest_transients_come_first_and_small_ones_do_not_count() -> None:
