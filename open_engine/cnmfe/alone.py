@@ -139,9 +139,7 @@ def _decay_frames(decay: float) -> float:
     return max(2.0, -1 / np.log(decay))
 
 
-def _view(
-    patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part]], courses: np.ndarray | None
-) -> View:
+def _view(patch: Patch, cells: Cells, i: int, others: list[tuple[int, Part, Part]], courses: np.ndarray | None) -> View:
     """courses (k, frames): of the background's components, where it is to be taken away."""
     at = np.arange(cells.side) - cells.side // 2
     field, square = in_field(cells.corners[i], cells.side, patch.shape)
