@@ -13,6 +13,7 @@ import queue
 import resource
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -181,4 +182,5 @@ def _answer(fd: int, work: Work, offset: int, tile: Tile) -> Extracted | Excepti
     except MemoryError as error:
         return MemoryError(str(error))
     except Exception as error:
+        traceback.print_exc()  # to the log: the parent raises the error without it
         return error
