@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
+import scipy.linalg  # its BLAS is another one, which `one_blas_thread` must find loaded
 
 from open_engine.files.frames import Series
 

@@ -440,7 +440,8 @@ def cuts(n_frames: int, shape: tuple[int, int], megabytes: float = BLOCK_MB) -> 
 def one_blas_thread() -> Any:
     """A context in which BLAS has one thread: the order in which it adds up, and so the last bit, depends on that.
 
-    Its products are small here, so that several threads would wait for one another most of the time, and busily.
+    Its products are small here, so that several threads would wait for one another most of the time, and busily. It
+    holds for libraries that are loaded: who computes with SciPy's own imports scipy.linalg with the module.
     """
     return threadpool_limits(1, "blas")
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import isx
@@ -13,6 +16,7 @@ from open_engine.steps.pca_ica import pca_ica
 from recording import formats
 from recording.errors import Unusable
 from samples import recordings
+from tests.launch import ROOT
 
 N_CELLS, N_FRAMES, ROWS, COLUMNS = 8, 400, 40, 48
 
@@ -122,6 +126,31 @@ def test_same_bytes_whatever_the_number_of_threads(tmp_path, context, mixture):
         run(tmp_path, replace(context, threads=threads), mixture[0])
         written.append((tmp_path / "cells.isxd").read_bytes())
     assert written[0] == written[1]
+
+
+BLAS_THREADS = """
+import threadpoolctl
+import open_engine.steps.pca_ica
+from open_engine import pca
+from open_engine.files.movies import one_blas_thread
+with one_blas_thread():
+    pca._leading(pca.np.eye(3), 1)
+    info = threadpoolctl.threadpool_info()
+print([library["num_threads"] for library in info if library["user_api"] == "blas"])
+"""
+
+
+def test_blas_has_one_thread_in_a_process_that_has_just_begun() -> None:
+    """NumPy's and SciPy's, which is loaded later."""
+    done = subprocess.run(
+        [sys.executable, "-c", BLAS_THREADS],
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[1, 1]\n", done.stderr
 
 
 def test_product_says_what_it_is_and_keeps_the_extra_properties(tmp_path, context, mixture):
