@@ -2,7 +2,7 @@
 
 Constrained non-negative matrix factorisation for microendoscopic data (Zhou et al. 2018, eLife 7, e28728) explains a
 movie as Y = A C + B + noise: footprints A, calcium traces C that follow an autoregressive model, and a background B
-that is smooth in space. Three rounds look for cells in what is not explained yet (seeds.py); in each, traces and
+that is smooth in space. Two rounds look for cells in what is not explained yet (seeds.py); in each, traces and
 footprints are updated in turn (updates.py, oasis.py), cells found twice are merged and those that are not believed
 dropped (gate.py), and the background is estimated anew (background.py).
 """
@@ -16,7 +16,7 @@ import numpy as np
 from open_engine.cnmfe import background, gate, oasis, seeds, updates
 from open_engine.cnmfe.cells import Cells, in_field, join, none
 
-ROUNDS = 3  # of looking for cells in the residual
+ROUNDS = 2  # of looking for cells in the residual
 ALTERNATIONS = 2  # of traces and footprints in each
 RADIUS = 1.4  # of what a cell may cover, in diameters: tighter, and the halo of a bright cell makes false ones
 DECAY_S = 0.6  # of calcium, until cells are known from which it can be measured
