@@ -224,7 +224,7 @@ def test_a_neuron_that_was_merged_with_another_one_is_a_candidate(tmp_path: Path
     said += r"their footprints overlap \(cosine 0\.\d\d\)"
     assert re.fullmatch(said, reasons_of(candidates.footer)[i])
     r = [np.corrcoef(candidates.traces[i], trace)[0, 1] for trace in neurons.values()]
-    assert r[1] > 0.85 and r[1] > r[0] + 0.2, r
+    assert r[1] > 0.8 and r[1] > r[0] + 0.2, r
     run(movie, tmp_path / "apart.isxd", context, merge_threshold=0.95)
     beside = candidates_of(tmp_path / "apart.isxd")
     reasons = reasons_of(read_cell_set(beside).footer) if beside.exists() else []
