@@ -20,7 +20,7 @@ from scipy import ndimage
 
 LIGHT = 1000.0  # photons a pixel and frame, of tissue at rest
 INSIDE = 0.6  # least share of a cell's light in the field
-MARGIN = 14  # px, of tissue around the field
+MARGIN = 14
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,15 @@ class Condition:
     drift: float = 0.0  # by how many px the focus blurs in the end
     lens: float = 0.0  # radius of the lens that is seen in the field, in sides of the field; 0: more than is seen
     dust: int = 0  # specks on the sensor's window
+    haze: float = 0.0  # even light from elsewhere, in units of the tissue's
+    margin: int = MARGIN  # px, of tissue around the field
+    travel: float = 0.0  # px, by which the field ends up elsewhere
+    jumps: float = 0.0  # px, of rare knocks against the head, which are over within some frames
+    leaps: int = 0  # of the focus: frames that are blurred by 3 px, three at a time
+    turn: float = 0.0  # degrees, standard deviation
+    pattern: float = 0.0  # standard deviation of the gain of single pixels
+    shadow: float = 0.0  # share of the field from which no light comes
+    padded: float | None = None  # corrected before, up to so many px, and padded with this program's zeros
 
 
 CONDITIONS = {
@@ -76,6 +85,14 @@ CONDITIONS = {
     "focus": Condition(drift=3.0),
     "lens": Condition(lens=0.46, size=150),
     "dust": Condition(dust=12),
+    "dark": Condition(light=0.02, haze=2.0, flash=(400.0, 1500.0)),
+    "padded": Condition(padded=0.3),
+    "shadow": Condition(shadow=0.5),
+    "pattern": Condition(pattern=0.04),
+    "jumps": Condition(jumps=18, margin=34),
+    "leaps": Condition(leaps=6),
+    "travels": Condition(travel=25, margin=34),
+    "turns": Condition(turn=0.4),
     "all": Condition(waves=60, patches=90, edge=200, vessels=80),
     "mixed_all": Condition(diameters=(5, 11), waves=60, patches=90, edge=200, vessels=80),
     "zhou": Condition(gaussian=True, diameters=(7, 7.1), motion=0, neuropil=150, bursts_hz=(0.08, 0.12)),
@@ -92,7 +109,7 @@ CONDITIONS = {
 def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
     """The arrays of a recording, as the file holds them."""
     rng = np.random.default_rng(seed)
-    side = what.size + 2 * MARGIN
+    side = what.size + 2 * what.margin
     diameters = rng.uniform(*what.diameters, what.cells)
     centres = _centres(rng, side, what, diameters)
     bodies = np.array([_body(rng, side, at, d, what.gaussian) for at, d in zip(centres, diameters)])
@@ -107,16 +124,22 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
     light = _illumination(rng, what.size)
     seen_through = _microscope(rng, what)
     light = light * seen_through
+    gains, blurred, turns = _gains(rng, what), _blurred(rng, what), _turns(rng, what)
     movie = np.empty((what.frames, what.size, what.size), np.uint16)
     for t in range(what.frames):
         seen = still + (weights[:, t] @ images).reshape(side, side)
         if what.drift:
             seen = ndimage.gaussian_filter(seen, 0.1 + what.drift * t / what.frames)
+        if blurred[t]:
+            seen = ndimage.gaussian_filter(seen, blurred[t])
         brightness = what.light * (what.later_light if 2 * t >= what.frames else 1)
-        seen = brightness * light * _moved(seen, shifts[t], bending[t] if what.bend else None, what.size)
-        counted = rng.poisson(np.maximum(seen, 0)) + rng.normal(100, 3 + what.noise, seen.shape)
+        seen = _moved(seen, shifts[t], bending[t] if what.bend else None, what, turns[t])
+        seen = brightness * light * (seen + what.haze * LIGHT)
+        counted = gains * rng.poisson(np.maximum(seen, 0)) + rng.normal(100, 3 + what.noise, seen.shape)
         movie[t] = np.clip(np.rint(counted), 0, 65535)
-    inner = slice(MARGIN, MARGIN + what.size)
+    if what.padded is not None:
+        shifts = _corrected_before(rng, movie, shifts, what.padded)
+    inner = slice(what.margin, what.margin + what.size)
     A = peaks[:, :, None] * bodies[:, inner, inner] * light if len(bodies) else np.zeros((0, what.size, what.size))
     in_field = bodies[:, inner, inner] * (seen_through > 0.5)
     inside = in_field.sum(axis=(1, 2)) / np.maximum(bodies.sum(axis=(1, 2)), 1e-9)
@@ -134,11 +157,12 @@ def simulate(what: Condition, seed: int) -> dict[str, np.ndarray]:
 
 
 def _centres(rng: np.random.Generator, side: int, what: Condition, diameters: np.ndarray) -> list[np.ndarray]:
+    margin = what.margin
     places: list[np.ndarray] = []
     tries = 0
     while len(places) < what.cells:
         tries += 1
-        at = rng.uniform(MARGIN - 2, side - MARGIN + 2, 2)
+        at = rng.uniform(margin - 2, side - margin + 2, 2)
         near = [np.hypot(*(at - other)) / d for other, d in zip(places, diameters)]
         if min(near, default=9) > what.apart * (1 - tries / 20000):
             places.append(at)
@@ -212,7 +236,7 @@ def _tissue(rng: np.random.Generator, side: int, what: Condition) -> tuple[np.nd
     if what.edge:
         y, x = np.mgrid[:side, :side]
         images.append(
-            np.exp(-np.abs(x - MARGIN - rng.uniform(2, 10)) / 4) * np.maximum(1 + 0.3 * _smooth(rng, side, 9), 0)
+            np.exp(-np.abs(x - what.margin - rng.uniform(2, 10)) / 4) * np.maximum(1 + 0.3 * _smooth(rng, side, 9), 0)
         )
         courses.append(what.edge * (1 + 0.5 * slow(0.5)))
     if what.vessels:
@@ -258,14 +282,64 @@ def _motion(rng: np.random.Generator, what: Condition) -> tuple[np.ndarray, np.n
 
     shifts, bending = what.motion * path(2), path(2, 3, 3)
     bending -= bending.mean(axis=(2, 3), keepdims=True)
-    return np.clip(shifts - shifts[0], -MARGIN + 4, MARGIN - 4), what.bend * bending / bending.std()
+    shifts = shifts - shifts[0]
+    if what.travel:
+        shifts += np.outer(np.linspace(0, 1, what.frames), what.travel * _direction(rng))
+    if what.jumps:
+        for at in rng.choice(np.arange(20, what.frames - 20), max(4, what.frames // 75), replace=False):
+            size = what.jumps * rng.uniform(0.6, 1.4)
+            shifts[at : at + 4] += np.outer([0.5, 1, 0.8, 0.3], size * _direction(rng))
+    most = what.margin - 4
+    return np.clip(shifts, -most, most), what.bend * bending / bending.std()
 
 
-def _moved(seen: np.ndarray, shift: np.ndarray, bending: np.ndarray | None, size: int) -> np.ndarray:
-    """The field's part of the tissue once it has moved down and to the right."""
-    if bending is None and not shift.any():
-        return seen[MARGIN : MARGIN + size, MARGIN : MARGIN + size]
-    y, x = np.mgrid[:size, :size] + float(MARGIN)
+def _direction(rng: np.random.Generator) -> np.ndarray:
+    angle = rng.uniform(0, 2 * np.pi)
+    return np.array([np.sin(angle), np.cos(angle)])
+
+
+def _turns(rng: np.random.Generator, what: Condition) -> np.ndarray:
+    """By how many degrees the tissue is turned, (frames,)."""
+    if not what.turn:
+        return np.zeros(what.frames)
+    course = ndimage.gaussian_filter1d(rng.normal(size=what.frames), 0.25 * what.rate_hz)
+    return what.turn * (course - course[0]) / course.std()
+
+
+def _blurred(rng: np.random.Generator, what: Condition) -> np.ndarray:
+    """By how many px frames are blurred for a moment, (frames,)."""
+    by = np.zeros(what.frames)
+    for at in rng.integers(5, what.frames - 5, what.leaps):
+        by[at : at + 3] = 3
+    return by
+
+
+def _gains(rng: np.random.Generator, what: Condition) -> np.ndarray:
+    """Of the pixels, which differ in a sensor, (size, size)."""
+    return rng.normal(1, what.pattern, (what.size, what.size)) if what.pattern else np.ones((what.size, what.size))
+
+
+def _corrected_before(rng: np.random.Generator, movie: np.ndarray, shifts: np.ndarray, wrong: float) -> np.ndarray:
+    """Moves the frames back by whole px, in place, with zeros where nothing was seen; the shifts that are left."""
+    back = np.rint(shifts + rng.normal(0, wrong, shifts.shape)).astype(int)
+    for frame, (down, right) in zip(movie, back):
+        moved = ndimage.shift(frame, (-down, -right), order=0)
+        frame[...] = moved
+    return shifts - back
+
+
+def _moved(
+    seen: np.ndarray, shift: np.ndarray, bending: np.ndarray | None, what: Condition, degrees: float
+) -> np.ndarray:
+    """The field's part of the tissue once it has moved down and to the right, and turned."""
+    size, margin = what.size, what.margin
+    if bending is None and not shift.any() and not degrees:
+        return seen[margin : margin + size, margin : margin + size]
+    y, x = np.mgrid[:size, :size] + float(margin)
+    if degrees:
+        middle, (sin, cos) = (len(seen) - 1) / 2, (np.sin(np.deg2rad(degrees)), np.cos(np.deg2rad(degrees)))
+        y, x = y - middle, x - middle
+        y, x = middle + cos * y - sin * x, middle + sin * y + cos * x
     dy, dx = shift[0], shift[1]
     if bending is not None:
         at = np.mgrid[:size, :size] * 2 / (size - 1)
@@ -282,6 +356,8 @@ def _microscope(rng: np.random.Generator, what: Condition) -> np.ndarray:
     """What a lens and dust leave of the light, 0 to 1, (size, size): it does not move with the tissue."""
     y, x = np.mgrid[: what.size, : what.size].astype(float)
     seen = np.ones((what.size, what.size))
+    if what.shadow:
+        seen /= 1 + np.exp((what.shadow * what.size - x + 6 * np.sin(y / 20)) / 3)
     if what.lens:
         away = np.hypot(y - what.size / 2, x - what.size / 2)
         seen /= 1 + np.exp((away - what.lens * what.size) / 1.5)

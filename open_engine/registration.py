@@ -43,10 +43,15 @@ LEAST_SIDE, SIDE = 32, 100  # samples
 WINDOW = 128  # samples: the side of what is compared of a large field
 JERK = 6.0  # robust standard deviations
 AGREEMENT = 0.4  # correlation of what both halves of the field say, each by itself
-STATIC = 4.0  # times the tissue's power of gradients, from which structure that stands still prevails
+STATIC = 2.0  # times the tissue's power of gradients, from which structure that stands still prevails
 STATIC_BLUR = 4.0  # samples, sigma, over which powers are compared
+STATIC_RIM = 1  # samples around it that are left out, too
+PATTERN_SHARE = 0.2  # of the tissue's power of gradients: a pattern of the sensor that has less does not mislead
+PATTERN_KNOWN = 0.05  # share of the pattern that motion tells from the tissue: of less, nothing is known
+PATTERN_DAMPING = 0.1
 STATIC_SHARE = 0.02, 0.9  # of the field: less does not mislead, and of more nothing tells that the rest is tissue
 STATIC_FRAMES = 10  # of fewer, shifts tell nothing of single pixels
+ERROR_SAMPLE = 50  # frames that tell how much shifts vary for noise
 CLIPPED_BY = 40  # frames that tell where values are clipped
 STATIC_AGREEMENT = 0.6  # of the halves of the rest: where they disagree, nothing is known to move
 
@@ -63,6 +68,7 @@ class Filter:
     even: np.ndarray  # (rows, columns) of the small copy, float32: one over the smooth light
     cut_offs: tuple[float | None, float | None]  # cycles per sample
     corner: tuple[int, int] = (0, 0)  # row and column of the frame's first sample that the small copy has
+    standing: np.ndarray | None = None  # (rows, columns) float32, of band-passed frames: the sensor's own pattern
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
         """The small copy, float32. Values that are not finite count as the mean of the others."""
@@ -88,7 +94,8 @@ class Filter:
 
     def band_passed(self, binned: np.ndarray) -> np.ndarray:
         """The same of a frame whose pixels are averaged already."""
-        return self.band(binned * self.even)
+        passed = self.band(binned * self.even)
+        return passed if self.standing is None else passed - self.standing
 
 
 def pitch_of(shape: tuple[int, int], high: float | None) -> int:
@@ -170,7 +177,40 @@ def standing_still(smalls: np.ndarray, weight: np.ndarray) -> np.ndarray | None:
     left = np.arange(len(across)) < np.searchsorted(across, across[-1] / 2)
     halves = [_first_step(seen, robust, rest & half) for half in (left, ~left)]
     agree = _agreement(*(half - np.median(half, axis=0) for half in halves)) > STATIC_AGREEMENT
-    return still if agree else None
+    return scipy.ndimage.binary_dilation(still, iterations=STATIC_RIM) if agree else None
+
+
+def standing_pattern(smalls: np.ndarray, template: Template, before: np.ndarray | None) -> np.ndarray | None:
+    """What stands still in all of the field while the tissue moves, (rows, columns) float32; None if that is little.
+
+    Pixels of a sensor differ, everywhere and all the time. `smalls`, (n, rows, columns), are the small copies that the
+    template is made of, less the pattern that was known `before`. With the template T and the pattern S, the spectrum
+    of copy t is T e_t + S, where e_t is the factor of its shift; T and S are those of least squares. S is nearly
+    unknown at frequencies at which all e_t are alike, and is damped there. The copies are taken in two groups, whose
+    noise is independent, to tell its power.
+    """
+    y, x = _frequencies(template.weight.shape)
+    left_out = 0.0 if before is None else scipy.fft.rfft2(before)
+    patterns, seen, known = [], [], 0.0
+    for first in (0, 1):
+        its_smalls, its_shifts = smalls[first::2], template.shifts[first::2]
+        where_seen, at_rest, moved = 0.0, 0.0, 0.0
+        for small, shift in zip(its_smalls, its_shifts):
+            factor, spectrum = _moving(shift, y, x), scipy.fft.rfft2(small) + left_out
+            where_seen = where_seen + spectrum / len(its_smalls)
+            at_rest = at_rest + spectrum * factor.conj() / len(its_smalls)
+            moved = moved + factor / len(its_smalls)
+        known = 1 - np.abs(moved) ** 2
+        patterns.append((where_seen - moved * at_rest) / (known + PATTERN_DAMPING))
+        seen.append((at_rest - moved.conj() * where_seen) / (known + PATTERN_DAMPING))
+    images = [scipy.fft.irfft2(spectrum, template.weight.shape) for spectrum in patterns + seen]
+    spectra = [scipy.fft.rfft2(image * template.weight) for image in images]
+    still, moving = (
+        float(((one * other.conj()).real * known**2 * (y**2 + x**2)).sum()) for one, other in (spectra[:2], spectra[2:])
+    )
+    if known.mean() < PATTERN_KNOWN or still < PATTERN_SHARE * moving:
+        return None
+    return ((images[0] + images[1]) / 2).astype(np.float32)
 
 
 def _first_step(seen: np.ndarray, slopes: np.ndarray, inside: np.ndarray) -> np.ndarray:
@@ -203,6 +243,10 @@ class Template:
     residual_clip: float = np.inf
     squares: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict)  # see `_squares`
     tissue: np.ndarray | float = 1.0  # (rows, columns), 0 where what stands still prevails
+    alternate: np.ndarray | None = None  # (2, rows, columns): the means of every other frame that it is made of
+    error: float = np.inf  # samples, standard deviation of a shift: see `_expected_error`
+    shifts: np.ndarray | None = None  # (n, 2) of the small copies that it is made of
+    middle: int = 0  # the first column of the right half: both halves show as much
 
     @property
     def size(self) -> tuple[int, int]:
@@ -264,14 +308,15 @@ def _refined(small: np.ndarray, start: np.ndarray, template: Template) -> FrameS
             return NOTHING
         basis = template.ready[fraction[0], fraction[1]][:, inside[0], inside[1]]
         edges = (edge for shared in inside for edge in (shared.start, shared.stop))
-        squares = _squares(template, (*fraction, *edges), basis)
+        middle = min(max(template.middle - inside[1].start, 1), basis.shape[2] - 1)
+        squares = _squares(template, (*fraction, *edges), basis, middle)
         energy = squares[0, 2, 2]
         gain = gain or (float(np.einsum("ij,ij", seen, basis[2])) / energy if energy else 0)
         if not gain > 0:
             return NOTHING
         difference = np.subtract(seen, np.multiply(basis[2], np.float32(gain)))
         np.clip(difference, -gain * template.residual_clip, gain * template.residual_clip, out=difference)
-        unknowns = _least_squares(squares, basis, difference, halves=step == STEPS - 1)
+        unknowns = _least_squares(squares, basis, difference, middle, halves=step == STEPS - 1)
         shifts = np.array(quantised) / SUBPIXEL - unknowns[:, :2] / gain
         gain += unknowns[0, 2]
         if not np.abs(shifts[0] - start).max() < 2:  # also where it is not a number
@@ -283,25 +328,23 @@ def _refined_pair(pair: tuple[np.ndarray, np.ndarray], template: Template) -> Fr
     return _refined(*pair, template)
 
 
-def _squares(template: Template, place: tuple[int, ...], basis: np.ndarray) -> np.ndarray:
+def _squares(template: Template, place: tuple[int, ...], basis: np.ndarray, middle: int) -> np.ndarray:
     """The products of three images, (3, rows, columns), over the whole, its left and its right half: (3, 3, 3).
 
     They depend on the place in the template alone, and few places come up again and again.
     """
     if place not in template.squares:
-        middle = basis.shape[2] // 2
         parts = [part.reshape(3, -1) for part in (basis[:, :, :middle], basis[:, :, middle:])]
         left, right = (np.array(part @ part.T, float) for part in parts)
         template.squares[place] = np.array([left + right, left, right])
     return template.squares[place]
 
 
-def _least_squares(squares: np.ndarray, basis: np.ndarray, seen: np.ndarray, halves: bool) -> np.ndarray:
+def _least_squares(squares: np.ndarray, basis: np.ndarray, seen: np.ndarray, middle: int, halves: bool) -> np.ndarray:
     """The weights of three images, (3, rows, columns), that explain best what is seen.
 
     Shape (1, 3), for the whole field, or (3, 3), for the whole, its left and its right half.
     """
-    middle = seen.shape[1] // 2
     left = np.einsum("kij,ij->k", basis[:, :, :middle], seen[:, :middle])
     right = np.einsum("kij,ij->k", basis[:, :, middle:], seen[:, middle:])
     products = np.array([left + right, left, right] if halves else [left + right], float)
@@ -335,7 +378,8 @@ def make_template(
     `weight` says what takes part, 0 to 1; `greatest` is the greatest shift in samples; for `tissue` see Template.
     """
     reach = tuple(int(min(np.ceil(greatest), n // 2 - 2)) for n in weight.shape)
-    template = Template(weight, CLIP * noise_sd(smalls, around=0), reach, tissue=tissue)
+    middle = weight.shape[1] // 2
+    template = Template(weight, CLIP * noise_sd(smalls, around=0), reach, tissue=tissue, middle=middle)
     spectra = [template.spectrum_of(small) for small in smalls]
     spectrum, y, x = spectra[len(spectra) // 2], *_frequencies(template.size)
     for _ in range(ROUNDS):
@@ -348,8 +392,45 @@ def make_template(
         refined = in_order(partial(_refined_pair, template=template), zip(smalls, shifts), threads)
         fits = [fit.shift for fit in refined]
         shifts = np.where(np.isfinite(fits), fits, shifts)
-    at_reference = register(reference, template).shift
-    return _prepared(template, smalls, shifts - np.nan_to_num(at_reference))
+    shifts = shifts - np.nan_to_num(register(reference, template).shift)
+    template = _prepared(template, smalls, shifts)
+    alternate = np.array([mean_moved_back(smalls[i::2], shifts[i::2]) for i in (0, 1)])
+    error = _expected_error(template, smalls, shifts, alternate)
+    its = {"alternate": alternate, "shifts": shifts, "error": error, "middle": _middle(alternate, weight)}
+    return replace(template, **its, squares={})
+
+
+def _middle(alternate: np.ndarray, weight: np.ndarray) -> int:
+    """The first column of the right half of a field whose halves show as much, as a part of it may be dark.
+
+    What is seen is the product of the gradients of two means, whose noise is independent.
+    """
+    one, other = (np.array(np.gradient(mean)) for mean in alternate)
+    across = np.maximum(((one * other).sum(axis=0) * weight).sum(axis=0), 0).cumsum()
+    return int(np.clip(np.searchsorted(across, across[-1] / 2), 1, len(across) - 1))
+
+
+def _expected_error(template: Template, smalls: np.ndarray, shifts: np.ndarray, alternate: np.ndarray) -> float:
+    """The standard deviation of shifts that noise and activity cause, in samples: one number for both axes.
+
+    A shift is the product of a frame with the template's slopes over the power of these. What frames have besides the
+    template decides how the product varies; the power is that which the means of every other frame share, which leaves
+    out their noise.
+    """
+    y, x = _frequencies(template.weight.shape)
+    some = np.linspace(0, len(smalls) - 1, min(ERROR_SAMPLE, len(smalls))).astype(int)
+    mean = template.ready[0, 0, 2]
+    rest = (scipy.fft.rfft2((_moved(smalls[i], -shifts[i], y, x) - mean) * template.weight) for i in some)
+    noise = sum(np.abs(spectrum) ** 2 for spectrum in rest) / len(some)
+    one, other = (scipy.fft.rfft2(image * template.weight) for image in alternate)
+    twice = np.where((x == 0) | (x == 0.5), 1, 2) / template.weight.size  # rfft2 has half of the frequencies
+    shared = (one * np.conj(other)).real * twice
+    seen = np.abs(one + other) ** 2 / 4 * noise * twice / template.weight.size
+    variances = [
+        (frequency**2 * seen).sum() / max((frequency**2 * shared).sum(), 1e-30) ** 2 / (2 * np.pi) ** 2
+        for frequency in (y, x)
+    ]
+    return float(np.sqrt(np.mean(variances)))
 
 
 def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Template:
@@ -364,12 +445,8 @@ def _prepared(template: Template, smalls: np.ndarray, shifts: np.ndarray) -> Tem
         down, right = at[fy + 1, fx] - at[fy - 1, fx], at[fy, fx + 1] - at[fy, fx - 1]
         ready[fy, fx] = (SUBPIXEL / 2 * down, SUBPIXEL / 2 * right, at[fy, fx])
     ready *= template.weight > 0.5
-    return replace(
-        template,
-        spectrum=scipy.fft.rfft2(mean * template.weight, template.size),
-        ready=ready,
-        residual_clip=CLIP * spread,
-    )
+    spectrum = scipy.fft.rfft2(mean * template.weight, template.size)
+    return replace(template, spectrum=spectrum, ready=ready, residual_clip=CLIP * spread, squares={})
 
 
 def _spline_moved(image: np.ndarray, down: int, right: int) -> np.ndarray:
@@ -405,23 +482,28 @@ def _moved(image: np.ndarray, shift: np.ndarray, y: np.ndarray, x: np.ndarray) -
     return scipy.fft.irfft2(scipy.fft.rfft2(image) * _moving(shift, y, x), image.shape)
 
 
-def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.ndarray, template: Template) -> bool:
+def has_moved(
+    left: np.ndarray,
+    right: np.ndarray,
+    smalls: np.ndarray,
+    at: np.ndarray,
+    template: Template,
+    agreement: float = AGREEMENT,
+) -> bool:
     """Whether shifts are motion rather than noise or activity, by what the halves of the field say of each other.
 
     `left` and `right` are the shifts of each half as `register` finds them, (n, 2), for all frames; `smalls`, (m, rows,
     columns), are the small copies of those frames that `at` names. Something has moved if the shifts that both halves
-    show `apart` correlate by more than 0.4, and each half becomes crisper when its frames are moved back by the shifts
-    of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over the half of the
-    product of two means' gradients, of every other frame each: noise, which these do not share, does not count, and
-    neither does that resampling blurs it. Jerks that are too rare to tell in the means: see `are_jerks`.
+    show, by `both_halves`, correlate by more than `agreement`, and each half becomes crisper when its frames are moved
+    back by the shifts of the *other* half, which knows nothing of its noise and its cells. Crispness is the sum over
+    the half of the product of two means' gradients, of every other frame each: noise, which these do not share, does
+    not count, and neither does that resampling blurs it. Jerks that are too rare to tell in the means: see `are_jerks`.
     """
     left, right = (half - np.nanmedian(half, axis=0) if np.isfinite(half).any() else half for half in (left, right))
     known = np.isfinite(left + right).all(axis=1)
+    if known[at].sum() < 2 or _agreement(*both_halves(smalls[known[at]], template, known[at])) < agreement:
+        return False
     smalls, at = smalls[known[at]], at[known[at]]
-    if len(at) < 2:
-        return False
-    if _agreement(*(half - np.median(half, axis=0) for half in apart(smalls, template))) < AGREEMENT:
-        return False
     left, right = left[at], right[at]
     rows, columns = smalls.shape[1:]
     y, x = np.minimum(np.ceil(np.abs([left, right]).max(axis=(0, 1))).astype(int) + BORDER, (rows // 4, columns // 4))
@@ -430,8 +512,29 @@ def has_moved(left: np.ndarray, right: np.ndarray, smalls: np.ndarray, at: np.nd
         (_gradients(smalls, shifts).prod(axis=0) * template.tissue)[inside].sum(axis=0)
         for shifts in (0 * left, left, right)
     )
-    middle = still.shape[1] // 2
+    middle = max(template.middle - x, 1)
     return bool(by_right[:, :middle].sum() + by_left[:, middle:].sum() > still.sum())
+
+
+def both_halves(
+    smalls: np.ndarray, template: Template, known: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the left and the right half say of the small copies that the template is made of, each less its median.
+
+    Each copy is compared with the mean of those that were averaged apart from it: against a mean that it is part of,
+    both halves find their own noise where the whole has put it, and agree. `known` names copies of the sample.
+    """
+    number = np.arange(len(smalls)) if known is None else np.flatnonzero(known)
+    left, right = np.empty((2, len(smalls), 2))
+    for i, image in enumerate(template.alternate[::-1]):
+        its = number % 2 == i
+        left[its], right[its] = apart(smalls[its], template, image)
+    return left - np.median(left, axis=0), right - np.median(right, axis=0)
+
+
+def halves_agree(smalls: np.ndarray, template: Template) -> bool:
+    """Whether the small copies that the template is made of show motion, by both halves of the field."""
+    return len(smalls) >= STATIC_FRAMES and _agreement(*both_halves(smalls, template)) > AGREEMENT
 
 
 def _agreement(a: np.ndarray, b: np.ndarray) -> float:
@@ -463,15 +566,17 @@ def are_jerks(smalls: np.ndarray, template: Template) -> bool:
     return bool(same.sum() >= 3 and same.mean() > 0.5)
 
 
-def apart(smalls: np.ndarray, template: Template) -> tuple[np.ndarray, np.ndarray]:
+def apart(smalls: np.ndarray, template: Template, image: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """The shifts of small copies by the left half of the field alone and by the right half alone, each (n, 2).
 
-    Those of `register` are not independent: both halves start from the shift that the whole field suggests.
+    Those of `register` are not independent: both halves start from the shift that the whole field suggests. They are
+    compared with `image`, by default that of the template.
     """
     columns = np.arange(template.weight.shape[1])
+    image = template.ready[0, 0, 2] if image is None else image
     halves = []
-    for half in (columns < len(columns) // 2, columns >= len(columns) // 2):
+    for half in (columns < template.middle, columns >= template.middle):
         part = replace(template, weight=template.weight * half)
-        spectrum = scipy.fft.rfft2(template.ready[0, 0, 2] * part.weight, template.size)
+        spectrum = scipy.fft.rfft2(image * part.weight, template.size)
         halves.append(np.array([peak(part.spectrum_of(small), part, spectrum) for small in smalls]))
     return halves[0], halves[1]

@@ -6,7 +6,7 @@ registration.py compares one frame with a template, bending.py tells displacemen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -21,9 +21,17 @@ from recording.errors import Unusable
 
 VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel
+DIM_BAND = (
+    0.02,
+    0.125,
+)  # where that shows too little: larger structures are brighter, but light and neuropil have them
+DIM = 0.1  # px: the expected error of shifts from which the second band is tried
+DIM_AGREEMENT = 0.25  # of the halves of the field, where noise is that strong
+SPECTRUM_BLUR = 40  # parts of a spectrum: the sigma over which its power is averaged
 SAMPLE, SAMPLE_BYTES = 200, 32 << 20  # frames that make the template, and what their small copies may take
 MOST_JERKS = 30  # frames that are looked at again
 TISSUE_BLUR = 2  # samples, sigma, of the borders of what stands still
+PATTERN_ROUNDS, PATTERN_CHANGE = 8, 0.01  # of telling a sensor's pattern from the tissue; samples, then they end
 BENT_SAMPLE = 60  # frames that tell whether tissue bends
 
 
@@ -41,11 +49,20 @@ def band_of(band: tuple[float | None, float | None]) -> tuple[float | None, floa
 
 def estimate_shifts(
     series: Series, reference: np.ndarray, search: Search, context: StepContext, span: tuple[float, float]
-) -> np.ndarray:
-    """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded."""
+) -> tuple[np.ndarray, Search]:
+    """How far the tissue is from where the reference shows it: (n_frames, 2), (y, x) in px; 0 if not recorded.
+
+    The search that is returned has the band in which it was seen best.
+    """
     even = evenly(np.flatnonzero(series.valid), SAMPLE)
     with frames.one_blas_thread():
         prepare, template, smalls = _compared(series, even, reference, search, context.threads)
+        if search.band == OWN_BAND and template.error * prepare.pitch > DIM:
+            lower = replace(search, band=DIM_BAND)
+            others = _compared(series, even, reference, lower, context.threads)
+            if others[1].error * others[0].pitch < template.error * prepare.pitch:
+                search, (prepare, template, smalls) = lower, others
+            del others
 
     def work(start: int, stop: int) -> np.ndarray:
         return _registered(series, start, stop, prepare, template, search.weight < 1)
@@ -54,17 +71,21 @@ def estimate_shifts(
     recorded = series.valid
     shifts, left, right, steps = np.moveaxis(measured[recorded], 1, 0)
     shifts = _filled(shifts)
+    dim = template.error * prepare.pitch > DIM
+    if dim:
+        shifts = steadied(shifts, template.error)
     if search.weight < 1:
         shifts = combined(shifts, steps, search.weight)
     at = np.flatnonzero(recorded)
     far = evenly(at[registration.far_frames(left, right)], MOST_JERKS)
     with frames.one_blas_thread():
+        agreement = DIM_AGREEMENT if dim else registration.AGREEMENT
         moved = registration.has_moved(
-            left, right, smalls, np.searchsorted(at, even), template
+            left, right, smalls, np.searchsorted(at, even), template, agreement
         ) or registration.are_jerks(np.array([prepare(series.read(i, i + 1)[0]) for i in far]), template)
     in_px = np.zeros((series.n_frames, 2))
     in_px[recorded] = shifts * prepare.pitch if moved else np.median(shifts, axis=0) * prepare.pitch
-    return in_px
+    return in_px, search
 
 
 def estimate_bending(series: Series, shifts: np.ndarray, search: Search, context: StepContext) -> Bent | None:
@@ -141,8 +162,23 @@ def _compared(
     tissue = tissue[place].astype(np.float32)
     weight = _weight(prepare, series.shape, search.roi) * tissue
     tissue = 1.0 if still is None else tissue > 0.5
-    greatest = search.greatest / pitch
-    return prepare, registration.make_template(smalls, prepare(reference), weight, greatest, threads, tissue), smalls
+
+    def compared(prepare: Filter, smalls: np.ndarray) -> Template:
+        return registration.make_template(smalls, prepare(reference), weight, search.greatest / pitch, threads, tissue)
+
+    template, pattern = compared(prepare, smalls), None
+    moves = template.error * pitch < DIM and registration.halves_agree(smalls, template)  # else noise could pass for it
+    for _ in range(PATTERN_ROUNDS if moves and still is None else 0):
+        before, known = template.shifts, pattern
+        pattern = registration.standing_pattern(smalls, template, known)
+        if pattern is None:
+            break
+        prepare = replace(prepare, standing=pattern)
+        smalls -= pattern if known is None else pattern - known
+        template = compared(prepare, smalls)
+        if np.abs(template.shifts - before).mean() < PATTERN_CHANGE:
+            break
+    return prepare, template, smalls
 
 
 def evenly(values: np.ndarray, n: int) -> np.ndarray:
@@ -202,6 +238,20 @@ def _filled(shifts: np.ndarray) -> np.ndarray:
         return np.nan_to_num(shifts)
     at = np.arange(len(shifts))
     return np.column_stack([np.interp(at, at[known], axis[known]) for axis in shifts.T])
+
+
+def steadied(shifts: np.ndarray, error: float) -> np.ndarray:
+    """Shifts (n, 2) through a Wiener filter over time: what varies no more than noise of this standard deviation goes.
+
+    The frequencies at which the tissue moves keep nearly all that they have.
+    """
+    middle = np.median(shifts, axis=0)
+    there_and_back = np.concatenate([shifts, shifts[::-1]]) - middle
+    spectrum = scipy.fft.rfft(there_and_back, axis=0)
+    power = np.abs(spectrum) ** 2 / len(there_and_back)
+    power = scipy.ndimage.gaussian_filter1d(power, max(2, len(power) / SPECTRUM_BLUR), axis=0)
+    gain = np.maximum(1 - error**2 / np.maximum(power, 1e-30), 0)
+    return middle + scipy.fft.irfft(gain * spectrum, len(there_and_back), axis=0)[: len(shifts)]
 
 
 def combined(shifts: np.ndarray, steps: np.ndarray, weight: float) -> np.ndarray:

@@ -91,7 +91,7 @@ def motion_correct(
         reference, at = _reference(series, reference_file_name, reference_segment_index, reference_frame_index, context)
         band = (low_bandpass_cutoff, high_bandpass_cutoff)
         search = Search(band_of(band), max_translation, roi, global_registration_weight)
-        shifts = estimate_shifts(series, reference, search, context, (0, 0.4))
+        shifts, search = estimate_shifts(series, reference, search, context, (0, 0.4))
         if at is not None:
             shifts[series.valid] -= shifts[at]
         np.clip(shifts, -max_translation, max_translation, out=shifts)

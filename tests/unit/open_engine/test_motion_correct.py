@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import fourier_shift, gaussian_filter, gaussian_filter1d, map_coordinates
 
+from bench import conditions
 from open_engine.context import StepContext
 from open_engine.files import frames
 from open_engine.registration import standing_still
@@ -321,6 +322,54 @@ def test_same_bytes_whatever_the_number_of_threads(
         result = run(synthetic.write(folder, "a", moving), dataclasses.replace(context, threads=threads))
         made.append((result.movies[0].read_bytes(), result.translations.tobytes()))
     assert made[0] == made[1]
+
+
+# ---- what is hard to see
+
+
+def simulated(kind: str, seed: int, **changes: Any) -> dict[str, np.ndarray]:
+    what = dataclasses.replace(conditions.CONDITIONS[kind], **{"frames": 220, **changes})
+    return conditions.simulate(what, seed)
+
+
+DIM = {"haze": 5, "light": 0.012, "flash": (70, 260)}  # 70 photons a pixel, of which the tissue's structure has 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "greatest_error"),
+    [
+        ("dark", {}, 0.11),
+        ("dark", DIM, 0.3),
+        ("dark", {**DIM, "motion": 0.6}, 0.3),
+        ("dark", {**DIM, "noise": 4}, 0.4),
+        ("shadow", {}, 0.2),
+        ("shadow", {"shadow": 0.7}, 0.25),
+        ("pattern", {"pattern": 0.05, "motion": 0.6}, 0.07),
+        ("pattern", {}, 0.08),
+        ("dust", {}, 0.13),
+    ],
+)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_motion_is_corrected_where_little_is_seen(
+    tmp_path: Path, context: StepContext, kind: str, changes: dict[str, Any], greatest_error: float, seed: int
+) -> None:
+    made = simulated(kind, seed, **changes)
+    assert error(run([recordings.movie_from(tmp_path / "a.isxd", made["movie"])], context).shifts, made["shifts"]) < (
+        greatest_error
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("dark", {}), ("dark", DIM), ("dark", {**DIM, "cells": 0, "waves": 400}), ("shadow", {}), ("pattern", {})],
+)
+@pytest.mark.parametrize("seed", [3, 4])
+def test_tissue_that_stands_still_does_so_where_little_is_seen(
+    tmp_path: Path, context: StepContext, kind: str, changes: dict[str, Any], seed: int
+) -> None:
+    seen = simulated(kind, seed, **changes, motion=0)["movie"]
+    made = run([recordings.movie_from(tmp_path / "a.isxd", seen)], context)
+    np.testing.assert_array_equal(read(made.movies[0]), seen)
 
 
 # ---- tissue that bends
