@@ -56,7 +56,7 @@ def test_tables(tmp_path):
     path = tmp_path / "t.csv"
     columns = {"name": ["=1", "C1", None], "value": [-1.5, np.nan, 2], "index": [-1, None, 3], "+x": [1, 2, 3]}
     tables.write(path, columns)
-    assert path.read_text() == "name,value,index,'+x\n'=1,-1.5,-1.0,1\nC1,,,2\n,2.0,3.0,3\n"
+    assert path.read_text() == "name,value,index,'+x\n'=1,-1.5,-1,1\nC1,,,2\n,2.0,3,3\n"
     tables.write_wide(path, np.arange(2), ["=a", "-2"], np.array([[-1, 2], [3, -4]]))
     assert path.read_text() == "time_s,'=a,-2\n0,-1,3\n1,2,-4\n"
 
