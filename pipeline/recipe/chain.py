@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipeline.recipe.model import INPUT, Problem, Step
 from pipeline.recipe.steps import FILE, Makes, Takes
@@ -213,14 +214,24 @@ def _free(chain: str, extension: str, taken: set[str]) -> str:
 # ---- how much room the products need
 
 
-def room(planned: Sequence[PlannedStep], recording: Shape, wanted: set[Stream], keep: set[Stream]) -> int:
-    """The most bytes that the products of the steps still to run (`wanted`) will take at any one time."""
+def room(
+    planned: Sequence[PlannedStep],
+    recording: Shape,
+    wanted: set[Stream],
+    keep: set[Stream],
+    estimated: Mapping[int, Mapping[str, Any]],
+) -> int:
+    """The most bytes that the products of the steps still to run (`wanted`) will take at any one time.
+
+    estimated: values of steps, by their index, that the recipe leaves to the movie.
+    """
     shapes = {-1: recording, COMPANIONS: recording}
     sizes: dict[Stream, int] = {}
     needed = peak = 0
     for index, planned_step in enumerate(planned):
         before = shapes[planned_step.read[0].step]
-        shapes[index] = after = planned_step.step.contract.shape(planned_step.step.values, before)
+        values = {**planned_step.step.values, **estimated.get(index, {})}
+        shapes[index] = after = planned_step.step.contract.shape(values, before)
         for stream in planned_step.made:
             if stream in wanted:
                 sizes[stream] = KINDS.get(stream.kind, KINDS["image"]).n_bytes(after)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def run_step(this: Run, index: int, progress: Callable[[float], None], refused: 
         warn(f"{refused}; {STEPS}/ has what it makes of the cells as the recipe left them")
     context = step_context(this, planned, scratch, files, warn, progress)
     try:
-        estimated = _estimated(this, planned, context)
+        estimated = _estimated(this, planned, context.warn)
         call_step(planned, files_of(planned, read, this.names, folder, this.deferred), context, estimated)
         _replace_links(folder)
         _check_products(this, planned, folder)
@@ -121,7 +121,13 @@ def step_context(
     return StepContext(scratch, this.context.threads, warn, progress, beside, begins_s, session)
 
 
-def _estimated(this: Run, planned: PlannedStep, context: StepContext) -> dict[str, Any]:
+def estimated_from_recording(this: Run, todo: Collection[int]) -> dict[int, dict[str, Any]]:
+    """What steps that read the recording itself leave to it, by their index; the steps need not look again."""
+    first = [index for index in todo if all(stream.step < 0 for stream in this.planned[index].read)]
+    return {index: _estimated(this, this.planned[index], lambda text: None) for index in first}
+
+
+def _estimated(this: Run, planned: PlannedStep, warn: Callable[[str], None]) -> dict[str, Any]:
     """The values of the step's parameters that the recipe leaves to the movie."""
     step, stream = planned.step, next(iter(planned.read), None)
     if stream is None or not estimates.wanted(step.parameters):
@@ -129,7 +135,7 @@ def _estimated(this: Run, planned: PlannedStep, context: StepContext) -> dict[st
     files = this.files(stream)
     factor = _down_sampled(this, stream)
     measured, factor = (files, 1.0) if factor is None else (this.inputs, factor)
-    movie = estimates.Movie(files, measured, factor, context.warn, context.threads, this.diameters)
+    movie = estimates.Movie(files, measured, factor, warn, this.context.threads, this.diameters)
     return estimates.estimate(step.function, step.parameters, movie)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pipeline.recipe import companions
 from pipeline.recipe.chain import Stream, kept, plan, room
 from pipeline.recipe.decided import later, sets_as_decided
 from pipeline.recipe.interleaved import untangled
-from pipeline.recipe.one_step import run_step
+from pipeline.recipe.one_step import estimated_from_recording, run_step
 from pipeline.recipe.read import complaints, read
 from pipeline.recipe.results import results
 from pipeline.recipe.state import Run, part_of_progress, software
@@ -194,19 +194,22 @@ def _check_room(this: Run, todo: set[int]) -> None:
     shape = Shape(sum(info.n_samples for info in infos), infos[0].width * infos[0].height, *([cells] if cells else []))
     made = {stream for index in todo for stream in this.planned[index].made}
 
-    def takes(keep: set[Stream]) -> int:
+    def takes(keep: set[Stream], estimated: Mapping[int, Mapping[str, Any]]) -> int:
         deferred = _deferred(this, todo, keep).keys()
         files = {stream for stream in made if not deferred & this.names(stream)}
-        return round(SPARE * room(this.planned, shape, files, keep))
+        return round(SPARE * room(this.planned, shape, files, keep, estimated))
 
     disk = os.statvfs(this.store.staging)
     free = disk.f_bavail * disk.f_frsize
-    needed = takes(this.keep)
+    if takes(this.keep, {}) <= free:
+        return
+    estimated = estimated_from_recording(this, todo)  # which takes a while, so only where it decides
+    needed = takes(this.keep, estimated)
     if needed <= free:
         return
     advice = "free some"
     if this.recipe.keep == "all":
-        less = takes(kept(this.planned, "last"))
+        less = takes(kept(this.planned, "last"), estimated)
         advice += f', or write keep = "last" in the recipe, which takes {_gigabytes(less)}'
     raise Unusable(
         f"the products of the recipe take about {_gigabytes(needed)} and {_gigabytes(free)} are free on the output's "

@@ -457,8 +457,8 @@ def test_room_is_that_of_the_largest_moment() -> None:
     shape = Shape(samples=1000, pixels=640_000)
     movie = 4 * 500 * 160_000  # after preprocessing
     cells = 4 * 120 * (160_000 + 500)
-    all_of_it = room(planned, shape, everything, kept(planned, "all"))
+    all_of_it = room(planned, shape, everything, kept(planned, "all"), {})
     assert 4 * movie + 2 * cells < all_of_it < 4 * movie + 2 * cells + 10_000_000
-    least = room(planned, shape, everything, kept(planned, "last"))
+    least = room(planned, shape, everything, kept(planned, "last"), {})
     assert 2 * movie < least < 3 * movie
-    assert room(planned, shape, set(), everything) == 0
+    assert room(planned, shape, set(), everything, {}) == 0

@@ -801,6 +801,35 @@ def test_too_little_room(bench: Bench, steps: Path) -> None:
     )
 
 
+def test_room_is_that_of_the_movie_as_it_will_be_down_sampled(bench: Bench) -> None:
+    """Down-sampling that is left to the movie is looked up before a disk counts as too small for it."""
+    frames = np.random.default_rng(3).integers(900, 1100, (64, 40, 48)).astype(np.uint16)
+    movie = recordings.movie_from(bench.folder / "mouse.isxd", frames)
+    program = (
+        "import sys\n"
+        "from collections import namedtuple\n"
+        "from pipeline.recipe import run as run_recipe\n"
+        "from pipeline.inspect.results import Context\n"
+        "from recording.errors import Unusable\n"
+        "from protocol.job import Job\n"
+        "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
+        "run_recipe.os.statvfs = lambda path: Disk(int(sys.argv[1]), 1)\n"
+        "job = Job.from_json(sys.stdin.read())\n"
+        "try: print(run_recipe.run(job, Context(job.scratch)).summary)\n"
+        "except Unusable as error: print(error)\n"
+    )
+    preprocess = '[[step]]\nuse = "preprocess"\ntemporal_downsample_factor = "auto"\n'
+    job = json.dumps(bench.job(bench.recipe(preprocess), [movie], "movie"))
+    size = frames.nbytes * 2  # as float32 at most
+
+    def run(free: int) -> str:
+        command = [sys.executable, "-c", program, str(free)]
+        return subprocess.run(command, input=job, capture_output=True, text=True, cwd=ROOT, check=True).stdout
+
+    assert "are free on the output's disk" in run(size // 4)
+    assert "32 frames" in run(int(0.7 * size)), "the movie has 20 Hz, of which the step leaves 10"
+
+
 def test_a_name_that_grows_too_long(bench: Bench, steps: Path, movie: Path) -> None:
     source = bench.folder / f"{'m' * 195}.isxd"
     source.write_bytes(movie.read_bytes())
