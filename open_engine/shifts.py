@@ -21,10 +21,7 @@ from recording.errors import Unusable
 
 VENDOR_BAND = (0.004, 0.016)
 OWN_BAND = (0.047, 0.125)  # cycles per pixel
-DIM_BAND = (
-    0.02,
-    0.125,
-)  # where that shows too little: larger structures are brighter, but light and neuropil have them
+DIM_BAND = (0.02, 0.125)  # where that shows too little: larger structures stand out more, but those of neuropil do too
 DIM = 0.1  # px: the expected error of shifts from which the second band is tried
 DIM_AGREEMENT = 0.25  # of the halves of the field, where noise is that strong
 SPECTRUM_BLUR = 40  # parts of a spectrum: the sigma over which its power is averaged

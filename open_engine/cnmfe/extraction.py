@@ -99,8 +99,6 @@ def extract(movie: np.ndarray, settings: Settings) -> Extracted:
         known = estimate.with_raw_traces()
         fresh = seeds.new_cells(patch, known, settings.diameter, side, settings.min_corr, less_background=number > 0)
         if not len(fresh):
-            if number:
-                break
             continue
         cells = join(estimate.cells, fresh)
         for _ in range(ALTERNATIONS):

@@ -64,12 +64,7 @@ class Estimate:
 
 def on_bins(patch: Patch, cells: Cells) -> np.ndarray:
     """Footprints averaged over bins: (bins, bins, cells)."""
-
-    def binned() -> np.ndarray:
-        made = patch.bins.rows.down @ cells.images() @ patch.bins.columns.down.T
-        return np.ascontiguousarray(np.moveaxis(made, 0, 2))
-
-    return cells.footprints.once("on bins", binned)
+    return cells.footprints.once("on bins", lambda: _averaged(patch, cells.images()))
 
 
 def low_of(patch: Patch, cells: Cells) -> np.ndarray:
@@ -79,7 +74,11 @@ def low_of(patch: Patch, cells: Cells) -> np.ndarray:
 
 def background_on_bins(patch: Patch) -> np.ndarray:
     """The background's images averaged over bins: (bins, bins, k)."""
-    images = np.moveaxis(patch.gain[:, :, None] * patch.images, 2, 0)
+    return _averaged(patch, np.moveaxis(patch.gain[:, :, None] * patch.images, 2, 0))
+
+
+def _averaged(patch: Patch, images: np.ndarray) -> np.ndarray:
+    """Images (n, rows, columns) over the patch's bins: (bins, bins, n)."""
     return np.ascontiguousarray(np.moveaxis(patch.bins.rows.down @ images @ patch.bins.columns.down.T, 0, 2))
 
 

@@ -143,7 +143,7 @@ def _rows(text: str) -> pd.DataFrame:
     A row begins with its own number, the number of the movie and its own number again. Numbers come first; the last
     four fields are of the zone, quoted only if there are several.
     """
-    import pandas as pd  # here, as it takes longer than the rest of a small recording
+    import pandas as pd  # here, as importing it takes a while
 
     header, _, text = text.partition("\n")
     columns = header.split(",")

@@ -35,9 +35,8 @@ def around(footprint: np.ndarray, margin: int = 0) -> tuple[slice, slice]:
     if not len(rows):
         return slice(0, 0), slice(0, 0)
     columns = np.flatnonzero((footprint[rows[0] : rows[-1] + 1] != 0).any(axis=0))
-    return slice(max(0, rows[0] - margin), rows[-1] + 1 + margin), slice(
-        max(0, columns[0] - margin), columns[-1] + 1 + margin
-    )
+    down, across = (slice(max(0, lit[0] - margin), lit[-1] + 1 + margin) for lit in (rows, columns))
+    return down, across
 
 
 def core(footprint: np.ndarray) -> Core:

@@ -773,29 +773,35 @@ def test_keep_last_writes_no_movie_that_nobody_keeps(bench: Bench) -> None:
 # ---- what a worker refuses
 
 
+WITH_ROOM = """
+import sys
+from collections import namedtuple
+from pipeline.recipe import run as run_recipe
+from pipeline.inspect.results import Context
+from recording.errors import Unusable
+from protocol.job import Job
+Disk = namedtuple("Disk", "f_bavail f_frsize")
+run_recipe.os.statvfs = lambda path: Disk(int(sys.argv[1]), 1)
+job = Job.from_json(sys.stdin.read())
+try: print(run_recipe.run(job, Context(job.scratch)).summary)
+except Unusable as error: print(error)
+"""
+
+
+def run_with_room(free: int, job: dict[str, Any]) -> str:
+    """Summary or reason, where so many bytes are free."""
+    command = [sys.executable, "-c", WITH_ROOM, str(free)]
+    done = subprocess.run(command, input=json.dumps(job), capture_output=True, text=True, cwd=ROOT, check=True)
+    return done.stdout
+
+
 def test_too_little_room(bench: Bench, steps: Path) -> None:
     """The disk is made out to be nearly full: it cannot be filled in a test."""
     movie = recordings.movie(bench.folder / "mouse.isxd", n=4)
-    program = (
-        "import sys\n"
-        "from collections import namedtuple\n"
-        "from pipeline.recipe import run as run_recipe\n"
-        "from pipeline.inspect.results import Context\n"
-        "from recording.errors import Unusable\n"
-        "from protocol.job import Job\n"
-        "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
-        "run_recipe.os.statvfs = lambda path: Disk(2, 512)\n"
-        "job = Job.from_json(sys.stdin.read())\n"
-        "try: run_recipe.run(job, Context(job.scratch))\n"
-        "except Unusable as error: print(error)\n"
-    )
     again = BRIGHTEN.replace('"BR"', '"TWO"').format(3)
     third = BRIGHTEN.replace('"BR"', '"THREE"').format(3)
     job = bench.job(bench.recipe(BRIGHTEN.format(2) + again + third), [movie], "movie")
-    done = subprocess.run(
-        [sys.executable, "-c", program], input=json.dumps(job), capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    assert done.stdout.strip() == (
+    assert run_with_room(1024, job).strip() == (
         "the products of the recipe take about 3.87e-05 GB and 1.02e-06 GB are free on the output's disk: free some, "
         'or write keep = "last" in the recipe, which takes 2.58e-05 GB'
     )
@@ -805,29 +811,12 @@ def test_room_is_that_of_the_movie_as_it_will_be_down_sampled(bench: Bench) -> N
     """Down-sampling that is left to the movie is looked up before a disk counts as too small for it."""
     frames = np.random.default_rng(3).integers(900, 1100, (64, 40, 48)).astype(np.uint16)
     movie = recordings.movie_from(bench.folder / "mouse.isxd", frames)
-    program = (
-        "import sys\n"
-        "from collections import namedtuple\n"
-        "from pipeline.recipe import run as run_recipe\n"
-        "from pipeline.inspect.results import Context\n"
-        "from recording.errors import Unusable\n"
-        "from protocol.job import Job\n"
-        "Disk = namedtuple('Disk', 'f_bavail f_frsize')\n"
-        "run_recipe.os.statvfs = lambda path: Disk(int(sys.argv[1]), 1)\n"
-        "job = Job.from_json(sys.stdin.read())\n"
-        "try: print(run_recipe.run(job, Context(job.scratch)).summary)\n"
-        "except Unusable as error: print(error)\n"
-    )
     preprocess = '[[step]]\nuse = "preprocess"\ntemporal_downsample_factor = "auto"\n'
-    job = json.dumps(bench.job(bench.recipe(preprocess), [movie], "movie"))
+    job = bench.job(bench.recipe(preprocess), [movie], "movie")
     size = frames.nbytes * 2  # as float32 at most
 
-    def run(free: int) -> str:
-        command = [sys.executable, "-c", program, str(free)]
-        return subprocess.run(command, input=job, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-
-    assert "are free on the output's disk" in run(size // 4)
-    assert "32 frames" in run(int(0.7 * size)), "the movie has 20 Hz, of which the step leaves 10"
+    assert "are free on the output's disk" in run_with_room(size // 4, job)
+    assert "32 frames" in run_with_room(int(0.7 * size), job), "the movie has 20 Hz, of which the step leaves 10"
 
 
 def test_a_name_that_grows_too_long(bench: Bench, steps: Path, movie: Path) -> None:
